@@ -1,0 +1,316 @@
+"""The values that travel through Metrion, from the request head to the stored event.
+
+Plain frozen dataclasses, standard library only. Everywhere ``None`` means *not reported* or *not known*; it is never
+a zero. Money is :class:`~decimal.Decimal` in US dollars, times are UTC, sizes are bytes. Heads are bytes, as on the
+wire: nothing that is only forwarded is ever decoded and encoded again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from uuid import UUID
+
+type Headers = tuple[tuple[bytes, bytes], ...]
+"""Header fields in wire order, repeated names and their case kept."""
+
+
+# --- the request ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a server listens. ``host`` is lower case; IPv6 without brackets."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def authority(self) -> bytes:
+        """What stands in a ``Host`` header: the port only where it is not the scheme's default."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        default = {"http": 80, "https": 443}.get(self.scheme)
+        return (host if self.port == default else f"{host}:{self.port}").encode(
+            "idna" if not host.isascii() else "ascii"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """A request head as it arrived.
+
+    ``target`` is the raw path with its query. ``origin`` is the server that the request is for when it was not
+    addressed to the proxy itself (absolute form, reverse or transparent mode), else ``None``.
+    """
+
+    method: bytes
+    target: bytes
+    headers: Headers
+    origin: Origin | None = None
+
+    @property
+    def path(self) -> bytes:
+        """The raw path, without the query."""
+        return self.target.partition(b"?")[0]
+
+    @property
+    def query(self) -> bytes | None:
+        """The raw query without its ``?``; ``None`` when there is no ``?`` at all."""
+        _, mark, query = self.target.partition(b"?")
+        return query if mark else None
+
+
+class CredentialPlace(StrEnum):
+    """Where a provider expects its key."""
+
+    BEARER = "authorization"
+    X_API_KEY = "x-api-key"
+    X_GOOG_API_KEY = "x-goog-api-key"
+
+
+class ErrorShape(StrEnum):
+    """Whose JSON a refusal imitates, so that the provider's SDK raises its own typed exception."""
+
+    ANTHROPIC = "anthropic"
+    OPENAI = "openai"
+    GOOGLE = "google"
+    MISTRAL = "mistral"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a request goes and how its answer is to be read."""
+
+    provider: str
+    """The configured name, as in the ``provider`` column: ``openai``, ``my-vllm``."""
+    upstream: Origin
+    target: bytes
+    """The raw path with its query that goes out, before a credential is taken out of the query."""
+    operation: str
+    """As in the ``operation`` column."""
+    dialect: str | None
+    """The wire format of the answer, a key of ``dialects.DIALECTS``; ``None``: pass through unread."""
+    credential_place: CredentialPlace
+    error_shape: ErrorShape
+    request_id_headers: tuple[bytes, ...] = ()
+    """Response headers that may hold the provider's request id, lower case, best first."""
+    model: str | None = None
+    """The model, where it stands in the path."""
+    timeout: float | None = None
+    """The provider's own timeout in seconds, where one is configured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A request that goes no further. ``code`` is sent as ``x-metrion-error`` and stored as ``error_type``.
+
+    ``message`` says what is wrong and the way out; it never contains a credential. ``provider`` is ``None`` when the
+    request named none: then there is no event.
+    """
+
+    status: int
+    code: str
+    message: str
+    provider: str | None = None
+    error_shape: ErrorShape = ErrorShape.OPENAI
+    headers: Headers = ()
+    route: Route | None = None
+    """Where it would have gone, when that was known already."""
+    caller: Caller | None = None
+    """Who asked, when that was known already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response of Metrion's own that is no refusal, such as ``/health``."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who a request belongs to. Holds no secret."""
+
+    account: str
+    token_name: str
+    credential: str
+    """``stored`` or ``pass_through``."""
+    timeout: float | None = None
+    """Seconds to the first byte and between bytes; ``None``: none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A request target and its header fields."""
+
+    target: bytes
+    headers: Headers = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """A request that may go out.
+
+    ``wire`` is what the provider gets, key included, and must reach nothing but the upstream socket. ``shown`` is the
+    head as the client sent it with every credential masked: what flows, dumps and logs hold.
+    """
+
+    route: Route
+    caller: Caller
+    wire: Head = field(repr=False)
+    shown: Head
+
+
+# --- the answer -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one response is billed for, as reported. Every count may be ``None``: not reported."""
+
+    input_tokens: int | None = None
+    """Everything billed as input, cache reads and writes included."""
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    """All cache writes, whatever their lifetime."""
+    cache_write_1h_tokens: int | None = None
+    """The part of the cache writes that lives an hour."""
+    output_tokens: int | None = None
+    """Everything billed as output, reasoning included."""
+    reasoning_tokens: int | None = None
+    input_audio_tokens: int | None = None
+    input_image_tokens: int | None = None
+    output_audio_tokens: int | None = None
+    output_image_tokens: int | None = None
+    audio_seconds: float | None = None
+    server_tools: Mapping[str, int] | None = None
+    """Calls of tools that the provider runs and bills, by the provider's name for them."""
+    raw: str | None = None
+    """The provider's own usage object as JSON text."""
+    provider_cost_usd: Decimal | None = None
+    """What the provider says it charged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the tap read out of a response. A fresh one is all ``None``."""
+
+    model: str | None = None
+    service_tier: str | None = None
+    generation_id: str | None = None
+    finish_reason: str | None = None
+    error_type: str | None = None
+    """The provider's error type, from an error body or an error event."""
+    usage: Usage | None = None
+    terminal: bool = False
+    """The event that ends the format's stream has passed, its blank line included."""
+    stream_error: bool = False
+    """An error event passed inside a stream that began as a success."""
+    warnings: tuple[str, ...] = ()
+    """What could not be read and why; contains nothing of prompts, completions or keys."""
+
+
+class CostSource(StrEnum):
+    """Where a cost comes from; the meaning of each value is the contract's (column ``cost_source``)."""
+
+    PROVIDER = "provider"
+    COMPUTED = "computed"
+    ESTIMATED = "estimated"
+    UNPRICED = "unpriced"
+    UNKNOWN = "unknown"
+    NOT_BILLED = "not_billed"
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a response cost. ``parts`` add up to ``computed_usd`` to the last of 12 places."""
+
+    source: CostSource
+    usd: Decimal | None = None
+    computed_usd: Decimal | None = None
+    parts: Mapping[str, Decimal] | None = None
+    price_version: str | None = None
+
+
+class EndReason(StrEnum):
+    """How a request ended (column ``end_reason``)."""
+
+    COMPLETE = "complete"
+    CLIENT_ABORT = "client_abort"
+    UPSTREAM_ERROR = "upstream_error"
+    STREAM_ERROR = "stream_error"
+    TIMEOUT = "timeout"
+    REFUSED = "refused"
+
+
+# --- the event --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One row of ``events``: the fields are its columns, in order. Columns are added at the end, never changed."""
+
+    event_id: UUID
+    request_id: str
+    attempt: int = 1
+    started_at: datetime
+    """Naive UTC."""
+    account: str | None = None
+    token_name: str | None = None
+    user_label: str | None = None
+    tags: Mapping[str, str] | None = None
+    credential: str | None = None
+
+    provider: str
+    operation: str | None = None
+    method: str | None = None
+    path: str | None = None
+    model_requested: str | None = None
+    model: str | None = None
+    service_tier: str | None = None
+    streamed: bool | None = None
+    generation_id: str | None = None
+
+    status: int | None = None
+    end_reason: str | None = None
+    error_type: str | None = None
+    finish_reason: str | None = None
+    provider_request_id: str | None = None
+    client_retry: int | None = None
+
+    input_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    cache_write_1h_tokens: int | None = None
+    output_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    input_audio_tokens: int | None = None
+    input_image_tokens: int | None = None
+    output_audio_tokens: int | None = None
+    output_image_tokens: int | None = None
+    audio_seconds: float | None = None
+    server_tools: Mapping[str, int] | None = None
+    usage: str | None = None
+    """JSON text."""
+    usage_source: str = "none"
+
+    cost_usd: Decimal | None = None
+    cost_source: str | None = None
+    computed_cost_usd: Decimal | None = None
+    cost_parts: Mapping[str, Decimal] | None = None
+    price_version: str | None = None
+
+    latency_ms: float | None = None
+    first_byte_ms: float | None = None
+    overhead_ms: float | None = None
+    request_bytes: int | None = None
+    response_bytes: int | None = None
+
+
+EVENT_COLUMNS: tuple[str, ...] = tuple(column.name for column in fields(Event))
