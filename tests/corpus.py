@@ -1,0 +1,126 @@
+"""The recorded provider exchanges that tests replay: rows of ``../shared/corpus`` in, :class:`Exchange` values out.
+
+The corpus is not part of the project. Where it is absent, :func:`exchanges` is empty and :data:`needs_corpus` skips.
+WebSocket sessions are not HTTP and are left out. Bodies are decompressed, as the corpus stores them; :func:`encode`
+gives what was on the wire.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import zlib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import brotli
+import pytest
+import zstandard
+
+CORPUS = Path(__file__).resolve().parents[1].parent / "shared" / "corpus"
+
+needs_corpus = pytest.mark.skipif(
+    not CORPUS.is_dir(),
+    reason=f"the corpus of recorded exchanges is not at {CORPUS}; tests without recordings still cover every format",
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Exchange:
+    """One recorded request and its response. Header names are lower case; the corpus keeps only a few of them.
+
+    ``path`` has its query. ``response_body`` is decompressed; ``response_headers["content-encoding"]`` tells what the
+    wire had. ``expected`` is the independent reading of the response, ``flags`` what is special about the exchange,
+    ``ambiguous`` the fields of ``expected`` that no test should fail on.
+    """
+
+    id: str
+    file: str
+    provider: str
+    kind: str
+    provenance: str
+    method: str
+    path: str
+    request_headers: dict[str, str]
+    request_body: bytes = field(repr=False)
+    status: int
+    response_headers: dict[str, str]
+    response_body: bytes = field(repr=False)
+    streamed: bool
+    stream_format: str | None
+    expected: dict[str, Any] = field(repr=False)
+    flags: frozenset[str]
+    ambiguous: frozenset[str]
+
+
+def exchanges(kinds: Collection[str] | None = None, providers: Collection[str] | None = None) -> list[Exchange]:
+    """All HTTP exchanges of these kinds and providers (``None``: any), always in the same order."""
+    return [
+        exchange
+        for exchange in _read(CORPUS)
+        if (kinds is None or exchange.kind in kinds) and (providers is None or exchange.provider in providers)
+    ]
+
+
+@cache
+def _read(corpus: Path) -> tuple[Exchange, ...]:
+    return tuple(
+        _exchange(path.name, row)
+        for path in sorted(corpus.glob("*.jsonl.gz"))
+        for row in map(json.loads, gzip.open(path))
+        if "frames" not in row
+    )
+
+
+def _exchange(file: str, row: Mapping[str, Any]) -> Exchange:
+    return Exchange(
+        id=row["id"],
+        file=file,
+        provider=row["provider"],
+        kind=row["kind"],
+        provenance=row["provenance"],
+        method=row["method"],
+        path=row["path"],
+        request_headers=row["request_headers"],
+        request_body=_body(row["request_body"], is_base64=row["request_body_base64"]),
+        status=row["status"],
+        response_headers=row["response_headers"],
+        response_body=_body(row["response_body"], is_base64=row["response_body_base64"]),
+        streamed=row["streamed"],
+        stream_format=row["stream_format"],
+        expected=row["expected"],
+        flags=frozenset(row["expected"]["flags"]),
+        ambiguous=frozenset(row["expected"]["ambiguous"]),
+    )
+
+
+def _body(text: str, *, is_base64: bool) -> bytes:
+    return base64.b64decode(text) if is_base64 else text.encode()
+
+
+ENCODERS: Mapping[str, Callable[[bytes], bytes]] = {
+    "identity": bytes,
+    "gzip": partial(gzip.compress, mtime=0),
+    "deflate": zlib.compress,
+    "br": brotli.compress,
+    "zstd": zstandard.ZstdCompressor(write_content_size=False).compress,
+}
+"""By the token of ``content-encoding``. ``deflate`` is the zlib format, as RFC 9110 has it."""
+
+
+def encode(body: bytes, content_encoding: str | None, *, members: int = 1) -> bytes:
+    """The body as it was on the wire.
+
+    ``members`` cuts it into so many gzip members or zstd frames in a row (both formats allow it; other encodings have
+    no such thing and raise ``ValueError``). Several encodings (``"gzip, br"``) are applied in the order written.
+    """
+    for name in (content_encoding or "identity").replace(" ", "").lower().split(","):
+        if members > 1 and name not in {"gzip", "zstd"}:
+            raise ValueError(f"{name} has no members: only gzip and zstd bodies can be cut into several")
+        size = max(1, -(-len(body) // members))
+        body = b"".join(ENCODERS[name](body[start : start + size]) for start in range(0, max(1, len(body)), size))
+    return body
