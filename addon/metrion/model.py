@@ -79,6 +79,7 @@ class ErrorShape(StrEnum):
     OPENAI = "openai"
     GOOGLE = "google"
     MISTRAL = "mistral"
+    XAI = "xai"
 
 
 @dataclass(frozen=True, slots=True)

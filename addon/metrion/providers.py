@@ -1,0 +1,175 @@
+"""The providers that Metrion knows: one entry each, and nothing about a provider stands anywhere else in the core.
+
+In goes nothing; out come ``PROVIDERS`` and ``OPERATIONS``, tables that routing, callers and settings read. No function
+here touches a request. A new provider is one more entry; a server that speaks like a known one needs no entry but
+``like:`` in the configuration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from metrion.model import CredentialPlace, ErrorShape, Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What a path does. ``dialect`` is the wire format of a POST's answer; ``None``: passed through unread."""
+
+    name: str
+    dialect: str | None = None
+
+
+OTHER = Operation("other")
+
+OPERATIONS: Mapping[str, Operation] = {
+    "agents/completions": Operation("chat", "openai_chat"),
+    "assistants": Operation("assistants"),
+    "audio": Operation("audio"),
+    "batches": Operation("batch"),
+    "batch": Operation("batch"),
+    "chat/completions": Operation("chat", "openai_chat"),
+    "chat/deferred-completion": Operation("chat"),
+    "chat/moderations": Operation("moderations"),
+    "complete": Operation("completions"),
+    "completions": Operation("completions"),
+    "conversations": Operation("conversations"),
+    "embedding-models": Operation("models"),
+    "embeddings": Operation("embeddings"),
+    "files": Operation("files"),
+    "fim/completions": Operation("chat", "openai_chat"),
+    "fine_tuning": Operation("fine_tuning"),
+    "image-generation-models": Operation("models"),
+    "images": Operation("images"),
+    "language-models": Operation("models"),
+    "messages": Operation("messages", "anthropic_messages"),
+    "messages/batches": Operation("batch"),
+    "messages/count_tokens": Operation("count_tokens"),
+    "models": Operation("models"),
+    "moderations": Operation("moderations"),
+    "ocr": Operation("ocr"),
+    "realtime": Operation("realtime"),
+    "rerank": Operation("rerank"),
+    "responses": Operation("responses"),
+    "responses/input_tokens": Operation("count_tokens"),
+    "stt": Operation("audio"),
+    "threads": Operation("assistants"),
+    "tokenize-text": Operation("count_tokens"),
+    "tts": Operation("audio"),
+    "uploads": Operation("files"),
+    "vector_stores": Operation("vector_stores"),
+    "videos": Operation("videos"),
+}
+"""Paths after the version, for every provider whose API is made of plain paths: no two give one path two meanings, and
+several serve each other's (xAI and OpenRouter ``messages``, Anthropic ``chat/completions``). The longest entry that is
+the path or a parent of it names the operation; the dialect belongs to the exact path only, since what lies below
+(``chat/completions/ID``) reads back what was billed before."""
+
+GOOGLE_OPERATIONS: Mapping[str, Operation] = {
+    ":asyncBatchEmbedContent": Operation("batch"),
+    ":batchEmbedContents": Operation("embeddings"),
+    ":batchGenerateContent": Operation("batch"),
+    ":countTokens": Operation("count_tokens"),
+    ":embedContent": Operation("embeddings"),
+    ":generateContent": Operation("generate_content"),
+    ":predict": Operation("images"),
+    ":predictLongRunning": Operation("videos"),
+    ":streamGenerateContent": Operation("generate_content"),
+    "batches": Operation("batch"),
+    "files": Operation("files"),
+    "interactions": Operation("interactions"),
+    "models": Operation("models"),
+    "ws": Operation("realtime"),
+}
+"""The same for Google's native paths, where a verb after a colon (``models/M:verb``) decides before the path does.
+Source: the REST reference of the Gemini API."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """One API of a provider: where its paths begin, where it expects the key, and how it words errors."""
+
+    prefix: bytes
+    """Put before a path that names no version."""
+    credential_place: CredentialPlace
+    error_shape: ErrorShape
+    operations: Mapping[str, Operation] = OPERATIONS
+
+
+@dataclass(frozen=True, slots=True)
+class Compatible:
+    """A second API that imitates OpenAI's, beside the provider's native one."""
+
+    surface: Surface
+    paths: frozenset[bytes]
+    """First segments that belong to it, given without a version or under ``v1``."""
+    shared: frozenset[bytes]
+    """Those of ``paths`` that the native API has too: the kind of credential decides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """What the proxy must know to route to a provider."""
+
+    upstream: Origin
+    native: Surface
+    request_id_headers: tuple[bytes, ...]
+    """Response headers that may hold the provider's request id, lower case, best first."""
+    environment: str
+    """The environment variable that its SDK reads the key from."""
+    aliases: tuple[str, ...] = ()
+    compatible: Compatible | None = None
+
+
+PROVIDERS: Mapping[str, Provider] = {
+    "anthropic": Provider(
+        upstream=Origin("https", "api.anthropic.com", 443),
+        native=Surface(b"/v1", CredentialPlace.X_API_KEY, ErrorShape.ANTHROPIC),
+        request_id_headers=(b"request-id",),
+        environment="ANTHROPIC_API_KEY",
+    ),
+    "openai": Provider(
+        upstream=Origin("https", "api.openai.com", 443),
+        native=Surface(b"/v1", CredentialPlace.BEARER, ErrorShape.OPENAI),
+        request_id_headers=(b"x-request-id",),
+        environment="OPENAI_API_KEY",
+    ),
+    "google": Provider(
+        upstream=Origin("https", "generativelanguage.googleapis.com", 443),
+        native=Surface(b"/v1beta", CredentialPlace.X_GOOG_API_KEY, ErrorShape.GOOGLE, GOOGLE_OPERATIONS),
+        request_id_headers=(b"x-goog-request-id", b"x-request-id"),
+        environment="GEMINI_API_KEY",
+        aliases=("gemini",),
+        compatible=Compatible(
+            # Errors in OpenAI's words: these paths are called with OpenAI's SDK.
+            surface=Surface(b"/v1beta/openai", CredentialPlace.BEARER, ErrorShape.OPENAI),
+            paths=frozenset(
+                {b"audio", b"batches", b"chat", b"completions", b"embeddings", b"images", b"models", b"moderations"}
+                | {b"responses", b"videos"}
+            ),
+            shared=frozenset({b"batches", b"models"}),
+        ),
+    ),
+    "mistral": Provider(
+        upstream=Origin("https", "api.mistral.ai", 443),
+        native=Surface(b"/v1", CredentialPlace.BEARER, ErrorShape.MISTRAL),
+        request_id_headers=(b"mistral-correlation-id", b"x-kong-request-id", b"x-request-id"),
+        environment="MISTRAL_API_KEY",
+    ),
+    "xai": Provider(
+        upstream=Origin("https", "api.x.ai", 443),
+        native=Surface(b"/v1", CredentialPlace.BEARER, ErrorShape.XAI),
+        request_id_headers=(b"x-request-id",),
+        environment="XAI_API_KEY",
+        aliases=("grok",),
+    ),
+}
+
+ALIASES: Mapping[str, str] = {alias: name for name, provider in PROVIDERS.items() for alias in provider.aliases}
+"""Other names that a person may type, and the names they stand for."""
+
+
+def canonical_name(name: str) -> str:
+    """Return the provider name that ``name`` stands for: ``gemini`` is ``google``; any other name is itself."""
+    return ALIASES.get(name, name)
