@@ -94,7 +94,7 @@ class Surface:
     """Put before a path that names no version."""
     credential_place: CredentialPlace
     error_shape: ErrorShape
-    operations: Mapping[str, Operation] = OPERATIONS
+    operations: Mapping[str, Operation]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +125,13 @@ class Provider:
 PROVIDERS: Mapping[str, Provider] = {
     "anthropic": Provider(
         upstream=Origin("https", "api.anthropic.com", 443),
-        native=Surface(b"/v1", CredentialPlace.X_API_KEY, ErrorShape.ANTHROPIC),
+        native=Surface(b"/v1", CredentialPlace.X_API_KEY, ErrorShape.ANTHROPIC, OPERATIONS),
         request_id_headers=(b"request-id",),
         environment="ANTHROPIC_API_KEY",
     ),
     "openai": Provider(
         upstream=Origin("https", "api.openai.com", 443),
-        native=Surface(b"/v1", CredentialPlace.BEARER, ErrorShape.OPENAI),
+        native=Surface(b"/v1", CredentialPlace.BEARER, ErrorShape.OPENAI, OPERATIONS),
         request_id_headers=(b"x-request-id",),
         environment="OPENAI_API_KEY",
     ),
@@ -143,7 +143,7 @@ PROVIDERS: Mapping[str, Provider] = {
         aliases=("gemini",),
         compatible=Compatible(
             # Errors in OpenAI's words: these paths are called with OpenAI's SDK.
-            surface=Surface(b"/v1beta/openai", CredentialPlace.BEARER, ErrorShape.OPENAI),
+            surface=Surface(b"/v1beta/openai", CredentialPlace.BEARER, ErrorShape.OPENAI, OPERATIONS),
             paths=frozenset(
                 {b"audio", b"batches", b"chat", b"completions", b"embeddings", b"images", b"models", b"moderations"}
                 | {b"responses", b"videos"}
@@ -153,13 +153,13 @@ PROVIDERS: Mapping[str, Provider] = {
     ),
     "mistral": Provider(
         upstream=Origin("https", "api.mistral.ai", 443),
-        native=Surface(b"/v1", CredentialPlace.BEARER, ErrorShape.MISTRAL),
+        native=Surface(b"/v1", CredentialPlace.BEARER, ErrorShape.MISTRAL, OPERATIONS),
         request_id_headers=(b"mistral-correlation-id", b"x-kong-request-id", b"x-request-id"),
         environment="MISTRAL_API_KEY",
     ),
     "xai": Provider(
         upstream=Origin("https", "api.x.ai", 443),
-        native=Surface(b"/v1", CredentialPlace.BEARER, ErrorShape.XAI),
+        native=Surface(b"/v1", CredentialPlace.BEARER, ErrorShape.XAI, OPERATIONS),
         request_id_headers=(b"x-request-id",),
         environment="XAI_API_KEY",
         aliases=("grok",),
