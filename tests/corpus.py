@@ -11,11 +11,11 @@ import base64
 import gzip
 import json
 import zlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import brotli
 import pytest
@@ -124,3 +124,69 @@ def encode(body: bytes, content_encoding: str | None, *, members: int = 1) -> by
         size = max(1, -(-len(body) // members))
         body = b"".join(ENCODERS[name](body[start : start + size]) for start in range(0, max(1, len(body)), size))
     return body
+
+
+def encode_pieces(pieces: Sequence[bytes], content_encoding: str | None) -> tuple[bytes, ...]:
+    """The body as a server sends it that flushes its encoder after each piece, as providers do for each event.
+
+    What ends the encoding (a gzip trailer, say) is a last piece of its own.
+    """
+    encoder = _FLUSHING_ENCODERS[(content_encoding or "identity").strip().lower()]()
+    return (*map(encoder.flushed, pieces), encoder.end())
+
+
+class _FlushingEncoder(Protocol):
+    def flushed(self, piece: bytes) -> bytes: ...
+    def end(self) -> bytes: ...
+
+
+class _Identity:
+    def flushed(self, piece: bytes) -> bytes:
+        return piece
+
+    def end(self) -> bytes:
+        return b""
+
+
+class _Zlib:
+    def __init__(self, window_bits: int) -> None:
+        self._compressor = zlib.compressobj(wbits=window_bits)
+
+    def flushed(self, piece: bytes) -> bytes:
+        return self._compressor.compress(piece) + self._compressor.flush(zlib.Z_SYNC_FLUSH)
+
+    def end(self) -> bytes:
+        return self._compressor.flush()
+
+
+class _Brotli:
+    def __init__(self) -> None:
+        self._compressor = brotli.Compressor(quality=5)
+
+    def flushed(self, piece: bytes) -> bytes:
+        compressed: bytes = self._compressor.process(piece) + self._compressor.flush()
+        return compressed
+
+    def end(self) -> bytes:
+        compressed: bytes = self._compressor.finish()
+        return compressed
+
+
+class _Zstd:
+    def __init__(self) -> None:
+        self._compressor = zstandard.ZstdCompressor(write_content_size=False).compressobj()
+
+    def flushed(self, piece: bytes) -> bytes:
+        return self._compressor.compress(piece) + self._compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+
+    def end(self) -> bytes:
+        return self._compressor.flush()
+
+
+_FLUSHING_ENCODERS: Mapping[str, Callable[[], _FlushingEncoder]] = {
+    "identity": _Identity,
+    "gzip": partial(_Zlib, 16 + zlib.MAX_WBITS),
+    "deflate": partial(_Zlib, zlib.MAX_WBITS),
+    "br": _Brotli,
+    "zstd": _Zstd,
+}

@@ -1,0 +1,1 @@
+"""What `metrion demo` needs beside Metrion itself: a simulator of the providers and the calls that are made to it."""
