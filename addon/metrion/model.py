@@ -196,6 +196,14 @@ class Usage:
     """The provider's own usage object as JSON text."""
     provider_cost_usd: Decimal | None = None
     """What the provider says it charged."""
+    cache_read_audio_tokens: int | None = None
+    """The part of the cache reads that is audio; priced, not stored. So are the three below."""
+    cache_read_image_tokens: int | None = None
+    input_video_tokens: int | None = None
+    output_video_tokens: int | None = None
+    modes: tuple[str, ...] | None = None
+    """What else than the service tier changes the rates, as the provider names it: ``fast`` (Anthropic's ``speed``),
+    ``us`` (its ``inference_geo``). Standard modes are left out."""
 
 
 @dataclass(frozen=True, slots=True)
