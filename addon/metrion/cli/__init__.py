@@ -1,0 +1,129 @@
+"""The command ``metrion``: arguments in, an exit status out (0, 1 failed, 2 bad usage).
+
+A command's module is imported when the command runs, so that ``metrion --help`` costs neither mitmproxy nor duckdb.
+Errors are one line on standard error with the way out. What never happens: a traceback, or a token or key in an error,
+even where a person typed one in the wrong place.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+import re
+import sys
+import traceback
+from collections.abc import Mapping
+from typing import NamedTuple, cast
+
+import click
+
+from metrion import __version__
+
+
+class Entry(NamedTuple):
+    """Where a command is found, and the line that ``metrion --help`` has on it."""
+
+    module: str
+    attribute: str
+    help: str
+
+
+COMMANDS: Mapping[str, Entry] = {
+    "serve": Entry("metrion.cli.serve", "serve", "Run the proxy."),
+    "demo": Entry("metrion.cli.demo", "demo", "Try everything with no key and no network."),
+    "token": Entry("metrion.cli.token", "token", "Make, list and revoke the tokens that callers use."),
+    "key": Entry("metrion.cli.key", "key", "Store, list and remove provider keys."),
+    "account": Entry("metrion.cli.account", "account", "Make, list and change accounts."),
+    "sql": Entry("metrion.cli.sql", "sql", "Ask SQL about everything metered so far."),
+    "report": Entry("metrion.cli.report", "report", "Answer the everyday questions about costs."),
+}
+
+# Errors that say all there is to say. By name: what was never imported was never raised.
+EXPECTED_ERRORS: Mapping[str, str] = {
+    "metrion.settings": "SettingsError",
+    "metrion.control": "ControlError",
+}
+
+_SECRET = re.compile(r"(sk-metrion-|sk-|xai-|AIza)[A-Za-z0-9_-]{16,}")
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are :data:`COMMANDS`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Name the commands, in the table's order."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        """Import a command; ``None`` when there is no such."""
+        entry = COMMANDS.get(cmd_name)
+        return entry and cast("click.Command", getattr(importlib.import_module(entry.module), entry.attribute))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that ``args`` begin with, and suggest one when it is nearly right."""
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.exceptions.NoSuchCommand(args[0], possibilities=COMMANDS, ctx=ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
+        """Write the list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, message="metrion %(version)s")
+def commands() -> None:
+    """Meter what LLM APIs are used for: keep your SDK, change the base URL, ask SQL what was spent.
+
+    `metrion serve` runs the proxy. Everything it keeps is under $METRION_HOME (~/.metrion).
+    """
+
+
+def main() -> None:
+    """Run the command of ``sys.argv`` and leave with its exit status."""
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        status = commands.main(prog_name="metrion", standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here a full disk or a closed pipe is still an error that can be told
+    except click.ClickException as error:
+        shown = io.StringIO()
+        error.show(shown)
+        _complain(shown.getvalue())
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return 1
+    except BrokenPipeError:
+        # The reader has left, as `head` does. What is still buffered must not be an error at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except _expected_errors() as error:
+        _complain(f"Error: {error}")
+        return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _complain(f"Error: {where}{error.strerror or error}")
+        return 1
+    except Exception as error:  # noqa: BLE001 - the last resort: a line instead of a traceback
+        if os.environ.get("METRION_DEBUG"):
+            _complain(traceback.format_exc())
+        _complain(f"Error: unexpected {type(error).__name__}: {error} (METRION_DEBUG=1 shows where)")
+        return 1
+    return status if isinstance(status, int) else 0
+
+
+def _expected_errors() -> tuple[type[Exception], ...]:
+    return tuple(
+        getattr(sys.modules[module], name) for module, name in EXPECTED_ERRORS.items() if module in sys.modules
+    )
+
+
+def _complain(text: str) -> None:
+    click.echo(_SECRET.sub(r"\1***", text).rstrip("\n"), err=True)

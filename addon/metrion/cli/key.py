@@ -1,0 +1,127 @@
+"""``metrion key``: the keys that providers know us by.
+
+A key comes in through a hidden prompt or standard input, never through an argument, where the shell's history and the
+process list would keep it. What goes out is masked.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+
+import click
+
+from metrion.callers import mask
+from metrion.cli.options import account_option, format_option, note, print_records, settings_option
+from metrion.control import DEFAULT_ACCOUNT, ControlStore, suggestion
+from metrion.providers import ALIASES, PROVIDERS, canonical_name
+from metrion.settings import Settings
+
+_LONGEST_KEY = 8192  # what a header may hold at most providers; a file piped in by mistake is longer
+
+
+@click.group()
+def key() -> None:
+    """Store, list and remove provider keys."""
+
+
+@key.command("set", context_settings={"allow_extra_args": True})
+@click.argument("provider")
+@account_option
+@settings_option
+@click.pass_context
+def set_(context: click.Context, provider: str, account: str, settings: Settings) -> None:
+    """Store the key of PROVIDER, encrypted, in place of an older one.
+
+    The key is asked for without an echo, or read from standard input:
+
+        printf %s "$OPENAI_API_KEY" | metrion key set openai
+
+    PROVIDER is anthropic, openai, google (or gemini), mistral, xai (or grok), or one that metrion.yaml defines.
+    """
+    name = canonical_name(provider)
+    if context.args:
+        raise click.UsageError(
+            "the key is not taken from the command line, where history and process lists keep it: leave it out and "
+            "paste it when asked, or pipe it in.",
+            context,
+        )
+    if name not in settings.providers:
+        known = ", ".join((*settings.providers, *ALIASES))
+        # Not repeated: it may be the key itself.
+        raise click.BadParameter(
+            f"no provider is called that.{suggestion(provider, (*settings.providers, *ALIASES))} Known are: {known}.",
+            context,
+            param_hint="PROVIDER",
+        )
+    secret = _read_key(name)
+    with closing(ControlStore.open(settings)) as store:
+        store.set_key(name, secret, account)
+    overrides = f" It overrides {PROVIDERS[name].environment}." if _overrides(name, account, settings) else ""
+    note(f"Stored the {name} key {mask(secret)} for account {account}.{overrides}")
+
+
+@key.command("list")
+@format_option("table", "json")
+@settings_option
+def list_(format_: str, settings: Settings) -> None:
+    """List the provider keys, masked, and which one is used where there are two."""
+    with closing(ControlStore.open(settings)) as store:
+        keys = store.keys()
+    print_records(
+        [
+            {
+                "provider": each.provider,
+                "account": each.account,
+                "key": each.shown,
+                "source": PROVIDERS[each.provider].environment if each.source == "environment" else "stored",
+                "state": "unreadable" if each.problem else "in use" if each.in_use else "overridden",
+                "stored_at": each.stored_at,
+            }
+            for each in keys
+        ],
+        {name: name for name in ("provider", "account", "key", "source", "state")} | {"stored_at": "stored"},
+        format_,
+    )
+    for problem in dict.fromkeys(each.problem for each in keys if each.problem):
+        raise click.ClickException(problem)
+    if not keys and format_ == "table":
+        note("There are no keys yet: `metrion key set PROVIDER` stores one.")
+
+
+@key.command()
+@click.argument("provider")
+@account_option
+@settings_option
+def remove(provider: str, account: str, settings: Settings) -> None:
+    """Forget the stored key of PROVIDER."""
+    name = canonical_name(provider)
+    with closing(ControlStore.open(settings)) as store:
+        store.remove_key(name, account)
+    left = f" {PROVIDERS[name].environment} is used now." if _overrides(name, account, settings) else ""
+    note(f"Removed the {name} key of account {account}.{left}")
+
+
+def _overrides(provider: str, account: str, settings: Settings) -> bool:
+    return account == DEFAULT_ACCOUNT and provider in settings.environment_keys
+
+
+def _read_key(provider: str) -> str:
+    """Return what was typed or piped in, checked for what can never be a key."""
+    if sys.stdin is not None and sys.stdin.isatty():
+        text: str = click.prompt(f"{provider} key", hide_input=True, err=True)
+    else:
+        raw = b"" if sys.stdin is None else sys.stdin.buffer.read(_LONGEST_KEY + 2)
+        text = raw.decode("utf-8", "replace").removesuffix("\n").removesuffix("\r")
+    again = f'Pipe the key alone, as in `printf %s "$KEY" | metrion key set {provider}`.'
+    if not text:
+        raise click.ClickException(f"no key came in: standard input was empty. {again}")
+    if any(character.isspace() for character in text):
+        raise click.ClickException(f"there is whitespace in what came in, so it is no key. {again}")
+    if len(text) > _LONGEST_KEY or not (text.isascii() and text.isprintable()):
+        raise click.ClickException(f"what came in has characters that no key has, or is far too long. {again}")
+    if text.startswith("sk-metrion-"):
+        raise click.ClickException(
+            f"this is a Metrion token, which callers send to Metrion. Give the key that {provider} issued."
+        )
+    return text

@@ -1,0 +1,31 @@
+"""Accounts, tokens and provider keys: who may call, and with which key.
+
+:meth:`ControlStore.open` gives the store of a home; the proxy asks its :meth:`~ControlStore.directory`, commands use
+the rest. Every error is a :class:`ControlError` with the way out, and none holds a secret.
+"""
+
+from metrion.control.errors import ControlError
+from metrion.control.store import (
+    DEFAULT_ACCOUNT,
+    Account,
+    ControlStore,
+    KeyRecord,
+    Limits,
+    NewToken,
+    TokenRecord,
+    check_name,
+    suggestion,
+)
+
+__all__ = [
+    "DEFAULT_ACCOUNT",
+    "Account",
+    "ControlError",
+    "ControlStore",
+    "KeyRecord",
+    "Limits",
+    "NewToken",
+    "TokenRecord",
+    "check_name",
+    "suggestion",
+]

@@ -1,0 +1,98 @@
+"""The tables of ``control.db``, as a list of migrations: an empty or older SQLite database in, a current one out.
+
+``PRAGMA user_version`` counts the migrations a database has had. A migration that was released never changes; a new
+one is added at the end. Never: a half-migrated database, two processes migrating at once, or a newer database touched.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from pathlib import Path
+
+from metrion.control.errors import ControlError
+
+# Times are ISO 8601 in UTC with `Z`. Of a limit, NULL means the plan's and 0 none; money is decimal text.
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """CREATE TABLE accounts (
+            name TEXT PRIMARY KEY,
+            plan TEXT NOT NULL,
+            created_at TEXT NOT NULL
+        ) STRICT""",
+        """CREATE TABLE tokens (
+            id INTEGER PRIMARY KEY,
+            digest BLOB NOT NULL UNIQUE, -- SHA-256 of the whole token, which is stored nowhere
+            tail TEXT NOT NULL,          -- its last four characters
+            name TEXT NOT NULL,
+            account TEXT NOT NULL REFERENCES accounts (name),
+            requests_per_minute INTEGER,
+            requests_per_month INTEGER,
+            monthly_budget_usd TEXT,
+            timeout REAL,                -- seconds
+            created_at TEXT NOT NULL,
+            expires_at TEXT,
+            revoked_at TEXT
+        ) STRICT""",
+        "CREATE UNIQUE INDEX tokens_in_use ON tokens (name) WHERE revoked_at IS NULL",
+        """CREATE TABLE provider_keys (
+            account TEXT NOT NULL REFERENCES accounts (name),
+            provider TEXT NOT NULL,
+            master_id TEXT NOT NULL,
+            box BLOB NOT NULL,           -- see metrion.control.vault
+            stored_at TEXT NOT NULL,
+            PRIMARY KEY (account, provider)
+        ) STRICT, WITHOUT ROWID""",
+        "INSERT INTO accounts VALUES ('default', 'pro', strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))",
+    ),
+)
+
+
+def migrate(db: sqlite3.Connection, path: Path) -> None:
+    """Bring the database at ``path`` up to date. ``db`` is in autocommit mode and has a busy timeout.
+
+    :raises ControlError: the database was made by a newer version.
+    :raises sqlite3.Error: it cannot be read or written.
+    """
+    if _version(db, path) == len(MIGRATIONS):
+        return
+    _use_write_ahead_log(db)
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        done = _version(db, path)  # again: another process may have been first
+        for number, statements in enumerate(MIGRATIONS[done:], start=done + 1):
+            for statement in statements:
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {number}")
+        db.execute("COMMIT")
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+
+
+def _version(db: sqlite3.Connection, path: Path) -> int:
+    version: int = db.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(MIGRATIONS):
+        raise ControlError(
+            f"{path}: made by a newer version of Metrion (schema {version}, this one knows {len(MIGRATIONS)}). "
+            "Run that version."
+        )
+    return version
+
+
+def _use_write_ahead_log(db: sqlite3.Connection) -> None:
+    """Readers then never wait for a writer.
+
+    SQLite answers "locked" at once, without its busy timeout, when two processes switch at the same time.
+    A file system without shared memory stays with the rollback journal, which is slower and as correct.
+    """
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = wal")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return

@@ -1,0 +1,141 @@
+"""The vault: provider keys go in, sealed bytes come out, and back.
+
+A key is sealed with AES-256-GCM under the master key, with a fresh 96-bit nonce, and bound to its account and provider:
+moved to another row it does not open. The master key lives in a file of its own with mode 0600, and is made when the
+first provider key is stored. What never happens: a master key is replaced, half written or made twice; an error shows
+a key.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from metrion.control.errors import ControlError
+
+_KEY_BYTES = 32
+_NONCE_BYTES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A provider key at rest. ``box`` is the nonce and then the ciphertext with its tag."""
+
+    master_id: str
+    """Which master key opens it: a fingerprint that tells nothing about the key."""
+    box: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _MasterKey:
+    id: str
+    cipher: AESGCM = field(repr=False)
+
+
+class Vault:
+    """Seals and opens provider keys under the master key in the file ``path``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._master: _MasterKey | None = None
+
+    def seal(self, account: str, provider: str, key: str, *, may_create: bool) -> Sealed:
+        """Seal ``key``. Only with ``may_create`` is a missing master key made: pass it when nothing is sealed yet.
+
+        :raises ControlError: the master key is missing, unreadable or no master key.
+        """
+        if may_create and not self.path.exists():
+            _create(self.path)
+            self._master = None
+        master = self._read()
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return Sealed(master.id, nonce + master.cipher.encrypt(nonce, key.encode(), _binding(account, provider)))
+
+    def open(self, account: str, provider: str, sealed: Sealed) -> str:
+        """Return the key that was sealed for this account and provider.
+
+        The master key is kept in memory: one that vanishes from the disk does not stop a running proxy.
+
+        :raises ControlError: the master key is missing or another one, or the sealed bytes were changed.
+        """
+        master = self._master
+        if master is None or master.id != sealed.master_id:
+            master = self._read()
+        if master.id != sealed.master_id:
+            raise ControlError(
+                f"{self.path}: not the master key that the stored {provider} key of account {account!r} was sealed "
+                f"with. Put the right file back, or run `metrion key remove {provider} --account {account}` and store "
+                "the key again."
+            )
+        nonce, ciphertext = sealed.box[:_NONCE_BYTES], sealed.box[_NONCE_BYTES:]
+        try:
+            return master.cipher.decrypt(nonce, ciphertext, _binding(account, provider)).decode()
+        except (InvalidTag, ValueError) as error:
+            raise ControlError(
+                f"the stored {provider} key of account {account!r} does not open with {self.path}: the database was "
+                f"damaged or changed. Store the key again with `metrion key set {provider} --account {account}`."
+            ) from error
+
+    def _read(self) -> _MasterKey:
+        try:
+            key = base64.b64decode(self.path.read_bytes().strip(), validate=True)
+        except FileNotFoundError as error:
+            raise ControlError(
+                f"{self.path}: the master key is missing, and provider keys are stored that only it opens. Put the "
+                "file back from a backup, or remove them with `metrion key remove PROVIDER` and store them again."
+            ) from error
+        except OSError as error:
+            raise ControlError(f"{self.path}: cannot read the master key: {error.strerror}.") from error
+        except binascii.Error:
+            key = b""
+        if len(key) != _KEY_BYTES:
+            raise ControlError(
+                f"{self.path}: this is no master key ({_KEY_BYTES} bytes in base64). Put the file back from a backup, "
+                "or move it away, remove the stored keys with `metrion key remove PROVIDER` and store them again."
+            )
+        fingerprint = hashlib.sha256(b"metrion master key id\0" + key).hexdigest()[:16]
+        self._master = _MasterKey(fingerprint, AESGCM(key))
+        return self._master
+
+
+def _binding(account: str, provider: str) -> bytes:
+    return json.dumps(["metrion provider key", 1, account, provider]).encode()
+
+
+def _create(path: Path) -> None:
+    """Make the file whole or not at all; when another process was first, its key stays."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(base64.b64encode(secrets.token_bytes(_KEY_BYTES)) + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            # A link, not a rename: a rename would put the second of two keys over the first.
+            with contextlib.suppress(FileExistsError):
+                os.link(draft, path)
+        finally:
+            draft.unlink()
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise ControlError(f"{path}: cannot make the master key: {error.strerror}.") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Without it a power cut could keep the sealed keys and lose the name of the file that opens them."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
