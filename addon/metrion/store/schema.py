@@ -1,0 +1,148 @@
+"""What the store holds, as SQL text: the columns, the native tables and the view ``events`` over them and the journal.
+
+In: where the journal is. Out: SQL. Pure: imports no database and touches no file, so that the journal, which runs inside
+the proxy, can take the columns' types from here.
+
+``events`` is the table ``ingested`` and, after it, the journal's lines above the watermark of their writer. A line of
+the journal is in exactly one of the two: the ingester moves rows and watermark in one transaction.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+
+STORAGE_VERSION = "v1.4.0"
+"""The file format: any DuckDB from 1.4 on opens it."""
+
+CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+}
+"""Settings of every connection: nothing is fetched from the network because a query mentions it."""
+
+MONEY = "DECIMAL(18, 12)"
+
+COLUMN_TYPES: dict[str, str] = {
+    "event_id": "UUID",
+    "request_id": "VARCHAR",
+    "attempt": "SMALLINT",
+    "started_at": "TIMESTAMP",
+    "account": "VARCHAR",
+    "token_name": "VARCHAR",
+    "user_label": "VARCHAR",
+    "tags": "MAP(VARCHAR, VARCHAR)",
+    "credential": "VARCHAR",
+    "provider": "VARCHAR",
+    "operation": "VARCHAR",
+    "method": "VARCHAR",
+    "path": "VARCHAR",
+    "model_requested": "VARCHAR",
+    "model": "VARCHAR",
+    "service_tier": "VARCHAR",
+    "streamed": "BOOLEAN",
+    "generation_id": "VARCHAR",
+    "status": "SMALLINT",
+    "end_reason": "VARCHAR",
+    "error_type": "VARCHAR",
+    "finish_reason": "VARCHAR",
+    "provider_request_id": "VARCHAR",
+    "client_retry": "SMALLINT",
+    "input_tokens": "BIGINT",
+    "cache_read_tokens": "BIGINT",
+    "cache_write_tokens": "BIGINT",
+    "cache_write_1h_tokens": "BIGINT",
+    "output_tokens": "BIGINT",
+    "reasoning_tokens": "BIGINT",
+    "input_audio_tokens": "BIGINT",
+    "input_image_tokens": "BIGINT",
+    "output_audio_tokens": "BIGINT",
+    "output_image_tokens": "BIGINT",
+    "audio_seconds": "DOUBLE",
+    "server_tools": "MAP(VARCHAR, BIGINT)",
+    "usage": "JSON",
+    "usage_source": "VARCHAR",
+    "cost_usd": MONEY,
+    "cost_source": "VARCHAR",
+    "computed_cost_usd": MONEY,
+    "cost_parts": f"MAP(VARCHAR, {MONEY})",
+    "price_version": "VARCHAR",
+    "latency_ms": "DOUBLE",
+    "first_byte_ms": "DOUBLE",
+    "overhead_ms": "DOUBLE",
+    "request_bytes": "BIGINT",
+    "response_bytes": "BIGINT",
+}
+"""The columns of ``events`` with their DuckDB types, in the order of :data:`metrion.model.EVENT_COLUMNS`."""
+
+COLUMNS = ", ".join(COLUMN_TYPES)
+
+SEGMENTS = "*.ndjson"
+"""Which files of the journal's directory are segments."""
+
+SENTINEL = "0-sentinel.ndjson"
+"""A segment that is always there and always empty: a pattern that matches no file is an error to DuckDB."""
+
+TABLES = f"""
+CREATE TABLE ingested ({", ".join(f"{name} {kind}" for name, kind in COLUMN_TYPES.items())});
+CREATE TABLE watermarks (writer VARCHAR, seq BIGINT);
+"""
+
+
+def literal(text: str) -> str:
+    """``text`` as an SQL string literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def segments(files: list[Path]) -> str:
+    """The SQL list of exactly these files."""
+    return "[" + ", ".join(literal(_without_wildcards(file)) for file in files) + "]"
+
+
+def lines(files: str, *, filename: bool = False) -> str:
+    """A query for the readable lines of ``files`` (an SQL string or list): the columns, then ``writer`` and ``seq``.
+
+    A line that cannot be read, such as the torn last one of a killed writer, has no row.
+    """
+    # A JSON column would hold the text as a JSON string, so it is read as text and parsed by the cast.
+    shapes = {name: "VARCHAR" if kind == "JSON" else kind for name, kind in COLUMN_TYPES.items()}
+    shapes |= {"writer": "VARCHAR", "seq": "BIGINT"}
+    picked = [f"TRY_CAST({name} AS JSON) AS {name}" if kind == "JSON" else name for name, kind in COLUMN_TYPES.items()]
+    # hive_partitioning is off because a home such as /data/provider=x/ would otherwise overwrite that column.
+    return f"""
+SELECT {", ".join(picked)}, writer, seq{", filename" if filename else ""}
+FROM read_json({files}, format = 'newline_delimited', ignore_errors = true, hive_partitioning = false,
+    filename = {str(filename).lower()},
+    columns = {{{", ".join(f"{name}: {literal(kind)}" for name, kind in shapes.items())}}})
+WHERE event_id IS NOT NULL AND writer IS NOT NULL AND seq IS NOT NULL"""  # noqa: S608 (all of it is written here)
+
+
+def tail(journal_dir: Path) -> str:
+    """A query for the journal's rows that are not in ``ingested`` yet."""
+    pattern = literal(f"{_without_wildcards(journal_dir.absolute())}/{SEGMENTS}")
+    return above_watermark(f"({lines(pattern)})", "watermarks")
+
+
+def above_watermark(rows: str, watermarks: str) -> str:
+    """A query for those ``rows`` (a table or a subquery with ``writer`` and ``seq``) that are not ingested yet."""
+    columns = ", ".join(f"journal.{name}" for name in COLUMN_TYPES)
+    return f"""
+SELECT {columns} FROM {rows} AS journal LEFT JOIN {watermarks} AS mark ON mark.writer = journal.writer
+WHERE mark.seq IS NULL OR journal.seq > mark.seq"""  # noqa: S608 (all of it is written here)
+
+
+def view(journal_dir: Path) -> str:
+    """The statements that make the view; its comment says which definition it is, for :func:`version`."""
+    return f"""
+CREATE OR REPLACE VIEW events AS SELECT {COLUMNS} FROM ingested UNION ALL {tail(journal_dir)};
+COMMENT ON VIEW events IS {literal(version(journal_dir))};
+"""  # noqa: S608 (all of it is written here)
+
+
+def version(journal_dir: Path) -> str:
+    """What the view's comment says when it is up to date for a journal at this place."""
+    return f"All that is metered, journal included. {sha256(tail(journal_dir).encode()).hexdigest()[:16]}"
+
+
+def _without_wildcards(path: Path) -> str:
+    return "".join(f"[{character}]" if character in "*?[" else character for character in str(path))
