@@ -77,9 +77,11 @@ GOOGLE_OPERATIONS: Mapping[str, Operation] = {
     ":predictLongRunning": Operation("videos"),
     ":streamGenerateContent": Operation("generate_content"),
     "batches": Operation("batch"),
+    "download": Operation("files"),
     "files": Operation("files"),
     "interactions": Operation("interactions"),
     "models": Operation("models"),
+    "upload": Operation("files"),
     "ws": Operation("realtime"),
 }
 """The same for Google's native paths, where a verb after a colon (``models/M:verb``) decides before the path does.
@@ -95,6 +97,8 @@ class Surface:
     credential_place: CredentialPlace
     error_shape: ErrorShape
     operations: Mapping[str, Operation]
+    names_models: bool = False
+    """Paths hold the model and a verb: ``models/M:verb``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +141,9 @@ PROVIDERS: Mapping[str, Provider] = {
     ),
     "google": Provider(
         upstream=Origin("https", "generativelanguage.googleapis.com", 443),
-        native=Surface(b"/v1beta", CredentialPlace.X_GOOG_API_KEY, ErrorShape.GOOGLE, GOOGLE_OPERATIONS),
+        native=Surface(
+            b"/v1beta", CredentialPlace.X_GOOG_API_KEY, ErrorShape.GOOGLE, GOOGLE_OPERATIONS, names_models=True
+        ),
         request_id_headers=(b"x-goog-request-id", b"x-request-id"),
         environment="GEMINI_API_KEY",
         aliases=("gemini",),

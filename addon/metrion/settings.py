@@ -1,7 +1,7 @@
 """Configuration file and environment in, frozen ``Settings`` out; every mistake is a ``SettingsError``.
 
 The error names the file (or the variable), the key, and the way out. Reading makes nothing on disk and never repeats a
-value that may hold a secret. What a key of ``metrion.yaml`` is called and means is the contract's, DESIGN section 4.
+value that may hold a secret.
 """
 
 from __future__ import annotations

@@ -1,0 +1,239 @@
+"""A request head in; where it goes out, or one of Metrion's own endpoints, or a refusal.
+
+Matching and forwarding work on the raw path: what goes out is a slice of what came in behind a fixed prefix, and
+nothing is decoded and encoded again. Only the *reading* of a path (its operation, its wire format, a model in it) is
+lenient about ``%xx`` and doubled slashes, so that no spelling that an upstream may accept goes unmetered. Nothing here looks at a credential's value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from urllib.parse import unquote
+
+from metrion.model import Inbound, Origin, Refusal, Route
+from metrion.providers import ALIASES, OTHER, PROVIDERS, Compatible, Operation, Provider, Surface, canonical_name
+from metrion.settings import Settings
+
+
+class Endpoint(StrEnum):
+    """What Metrion answers itself."""
+
+    HEALTH = "health"
+
+
+ENDPOINTS = {(b"GET", b"/health"): Endpoint.HEALTH, (b"HEAD", b"/health"): Endpoint.HEALTH}
+
+OPENAI_ROOT = frozenset(
+    {b"assistants", b"audio", b"batches", b"chat", b"completions", b"embeddings", b"fine_tuning", b"images"}
+    | {b"moderations", b"realtime", b"responses", b"threads", b"vector_stores"}
+)
+"""What under ``/v1/`` at the root is no Anthropic path: an OpenAI client whose base URL lacks its provider."""
+
+_OWN_PREFIX = b"/api/proxy"
+_FIRST_SEGMENT = re.compile(rb"/([^/]*)(.*)", re.DOTALL)
+_VERSIONED = re.compile(rb"/+(?:v\d[^/]*|upload|download|ws)(?:/|$)")
+"""A path that goes out as it is: it begins with its version, or with a word that stands where a version would."""
+_MAYBE_COMPATIBLE = re.compile(rb"(?:/+v1(?=/))?(/+([^/]+)(?:/.*)?)", re.DOTALL)
+"""The path without its ``v1``, and the first segment of that."""
+_COMPATIBLE = re.compile(rb"/+v\d[^/]*/+openai(?:/|$)")
+_VERB = re.compile(rb":|%3a", re.IGNORECASE)
+_VERSION_WORD = re.compile(r"v\d")
+_DOT_SEGMENT = re.compile(rb"(?:^|[/\\]|%2f|%5c)(?:\.|%2e){1,2}(?=$|[/\\;#]|%2f|%5c|%3b|%23)", re.IGNORECASE)
+"""``.`` or ``..`` between anything that some server takes for a separator: a backslash (Windows, browsers) and a
+semicolon (parameters, in Java's servers) included."""
+_UNSENDABLE = re.compile(rb"[\x00-\x20\x7f]")
+_KEY_IN_QUERY = re.compile(rb"(?:^|&)key=")
+_TABLE_DEPTH = 2
+"""How many segments the longest path in a table of operations has."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Served:
+    """A configured provider, with everything that does not depend on the request."""
+
+    name: str
+    entry: Provider
+    upstream: Origin
+    prefix: bytes
+    timeout: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Match:
+    """Which provider a request is for, and its path there without the configured prefix."""
+
+    served: _Served
+    upstream: Origin
+    outgoing: bytes
+    own: bytes
+
+
+class Router:
+    """The routes of one configuration. Immutable; one per process."""
+
+    def __init__(self, settings: Settings) -> None:
+        served = {
+            name: _Served(name, PROVIDERS[entry.like], entry.upstream, entry.prefix.encode(), entry.timeout)
+            for name, entry in settings.providers.items()
+        }
+        self._by_segment = {name.encode(): served[canonical_name(name)] for name in (*served, *ALIASES)}
+        self._by_origin = _by_origin(served)
+        self._root = served[settings.default_provider] if settings.default_provider else None
+        self._anthropic = served["anthropic"]
+        self._routes = _listing(served, settings.default_provider)
+
+    def route(self, inbound: Inbound) -> Route | Endpoint | Refusal:
+        """Decide where a request goes: a path that must not be sent is 400, an unknown one 404, a foreign host 403."""
+        raw, mark, query = inbound.target.partition(b"?")
+        found = self._by_path(inbound, raw) if inbound.origin is None else self._by_host(inbound.origin, raw)
+        if trouble := _trouble(inbound.target, raw):
+            served = found.served if isinstance(found, _Match) else None
+            return _refuse(400, "bad_request", trouble, served)
+        if not isinstance(found, _Match):
+            return found
+        entry = found.served.entry
+        surface, words = entry.native, _words(found.own)
+        if entry.compatible and _COMPATIBLE.match(found.own):
+            surface, words = entry.compatible.surface, words[1:]
+        operation = _operation(surface, words)
+        return Route(
+            provider=found.served.name,
+            upstream=found.upstream,
+            target=found.outgoing + mark + query,
+            operation=operation.name,
+            dialect=operation.dialect if inbound.method.upper() == b"POST" else None,
+            credential_place=surface.credential_place,
+            error_shape=surface.error_shape,
+            request_id_headers=entry.request_id_headers,
+            model=_model(words) if surface.names_models else None,
+            timeout=found.served.timeout,
+        )
+
+    def _by_path(self, inbound: Inbound, raw: bytes) -> _Match | Endpoint | Refusal:
+        path = raw
+        if path.startswith(_OWN_PREFIX) and path[len(_OWN_PREFIX) : len(_OWN_PREFIX) + 1] in (b"/", b""):
+            path = path[len(_OWN_PREFIX) :]
+        segments = _FIRST_SEGMENT.fullmatch(path)
+        segment, rest = segments.groups() if segments else (b"", b"")
+        if served := self._by_segment.get(segment):
+            return _addressed(served, rest, inbound)
+        if endpoint := ENDPOINTS.get((inbound.method, path)):
+            return endpoint
+        if self._root:
+            return _addressed(self._root, path, inbound)
+        if segment == b"messages" or (segment == b"v1" and rest):
+            second = _FIRST_SEGMENT.fullmatch(rest)
+            if segment == b"v1" and second and second[1] in OPENAI_ROOT:
+                name = second[1].decode()
+                message = f"/v1/{name} names no provider. Put one before it, as in /openai/v1/{name}. {self._routes}"
+                return _refuse(404, "unknown_route", message)
+            return _addressed(self._anthropic, path, inbound)
+        return _refuse(404, "unknown_route", f"Nothing is served here. {self._routes}")
+
+    def _by_host(self, origin: Origin, raw: bytes) -> _Match | Refusal:
+        candidates = self._by_origin.get(origin)
+        if not candidates:
+            where = f"{origin.scheme}://{origin.host}:{origin.port}"
+            message = (
+                f"{where} is the host of no configured provider, and Metrion is no open relay. To add it, give a "
+                f"provider that `upstream` in metrion.yaml. {self._routes}"
+            )
+            return _refuse(403, "not_a_provider", message)
+        for prefix, served in candidates:
+            if raw.startswith(prefix) and raw[len(prefix) : len(prefix) + 1] in (b"/", b""):
+                return _Match(served, origin, raw, raw[len(prefix) :])
+        return _Match(candidates[0][1], origin, raw, raw)
+
+
+def _addressed(served: _Served, rest: bytes, inbound: Inbound) -> _Match:
+    """Complete what stands behind a provider's segment to the provider's own path."""
+    entry = served.entry
+    own = rest if _VERSIONED.match(rest) else entry.native.prefix + rest
+    if entry.compatible and (path := _compatible_path(entry.compatible, rest, inbound)):
+        own = entry.compatible.surface.prefix + path
+    return _Match(served, served.upstream, served.prefix + own, own)
+
+
+def _compatible_path(compatible: Compatible, rest: bytes, inbound: Inbound) -> bytes | None:
+    """Return the path behind the compatible prefix, or ``None`` for a native one."""
+    found = _MAYBE_COMPATIBLE.fullmatch(rest)
+    if not found or found[2] not in compatible.paths:
+        return None
+    native = found[2] in compatible.shared and (_VERB.search(found[1]) or _has_native_credential(inbound))
+    return None if native else found[1]
+
+
+def _has_native_credential(inbound: Inbound) -> bool:
+    """Whether the credential is of Google's own kind. A Bearer credential means the compatible API, whatever else."""
+    native = _KEY_IN_QUERY.search(inbound.query or b"") is not None
+    for name, value in inbound.headers:
+        match name.lower():
+            case b"authorization" if value.lstrip()[:7].lower() == b"bearer ":
+                return False
+            case b"x-goog-api-key":
+                native = True
+    return native
+
+
+def _words(own: bytes) -> list[str]:
+    """Split a path for reading, leniently, without its version."""
+    text = own.decode("utf-8", "replace")
+    words = [word for word in (unquote(text) if "%" in text else text).split("/") if word]
+    return words[1:] if words and _VERSION_WORD.match(words[0]) else words
+
+
+def _operation(surface: Surface, words: list[str]) -> Operation:
+    if surface.names_models and words:
+        _, colon, verb = words[-1].rpartition(":")
+        if colon and (operation := surface.operations.get(f":{verb}")):
+            return operation
+    for depth in range(min(_TABLE_DEPTH, len(words)), 0, -1):
+        if operation := surface.operations.get("/".join(words[:depth])):
+            return operation if depth == len(words) else Operation(operation.name)
+    return OTHER
+
+
+def _model(words: list[str]) -> str | None:
+    """``models/M:verb`` is about M; a tuned model keeps its collection in its name, as in the provider's own fields."""
+    if len(words) < 2 or words[0] not in ("models", "tunedModels"):
+        return None
+    model = words[1].partition(":")[0]
+    return (model if words[0] == "models" else f"tunedModels/{model}") if model else None
+
+
+def _trouble(target: bytes, raw: bytes) -> str | None:
+    """Say why a path must not be sent; ``None`` if it may be."""
+    if not raw.startswith(b"/") or _UNSENDABLE.search(target):
+        return "The request target is no path: it begins with / and has no spaces or control characters."
+    if (b"." in raw or b"%" in raw) and _DOT_SEGMENT.search(raw):
+        return "The path has a dot segment (. or ..), plain or encoded. Send the path that it stands for."
+    if b"sk-metrion-" in raw:
+        return "A Metrion token stands in the path, where logs would keep it. Send it as Authorization: Bearer instead."
+    return None
+
+
+def _by_origin(served: Mapping[str, _Served]) -> dict[Origin, list[tuple[bytes, _Served]]]:
+    """List by host which providers are there, longest path prefix first. A built-in host stays known when moved."""
+    found = dict[Origin, list[tuple[bytes, _Served]]]()
+    for name, provider in served.items():
+        found.setdefault(provider.upstream, []).append((provider.prefix, provider))
+        if name in PROVIDERS and provider.upstream != provider.entry.upstream:
+            found.setdefault(provider.entry.upstream, []).append((b"", provider))
+    for candidates in found.values():
+        candidates.sort(key=lambda candidate: -len(candidate[0]))
+    return found
+
+
+def _listing(served: Iterable[str], root: str | None) -> str:
+    names = [*served, *ALIASES]
+    owner = f"everything else is {root}'s" if root else "/v1/… and /messages… are anthropic's"
+    return f"Routes: {', '.join(f'/{name}/…' for name in names)}; {owner}; GET /health; all also under /api/proxy."
+
+
+def _refuse(status: int, code: str, message: str, served: _Served | None = None) -> Refusal:
+    if served is None:
+        return Refusal(status, code, message)
+    return Refusal(status, code, message, served.name, served.entry.native.error_shape)
