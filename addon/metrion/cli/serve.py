@@ -1,0 +1,90 @@
+"""``metrion serve``: the proxy on one port, and what a newcomer needs to use it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from metrion import __version__
+from metrion.cli.options import settings_option
+
+if TYPE_CHECKING:  # these import cryptography and mitmproxy, which `serve --help` does not need
+    from metrion.control import ControlStore, KeyRecord
+    from metrion.proxy.runner import Listening
+    from metrion.settings import Settings
+
+DEFAULT_ACCOUNT = "default"
+DEFAULT_DRAIN_SECONDS = 30.0
+PUBLIC_SEGMENTS = {"google": "gemini", "xai": "grok"}
+"""Where a provider goes by its product's name in paths."""
+
+
+@click.command()
+@click.option("--host", help="Address to listen on.  [default: 127.0.0.1, or `listen` in metrion.yaml]")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="Port to listen on; 0 takes a free one.  [default: 8080, or `listen` in metrion.yaml]",
+)
+@click.option(
+    "--drain",
+    "drain_seconds",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    default=DEFAULT_DRAIN_SECONDS,
+    show_default=True,
+    help="How long requests in flight may take to end after SIGTERM.",
+)
+@settings_option
+def serve(settings: Settings, host: str | None, port: int | None, drain_seconds: float) -> None:
+    """Run the proxy: one port, every provider by its path.
+
+    On a first start it makes a token and prints it, once. Stop it with Ctrl-C or SIGTERM.
+    """
+    from metrion.control import ControlStore
+    from metrion.proxy.runner import ServeError, run
+
+    def announce(listening: Listening) -> None:
+        control = ControlStore.open(settings)
+        try:
+            click.echo(_greeting(settings, control, listening))
+        finally:
+            control.close()
+
+    try:
+        run(
+            settings,
+            host=host or settings.listen_host,
+            port=settings.listen_port if port is None else port,
+            drain_seconds=drain_seconds,
+            on_listening=announce,
+        )
+    except ServeError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _greeting(settings: Settings, control: ControlStore, listening: Listening) -> str:
+    """Say where everything is; make the first token when there is none."""
+    from tabulate import tabulate
+
+    lines = [f"Metrion {__version__} listens on {listening.url}", ""]
+    if not control.tokens():
+        secret = control.create_token().secret
+        lines += [f"Your token, shown this once: {secret}", ""]
+    records = control.keys()
+    keys = {record.provider: record for record in records if record.account == DEFAULT_ACCOUNT and record.in_use}
+    rows = [
+        (name, f"{listening.url}/{segment}", _key_state(name, keys.get(name)))
+        for name in settings.providers
+        for segment in (PUBLIC_SEGMENTS.get(name, name),)
+    ]
+    lines.append(tabulate(rows, headers=("provider", "base URL", "key"), disable_numparse=True))
+    lines += ["", "What was spent: metrion report costs, or metrion sql 'SELECT * FROM events'"]
+    return "\n".join(lines)
+
+
+def _key_state(provider: str, record: KeyRecord | None) -> str:
+    if record is None:
+        return f"none: metrion key set {provider}"
+    return "stored" if record.source == "stored" else "from the environment"

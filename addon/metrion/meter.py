@@ -1,0 +1,163 @@
+"""What happened to a request → its event.
+
+Pure: takes the head, the decision, what the readers saw and the outcome; returns the :class:`~metrion.model.Event`
+that is stored. Nothing of a prompt, a completion or a key is in any of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from metrion.callers import labels
+from metrion.model import (
+    Cost,
+    CostSource,
+    EndReason,
+    Event,
+    Forward,
+    Inbound,
+    Reading,
+    Refusal,
+    Route,
+    Usage,
+)
+from metrion.pricing import PriceBook
+
+NOT_BILLED_OPERATIONS = frozenset({"models", "files", "count_tokens"})
+"""Operations that no provider charges for, whatever their method."""
+
+NOTHING_BILLED = Cost(CostSource.NOT_BILLED, usd=Decimal(0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a request went, as its client saw it. Times in milliseconds since the head arrived, sizes in bytes."""
+
+    event_id: UUID
+    started_at: datetime
+    """Naive UTC."""
+    end_reason: EndReason
+    status: int | None = None
+    """What the client got; ``None``: it got no response."""
+    error_type: str | None = None
+    """Metrion's own code, where the response is its own."""
+    reached_upstream: bool = False
+    """The request went out, so the provider may have worked for it."""
+    streamed: bool | None = None
+    provider_request_id: str | None = None
+    latency_ms: float | None = None
+    first_byte_ms: float | None = None
+    overhead_ms: float | None = None
+    request_bytes: int | None = None
+    response_bytes: int | None = None
+
+
+def measure(
+    inbound: Inbound,
+    decision: Forward | Refusal,
+    outcome: Outcome,
+    reading: Reading,
+    prices: PriceBook,
+    *,
+    model_requested: str | None = None,
+) -> Event | None:
+    """Return the event of one request, or ``None`` for one that named no provider."""
+    route, caller = decision.route, decision.caller
+    provider = route.provider if route else decision.provider if isinstance(decision, Refusal) else None
+    if provider is None:
+        return None
+    model_requested = (route.model if route else None) or model_requested
+    usage = reading.usage or Usage()
+    cost = _cost(inbound, route, outcome, reading, prices, model_requested)
+    user_label, tags = labels(inbound)
+    return Event(
+        event_id=outcome.event_id,
+        request_id=outcome.event_id.hex,
+        started_at=outcome.started_at,
+        account=caller.account if caller else None,
+        token_name=caller.token_name if caller else None,
+        user_label=user_label,
+        tags=tags or None,
+        credential=caller.credential if caller else None,
+        provider=provider,
+        operation=route.operation if route else None,
+        method=inbound.method.decode("latin-1"),
+        path=(route.target.partition(b"?")[0] if route else inbound.path).decode("latin-1"),
+        model_requested=model_requested,
+        model=reading.model,
+        service_tier=reading.service_tier,
+        streamed=outcome.streamed,
+        generation_id=reading.generation_id,
+        status=outcome.status,
+        end_reason=outcome.end_reason,
+        error_type=outcome.error_type or reading.error_type,
+        finish_reason=reading.finish_reason,
+        provider_request_id=outcome.provider_request_id,
+        client_retry=_client_retry(inbound),
+        input_tokens=usage.input_tokens,
+        cache_read_tokens=usage.cache_read_tokens,
+        cache_write_tokens=usage.cache_write_tokens,
+        cache_write_1h_tokens=usage.cache_write_1h_tokens,
+        output_tokens=usage.output_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
+        input_audio_tokens=usage.input_audio_tokens,
+        input_image_tokens=usage.input_image_tokens,
+        output_audio_tokens=usage.output_audio_tokens,
+        output_image_tokens=usage.output_image_tokens,
+        audio_seconds=usage.audio_seconds,
+        server_tools=usage.server_tools or None,
+        usage=usage.raw,
+        usage_source="reported" if reading.usage else "none",
+        cost_usd=cost.usd,
+        cost_source=cost.source,
+        computed_cost_usd=cost.computed_usd,
+        cost_parts=cost.parts or None,
+        price_version=cost.price_version,
+        latency_ms=outcome.latency_ms,
+        first_byte_ms=outcome.first_byte_ms,
+        overhead_ms=outcome.overhead_ms,
+        request_bytes=outcome.request_bytes,
+        response_bytes=outcome.response_bytes,
+    )
+
+
+def _cost(
+    inbound: Inbound,
+    route: Route | None,
+    outcome: Outcome,
+    reading: Reading,
+    prices: PriceBook,
+    model_requested: str | None,
+) -> Cost:
+    if route is None or not outcome.reached_upstream or not _is_billable(inbound, route):
+        return NOTHING_BILLED
+    if reading.usage is None:
+        failed = outcome.status is not None and outcome.status >= 400 and outcome.end_reason is EndReason.COMPLETE
+        return NOTHING_BILLED if failed or reading.stream_error else Cost(CostSource.UNKNOWN)
+    # What a stream has reported halfway is no bill: the counts of its last words are missing.
+    if outcome.end_reason is not EndReason.COMPLETE and reading.finish_reason is None:
+        return Cost(CostSource.UNKNOWN)
+    return prices.cost(
+        provider=route.provider,
+        model=reading.model,
+        model_requested=model_requested,
+        usage=reading.usage,
+        when=outcome.started_at,
+        service_tier=reading.service_tier,
+    )
+
+
+def _is_billable(inbound: Inbound, route: Route) -> bool:
+    """Whether the provider may charge for such a request. Reading a stored generation back is no new charge."""
+    return inbound.method == b"POST" and route.operation not in NOT_BILLED_OPERATIONS
+
+
+def _client_retry(inbound: Inbound) -> int | None:
+    """How often the SDK had tried before, as the Stainless-made SDKs (OpenAI, Anthropic) say."""
+    for name, value in inbound.headers:
+        if name.lower() == b"x-stainless-retry-count":
+            return int(value) if value.isdigit() and len(value) < 5 else None
+    return None

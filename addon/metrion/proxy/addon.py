@@ -1,0 +1,149 @@
+"""The hook class: plugs Metrion into a mitmproxy, whichever program runs it.
+
+Every HTTP layer that mitmproxy would run is replaced by Metrion's; whatever is not HTTP is closed; a flow that
+reaches a hook without having passed a metered stream is refused. A fault in any of this refuses, it never lets pass.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import subprocess
+from collections.abc import Set as AbstractSet
+
+from mitmproxy import ctx, http
+from mitmproxy.addonmanager import Loader
+from mitmproxy.connection import Client
+from mitmproxy.proxy import commands, events, layer
+from mitmproxy.proxy.layers import ClientTLSLayer, HttpLayer, ServerTLSLayer
+from mitmproxy.proxy.tunnel import TunnelLayer
+
+from metrion.model import EndReason, Refusal
+from metrion.proxy.gateway import Gateway
+from metrion.proxy.layers import MARK, MeteredHttpLayer
+from metrion.proxy.logs import install_filter
+from metrion.refusals import render
+from metrion.settings import Settings
+from metrion.store import spawn_ingester
+
+logger = logging.getLogger(__name__)
+
+OPTIONS: dict[str, object] = {
+    "connection_strategy": "lazy",  # connect when the request is known, not before
+    "rawtcp": False,  # bytes that are no HTTP would go upstream unauthenticated
+}
+
+INGESTER_CHECK_SECONDS = 2.0
+
+
+class ClosedLayer(layer.Layer):
+    """Closes the client's connection. What runs in place of anything that cannot be metered."""
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if isinstance(event, events.Start):
+            yield commands.CloseConnection(self.context.client)
+
+
+class MetrionAddon:
+    """See the module. ``hooks``: whether other addons are to see the flows."""
+
+    name = "metrion"
+
+    def __init__(self, settings: Settings, *, hooks: bool = True) -> None:
+        self.settings = settings
+        self.gateway = Gateway(settings)
+        self._hooks = hooks
+        self._ingester: subprocess.Popen[bytes] | None = None
+        self._watch: asyncio.Task[None] | None = None
+
+    def load(self, loader: Loader) -> None:  # noqa: ARG002 -- mitmproxy passes it by name
+        """Set the options that metering and fail-closed routing stand on."""
+        install_filter()
+        timeouts = [plan.timeout or 0 for plan in self.settings.plans.values()]
+        timeouts += [provider.timeout or 0 for provider in self.settings.providers.values()]
+        # mitmproxy closes idle connections by itself; the deadlines are ours to keep.
+        ctx.options.update(**OPTIONS, tcp_timeout=int(max(3600, 2 * max(timeouts))))
+
+    def configure(self, updated: AbstractSet[str]) -> None:
+        """Hold the options against other scripts and command lines."""
+        changed = {
+            name: value for name, value in OPTIONS.items() if name in updated and getattr(ctx.options, name) != value
+        }
+        if changed:
+            logger.warning("Metrion needs %s; set back.", ", ".join(f"{k}={v}".lower() for k, v in changed.items()))
+            ctx.options.update(**changed)
+
+    def start_ingester(self) -> subprocess.Popen[bytes]:
+        """Start the process that moves the journal into the store."""
+        self._ingester = spawn_ingester(self.settings.journal_dir, self.settings.store_path)
+        return self._ingester
+
+    def running(self) -> None:
+        """Watch over the ingester, so that there always is one (mitmproxy's hook after start)."""
+        self._watch = asyncio.get_running_loop().create_task(self._keep_ingesting())
+
+    async def _keep_ingesting(self) -> None:
+        while True:
+            if self._ingester is None:
+                self.start_ingester()
+            elif (status := self._ingester.poll()) is not None:
+                logger.warning("The ingester ended with status %s; starting another.", status)
+                self.start_ingester()
+            await asyncio.sleep(INGESTER_CHECK_SECONDS)
+
+    def done(self) -> None:
+        """Write the events of what is still in flight."""
+        if self._watch is not None:
+            self._watch.cancel()
+        self.gateway.close()
+        if self._ingester is not None and self._ingester.stdin is not None:
+            self._ingester.stdin.close()
+
+    # --- layers ---
+
+    def next_layer(self, nextlayer: layer.NextLayer) -> None:
+        """Let mitmproxy choose the next layer, then put ours in the place of its HTTP layer."""
+        try:
+            stock = ctx.master.addons.get("nextlayer")
+            stock.next_layer(nextlayer)
+            if nextlayer.layer is not None:
+                nextlayer.layer = self._metered(nextlayer.layer)
+        except Exception as error:  # noqa: BLE001 -- an exception here would let the connection pass unmetered
+            logger.error("A connection was closed: %s while choosing its layer.", type(error).__name__)  # noqa: TRY400 -- without the exception's words, which may quote the head
+            nextlayer.layer = ClosedLayer(nextlayer.context)
+
+    def _metered(self, top: layer.Layer) -> layer.Layer:
+        parent: layer.Layer | None = None
+        current: layer.Layer = top
+        while isinstance(current, TunnelLayer) and getattr(current, "child_layer", None) is not None:
+            parent, current = current, current.child_layer
+        if isinstance(current, HttpLayer):
+            context = current.context
+            context.layers.remove(current)
+            metered = MeteredHttpLayer(context, current.mode, self.gateway, hooks=self._hooks)
+            if parent is None:
+                return metered
+            parent.child_layer = metered  # type: ignore[attr-defined]  # a TunnelLayer, see above
+            return top
+        if isinstance(current, ClientTLSLayer | ServerTLSLayer):
+            return top  # what is inside the TLS is asked for when it is there
+        return ClosedLayer(top.context)
+
+    # --- gates ---
+
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        """Refuse a flow that no metered stream has let through."""
+        if MARK not in flow.metadata:
+            answer = render(Refusal(500, "internal", "This request did not pass Metrion's checks and was refused."))
+            flow.request.stream = False
+            flow.response = http.Response.make(answer.status, answer.body, answer.headers)
+
+    def http_connect(self, flow: http.HTTPFlow) -> None:
+        """Refuse a tunnel that no metered stream has let through."""
+        self.requestheaders(flow)
+
+    def client_disconnected(self, client: Client) -> None:
+        """Finish what a connection leaves unfinished, should its layers have failed to say so."""
+        for exchange in tuple(self.gateway.live):
+            if exchange.client_id == client.id:
+                self.gateway.finish(exchange, EndReason.CLIENT_ABORT)

@@ -1,0 +1,101 @@
+"""What the proxy knows and decides, without mitmproxy: request head in, decision out, one event per request.
+
+Fails closed: whatever goes wrong on the way to a decision, the request is refused. Lives on one event loop.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import traceback
+from collections import deque
+
+import metrion
+from metrion.callers import admit
+from metrion.control import ControlStore
+from metrion.journal import Journal
+from metrion.model import Answer, EndReason, Forward, Inbound, Refusal
+from metrion.pricing import PriceBook
+from metrion.proxy.exchange import Exchange
+from metrion.routing import Endpoint, Router
+from metrion.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+STRANGERS_EVENTS_PER_MINUTE = 60
+"""Events kept of requests without a valid token, so that a stranger cannot fill the store."""
+
+
+class Gateway:
+    """The one object behind all connections of a process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.router = Router(settings)
+        self.live: set[Exchange] = set()
+        """Requests without an event yet."""
+        self.unrecorded = 0
+        """Refused strangers that were only counted."""
+        self.draining = False
+        self._prices = PriceBook.load(settings.pricing)
+        self._control = ControlStore.open(settings)
+        self._journal = Journal(settings.journal_dir)
+        self._strangers: deque[float] = deque(maxlen=STRANGERS_EVENTS_PER_MINUTE)
+
+    def decide(self, inbound: Inbound) -> Forward | Refusal | Answer:
+        """Say what becomes of a request. Never raises."""
+        try:
+            route = self.router.route(inbound)
+            if isinstance(route, Refusal):
+                return route
+            if isinstance(route, Endpoint):
+                return self._answer(route)
+            return admit(inbound, route, self._control.directory(), self.settings.plans)
+        except Exception as error:  # noqa: BLE001 -- authentication fails closed, whatever the fault is
+            # Without the exception's own words: they may quote the head, and so a credential.
+            where = "".join(traceback.format_tb(error.__traceback__))
+            logger.error("A request was refused: %s in\n%s", type(error).__name__, where)  # noqa: TRY400 -- see above
+            return Refusal(500, "internal", "Metrion could not check this request and refused it; its log says where.")
+
+    def begin(self, inbound: Inbound, decision: Forward | Refusal, *, began: float, client_id: str) -> Exchange:
+        """Start to take note of a request. ``began``: when its head arrived, by ``time.perf_counter``."""
+        exchange = Exchange(inbound, decision, self._prices, self._journal.append, began=began, client_id=client_id)
+        self.live.add(exchange)
+        return exchange
+
+    def finish(self, exchange: Exchange, end_reason: EndReason) -> None:
+        """Write a request's event, unless it is written or there are too many from strangers."""
+        self.live.discard(exchange)
+        if not exchange.finished and exchange.decision.caller is None and self._is_one_too_many():
+            exchange.finished = True
+        exchange.finish(end_reason)
+
+    def close(self) -> None:
+        """Write the events of what is still in flight as it stands, and the journal out."""
+        for exchange in tuple(self.live):
+            self.finish(exchange, EndReason.CLIENT_ABORT)
+        self._journal.close()
+        self._control.close()
+
+    def _is_one_too_many(self) -> bool:
+        now = time.monotonic()
+        if len(self._strangers) == self._strangers.maxlen and now - self._strangers[0] < 60:
+            self.unrecorded += 1
+            return True
+        self._strangers.append(now)
+        return False
+
+    def _answer(self, endpoint: Endpoint) -> Answer:
+        match endpoint:
+            case Endpoint.HEALTH:
+                body = json.dumps(
+                    {
+                        "status": "draining" if self.draining else "ok",
+                        "version": metrion.__version__,
+                        "in_flight": len(self.live),
+                        "unrecorded_refusals": self.unrecorded,
+                    }
+                ).encode()
+                headers = ((b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)))
+                return Answer(200, headers, body)

@@ -1,0 +1,409 @@
+"""The HTTP layers that Metrion runs in place of mitmproxy's.
+
+A :class:`MeteredStream` decides on the request head, before mitmproxy's own stream sees it. It then lets that stream
+do its work and stands in the way of its commands only: the head that goes upstream is swapped for the one with the
+provider's key (so that the key is in no flow), the event is written before the bytes that complete the response go
+on, and what mitmproxy would say in HTML is said in the provider's JSON. Bodies pass untouched and unheld.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Generator
+
+from mitmproxy import ctx, flow, http
+from mitmproxy.addons.proxyserver import Proxyserver
+from mitmproxy.connection import ConnectionState
+from mitmproxy.net.http import status_codes
+from mitmproxy.proxy import commands, events, layer
+from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layers.http import (
+    DropStream,
+    HttpErrorHook,
+    HttpLayer,
+    HTTPMode,
+    HttpRequestHeadersHook,
+    HttpResponseHook,
+    HttpStream,
+    RequestData,
+    RequestEndOfMessage,
+    RequestHeaders,
+    RequestProtocolError,
+    ResponseData,
+    ResponseEndOfMessage,
+    ResponseHeaders,
+    ResponseProtocolError,
+    SendHttp,
+    validate_request,
+)
+from mitmproxy.proxy.layers.http._events import ErrorCode  # not re-exported by the package
+from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
+from mitmproxy.proxy.mode_specs import ReverseMode
+from mitmproxy.utils import asyncio_utils
+
+from metrion.callers import shown
+from metrion.model import Answer, EndReason, Forward, Head, Inbound, Origin, Refusal
+from metrion.proxy.exchange import Exchange
+from metrion.proxy.gateway import Gateway
+from metrion.refusals import render
+
+type Commands = Generator[commands.Command, object, None]
+
+MARK = "metrion"
+"""Key in ``flow.metadata`` of a request that a metered stream has let through or answered; its value is our id."""
+
+UNREAD_BODY_BYTES = 1_000_000
+UNREAD_BODY_SECONDS = 2.0
+"""How much of a refused request's body is read and dropped before closing: a reset may destroy the answer."""
+
+
+class MeteredHttpLayer(HttpLayer):
+    """An HTTP layer whose streams are metered."""
+
+    def __init__(self, context: Context, mode: HTTPMode, gateway: Gateway, *, hooks: bool) -> None:
+        super().__init__(context, mode)
+        self._gateway = gateway
+        self._hooks = hooks
+
+    def make_stream(self, stream_id: int) -> layer.CommandGenerator[None]:
+        """Override: our own stream."""
+        stream = MeteredStream(self.context.fork(), stream_id, self, self._gateway, hooks=self._hooks)
+        self.streams[stream_id] = stream
+        yield from self.event_to_child(stream, events.Start())
+
+
+class Alarm:
+    """Calls a stream back after some seconds, as an event of its connection. Cheaper than mitmproxy's wakeup tasks."""
+
+    def __init__(self, http_layer: HttpLayer, stream: HttpStream) -> None:
+        self._layer = http_layer
+        self._stream = stream
+        self._timer: asyncio.TimerHandle | None = None
+
+    def set(self, seconds: float) -> None:
+        """Ring once, this many seconds from now, and not when set before."""
+        self.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._ring, seconds)
+
+    def cancel(self) -> None:
+        """Do not ring."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def is_client_slow(self) -> bool:
+        """Whether bytes for the client wait to be read by it; then the silence is not the provider's."""
+        handler = self._handler()
+        stream = handler.transports.get(self._layer.context.client) if handler else None
+        writer = stream.writer if stream else None
+        return isinstance(writer, asyncio.StreamWriter) and writer.transport.get_write_buffer_size() > 0
+
+    def _handler(self) -> ProxyConnectionHandler | None:
+        proxyserver: Proxyserver = ctx.master.addons.get("proxyserver")
+        return proxyserver.connections.get(self._layer.context.client.id)
+
+    def _ring(self, seconds: float) -> None:
+        handler = self._handler()
+        if handler is None:
+            return
+        wakeup = commands.RequestWakeup(seconds)
+        self._layer.command_sources[wakeup] = self._stream
+        asyncio_utils.create_task(handler.server_event(events.Wakeup(wakeup)), name="metrion alarm", keep_ref=True)
+
+
+class MeteredStream(HttpStream):
+    """One request and its response. See the module for what it does and does not touch."""
+
+    _exchange: Exchange
+    """Set when the head has arrived, unless the answer is Metrion's own and no refusal."""
+    _forward: Forward
+    """Set when the request goes on."""
+
+    def __init__(
+        self, context: Context, stream_id: int, http_layer: HttpLayer, gateway: Gateway, *, hooks: bool
+    ) -> None:
+        super().__init__(context, stream_id)
+        self._gateway = gateway
+        self._hooks = hooks
+        """Whether other addons are to see the flow; without any to see it, the hooks are not worth their time."""
+        self._alarm = Alarm(http_layer, self)
+        self._response_begun = False
+        self._closed = False
+        """The client has, or will get, no more from us: whatever mitmproxy's stream still wants is dropped."""
+        self._unread = 0
+
+    # --- events ---
+
+    def handle_event(self, event: events.Event) -> Commands:
+        """Override: a deadline also passes while the stream waits for a connection."""
+        return self._on_alarm() if isinstance(event, events.Wakeup) else super().handle_event(event)
+
+    def _handle_event(self, event: events.Event) -> Commands:
+        if isinstance(event, RequestHeaders):
+            return self._on_request_head(event)
+        if self._closed:
+            return self._on_unread(event)
+        if isinstance(event, ResponseHeaders):
+            event.response.stream = True
+        elif isinstance(event, RequestProtocolError):
+            self._finish(EndReason.CLIENT_ABORT)
+        return self._watched(super()._handle_event(event))
+
+    def _on_request_head(self, event: RequestHeaders) -> Commands:
+        began = time.perf_counter()
+        request = event.request
+        inbound = Inbound(request.data.method, request.data.path, request.headers.fields, self._origin(request))
+        decision = self._decide(inbound, request)
+        head = shown(inbound)
+        wear(request, head)
+        if isinstance(decision, Answer):
+            yield from self._answer(decision, request, mark="-", keep_open=event.end_stream)
+            return
+        self._exchange = self._gateway.begin(inbound, decision, began=began, client_id=self.context.client.id)
+        if isinstance(decision, Refusal):
+            answer = self._take_note(decision, EndReason.REFUSED)
+            if self.context.client.state is ConnectionState.OPEN:
+                yield from self._answer(answer, request, mark=str(self._exchange.id), keep_open=event.end_stream)
+            else:  # mitmproxy's parser has answered already, and closed
+                self._closed = True
+            return
+        self._forward = decision
+        self._aim(request)
+        request.stream = True
+        if decision.caller.timeout:
+            self._alarm.set(decision.caller.timeout)
+        yield from self._watched(super()._handle_event(event))
+
+    def _decide(self, inbound: Inbound, request: http.Request) -> Forward | Refusal | Answer:
+        if inbound.method == b"CONNECT":
+            return Refusal(
+                403, "not_a_provider", "Metrion opens no tunnels; call it by path, for example at /openai/v1."
+            )
+        decision = self._gateway.decide(inbound)
+        if not isinstance(decision, Forward):
+            return decision
+        error = validate_request(self.mode, request, self.context.options.validate_inbound_headers)
+        if self.context.client.state is not ConnectionState.OPEN:
+            error = "The framing of the request body cannot be understood."
+        if error is None:
+            return decision
+        return refuse(decision, 400, "bad_request", error)
+
+    def _origin(self, request: http.Request) -> Origin | None:
+        """Return the server that a request is for, ``None`` where it is addressed to the proxy itself."""
+        if self.mode is HTTPMode.transparent:
+            server = self.context.server
+            host, port = server.address or ("", 0)
+            origin = Origin("https" if server.tls else "http", host.lower(), port)
+            by_path = isinstance(self.context.client.proxy_mode, ReverseMode) and not self._gateway.router.knows(origin)
+            return None if by_path else origin
+        if request.data.host:
+            return Origin(request.scheme or "https", request.data.host.lower(), request.data.port)
+        return None
+
+    # --- commands ---
+
+    def _watched(self, generator: layer.CommandGenerator[None]) -> Commands:
+        """Pass mitmproxy's commands on, with ours in place of some; see the module."""
+        reply: object = None
+        while True:
+            try:
+                command = generator.send(reply)
+            except StopIteration:
+                return
+            reply = None
+            if isinstance(command, SendHttp):
+                yield from self._send(command)
+            elif isinstance(command, commands.StartHook):
+                if isinstance(command, HttpRequestHeadersHook):
+                    self._mark()
+                if self._hooks:
+                    reply = yield command
+            elif isinstance(command, DropStream):
+                if not self._closed:
+                    self._alarm.cancel()
+                self._finish(EndReason.UPSTREAM_ERROR)
+                yield command
+            elif not isinstance(command, commands.Log):
+                reply = yield command
+            if self._closed and command.blocking:
+                # The deadline passed while mitmproxy's stream waited: what it would do next must not happen.
+                generator.close()
+                return
+
+    def _send(self, command: SendHttp) -> Commands:
+        exchange, event = self._exchange, command.event
+        if isinstance(event, RequestHeaders):
+            yield SendHttp(self._wire(event), command.connection)
+            exchange.request_head_sent()
+            return
+        if isinstance(event, RequestData):
+            yield command
+            exchange.request_data(event.data)
+            return
+        if isinstance(event, ResponseHeaders):
+            self._on_response_head(event)
+        elif isinstance(event, ResponseData):
+            exchange.response_data(event.data)
+            if exchange.is_complete:
+                self._finish(EndReason.COMPLETE)
+        elif isinstance(event, ResponseEndOfMessage):
+            self._finish(EndReason.COMPLETE)
+        elif isinstance(event, ResponseProtocolError) and not self._closed:
+            if not self._response_begun and event.code is not ErrorCode.KILL:
+                yield from self._answer_failure(event)
+                return
+            self._finish(EndReason.UPSTREAM_ERROR)
+        yield command
+
+    def _on_response_head(self, event: ResponseHeaders) -> None:
+        status = event.response.status_code
+        if status < 200 and status != 101:
+            return
+        self._response_begun = True
+        self._exchange.response_head(self._forward.route, status, event.response.headers.fields)
+        if event.end_stream:
+            self._finish(EndReason.COMPLETE)
+        if status == 101:
+            self._alarm.cancel()
+
+    def _mark(self) -> None:
+        """Let the flow through the gate in the addon, and aim it where the decision says."""
+        self.flow.metadata[MARK] = str(self._exchange.id)
+        self._aim(self.flow.request)
+
+    def _aim(self, request: http.Request) -> None:
+        """Set where mitmproxy connects to. Done twice, because in reverse mode it fills in the mode's target."""
+        upstream = self._forward.route.upstream
+        request.data.host, request.data.port = upstream.host, upstream.port
+        request.data.scheme = upstream.scheme.encode()
+
+    def _wire(self, event: RequestHeaders) -> RequestHeaders:
+        """Return the head with the provider's key on. It must reach nothing but the upstream connection."""
+        request = event.request.copy()
+        wear(request, self._forward.wire)
+        request.data.authority = b""
+        return RequestHeaders(event.stream_id, request, event.end_stream)
+
+    # --- endings ---
+
+    def _finish(self, end_reason: EndReason) -> None:
+        self._gateway.finish(self._exchange, end_reason)
+
+    def _take_note(self, refusal: Refusal, end_reason: EndReason) -> Answer:
+        """Write the event of a request that ends with a response of our own; return that response."""
+        answer = render(refusal)
+        self._exchange.own_response(answer.status, refusal.code, len(answer.body))
+        self._finish(end_reason)
+        return answer
+
+    def _answer(self, answer: Answer, request: http.Request, *, mark: str, keep_open: bool) -> Commands:
+        """Send a response of our own at once, however much of the request is still to come."""
+        self.flow = http.HTTPFlow(self.context.client, self.context.server)
+        self.flow.request = request
+        self.flow.metadata[MARK] = mark
+        if self._hooks:
+            yield HttpRequestHeadersHook(self.flow)
+        self.flow.response = own_response(answer, keep_open=keep_open)
+        if self._hooks:
+            yield HttpResponseHook(self.flow)
+        yield from self._send_own(self.flow.response, keep_open=keep_open)
+
+    def _send_own(self, response: http.Response, *, keep_open: bool) -> Commands:
+        self._closed = True
+        self._alarm.cancel()
+        if not keep_open:
+            self._alarm.set(UNREAD_BODY_SECONDS)
+        client = self.context.client
+        body = b"" if self.flow.request.method == "HEAD" else response.data.content
+        yield SendHttp(ResponseHeaders(self.stream_id, response, end_stream=not body), client)
+        if body:
+            yield SendHttp(ResponseData(self.stream_id, body), client)
+        yield SendHttp(ResponseEndOfMessage(self.stream_id), client)
+
+    def _on_unread(self, event: events.Event) -> Commands:
+        """After our own response: drop what is left of the request, within bounds."""
+        if isinstance(event, RequestData):
+            self._unread += len(event.data)
+            if self._unread > UNREAD_BODY_BYTES:
+                yield from self._close_client()
+        elif isinstance(event, RequestEndOfMessage | RequestProtocolError):
+            self._alarm.cancel()
+            yield DropStream(self.stream_id)
+
+    def _close_client(self) -> Commands:
+        self._alarm.cancel()
+        yield commands.CloseConnection(self.context.client)
+        yield DropStream(self.stream_id)
+
+    def _answer_failure(self, event: ResponseProtocolError) -> Commands:
+        """Say in the provider's JSON what mitmproxy would say in HTML."""
+        upstream = self._forward.route.upstream
+        # Some of mitmproxy's messages go on with what the server sent.
+        reason = event.message.partition(": ")[0] if "server" in event.message else event.message
+        refusal = refuse(
+            self._forward,
+            502,
+            "upstream_unreachable",
+            f"No usable answer from {self._forward.route.provider} "
+            f"at {upstream.scheme}://{upstream.authority.decode()}: {reason}.",
+        )
+        answer = self._take_note(refusal, EndReason.UPSTREAM_ERROR)
+        yield from self._send_own(own_response(answer, keep_open=False), keep_open=False)
+
+    def _on_alarm(self) -> Commands:
+        if self._closed:
+            yield from self._close_client()
+            return
+        exchange, forward = self._exchange, self._forward
+        timeout = forward.caller.timeout or 0
+        left = exchange.last_activity + timeout - time.perf_counter()
+        if left > 0 or self._alarm.is_client_slow():
+            self._alarm.set(left if left > 0 else timeout)
+            return
+        refusal = refuse(
+            forward,
+            504,
+            "timeout",
+            f"{forward.route.provider} sent nothing for {timeout:g} seconds, the timeout of this request. Another can "
+            "be set for a token (`metrion token create --timeout`), a provider or a plan (`timeout` in metrion.yaml).",
+        )
+        if exchange.reached_upstream:
+            gone = RequestProtocolError(self.stream_id, "timeout", ErrorCode.CANCEL)
+            yield SendHttp(gone, self.context.server)
+        if self._response_begun:
+            self._closed = True
+            self._finish(EndReason.TIMEOUT)
+            cut = ResponseProtocolError(self.stream_id, "timeout", ErrorCode.CANCEL)
+            yield SendHttp(cut, self.context.client)
+        else:
+            answer = self._take_note(refusal, EndReason.TIMEOUT)
+            yield from self._send_own(own_response(answer, keep_open=False), keep_open=False)
+        yield DropStream(self.stream_id)
+        if self._hooks:
+            self.flow.error = flow.Error(f"Metrion's timeout of {timeout:g} s")
+            hook = HttpErrorHook(self.flow)
+            hook.blocking = False  # nobody waits for it: the stream is over
+            yield hook
+
+
+def refuse(decision: Forward, status: int, code: str, message: str) -> Refusal:
+    """Return the refusal of a request that had been admitted already."""
+    route = decision.route
+    return Refusal(status, code, message, route.provider, route.error_shape, route=route, caller=decision.caller)
+
+
+def own_response(answer: Answer, *, keep_open: bool) -> http.Response:
+    """Return an answer as mitmproxy sends it."""
+    headers = answer.headers if keep_open else (*answer.headers, (b"connection", b"close"))
+    now = time.time()
+    response = http.Response(b"HTTP/1.1", answer.status, b"", http.Headers(headers), answer.body, None, now, now)
+    response.reason = status_codes.RESPONSES.get(answer.status, "")
+    return response
+
+
+def wear(request: http.Request, head: Head) -> None:
+    """Give a request another head."""
+    request.data.path = head.target
+    request.data.headers = http.Headers(head.headers)

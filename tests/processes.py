@@ -1,0 +1,227 @@
+"""Run the proxy from a test: the real programs, in processes of their own, with a home of their own.
+
+    with running_serve(tmp_path, upstreams(simulator)) as proxy:
+        proxy.url("openai"), proxy.token, proxy.events("SELECT …")
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.simulator import Simulator
+
+ROOT = Path(__file__).parents[1]
+PROVIDERS = ("anthropic", "openai", "google", "mistral", "xai")
+STORED_KEYS = {provider: f"stored-{provider}-key-0123456789abcdef" for provider in PROVIDERS}
+METRION = (sys.executable, "-m", "metrion")
+MITMDUMP = (sys.executable, "-c", "from mitmproxy.tools.main import mitmdump; mitmdump()")
+
+_TOKEN = re.compile(r"sk-metrion-[A-Za-z0-9_-]{40,80}")
+
+
+def eventually[T](ask: Callable[[], T], *, timeout: float = 20, until: Callable[[T], object] = bool) -> T:
+    """Ask until the answer satisfies ``until``; fail with the last answer."""
+    deadline = time.monotonic() + timeout
+    while True:
+        answer = ask()
+        if until(answer):
+            return answer
+        assert time.monotonic() < deadline, f"still {answer!r} after {timeout} s"
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass(slots=True)
+class Proxy:
+    """A running proxy."""
+
+    home: Path
+    process: subprocess.Popen[bytes]
+    log: Path
+    """Everything that the process wrote to standard output and error."""
+    environment: Mapping[str, str]
+    port: int = 0
+    ports: Mapping[str, int] = field(default_factory=dict)
+    """Of reverse modes, by provider."""
+    token: str = field(default="", repr=False)
+
+    def url(self, provider: str = "") -> str:
+        """The base URL that a person configures for a provider."""
+        if provider in self.ports:
+            return f"http://127.0.0.1:{self.ports[provider]}"
+        return f"http://127.0.0.1:{self.port}" + (f"/{provider}" if provider else "")
+
+    def metrion(self, *arguments: str, stdin: str | None = None) -> str:
+        """Run a command in the proxy's home; returns what it printed."""
+        done = subprocess.run(
+            [*METRION, *arguments],
+            env=self.environment,
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def events(self, query: str = "SELECT * FROM events ORDER BY event_id") -> list[dict[str, Any]]:
+        """Ask SQL, as a person would."""
+        rows: list[dict[str, Any]] = json.loads(self.metrion("sql", query, "--format", "json"))
+        return rows
+
+    def event(self, label: str) -> dict[str, Any]:
+        """The one event of the request labelled so, waited for."""
+        query = f"SELECT * FROM events WHERE user_label = '{label}'"
+        (event,) = eventually(lambda: self.events(query))
+        return event
+
+    def kill(self) -> None:
+        """Kill -9 of the whole process group: proxy and ingester."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self, *, timeout: float = 40) -> int:
+        """SIGTERM; returns the exit status."""
+        self.process.terminate()
+        return self.process.wait(timeout)
+
+
+def upstreams(simulator: Simulator) -> dict[str, Any]:
+    """The configuration that puts the simulator in every provider's place, by path prefix."""
+    return {"providers": {provider: {"upstream": simulator.upstream(provider)} for provider in PROVIDERS}}
+
+
+def prepare_home(home: Path, config: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """Make a home with a configuration; returns the environment that leads there and to nothing else."""
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if config is not None:
+        (home / "metrion.yaml").write_text(yaml.safe_dump(dict(config)))
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "HOME") if name in os.environ}
+    return kept | {"METRION_HOME": str(home), "PYTHONUNBUFFERED": "1"}
+
+
+def store_keys(home: Path, environment: Mapping[str, str], *, token: str = "tests", keys: bool = True) -> str:
+    """Store a key for each provider and make a token; returns it."""
+    # In one process, since six commands would take seconds in every test that needs them.
+    program = (
+        "import json, os, sys\n"
+        "from metrion.control import ControlStore\n"
+        "from metrion.settings import load_settings\n"
+        "control = ControlStore.open(load_settings(None, os.environ))\n"
+        "for provider, key in json.load(sys.stdin).items(): control.set_key(provider, key)\n"
+        f"print(control.create_token({token!r}).secret)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=dict(environment),
+        input=json.dumps(STORED_KEYS if keys else {}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@contextlib.contextmanager
+def running_serve(
+    home: Path,
+    config: Mapping[str, Any] | None = None,
+    *,
+    arguments: Sequence[str] = (),
+    keys: bool = True,
+    port: int = 0,
+) -> Iterator[Proxy]:
+    """Run ``metrion serve`` for the length of the block, with a token and, with ``keys``, a key for each provider."""
+    environment = prepare_home(home, config)
+    token = store_keys(home, environment, keys=keys)
+    command = [*METRION, "serve", "--port", str(port), *arguments]
+    with _running(home, command, environment) as proxy:
+        proxy.token = token
+        listening = eventually(
+            lambda: re.search(r"listens on http://[^ ]*:(\d+)", proxy.log.read_text()),
+            until=lambda found: found or proxy.process.poll() is not None,
+        )
+        assert listening, proxy.log.read_text()
+        proxy.port = int(listening[1])
+        yield proxy
+
+
+@contextlib.contextmanager
+def running_mitmdump(
+    home: Path, simulator: Simulator, *, arguments: Sequence[str] = (), program: Sequence[str] = MITMDUMP
+) -> Iterator[Proxy]:
+    """Run ``mitmdump -s`` with one reverse mode per provider. The simulator needs ``port_per_provider=True``."""
+    config = {"providers": {provider: {"upstream": simulator.upstream_by_port(provider)} for provider in PROVIDERS}}
+    environment = prepare_home(home, config)
+    token = store_keys(home, environment)
+    ports = {provider: free_port() for provider in PROVIDERS}
+    command = [*program, "-s", str(ROOT / "addon" / "metrion_addon.py"), "--set", f"confdir={home / 'mitmproxy'}"]
+    for provider, port in ports.items():
+        command += ["--mode", f"reverse:{simulator.upstream_by_port(provider)}@127.0.0.1:{port}"]
+    with _running(home, [*command, *arguments], environment) as proxy:
+        proxy.token, proxy.ports = token, ports
+        for port in ports.values():
+            eventually(lambda port=port: _accepts(port) or proxy.process.poll() is not None)  # type: ignore[misc]
+        assert proxy.process.poll() is None, proxy.log.read_text()
+        yield proxy
+
+
+@contextlib.contextmanager
+def _running(home: Path, command: Sequence[str], environment: Mapping[str, str]) -> Iterator[Proxy]:
+    log = home.parent / f"{home.name}.log"
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            cwd=home,
+        )
+    proxy = Proxy(home, process, log, environment)
+    try:
+        yield proxy
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _accepts(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+def printed_token(text: str) -> str:
+    """The first Metrion token in a program's output."""
+    found = _TOKEN.search(text)
+    assert found, text
+    return found[0]
