@@ -258,7 +258,7 @@ class _Segment:
 
 
 def encode(event: Event, writer: str, seq: int) -> bytes:
-    """The event as one line of JSON that the store can read, newline included. Never raises."""
+    """Return the event as one line of JSON that the store can read, newline included. Never raises."""
     columns: dict[str, Any] = {}
     for name, value in zip(EVENT_COLUMNS, _values(event), strict=True):
         if value is not None:
@@ -296,16 +296,16 @@ def _refuse(reason: str) -> Any:
 
 def _warn(column: str, error: Exception | str) -> None:
     # The reason of a foreign exception may quote the value, which no log may hold.
-    reason = error if isinstance(error, str | _Unfit) else type(error).__name__
+    reason = error if isinstance(error, str | _UnfitError) else type(error).__name__
     logger.warning("journal: column %s is stored as NULL: %s", column, reason)
 
 
-class _Unfit(ValueError):
+class _UnfitError(ValueError):
     """A value that its column's type cannot hold; the message does not quote it."""
 
 
 def _repaired(columns: dict[str, Any]) -> bytes:
-    """The slow way, for text that JSON, UTF-8 or the store's reader would stumble over."""
+    """Encode the slow way, for text that JSON, UTF-8 or the store's reader would stumble over."""
     for name, value in columns.items():
         if isinstance(value, str):
             limit = LINE_BYTES if COLUMN_TYPES.get(name) == "JSON" else TEXT_CHARACTERS
@@ -327,12 +327,12 @@ def _clean(value: Any) -> Any:
     return _UNWANTED.sub("\N{REPLACEMENT CHARACTER}", value) if isinstance(value, str) else value
 
 
-def _integer(bits: int) -> Callable[[int], int]:
+def _integer(bits: int) -> Callable[[Any], int]:
     limit = 1 << (bits - 1)
 
-    def convert(value: int) -> int:
+    def convert(value: Any) -> int:
         if not isinstance(value, int) or not -limit <= value < limit:
-            raise _Unfit(f"not an integer of {bits} bits")
+            raise _UnfitError(f"not an integer of {bits} bits")
         return int(value)
 
     return convert
@@ -340,7 +340,7 @@ def _integer(bits: int) -> Callable[[int], int]:
 
 def _number(value: float) -> float:
     if not math.isfinite(value):
-        raise _Unfit("not a finite number")
+        raise _UnfitError("not a finite number")
     return float(value)
 
 
@@ -350,10 +350,10 @@ _MONEY_LIMIT = 10**6
 
 def _money(value: Decimal) -> str:
     if not value.is_finite() or abs(value) > _MONEY_LIMIT:
-        raise _Unfit(f"not an amount that {MONEY} holds")
+        raise _UnfitError(f"not an amount that {MONEY} holds")
     rounded = value.quantize(_PLACES)
     if abs(rounded) >= _MONEY_LIMIT:
-        raise _Unfit(f"not an amount that {MONEY} holds")
+        raise _UnfitError(f"not an amount that {MONEY} holds")
     return format(rounded, "f")
 
 
@@ -368,20 +368,20 @@ def _uuid(value: UUID) -> str:
 
 
 def _json_text(value: str) -> str:
-    """The text as it is, if it is JSON; only lone surrogates, which no strict reader takes, are replaced."""
+    """Return the text as it is, if it is JSON; only lone surrogates, which no strict reader takes, are replaced."""
     if len(value) > LINE_BYTES // 2:
-        raise _Unfit("too long")
+        raise _UnfitError("too long")
     _from_json(value)
     if "\\u" in value:
         return _LONE_SURROGATE.sub(lambda found: found[1] or r"\ufffd", value)
     return value
 
 
-def _boolean(value: bool) -> bool:  # noqa: FBT001 (a converter takes its value alone)
+def _boolean(value: bool) -> bool:
     return bool(value)
 
 
-def _text(value: str) -> str:
+def _text(value: Any) -> str:
     return value if isinstance(value, str) else str(value)
 
 

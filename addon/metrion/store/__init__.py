@@ -71,9 +71,7 @@ def wait_until_ready(process: subprocess.Popen[bytes], timeout: float) -> None:
         raise StoreError("the ingester ended before the store was ready; see its messages above")
 
 
-def ask(
-    journal_dir: Path, store_path: Path, query: str, parameters: Mapping[str, Any] | None = None
-) -> Table:
+def ask(journal_dir: Path, store_path: Path, query: str, parameters: Mapping[str, Any] | None = None) -> Table:
     """Answer one read-only query over everything metered so far; makes an empty store where there is none.
 
     ``parameters`` fill the ``$name`` places of the query. Raises :class:`StoreError` for a query that is wrong or

@@ -44,7 +44,7 @@ def initialise(journal_dir: Path, store_path: Path) -> None:
 
 @contextmanager
 def opened(store_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A read-only connection, while the writer stays away. Raises :class:`StoreError`."""
+    """Open a read-only connection, while the writer stays away. Raises :class:`StoreError`."""
     try:
         with locks.reading(store_path, PATIENCE), closing(_connect(store_path)) as connection:
             yield connection

@@ -136,7 +136,7 @@ class Ingester:
         return int(count)
 
     def _readable_part(self, segment: Path, place: Path) -> Path:
-        """The segment, or where lines of it cannot be read, a copy without them; they are set aside."""
+        """Return the segment, or where lines of it cannot be read, a copy without them; they are set aside."""
         *lines, unfinished = segment.read_bytes().split(b"\n")
         if unfinished:
             if self._sorted_out([unfinished], place)[0]:
@@ -178,7 +178,7 @@ class Ingester:
         new = schema.above_watermark("memory.batch", "store.watermarks")
         self.connection.execute("BEGIN")
         try:
-            self.connection.execute(f"INSERT INTO store.ingested ({columns}) {new}")  # noqa: S608 (all written here)
+            self.connection.execute(f"INSERT INTO store.ingested ({columns}) {new}")
             self.connection.execute("""
                 MERGE INTO store.watermarks AS mark
                 USING (SELECT writer, max(seq) AS seq FROM memory.batch GROUP BY writer) AS batch

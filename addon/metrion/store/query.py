@@ -115,7 +115,7 @@ def _with_json(row: tuple[Any, ...], kinds: list[Any], nested: list[int]) -> tup
 
 
 def _marked(value: Any, kind: Any) -> Any:
-    """The value with every JSON text in it made a :class:`Json`."""
+    """Return the value with every JSON text in it made a :class:`Json`."""
     if value is None or "JSON" not in str(kind):
         return value
     if str(kind) == "JSON":

@@ -1,7 +1,7 @@
-"""What the store holds, as SQL text: the columns, the native tables and the view ``events`` over them and the journal.
+"""What the store holds, as SQL text: the columns, the tables and the view ``events`` over them and the journal.
 
-In: where the journal is. Out: SQL. Pure: imports no database and touches no file, so that the journal, which runs inside
-the proxy, can take the columns' types from here.
+In: where the journal is. Out: SQL. Pure: imports no database and touches no file, so that the journal, which runs
+inside the proxy, can take the columns' types from here.
 
 ``events`` is the table ``ingested`` and, after it, the journal's lines above the watermark of their writer. A line of
 the journal is in exactly one of the two: the ingester moves rows and watermark in one transaction.
@@ -95,14 +95,15 @@ def literal(text: str) -> str:
 
 
 def segments(files: list[Path]) -> str:
-    """The SQL list of exactly these files."""
+    """Return the SQL list of exactly these files."""
     return "[" + ", ".join(literal(_without_wildcards(file)) for file in files) + "]"
 
 
-def lines(files: str, *, filename: bool = False) -> str:
-    """A query for the readable lines of ``files`` (an SQL string or list): the columns, then ``writer`` and ``seq``.
+def lines(files: str) -> str:
+    """Return a query for the readable lines of ``files`` (an SQL string or list).
 
-    A line that cannot be read, such as the torn last one of a killed writer, has no row.
+    It has the columns, ``writer`` and ``seq``. A line that cannot be read, such as the torn last one of a
+    killed writer, has no row.
     """
     # A JSON column would hold the text as a JSON string, so it is read as text and parsed by the cast.
     shapes = {name: "VARCHAR" if kind == "JSON" else kind for name, kind in COLUMN_TYPES.items()}
@@ -110,21 +111,20 @@ def lines(files: str, *, filename: bool = False) -> str:
     picked = [f"TRY_CAST({name} AS JSON) AS {name}" if kind == "JSON" else name for name, kind in COLUMN_TYPES.items()]
     # hive_partitioning is off because a home such as /data/provider=x/ would otherwise overwrite that column.
     return f"""
-SELECT {", ".join(picked)}, writer, seq{", filename" if filename else ""}
+SELECT {", ".join(picked)}, writer, seq
 FROM read_json({files}, format = 'newline_delimited', ignore_errors = true, hive_partitioning = false,
-    filename = {str(filename).lower()},
     columns = {{{", ".join(f"{name}: {literal(kind)}" for name, kind in shapes.items())}}})
 WHERE event_id IS NOT NULL AND writer IS NOT NULL AND seq IS NOT NULL"""  # noqa: S608 (all of it is written here)
 
 
 def tail(journal_dir: Path) -> str:
-    """A query for the journal's rows that are not in ``ingested`` yet."""
+    """Return a query for the journal's rows that are not in ``ingested`` yet."""
     pattern = literal(f"{_without_wildcards(journal_dir.absolute())}/{SEGMENTS}")
     return above_watermark(f"({lines(pattern)})", "watermarks")
 
 
 def above_watermark(rows: str, watermarks: str) -> str:
-    """A query for those ``rows`` (a table or a subquery with ``writer`` and ``seq``) that are not ingested yet."""
+    """Return a query for those ``rows`` (a table or subquery with ``writer`` and ``seq``) that are not ingested yet."""
     columns = ", ".join(f"journal.{name}" for name in COLUMN_TYPES)
     return f"""
 SELECT {columns} FROM {rows} AS journal LEFT JOIN {watermarks} AS mark ON mark.writer = journal.writer
@@ -132,7 +132,7 @@ WHERE mark.seq IS NULL OR journal.seq > mark.seq"""  # noqa: S608 (all of it is 
 
 
 def view(journal_dir: Path) -> str:
-    """The statements that make the view; its comment says which definition it is, for :func:`version`."""
+    """Return the statements that make the view; its comment says which definition it is, for :func:`version`."""
     return f"""
 CREATE OR REPLACE VIEW events AS SELECT {COLUMNS} FROM ingested UNION ALL {tail(journal_dir)};
 COMMENT ON VIEW events IS {literal(version(journal_dir))};
@@ -140,7 +140,7 @@ COMMENT ON VIEW events IS {literal(version(journal_dir))};
 
 
 def version(journal_dir: Path) -> str:
-    """What the view's comment says when it is up to date for a journal at this place."""
+    """Return what the view's comment says when it is up to date for a journal at this place."""
     return f"All that is metered, journal included. {sha256(tail(journal_dir).encode()).hexdigest()[:16]}"
 
 

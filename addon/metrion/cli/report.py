@@ -1,0 +1,59 @@
+"""``metrion report``: the name of a question in, its answer on standard output. Changes nothing."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import click
+
+from metrion import reports
+from metrion.cli.options import format_option, settings_option
+from metrion.settings import Settings
+
+
+def _moment(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | None:
+    try:
+        return None if value is None else reports.moment(value, datetime.now(UTC))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+@click.command()
+@click.argument("name", type=click.Choice(reports.NAMES), default="costs")
+@click.option("--since", callback=_moment, help="From when on: 2026-11-01, 2026-11-01T08:00Z, 7d, 24h, today, month.")
+@click.option("--until", callback=_moment, help="Up to this moment, not including it; as --since.")
+@click.option(
+    "--by",
+    default="day",
+    show_default=True,
+    metavar="|".join((*reports.GROUPS, "tag:NAME")),
+    help="What to group by.",
+)
+@format_option("table", "csv", "json", "markdown")
+@settings_option
+def report(
+    name: str, since: datetime | None, until: datetime | None, by: str, format_: str, settings: Settings
+) -> None:
+    """Answer an everyday question about everything metered so far; days and times are UTC.
+
+    `costs` (the default): requests, tokens and dollars. `unpriced` counts those whose model has no price, `unknown`
+    those whose usage is not known; neither is in the dollars.
+    """
+    from metrion import store
+    from metrion.cli.tables import FORMATS  # DuckDB, which --help need not load
+
+    try:
+        answer = reports.report(
+            settings.journal_dir, settings.store_path, name, reports.Span(since=since, until=until), by
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    except store.StoreError as error:
+        raise click.ClickException(str(error)) from error
+    table = answer.table
+    for_people = format_ in ("table", "markdown")
+    if for_people and len(table.rows) > 1:
+        table = type(table)(table.columns, table.types, [*table.rows, answer.total])
+    click.echo(FORMATS[format_](table), nl=False)
+    for note in answer.notes if for_people else ():
+        click.echo(f"\n{note}")
