@@ -48,8 +48,8 @@ class Inbound:
     """
 
     method: bytes
-    target: bytes
-    headers: Headers
+    target: bytes = field(repr=False)
+    headers: Headers = field(repr=False)
     origin: Origin | None = None
 
     @property
@@ -89,7 +89,7 @@ class Route:
     provider: str
     """The configured name, as in the ``provider`` column: ``openai``, ``my-vllm``."""
     upstream: Origin
-    target: bytes
+    target: bytes = field(repr=False)
     """The raw path with its query that goes out, before a credential is taken out of the query."""
     operation: str
     """As in the ``operation`` column."""

@@ -2,7 +2,8 @@
 
 Matching and forwarding work on the raw path: what goes out is a slice of what came in behind a fixed prefix, and
 nothing is decoded and encoded again. Only the *reading* of a path (its operation, its wire format, a model in it) is
-lenient about ``%xx`` and doubled slashes, so that no spelling that an upstream may accept goes unmetered. Nothing here looks at a credential's value.
+lenient about ``%xx`` and doubled slashes, so that no spelling that an upstream may accept goes unmetered. Nothing here
+looks at a credential's value.
 """
 
 from __future__ import annotations
@@ -84,6 +85,10 @@ class Router:
         self._root = served[settings.default_provider] if settings.default_provider else None
         self._anthropic = served["anthropic"]
         self._routes = _listing(served, settings.default_provider)
+
+    def knows(self, origin: Origin) -> bool:
+        """Whether a configured provider is there. A reverse mode for any other server routes by path."""
+        return origin in self._by_origin
 
     def route(self, inbound: Inbound) -> Route | Endpoint | Refusal:
         """Decide where a request goes: a path that must not be sent is 400, an unknown one 404, a foreign host 403."""
