@@ -243,7 +243,7 @@ def _chat(provider: str, request: Request) -> Answer:
     asked = request.json()
     model = str(asked.get("model", ""))
     if not model or not isinstance(asked.get("messages"), list):
-        return error_answer(provider, 400)
+        return error_answer(provider, 400, request.path)
     reply = _reply(request, model)
     common = {"id": dialect.id_format.format(request.number), "created": CREATED, "model": model, **dialect.extra}
     headers = [(dialect.request_id_header, f"req_sim{request.number:08d}")] if dialect.request_id_header else []
@@ -289,7 +289,7 @@ def _messages(provider: str, request: Request) -> Answer:
     asked = request.json()
     model = str(asked.get("model", ""))
     if not model or not isinstance(asked.get("messages"), list):
-        return error_answer(provider, 400)
+        return error_answer(provider, 400, request.path)
     reply = _reply(request, model)
     header = ("request-id", f"req_sim{request.number:08d}")
     message: Json = {
@@ -346,7 +346,7 @@ def _gemini_usage(reply: Reply) -> Json:
 def _generate_content(provider: str, request: Request) -> Answer:
     model, _, verb = request.path.rpartition("/")[2].partition(":")
     if not isinstance(request.json().get("contents"), list):
-        return error_answer(provider, 400)
+        return error_answer(provider, 400, request.path)
     reply = _reply(request, model)
     common = {
         "usageMetadata": _gemini_usage(reply),
@@ -504,9 +504,11 @@ _ERROR_EVENTS: Mapping[str, bytes] = {
 }
 
 
-def error_answer(provider: str, status: int) -> Answer:
+def error_answer(provider: str, status: int, path: str) -> Answer:
     """Return the provider's error with this status, with the body of its 500 where it has no such error."""
-    body = ERRORS[provider].get(status, ERRORS[provider][500])
+    error = ERRORS[provider].get(status, ERRORS[provider][500])
+    # Google's compatible endpoint puts its errors into an array.
+    body = [error] if provider == "google" and _is_compatible(path) else error
     headers = []
     if status in {429, 529}:
         headers.append(("retry-after", "1"))
@@ -563,8 +565,8 @@ def provider_answer(provider: str, request: Request, expected_key: str | None = 
     key = credential(provider, request)
     if key is None or (expected_key is not None and key != expected_key):
         if key is None and provider == "google" and not _is_compatible(request.path):
-            return error_answer(provider, 403)
-        wrong = error_answer(provider, 401)
+            return error_answer(provider, 403, request.path)
+        wrong = error_answer(provider, 401, request.path)
         return Answer(_WRONG_KEY_STATUS.get(provider, 401), wrong.headers, wrong.pieces)
     method = "GET" if request.method == "HEAD" else request.method
     if answer := _PATHS.get((provider, method, request.path)):
@@ -575,4 +577,4 @@ def provider_answer(provider: str, request: Request, expected_key: str | None = 
         and request.path.endswith((":generateContent", ":streamGenerateContent"))
     ):
         return _generate_content(provider, request)
-    return error_answer(provider, 404)
+    return error_answer(provider, 404, request.path)

@@ -79,6 +79,7 @@ class Received:
     provider: str | None = None
     headers: tuple[tuple[bytes, bytes], ...] = ()
     body: bytearray = field(default_factory=bytearray)
+    body_limit: int = KEPT_BODY_BYTES
     body_bytes: int = 0
     body_hash: Any = field(default_factory=hashlib.sha256)
     body_complete: bool = False
@@ -95,12 +96,14 @@ class Received:
         """Take a part of the body."""
         self.body_bytes += len(data)
         self.body_hash.update(data)
-        if self.body_bytes <= KEPT_BODY_BYTES:
+        if self.body_bytes <= self.body_limit:
             self.body += data
+        else:
+            self.body.clear()
 
     def as_json(self) -> dict[str, Any]:
         """For the control endpoint. Bytes of heads are Latin-1 text, bodies base64."""
-        kept = self.body_bytes <= KEPT_BODY_BYTES
+        kept = self.body_bytes <= self.body_limit
         return {
             "number": self.number,
             "connection": self.connection,
@@ -176,7 +179,7 @@ class Simulator:
                 raise LookupError(f"no answer is registered as {selection.answer!r}")
             answer = self.answers[selection.answer]
         elif selection.error is not None:
-            return error_answer(provider, selection.error)
+            return error_answer(provider, selection.error, request.path)
         else:
             answer = provider_answer(provider, request, self.keys.get(provider))
         if selection.error_event is not None:
@@ -291,7 +294,9 @@ class Incoming:
         received.started = time.monotonic()
         received.head = bytes(self._head_bytes).partition(b"\r\n\r\n")[0]
         received.headers = headers
-        if not control:
+        if control:
+            received.body_limit = sys.maxsize
+        else:
             received.number = next(self._simulator.numbers)
             self._simulator.record(received)
 
@@ -373,7 +378,11 @@ class Connection(asyncio.Protocol):
         if target.startswith(CONTROL_PREFIX):
             await incoming.complete
             request = Request(method, target, query, headers, bytes(received.body), 0)
-            await self._deliver(await self._simulator.control(request), Delivery(), method, received)
+            try:
+                answer = await self._simulator.control(request)
+            except (ValueError, LookupError) as error:
+                return await self._complain(received, error)
+            await self._deliver(answer, Delivery(), method, received)
             return True
         try:
             selection = parse_selection(headers.get(SELECTION_HEADER))
