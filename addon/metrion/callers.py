@@ -129,8 +129,10 @@ def admit(
 def shown(inbound: Inbound) -> Head:
     """Return the head as the client sent it, every credential masked: for flows, logs and events of any request."""
     headers = tuple(
-        header if header[0].lower() not in _MASKED and not _holds_token(header) else _masked(*header)
-        for header in inbound.headers
+        (name, value)
+        if name.lower() not in _MASKED and _TOKEN_PREFIX not in value and _TOKEN_PREFIX not in name
+        else _masked(name, value)
+        for name, value in inbound.headers
     )
     path, mark, query = inbound.target.partition(b"?")
     if query:
@@ -234,7 +236,7 @@ def _wire(inbound: Inbound, route: Route, key: str | None) -> Head:
         name, value = header
         lower = name.lower()
         if lower not in _REWRITTEN:
-            if not lower.startswith(_OWN_HEADER) and not (_holds_token(header) and _TOKEN.search(value)):
+            if not lower.startswith(_OWN_HEADER) and (_TOKEN_PREFIX not in value or not _TOKEN.search(value)):
                 headers.append(header)
         elif lower == b"host":
             if not host_sent:
@@ -288,10 +290,6 @@ def _leaves_no_trace(parameter: bytes, *, any_key: bool) -> bool:
 
 
 # --- what may be seen -------------------------------------------------------------------------------------------------
-
-
-def _holds_token(header: tuple[bytes, bytes]) -> bool:
-    return _TOKEN_PREFIX in header[1] or _TOKEN_PREFIX in header[0]
 
 
 def _masked(name: bytes, value: bytes) -> tuple[bytes, bytes]:
