@@ -1,0 +1,108 @@
+"""Anthropic's Messages API, whole or streamed, from Anthropic or through a cloud.
+
+Sources: ``Usage``, ``MessageDeltaUsage`` and the stream events in the anthropic SDK;
+https://docs.anthropic.com/en/docs/build-with-claude/streaming.
+
+- ``input_tokens`` is only what no cache had a part in: billed as input is its sum with cache reads and cache writes.
+- ``message_start`` opens the usage. Each ``message_delta`` is cumulative and replaces, field by field, what it reports;
+  what only the start has (the lifetimes of cache writes) stays. Start and delta are never added.
+- ``output_tokens`` has the thinking in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from metrion.dialects.dialect import Dialect, Draft, label, mapping
+from metrion.dialects.figures import Figures
+from metrion.documents import Object, to_json
+from metrion.model import Usage
+
+CACHE_WRITES = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
+
+
+def read(document: Mapping[str, Any], draft: Draft) -> None:
+    """Note what a message, or an event of a streamed one, says."""
+    message = document.get("message")
+    if not isinstance(message, dict):
+        message = document  # a whole message, or an event that changes one
+    draft.model = label(message.get("model"), draft.model)
+    draft.generation_id = label(message.get("id"), draft.generation_id)
+    for holder in (message, mapping(document.get("delta"))):
+        draft.finish_reason = label(holder.get("stop_reason"), draft.finish_reason)
+    usage = message.get("usage")
+    if isinstance(usage, Object) and usage:
+        if draft.usage is None:
+            draft.usage, draft.usage_source = usage, usage.source
+        else:
+            draft.usage = _latest(draft.usage, usage)
+            draft.usage_source = to_json(draft.usage)
+        draft.service_tier = label(usage.get("service_tier"), draft.service_tier)
+
+
+def usage(figures: Figures) -> Usage:
+    """Read a ``Usage``."""
+    cache_read_tokens = figures.count("cache_read_input_tokens")
+    cache_write_tokens = _cache_write_tokens(figures)
+    return Usage(
+        input_tokens=_input_tokens(figures, cache_read_tokens, cache_write_tokens),
+        cache_read_tokens=cache_read_tokens,
+        cache_write_tokens=cache_write_tokens,
+        cache_write_1h_tokens=figures.count("cache_creation", "ephemeral_1h_input_tokens"),
+        output_tokens=figures.count("output_tokens"),
+        reasoning_tokens=figures.count("output_tokens_details", "thinking_tokens"),
+        server_tools=figures.calls("server_tool_use"),
+    )
+
+
+def _cache_write_tokens(figures: Figures) -> int | None:
+    if figures.has("cache_creation_input_tokens"):
+        return figures.count("cache_creation_input_tokens")
+    writes = [count for name in CACHE_WRITES if (count := figures.count("cache_creation", name)) is not None]
+    return sum(writes) if writes else None
+
+
+def _input_tokens(figures: Figures, cache_read_tokens: int | None, cache_write_tokens: int | None) -> int | None:
+    """Return the sum, or ``None`` where a part of it is there and cannot be read."""
+    uncached = figures.count("input_tokens")
+    unreadable = (cache_read_tokens is None and figures.has("cache_read_input_tokens")) or (
+        cache_write_tokens is None and figures.has("cache_creation_input_tokens")
+    )
+    if uncached is None or unreadable:
+        return None
+    return uncached + (cache_read_tokens or 0) + (cache_write_tokens or 0)
+
+
+def _latest(known: Mapping[str, Any], news: Mapping[str, Any]) -> dict[str, Any]:
+    """Return both merged: of each member the latest value that is not null."""
+    merged = dict(known)
+    for name, value in news.items():
+        before = merged.get(name)
+        if isinstance(before, dict) and isinstance(value, dict):
+            merged[name] = _latest(before, value)
+        elif value is not None:
+            merged[name] = value
+        else:
+            merged.setdefault(name, None)
+    return merged
+
+
+DIALECT = Dialect(
+    wanted=(
+        ("type",),
+        ("model",),
+        ("id",),
+        ("stop_reason",),
+        ("usage",),
+        ("message", "model"),
+        ("message", "id"),
+        ("message", "stop_reason"),
+        ("message", "usage"),
+        ("delta", "stop_reason"),
+    ),
+    marks=(b"message_",),
+    read=read,
+    usage=usage,
+    end_types=frozenset({"message_stop"}),
+)

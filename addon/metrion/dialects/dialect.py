@@ -1,0 +1,66 @@
+"""What a wire format is to the tap: which members it needs, which bytes announce them, and how they are read.
+
+A dialect says nothing about how bytes arrive. Its ``read`` gets one pruned document after another, either the whole
+JSON body or the data of each event in turn, and notes what it finds in a :class:`Draft`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from metrion.dialects.figures import Figures
+from metrion.documents import Path
+from metrion.model import Usage
+
+
+@dataclass(slots=True)
+class Draft:
+    """What has been read of one response so far."""
+
+    model: str | None = None
+    service_tier: str | None = None
+    generation_id: str | None = None
+    finish_reason: str | None = None
+    usage: Mapping[str, Any] | None = None
+    """The provider's usage: the latest, or all of them merged where the format says so."""
+    usage_source: str | None = None
+    """The same as JSON text."""
+    error_type: str | None = None
+    stream_error: bool = False
+    terminal: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """One wire format. A row of ``DIALECTS``."""
+
+    wanted: tuple[Path, ...]
+    """Members that ``read`` looks at, of a JSON body and of an event's data alike."""
+    marks: tuple[bytes, ...] = ()
+    """An event that shows one of these has something new."""
+    nullable: tuple[str, ...] = ()
+    """So has an event in which one of these members is there and not null."""
+    read: Callable[[Mapping[str, Any], Draft], None]
+    """Note what a document says."""
+    usage: Callable[[Figures], Usage]
+    """Turn the provider's usage into ours; ``raw`` is left to the caller."""
+    end_data: bytes | None = None
+    """The data of the event that ends a stream, where it is no JSON."""
+    end_types: frozenset[str] = field(default=frozenset())
+    """The ``type`` of the event that ends a stream; ``("type",)`` is then among the wanted members."""
+
+    def is_end(self, data: bytes, document: Any) -> bool:
+        """Whether the event with this data, or with this document in it, ends a stream."""
+        return data.strip() == self.end_data or label(mapping(document).get("type")) in self.end_types
+
+
+def label(*values: object) -> str | None:
+    """Return the first that is a name: a string that is neither empty nor as long as content."""
+    return next((value for value in values if isinstance(value, str) and 0 < len(value) <= 256), None)
+
+
+def mapping(value: object) -> Mapping[str, Any]:
+    """Return the value where it is a JSON object, else an empty one."""
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,79 @@
+"""The numbers in a provider's usage object, each checked before it is believed.
+
+A count is an integer from 0 up to 2^63 - 1, an amount of money is a number that is not negative. What is absent or
+null is ``None``; so is what is there and no such thing, and then a warning is noted. Nothing here raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+MOST = (1 << 63) - 1
+"""The largest value of a BIGINT column."""
+
+
+class Figures:
+    """One usage object, read by the paths of its members."""
+
+    def __init__(self, usage: Mapping[str, Any]) -> None:
+        self._usage = usage
+        self.warnings: list[str] = []
+
+    def has(self, *path: str) -> bool:
+        """Whether there is something other than null, readable or not."""
+        return self._find(path) is not None
+
+    def holds_object(self, *path: str) -> bool:
+        """Whether there is a JSON object."""
+        return isinstance(self._find(path), dict)
+
+    def count(self, *path: str) -> int | None:
+        """Return a number of tokens or calls."""
+        value = self._find(path)
+        if value is None:
+            return None
+        if type(value) is int and 0 <= value <= MOST:  # a bool is an int to isinstance
+            return value
+        self._doubt(path, "no count")
+        return None
+
+    def dollars(self, *path: str) -> Decimal | None:
+        """Return an amount in US dollars, with all the digits it was written with."""
+        value = self._find(path)
+        if value is None:
+            return None
+        if type(value) in (int, Decimal) and Decimal(value).is_finite() and 0 <= value <= MOST:
+            return Decimal(value)
+        self._doubt(path, "no amount of money")
+        return None
+
+    def text(self, *path: str) -> str | None:
+        """Return a name."""
+        value = self._find(path)
+        return value if isinstance(value, str) and 0 < len(value) <= 256 else None
+
+    def calls(self, *path: str) -> dict[str, int] | None:
+        """Return the counts in an object of counts that are not 0; ``None`` where there is no such object."""
+        value = self._find(path)
+        if not isinstance(value, dict):
+            if value is not None:
+                self._doubt(path, "no object")
+            return None
+        return {name: count for name in value if (count := self.count(*path, name))}
+
+    def _find(self, path: tuple[str, ...]) -> Any:
+        value: Any = self._usage
+        for depth, name in enumerate(path):
+            if not isinstance(value, dict):
+                if value is not None:
+                    self._doubt(path[:depth], "no object")
+                return None
+            value = value.get(name)
+        return value
+
+    def _doubt(self, path: tuple[str, ...], what: str) -> None:
+        warning = f"usage.{'.'.join(path)} is {what}"
+        if warning not in self.warnings:
+            self.warnings.append(warning)

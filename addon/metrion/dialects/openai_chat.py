@@ -1,0 +1,126 @@
+"""OpenAI's chat completions, as OpenAI and many others speak them (Mistral, xAI, Gemini's compatible endpoint, …).
+
+Sources: ``CompletionUsage`` in the openai SDK, and recorded answers of the servers named below.
+
+- Cached and reasoning tokens are *parts* of ``prompt_tokens`` and ``completion_tokens``, and are never added to them.
+- A stream's usage stands in its last chunk with ``choices: []``; with other servers in a chunk with choices, or in each
+  chunk as a running total. The last one that is not null counts; they are never summed.
+- ``service_tier`` beside ``usage`` is the tier that is billed. Mistral's inside ``usage`` is left where it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from metrion.dialects.dialect import Dialect, Draft, label, mapping
+from metrion.dialects.figures import Figures
+from metrion.documents import EACH, Object
+from metrion.model import Usage
+
+CACHE_READ = (
+    ("prompt_tokens_details", "cached_tokens"),
+    ("prompt_cache_hit_tokens",),  # DeepSeek
+    ("num_cached_tokens",),  # Mistral, before it had details
+    ("cached_tokens",),  # Moonshot
+)
+REASONING = (("completion_tokens_details", "reasoning_tokens"), ("reasoning_tokens",))
+"""The second is Perplexity's and Azure's."""
+CALLS = (
+    ("num_sources_used",),  # xAI's live search
+    ("num_search_queries",),  # Perplexity
+    ("prompt_audio_seconds",),  # Mistral bills what it heard by the second, beside the tokens
+)
+"""Counts of what is billed by the call. Zero is left out, as a tool that was not called."""
+
+
+def read(document: Mapping[str, Any], draft: Draft) -> None:
+    """Note what a completion or a chunk of one says."""
+    draft.model = label(document.get("model"), draft.model)
+    draft.generation_id = label(document.get("id"), draft.generation_id)
+    draft.service_tier = label(document.get("service_tier"), draft.service_tier)
+    choices = [mapping(choice) for choice in document.get("choices") or ()]
+    for choice in choices:
+        draft.finish_reason = label(choice.get("finish_reason"), draft.finish_reason)
+    places = [document.get("usage"), mapping(document.get("x_groq")).get("usage")]  # the second: Groq's older streams
+    places += [choice.get("usage") for choice in choices]  # Moonshot's streams
+    for usage in places:
+        if isinstance(usage, Object) and usage:
+            draft.usage, draft.usage_source = usage, usage.source
+            break
+
+
+def usage(figures: Figures) -> Usage:
+    """Read a ``CompletionUsage``."""
+    input_tokens, output_tokens = _totals(figures)
+    cache_read_tokens = _first(figures, CACHE_READ)
+    if cache_read_tokens and input_tokens is not None and cache_read_tokens > input_tokens:
+        figures.warnings.append("more cached tokens than prompt tokens")
+    return Usage(
+        input_tokens=input_tokens,
+        cache_read_tokens=cache_read_tokens,
+        cache_write_tokens=figures.count("prompt_tokens_details", "cache_write_tokens"),
+        output_tokens=output_tokens,
+        reasoning_tokens=_first(figures, REASONING),
+        input_audio_tokens=figures.count("prompt_tokens_details", "audio_tokens"),
+        input_image_tokens=figures.count("prompt_tokens_details", "image_tokens"),
+        output_audio_tokens=figures.count("completion_tokens_details", "audio_tokens"),
+        output_image_tokens=figures.count("completion_tokens_details", "image_tokens"),
+        server_tools=_server_tools(figures),
+        provider_cost_usd=_cost(figures),
+    )
+
+
+def _totals(figures: Figures) -> tuple[int | None, int | None]:
+    """Return input and output.
+
+    What ``total_tokens`` has beyond prompt and completion is output: xAI counts reasoning beside the completion
+    (https://docs.x.ai/docs/guides/reasoning), Gemini's compatible endpoint its thoughts. It is input where it is just
+    the audio of the prompt, which Mistral counts beside the prompt's text.
+    """
+    prompt, completion, total = (figures.count(f"{name}_tokens") for name in ("prompt", "completion", "total"))
+    if prompt is None or total is None or (completion is None and figures.has("completion_tokens")):
+        return prompt, completion
+    beyond = total - prompt - (completion or 0)
+    if beyond <= 0:
+        return prompt, completion
+    if beyond == figures.count("prompt_tokens_details", "audio_tokens") and beyond != _first(figures, REASONING):
+        return prompt + beyond, completion
+    return prompt, total - prompt
+
+
+def _first(figures: Figures, paths: tuple[tuple[str, ...], ...]) -> int | None:
+    return next((count for path in paths if (count := figures.count(*path)) is not None), None)
+
+
+def _server_tools(figures: Figures) -> dict[str, int] | None:
+    groups = [figures.calls(name) for name in ("server_tool_use_details", "server_tool_use")]  # both are OpenRouter's
+    groups += [{path[-1]: count} if (count := figures.count(*path)) else {} for path in CALLS if figures.has(*path)]
+    told = [group for group in groups if group is not None]
+    return {name: count for group in told for name, count in group.items()} if told else None
+
+
+def _cost(figures: Figures) -> Decimal | None:
+    """Return what xAI, Perplexity or OpenRouter says it charged."""
+    ticks = figures.count("cost_in_usd_ticks")
+    if ticks is not None:
+        return Decimal(ticks).scaleb(-10)
+    return figures.dollars("cost", "total_cost") if figures.holds_object("cost") else figures.dollars("cost")
+
+
+DIALECT = Dialect(
+    wanted=(
+        ("model",),
+        ("id",),
+        ("service_tier",),
+        ("usage",),
+        ("x_groq", "usage"),
+        ("choices", EACH, "finish_reason"),
+        ("choices", EACH, "usage"),
+    ),
+    nullable=("usage", "finish_reason"),
+    read=read,
+    usage=usage,
+    end_data=b"[DONE]",
+)

@@ -1,0 +1,305 @@
+"""Wanted members out of one JSON document that arrives in pieces, without holding the rest of it.
+
+Bytes go in, cut anywhere. What comes out is the *pruned* document: dictionaries and lists as deep as the wanted paths
+go, and under each wanted path its whole value. Such a value that is a JSON object is an :class:`Object`, which
+remembers its source text. As with :func:`json.loads`, the last of several members of one name wins.
+
+Nothing else is held: a string of 20 MB or an array of a million numbers is passed over as it comes, however deep it
+is nested. A document that is cut off, or that is no JSON, gives what was wanted of it up to there. Nothing here raises.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Generator, Iterable
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+LIMIT = 1 << 18
+"""Bytes of wanted values that one document may hold; what goes beyond is left out, and noted as a fault."""
+
+type Path = tuple[str, ...]
+"""Names of members from the root on; :data:`EACH` stands for every element of an array."""
+EACH = "[]"
+
+type Tree = dict[str, Tree | None]
+"""What is wanted below a place: members by name, or ``None``: the whole value."""
+
+type Steps[T] = Generator[None, None, T]
+"""A reading that pauses, with a bare ``yield``, until there are more bytes."""
+
+BOM = b"\xef\xbb\xbf"
+QUOTE, COLON, COMMA, OPEN_OBJECT, CLOSE_OBJECT, OPEN_ARRAY, CLOSE_ARRAY = b'":,{}[]'
+
+SPACE = re.compile(rb"[ \t\n\r]*+")
+PLAIN_STRING = re.compile(rb'"([^"\\]*+)"')
+REST_OF_STRING = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
+REST_OF_SCALAR = re.compile(rb'[^\[\]{}",: \t\n\r]*+')
+# Up to a bracket that has to be counted, or a string that is not whole yet. A pair of brackets with none in between is
+# passed over uncounted: most of a document is such pairs.
+REST_OF_INSIDE = re.compile(
+    rb'(?:[^"\[\]{}]++|S|\{(?:[^"\[\]{}]++|S)*+\}|\[(?:[^"\[\]{}]++|S)*+\])*+'.replace(b"S", rb'"(?:[^"\\]++|\\.)*+"'),
+    re.DOTALL,
+)
+
+
+class Object(dict[str, Any]):
+    """A JSON object and its text. Numbers with a fraction are :class:`~decimal.Decimal`, to the last digit."""
+
+    source: str
+    """The text that it was read from; written anew where that was no strict JSON."""
+
+
+def tree(paths: Iterable[Path]) -> Tree:
+    """Prepare paths for a :class:`Scanner`. Where one path leads on from the end of another, the shorter one counts."""
+    root: Tree = {}
+    for *way, last in sorted(paths, key=len, reverse=True):
+        node = root
+        for name in way:
+            below = node.setdefault(name, {})
+            assert below is not None  # noqa: S101  # longer paths come first
+            node = below
+        node[last] = None
+    return root
+
+
+def to_json(value: object) -> str:
+    """Write a value that was read here as JSON text. What is no JSON number becomes null."""
+
+    def number(value: object) -> float | None:
+        return float(value) if isinstance(value, Decimal) and value.is_finite() else None
+
+    return json.dumps(value, default=number)
+
+
+class Scanner:
+    """One document in, what is wanted of it out."""
+
+    def __init__(self, wanted: Tree) -> None:
+        self.complete = False
+        """Whether the document has been seen to its end."""
+        self.faults: list[str] = []
+        """Wanted values that are left out, and why; contains nothing of the document."""
+        self._result: list[Any] = [None]
+        self._data = b""
+        self._at = 0
+        self._keep_from: int | None = None
+        self._kept = bytearray()
+        self._room = LIMIT
+        self._steps: Steps[None] | None = self._document(wanted)
+
+    @property
+    def document(self) -> Any:
+        """The pruned document as far as it is known; ``None`` before its first bytes, and where it is no container."""
+        return self._result[0]
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes."""
+        if self._steps is None:
+            return
+        if self._keep_from is not None:
+            self._kept += self._data[self._keep_from : self._at]
+            self._keep_from = 0 if len(self._kept) <= self._room else None
+        self._data = self._data[self._at :] + data if self._at < len(self._data) else data
+        self._at = 0
+        try:
+            next(self._steps)
+        except StopIteration:
+            self.complete = True
+        except _NotJson:
+            pass
+        else:
+            return
+        self._steps, self._data = None, b""
+
+    # Each of the following reads on from self._at and leaves it behind what it has read.
+
+    def _document(self, wanted: Tree) -> Steps[None]:
+        while len(self._data) < len(BOM) and BOM.startswith(self._data):
+            yield
+        self._at = len(BOM) if self._data.startswith(BOM) else 0
+        yield from self._value(wanted, self._result, 0)
+
+    def _value(self, wanted: Tree | None, into: Any, key: Any) -> Steps[None]:
+        """Read a value, and put what is wanted of it into its place as it becomes known."""
+        into[key] = None
+        first = yield from self._next()
+        if wanted is None:
+            text = yield from self._whole(first)
+            if text is None:
+                self.faults.append(f"{key} is too large to be read")
+            else:
+                self._room -= len(text)
+                try:
+                    into[key] = _parsed(text)
+                except (ValueError, RecursionError):
+                    self.faults.append(f"{key} is no valid JSON")
+        elif first == OPEN_OBJECT:
+            into[key] = {}
+            yield from self._members(wanted, into[key])
+        elif first == OPEN_ARRAY and EACH in wanted:
+            into[key] = []
+            yield from self._elements(wanted[EACH], into[key])
+        else:
+            yield from self._pass(first)
+
+    def _members(self, wanted: Tree, members: dict[str, Any]) -> Steps[None]:
+        self._at += 1
+        if (yield from self._next()) == CLOSE_OBJECT:
+            self._at += 1
+            return
+        after = COMMA
+        while after == COMMA:
+            if (yield from self._next()) != QUOTE:
+                raise _NotJson
+            name = yield from self._name()
+            if (yield from self._next()) != COLON:
+                raise _NotJson
+            self._at += 1
+            if name in wanted:
+                yield from self._value(wanted[name], members, name)
+            else:
+                yield from self._pass((yield from self._next()))
+            after = yield from self._next()
+            self._at += 1
+        if after != CLOSE_OBJECT:
+            raise _NotJson
+
+    def _elements(self, wanted: Tree | None, elements: list[Any]) -> Steps[None]:
+        self._at += 1
+        if (yield from self._next()) == CLOSE_ARRAY:
+            self._at += 1
+            return
+        after = COMMA
+        while after == COMMA:
+            self._room -= 64  # about what an empty element takes
+            if self._room > 0:
+                elements.append(None)
+                yield from self._value(wanted, elements, len(elements) - 1)
+            else:
+                yield from self._pass((yield from self._next()))
+            after = yield from self._next()
+            self._at += 1
+        if after != CLOSE_ARRAY:
+            raise _NotJson
+
+    def _name(self) -> Steps[str | None]:
+        if plain := PLAIN_STRING.match(self._data, self._at):
+            self._at = plain.end()
+            return plain[1].decode("utf-8", "replace")
+        text = yield from self._whole(QUOTE)
+        if text is None:
+            return None
+        try:
+            return str(_parsed(text))
+        except ValueError:
+            raise _NotJson from None
+
+    def _whole(self, first: int) -> Steps[bytes | None]:
+        """Read a value, and return its bytes; ``None`` when there are too many."""
+        self._kept.clear()
+        self._keep_from = self._at
+        yield from self._pass(first)
+        if self._keep_from is None:
+            self._kept.clear()
+            return None
+        text = bytes(self._kept) + self._data[self._keep_from : self._at]
+        self._keep_from = None
+        return text if len(text) <= self._room else None
+
+    def _pass(self, first: int) -> Steps[None]:
+        """Pass over a value."""
+        if first == QUOTE:
+            self._at += 1
+            yield from self._pass_string()
+        elif first in (OPEN_OBJECT, OPEN_ARRAY):
+            self._at += 1
+            yield from self._pass_inside()
+        else:
+            yield from self._pass_scalar()
+
+    def _pass_scalar(self) -> Steps[None]:
+        length = 0
+        while True:
+            start = self._at
+            self._at = _end(REST_OF_SCALAR, self._data, start)
+            length += self._at - start
+            if self._at < len(self._data):
+                if not length:
+                    raise _NotJson
+                return
+            yield
+
+    def _pass_string(self) -> Steps[None]:
+        while True:
+            quote = self._data.find(b'"', self._at)
+            if self._data.find(b"\\", self._at, quote if quote >= 0 else None) < 0:  # as in base64
+                self._at = quote if quote >= 0 else len(self._data)
+            else:
+                self._at = _end(REST_OF_STRING, self._data, self._at)
+            if self._data[self._at : self._at + 1] == b'"':
+                self._at += 1
+                return
+            yield
+
+    def _pass_inside(self) -> Steps[None]:
+        depth = 1
+        while depth:
+            self._at = _end(REST_OF_INSIDE, self._data, self._at)
+            if self._at == len(self._data):
+                yield
+                continue
+            mark = self._data[self._at]
+            self._at += 1
+            if mark == QUOTE:
+                yield from self._pass_string()
+            elif mark in (OPEN_OBJECT, OPEN_ARRAY):
+                depth += 1
+            else:
+                depth -= 1
+
+    def _next(self) -> Steps[int]:
+        """Pass over space; return the byte that follows, which is not read yet."""
+        while True:
+            self._at = _end(SPACE, self._data, self._at)
+            if self._at < len(self._data):
+                return self._data[self._at]
+            yield
+
+
+class _NotJson(Exception):  # noqa: N818  # it is caught here and no error to anyone
+    """The document cannot be read on."""
+
+
+def _end(pattern: re.Pattern[bytes], data: bytes, start: int) -> int:
+    found = pattern.match(data, start)
+    return found.end() if found else start
+
+
+def _parsed(text: bytes) -> Any:
+    """Read JSON text. Raises ``ValueError`` where it is none, ``RecursionError`` where it is too deep."""
+    is_strict = True
+
+    def constant(_: str) -> Decimal:
+        nonlocal is_strict
+        is_strict = False
+        return Decimal("NaN")
+
+    source = text.decode("utf-8", "replace")
+    value = json.loads(source, parse_float=_decimal, parse_int=_integer, parse_constant=constant)
+    if isinstance(value, dict):
+        value = Object(value)
+        value.source = source if is_strict else to_json(value)
+    return value
+
+
+def _decimal(digits: str) -> Decimal:
+    try:
+        return Decimal(digits)
+    except InvalidOperation:  # an exponent beyond any number
+        return Decimal("NaN")
+
+
+def _integer(digits: str) -> int | Decimal:
+    return int(digits) if len(digits) <= 30 else _decimal(digits)  # int() of very many digits is slow, or refused

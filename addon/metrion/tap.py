@@ -1,0 +1,242 @@
+"""Reads beside a body what it says: raw chunks in, a :class:`~metrion.model.Reading` (or a model's name) out.
+
+The chunks are those on the wire, still content-encoded and cut anywhere. They are only looked at. Nothing here raises,
+holds a chunk back or changes one: what goes wrong becomes a warning that contains nothing of the body, and reading ends
+there. However large a body is, some hundred kilobytes are the most that is held of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache
+
+from metrion.dialects import DIALECTS, errors
+from metrion.dialects.dialect import Draft, label
+from metrion.dialects.figures import Figures
+from metrion.documents import BOM, Scanner, Tree, tree
+from metrion.encodings import Decoder, DecodingError, decoder
+from metrion.model import Reading, Usage
+from metrion.sse import EventReader, Part
+
+JSON = "application/json"
+EVENTS = "text/event-stream"
+VAGUE = frozenset({"", "text/plain", "text/json", "application/octet-stream", "application/x-www-form-urlencoded"})
+"""What JSON and events are called by mistake (the last is curl's default). Their first byte tells them apart anyway."""
+
+MODEL_AND_STREAM = tree([("model",), ("stream",)])
+
+
+class _Beside:
+    """A reader of one body that never raises."""
+
+    def __init__(self, content_encoding: str | None) -> None:
+        self._warnings: list[str] = []
+        self._decoder: Decoder | None = None
+        try:
+            self._decoder = decoder(content_encoding, self._read)
+        except DecodingError as error:
+            self._warn(str(error))
+
+    def feed(self, chunk: bytes) -> None:
+        """Look at a chunk of the body."""
+        if self._decoder is None:
+            return
+        try:
+            self._decoder.feed(chunk)
+        except Exception as error:  # noqa: BLE001  # metering never harms the traffic
+            self._give_up(error)
+
+    def finish(self) -> None:
+        """Take note that the body is over, complete or not."""
+        if self._decoder is None:
+            return
+        try:
+            self._decoder.finish()
+        except Exception as error:  # noqa: BLE001  # metering never harms the traffic
+            self._give_up(error)
+        self._decoder = None
+
+    def _read(self, plain: bytes) -> None:
+        raise NotImplementedError
+
+    def _give_up(self, error: Exception) -> None:
+        self._decoder = None
+        # Only our own message is known to quote nothing.
+        self._warn(str(error) if isinstance(error, DecodingError) else f"{type(error).__name__} while reading")
+
+    def _warn(self, *warnings: str) -> None:
+        self._warnings += [warning for warning in warnings if warning not in self._warnings]
+
+
+class Tap(_Beside):
+    """Reads the usage out of one response.
+
+    ``dialect`` is its wire format, a key of ``DIALECTS``. Where that is ``None``, or the content type is none that a
+    wire format uses, nothing is read; but where ``status`` is an error, its type is read in any case.
+    """
+
+    def __init__(
+        self, dialect: str | None, *, content_type: str | None, content_encoding: str | None, status: int
+    ) -> None:
+        super().__init__(content_encoding)
+        self._format = _format(dialect)
+        self._dialect = DIALECTS.get(dialect or "")
+        self._failed = status >= 400
+        self._draft = Draft()
+        self._document: Scanner | None = None
+        """The body, where it is one JSON document."""
+        self._events: EventReader | None = None
+        """The body, where it is a stream of events."""
+        self._event: Scanner | None = None
+        """The data of the event that comes in parts."""
+        if not (self._dialect or self._failed) or not _is_legible(content_type):
+            self._decoder = None
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the event that ends the stream has passed, and the blank line behind it."""
+        return self._draft.terminal
+
+    @property
+    def reading(self) -> Reading:
+        """What is known so far."""
+        try:
+            return self._reading()
+        except Exception as error:  # noqa: BLE001  # metering never harms the traffic
+            self._give_up(error)
+            return Reading(terminal=self.terminal, warnings=tuple(self._warnings))
+
+    def finish(self) -> None:
+        """Take note that the body is over, complete or not."""
+        if self._draft.terminal:  # a client may leave before the trailer of an encoding has come
+            self._decoder = None
+        super().finish()
+        if self._document is not None and not self._document.complete:
+            self._warn("the JSON body ends early")
+
+    def _read(self, plain: bytes) -> None:
+        if self._events is not None:
+            for part in self._events.feed(plain):
+                self._read_part(part)
+        elif self._document is not None:
+            self._document.feed(plain)
+        elif start := plain.lstrip(BOM + b" \t\r\n"):  # some servers send line ends to keep a connection alive
+            if self._dialect is None or start.startswith((b"{", b"[")):
+                self._document = Scanner(self._format.wanted)
+            else:
+                self._events = EventReader(self._matters)
+            self._read(start)
+
+    def _matters(self, events: bytes) -> bool:
+        """Whether there is anything new in these events. This is asked for each chunk, so it has to be fast."""
+        if self._draft.model is None or self._draft.generation_id is None:
+            return True
+        for mark in self._format.marks:
+            if mark in events:
+                return True
+        for member, null, spaced_null in self._format.nullable:
+            if (there := events.count(member)) and there != events.count(null) + events.count(spaced_null):
+                return True
+        return False
+
+    def _read_part(self, part: Part) -> None:
+        event = self._event or Scanner(self._format.wanted)
+        event.feed(part.data)
+        self._event = None if part.last else event
+        if not part.last:
+            return
+        self._warn(*event.faults)
+        is_error = part.name == b"error" or errors.has_error(event.document)
+        self._note(event.document, self._draft, is_error=is_error)
+        if is_error and not self._failed:
+            self._draft.stream_error = True
+        if self._dialect and self._dialect.is_end(part.data, event.document):
+            self._draft.terminal = True
+
+    def _note(self, document: object, draft: Draft, *, is_error: bool) -> None:
+        if self._dialect and isinstance(document, dict):
+            self._dialect.read(document, draft)
+        if is_error:
+            draft.error_type = errors.error_type(document) or draft.error_type
+
+    def _reading(self) -> Reading:
+        draft = self._draft
+        if self._document is not None:
+            draft, document = Draft(), self._document.document
+            self._note(document, draft, is_error=self._failed or errors.has_error(document))
+            self._warn(*self._document.faults)
+        usage = self._usage(draft)
+        return Reading(
+            model=draft.model,
+            service_tier=draft.service_tier,
+            generation_id=draft.generation_id,
+            finish_reason=draft.finish_reason,
+            error_type=draft.error_type,
+            usage=usage,
+            terminal=draft.terminal,
+            stream_error=draft.stream_error,
+            warnings=tuple(self._warnings),
+        )
+
+    def _usage(self, draft: Draft) -> Usage | None:
+        if self._dialect is None or draft.usage is None:
+            return None
+        figures = Figures(draft.usage)
+        usage = replace(self._dialect.usage(figures), raw=draft.usage_source)
+        self._warn(*figures.warnings)
+        return usage
+
+
+class RequestReader(_Beside):
+    """Reads what a JSON request asks for. Of a body that is none, such as a form with a file, it knows nothing."""
+
+    def __init__(self, *, content_type: str | None, content_encoding: str | None) -> None:
+        super().__init__(content_encoding)
+        self._document = Scanner(MODEL_AND_STREAM)
+        if not _is_legible(content_type):
+            self._decoder = None
+
+    @property
+    def model(self) -> str | None:
+        """The model asked for."""
+        return label(self._member("model"))
+
+    @property
+    def stream(self) -> bool | None:
+        """Whether a stream is asked for."""
+        stream = self._member("stream")
+        return stream if isinstance(stream, bool) else None
+
+    def _read(self, plain: bytes) -> None:
+        self._document.feed(plain)
+
+    def _member(self, name: str) -> object:
+        document = self._document.document
+        return document.get(name) if isinstance(document, dict) else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Format:
+    """What a dialect looks for, prepared for looking."""
+
+    wanted: Tree
+    marks: tuple[bytes, ...]
+    nullable: tuple[tuple[bytes, bytes, bytes], ...]
+
+
+@cache
+def _format(name: str | None) -> _Format:
+    dialect = DIALECTS.get(name or "")
+    if dialect is None:
+        return _Format(tree(errors.WANTED), (), ())
+    members = [f'"{member}"'.encode() for member in (*dialect.nullable, "error")]
+    return _Format(
+        wanted=tree((*dialect.wanted, *errors.WANTED)),
+        marks=dialect.marks if dialect.end_data is None else (*dialect.marks, dialect.end_data),
+        nullable=tuple((member, member + b":null", member + b": null") for member in members),
+    )
+
+
+def _is_legible(content_type: str | None) -> bool:
+    name = (content_type or "").partition(";")[0].strip().lower()
+    return name in {JSON, EVENTS} or name in VAGUE or name.endswith("+json")
