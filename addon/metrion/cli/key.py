@@ -11,7 +11,6 @@ from contextlib import closing
 
 import click
 
-from metrion.callers import mask
 from metrion.cli.options import account_option, format_option, note, print_records, settings_option
 from metrion.control import DEFAULT_ACCOUNT, ControlStore, suggestion
 from metrion.providers import ALIASES, PROVIDERS, canonical_name
@@ -58,7 +57,7 @@ def set_(context: click.Context, provider: str, account: str, settings: Settings
     with closing(ControlStore.open(settings)) as store:
         store.set_key(name, secret, account)
     overrides = f" It overrides {PROVIDERS[name].environment}." if _overrides(name, account, settings) else ""
-    note(f"Stored the {name} key {mask(secret)} for account {account}.{overrides}")
+    note(f"Stored the {name} key for account {account}.{overrides}")
 
 
 @key.command("list")
@@ -67,7 +66,7 @@ def set_(context: click.Context, provider: str, account: str, settings: Settings
 def list_(format_: str, settings: Settings) -> None:
     """List the provider keys, masked, and which one is used where there are two."""
     with closing(ControlStore.open(settings)) as store:
-        keys = store.keys()
+        keys = store.provider_keys()
     print_records(
         [
             {
@@ -83,8 +82,8 @@ def list_(format_: str, settings: Settings) -> None:
         {name: name for name in ("provider", "account", "key", "source", "state")} | {"stored_at": "stored"},
         format_,
     )
-    for problem in dict.fromkeys(each.problem for each in keys if each.problem):
-        raise click.ClickException(problem)
+    if problems := dict.fromkeys(each.problem for each in keys if each.problem):
+        raise click.ClickException("\n".join(problems))
     if not keys and format_ == "table":
         note("There are no keys yet: `metrion key set PROVIDER` stores one.")
 

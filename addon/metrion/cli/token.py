@@ -46,6 +46,9 @@ class _Seconds(click.ParamType[float]):
         return seconds
 
 
+_UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+
+
 class _Expiry(click.ParamType[datetime]):
     """A moment in the future."""
 
@@ -56,9 +59,9 @@ class _Expiry(click.ParamType[datetime]):
         now = datetime.now(UTC)
         try:
             if after := re.fullmatch(r"([0-9]{1,5})([hdw])", value):
-                units = {"h": "hours", "d": "days", "w": "weeks"}
-                return now + timedelta(**{units[after[2]]: int(after[1])})
-            moment = datetime.fromisoformat(value)
+                moment = now + int(after[1]) * _UNITS[after[2]]
+            else:
+                moment = datetime.fromisoformat(value)
         except (ValueError, OverflowError):
             self.fail(f"{value!r} is no time. Write 12h, 30d, 2w, 2027-01-31 or 2027-01-31T12:00 (UTC).", param, ctx)
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -122,7 +122,7 @@ def check_name(name: str) -> str:
 
 def suggestion(word: str, choices: Iterable[str]) -> str:
     """`` Did you mean 'openai'?`` when ``word`` is nearly one of ``choices``, else nothing."""
-    near = difflib.get_close_matches(word, list(choices), n=1)
+    near = difflib.get_close_matches(word.lower(), list(choices), n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
@@ -316,7 +316,7 @@ class ControlStore:
                 (account, provider, sealed.master_id, sealed.box, _now()),
             )
 
-    def keys(self) -> tuple[KeyRecord, ...]:
+    def provider_keys(self) -> tuple[KeyRecord, ...]:
         """Every provider key, stored or from the environment, by account and provider."""
         records = []
         stored = set()
@@ -342,8 +342,13 @@ class ControlStore:
             _require_account(db, account)
             gone = db.execute("DELETE FROM provider_keys WHERE account = ? AND provider = ?", (account, provider))
             if not gone.rowcount:
+                stored = [
+                    row[0] for row in db.execute("SELECT provider FROM provider_keys WHERE account = ?", (account,))
+                ]
+                # What was typed is not repeated: it may be the key itself.
                 raise ControlError(
-                    f"account {account!r} has no stored {provider} key. `metrion key list` shows what is stored."
+                    f"account {account!r} has no stored key of this provider.{suggestion(provider, stored)} "
+                    "`metrion key list` shows what is stored."
                 )
 
     # --- accounts

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from metrion.control import ControlStore
+from metrion.settings import Settings
+from tests.cli.console import SCRIPT, Console
+
+KEY = "sk-proj-4f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c"
+
+
+def stored(metrion: Console) -> dict[tuple[str, str], str]:
+    with closing(ControlStore.open(Settings(home=metrion.home))) as store:
+        return dict(store.directory().provider_keys)
+
+
+def listed(metrion: Console, **env: str) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = json.loads(metrion.ok("key", "list", "--format", "json", env=env))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("typed", "provider", "newline"),
+    [("openai", "openai", ""), ("gemini", "google", "\n"), ("google", "google", "\r\n"), ("grok", "xai", "\n")],
+)
+def test_a_key_comes_from_standard_input(metrion: Console, typed: str, provider: str, newline: str) -> None:
+    result = metrion("key", "set", typed, stdin=KEY + newline)
+    assert (result.status, result.out) == (0, "")
+    assert result.err == f"Stored the {provider} key for account default.\n"
+    assert stored(metrion) == {("default", provider): KEY}
+
+
+def test_nothing_ever_shows_or_keeps_the_key(metrion: Console) -> None:
+    outputs = [
+        metrion("key", "set", "openai", stdin=KEY),
+        metrion("key", "list"),
+        metrion("key", "list", "--format", "json"),
+        metrion("key", "list", env={"OPENAI_API_KEY": KEY, "MISTRAL_API_KEY": KEY}),
+        metrion("key", "set", KEY, stdin=KEY),
+        metrion("key", "set", "openai", KEY),
+        metrion("key", "set", "openai", f"--key={KEY}"),
+        metrion("key", "set", "openai", "--account", KEY, stdin=KEY),
+        metrion("key", "set", "openai", stdin=f"{KEY} {KEY}"),
+        metrion("key", "remove", KEY),
+        metrion("key", "remove", "openai"),
+    ]
+    assert [result.status for result in outputs] == [0, 0, 0, 0, 2, 2, 2, 2, 1, 1, 0]
+    assert not [result for result in outputs if KEY in result.out + result.err]
+    assert KEY.encode() not in metrion.state()
+
+
+@pytest.mark.parametrize("place", [("key", "set"), ("key", "remove"), ("key", "set", "mistral")], ids=" ".join)
+def test_a_key_without_a_tell_tale_prefix_is_not_repeated_where_it_may_be_typed(
+    metrion: Console, place: tuple[str, ...]
+) -> None:
+    secret = "q3Jv8sT1xY7bN5mK2wR9dF4gH6zL0pCa"
+    result = metrion(*place, secret)
+    assert result.status in (1, 2)
+    assert secret not in result.out + result.err
+
+
+@pytest.mark.parametrize(
+    ("stdin", "message"),
+    [
+        (b"", "standard input was empty"),
+        (b"\n", "standard input was empty"),
+        (b"\n\n", "whitespace"),
+        (b" " + KEY.encode(), "whitespace"),
+        (KEY.encode() + b"\n\n", "whitespace"),
+        (b"one two", "whitespace"),
+        (b"a\tb", "whitespace"),
+        ("schlüssel".encode(), "characters that no key has"),
+        (b"\xff\xfe", "characters that no key has"),
+        (b"a\0b", "characters that no key has"),
+        (b"x" * 100_000, "far too long"),
+        (b"sk-metrion-" + b"a" * 43, "this is a Metrion token"),
+    ],
+)
+def test_what_cannot_be_a_key_is_refused_with_the_way_out(metrion: Console, stdin: bytes, message: str) -> None:
+    result = metrion("key", "set", "openai", stdin=stdin)
+    assert (result.status, result.out) == (1, "")
+    assert message in result.err
+    assert stored(metrion) == {}
+
+
+def test_without_a_standard_input_it_says_so(metrion: Console) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"exec {SCRIPT} key set openai <&-"],
+        capture_output=True,
+        text=True,
+        env=metrion.environment(),
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "no key came in" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("provider", "message"),
+    [
+        ("opnai", "Did you mean 'openai'? Known are: anthropic, openai, google, mistral, xai, gemini, grok."),
+        ("gemni", "Did you mean 'gemini'?"),
+        ("acme", "no provider is called that. Known are:"),
+        ("OpenAI ", "Did you mean 'openai'?"),
+    ],
+)
+def test_an_unknown_provider_is_bad_usage(metrion: Console, provider: str, message: str) -> None:
+    result = metrion("key", "set", provider, stdin=KEY)
+    assert (result.status, result.out) == (2, "")
+    assert message in result.err
+
+
+def test_a_provider_of_the_configuration_can_have_a_key(metrion: Console, tmp_path: Path) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text("providers: {my-vllm: {like: openai, upstream: 'http://localhost:8000'}}\n")
+    metrion.ok("key", "set", "my-vllm", "--config", str(file), stdin="local")
+    assert stored(metrion) == {("default", "my-vllm"): "local"}
+    metrion.ok("key", "remove", "my-vllm")  # also when the configuration has forgotten it
+    assert stored(metrion) == {}
+
+
+def test_the_list_says_where_a_key_comes_from_and_which_one_wins(metrion: Console) -> None:
+    metrion.ok("account", "create", "team")
+    metrion.ok("key", "set", "openai", stdin=KEY)
+    metrion.ok("key", "set", "openai", "--account", "team", stdin=KEY)
+    rows = listed(metrion, OPENAI_API_KEY="sk-env", XAI_API_KEY="xai-env")
+    assert [(row["provider"], row["account"], row["key"], row["source"], row["state"]) for row in rows] == [
+        ("openai", "default", "***", "stored", "in use"),
+        ("openai", "default", "***", "OPENAI_API_KEY", "overridden"),
+        ("xai", "default", "***", "XAI_API_KEY", "in use"),
+        ("openai", "team", "***", "stored", "in use"),
+    ]
+    assert [row["stored_at"] is None for row in rows] == [False, True, True, False]
+    assert "OPENAI_API_KEY  overridden" in metrion.ok("key", "list", env={"OPENAI_API_KEY": "sk-env"})
+
+
+def test_setting_and_removing_say_what_becomes_of_the_environments_key(metrion: Console) -> None:
+    env = {"GEMINI_API_KEY": "AIza-env"}
+    assert "It overrides GEMINI_API_KEY." in metrion("key", "set", "gemini", stdin=KEY, env=env).err
+    assert "GEMINI_API_KEY is used now." in metrion("key", "remove", "gemini", env=env).err
+    again = metrion("key", "remove", "gemini", env=env)
+    assert again.status == 1
+    assert "no stored key of this provider" in again.err
+
+
+def test_a_missing_master_key_is_named_by_what_needs_it(metrion: Console) -> None:
+    metrion.ok("key", "set", "openai", stdin=KEY)
+    metrion.ok("key", "set", "xai", stdin=KEY)
+    master = metrion.home / "master.key"
+    master.unlink()
+    shown = metrion("key", "list")
+    assert shown.status == 1
+    assert shown.out.count("unreadable") == 2
+    assert shown.err.count(f"Error: {master}: the master key is missing") == 1
+    refused = metrion("key", "set", "mistral", stdin=KEY)
+    assert refused.status == 1
+    assert str(master) in refused.err
+    for provider in ("openai", "xai"):
+        metrion.ok("key", "remove", provider)
+    metrion.ok("key", "set", "mistral", stdin=KEY)
+    assert stored(metrion) == {("default", "mistral"): KEY}
+
+
+def test_an_empty_list_is_an_empty_array_or_a_hint(metrion: Console) -> None:
+    assert listed(metrion) == []
+    assert "`metrion key set PROVIDER` stores one" in metrion("key", "list").err
+
+
+TERMINAL = "import pty, sys, os; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
+
+
+def test_at_a_terminal_the_key_is_asked_for_and_not_echoed(metrion: Console) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", TERMINAL, SCRIPT, "key", "set", "openai"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=metrion.environment(),
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        screen = b""
+        while not screen.endswith(b"openai key: "):  # by then the echo is off
+            screen += process.stdout.read(1)
+        process.stdin.write(KEY.encode() + b"\n")
+        process.stdin.flush()
+        rest, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert KEY.encode() not in screen + rest
+    assert stored(metrion) == {("default", "openai"): KEY}
