@@ -1,7 +1,7 @@
 """Run the proxy from a test: the real programs, in processes of their own, with a home of their own.
 
-    with running_serve(tmp_path, upstreams(simulator)) as proxy:
-        proxy.url("openai"), proxy.token, proxy.events("SELECT …")
+with running_serve(tmp_path, upstreams(simulator)) as proxy:
+    proxy.url("openai"), proxy.token, proxy.events("SELECT …")
 """
 
 from __future__ import annotations

@@ -223,7 +223,9 @@ class MeteredStream(HttpStream):
             elif isinstance(command, DropStream):
                 if not self._closed:
                     self._alarm.cancel()
-                self._finish(EndReason.UPSTREAM_ERROR)
+                # It comes before the end of the message goes on, or in place of it.
+                ended_well = self.server_state == self.state_done
+                self._finish(EndReason.COMPLETE if ended_well else EndReason.UPSTREAM_ERROR)
                 yield command
             elif not isinstance(command, commands.Log):
                 reply = yield command
@@ -340,8 +342,9 @@ class MeteredStream(HttpStream):
     def _answer_failure(self, event: ResponseProtocolError) -> Commands:
         """Say in the provider's JSON what mitmproxy would say in HTML."""
         upstream = self._forward.route.upstream
-        # Some of mitmproxy's messages go on with what the server sent.
-        reason = event.message.partition(": ")[0] if "server" in event.message else event.message
+        # Only these messages of mitmproxy's never quote what the server sent.
+        quotable = event.code is ErrorCode.CONNECT_FAILED or event.message == "server closed connection"
+        reason = event.message if quotable else "what it sent is not HTTP"
         refusal = refuse(
             self._forward,
             502,
