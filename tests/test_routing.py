@@ -1,0 +1,464 @@
+"""The routes of the contract as tables: what comes in, and what goes out to whom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metrion.model import CredentialPlace, ErrorShape, Inbound, Origin, Refusal, Route
+from metrion.providers import PROVIDERS
+from metrion.routing import OPENAI_ROOT, Endpoint, Router
+from metrion.settings import ProviderSettings, Settings, load_settings
+from tests.corpus import exchanges, needs_corpus
+
+BEARER = ((b"Authorization", b"Bearer something"),)
+GOOGLE_KEY = ((b"X-Goog-Api-Key", b"something"),)
+
+ROUTER = Router(Settings(home=Path("/nowhere")))
+
+
+def configured(default_provider: str | None = None, **upstreams: str) -> Router:
+    """A router whose providers are elsewhere; names that are not built in speak like OpenAI."""
+    environ = {f"METRION_{name.upper()}_UPSTREAM": url for name, url in upstreams.items() if name in PROVIDERS}
+    settings = load_settings(environ=environ | {"METRION_HOME": "/nowhere"})
+    others: Mapping[str, ProviderSettings] = {
+        name.replace("_", "-"): ProviderSettings(like="openai", upstream=Origin("http", url, 8000))
+        for name, url in upstreams.items()
+        if name not in PROVIDERS
+    }
+    update = {"providers": {**settings.providers, **others}, "default_provider": default_provider}
+    return Router(settings.model_copy(update=update))
+
+
+def route(
+    target: bytes,
+    method: bytes = b"POST",
+    headers: tuple[tuple[bytes, bytes], ...] = (),
+    *,
+    origin: Origin | None = None,
+    router: Router = ROUTER,
+) -> Route:
+    found = router.route(Inbound(method, target, headers, origin))
+    assert isinstance(found, Route), found
+    return found
+
+
+def refusal(target: bytes, *, origin: Origin | None = None, router: Router = ROUTER) -> Refusal:
+    found = router.route(Inbound(b"POST", target, (), origin))
+    assert isinstance(found, Refusal), found
+    return found
+
+
+BY_PATH = [
+    # Anthropic has the root.
+    (b"/v1/messages", "anthropic", b"/v1/messages"),
+    (b"/v1/messages?beta=true", "anthropic", b"/v1/messages?beta=true"),
+    (b"/v1/models", "anthropic", b"/v1/models"),
+    (b"/v1/files/f_1/content", "anthropic", b"/v1/files/f_1/content"),
+    (b"/v1/", "anthropic", b"/v1/"),
+    (b"/messages", "anthropic", b"/v1/messages"),
+    (b"/messages?beta=true", "anthropic", b"/v1/messages?beta=true"),
+    (b"/messages/count_tokens", "anthropic", b"/v1/messages/count_tokens"),
+    (b"/anthropic/v1/messages", "anthropic", b"/v1/messages"),
+    (b"/anthropic/messages", "anthropic", b"/v1/messages"),
+    # A provider's segment, with and without the version.
+    (b"/openai/v1/chat/completions", "openai", b"/v1/chat/completions"),
+    (b"/openai/chat/completions", "openai", b"/v1/chat/completions"),
+    (b"/openai/models", "openai", b"/v1/models"),
+    (b"/openai/v1/realtime?model=gpt-realtime", "openai", b"/v1/realtime?model=gpt-realtime"),
+    (b"/openai/v2/anything", "openai", b"/v2/anything"),
+    (b"/openai/vector_stores", "openai", b"/v1/vector_stores"),
+    (b"/openai/videos", "openai", b"/v1/videos"),
+    (b"/mistral/v1/chat/completions", "mistral", b"/v1/chat/completions"),
+    (b"/mistral/fim/completions", "mistral", b"/v1/fim/completions"),
+    (b"/grok/v1/chat/completions", "xai", b"/v1/chat/completions"),
+    (b"/grok/responses", "xai", b"/v1/responses"),
+    (b"/xai/v1/responses", "xai", b"/v1/responses"),
+    (b"/openai", "openai", b"/v1"),
+    (b"/openai/", "openai", b"/v1/"),
+    (b"/openai?x=1", "openai", b"/v1?x=1"),
+    # Google's compatible paths.
+    (b"/gemini/v1/chat/completions", "google", b"/v1beta/openai/chat/completions"),
+    (b"/gemini/chat/completions", "google", b"/v1beta/openai/chat/completions"),
+    (b"/gemini/embeddings", "google", b"/v1beta/openai/embeddings"),
+    (b"/gemini/v1/images/generations", "google", b"/v1beta/openai/images/generations"),
+    (b"/gemini/v1beta/openai/chat/completions", "google", b"/v1beta/openai/chat/completions"),
+    (b"/google/v1/chat/completions", "google", b"/v1beta/openai/chat/completions"),
+    # Google's native paths.
+    (b"/gemini/v1beta/models/m:generateContent", "google", b"/v1beta/models/m:generateContent"),
+    (b"/gemini/v1alpha/models/m:generateContent", "google", b"/v1alpha/models/m:generateContent"),
+    (b"/gemini/v1/models/m:generateContent", "google", b"/v1/models/m:generateContent"),
+    (b"/gemini/v1/models/m%3AgenerateContent", "google", b"/v1/models/m%3AgenerateContent"),
+    (b"/gemini/models/m:generateContent", "google", b"/v1beta/models/m:generateContent"),
+    (b"/gemini/cachedContents", "google", b"/v1beta/cachedContents"),
+    (b"/gemini/v1/tunedModels", "google", b"/v1/tunedModels"),
+    (b"/gemini/upload/v1beta/files", "google", b"/upload/v1beta/files"),
+    (b"/gemini/download/v1beta/files/f:download?alt=media", "google", b"/download/v1beta/files/f:download?alt=media"),
+    (b"/gemini/ws/google.ai.v1beta.Bidi?key=k", "google", b"/ws/google.ai.v1beta.Bidi?key=k"),
+    (b"/google/v1beta/files", "google", b"/v1beta/files"),
+    # Bytes count.
+    (b"/openai/v1/files/a%2Fb%20c", "openai", b"/v1/files/a%2Fb%20c"),
+    (b"/openai/v1//chat//completions/", "openai", b"/v1//chat//completions/"),
+    (b"/openai//v1/chat/completions", "openai", b"//v1/chat/completions"),
+    (b"/openai//chat/completions", "openai", b"/v1//chat/completions"),
+    (b"/openai/v1/models/gpt-4.1...x", "openai", b"/v1/models/gpt-4.1...x"),
+    (b"/openai/v1/files/\xc3\xa9", "openai", b"/v1/files/\xc3\xa9"),
+    (b"/openai/v1/files?a=..%2f&b=/../&&a=%zz?", "openai", b"/v1/files?a=..%2f&b=/../&&a=%zz?"),
+    (b"/openai/v1/files?", "openai", b"/v1/files?"),
+    (b"/openai/v1/files/.well-known/..a/a..", "openai", b"/v1/files/.well-known/..a/a.."),
+]
+
+
+@pytest.mark.parametrize("prefix", [b"", b"/api/proxy"])
+@pytest.mark.parametrize(("target", "provider", "outgoing"), BY_PATH)
+def test_path(prefix: bytes, target: bytes, provider: str, outgoing: bytes) -> None:
+    found = route(prefix + target)
+    assert (found.provider, found.target, found.upstream) == (provider, outgoing, PROVIDERS[provider].upstream)
+
+
+@pytest.mark.parametrize("path", [b"models", b"models/gemini-2.5-flash", b"batches"])
+@pytest.mark.parametrize("version", [b"v1/", b""])
+@pytest.mark.parametrize(
+    ("headers", "query", "compatible"),
+    [
+        (BEARER, b"", True),
+        (((b"authorization", b"BEARER x"),), b"", True),
+        (BEARER + GOOGLE_KEY, b"", True),
+        ((), b"", True),
+        (GOOGLE_KEY, b"", False),
+        ((), b"?key=k", False),
+        ((), b"?pageSize=3&key=k", False),
+        ((), b"?monkey=k", True),
+        (((b"authorization", b"Basic x"), *GOOGLE_KEY), b"", False),
+    ],
+)
+def test_the_credential_decides_what_both_of_googles_apis_have(
+    path: bytes, version: bytes, headers: tuple[tuple[bytes, bytes], ...], query: bytes, *, compatible: bool
+) -> None:
+    found = route(b"/gemini/" + version + path + query, b"GET", headers)
+    native = (b"/v1/" if version else b"/v1beta/") + path + query
+    assert found.target == (b"/v1beta/openai/" + path + query if compatible else native)
+    assert found.credential_place is (CredentialPlace.BEARER if compatible else CredentialPlace.X_GOOG_API_KEY)
+
+
+OPERATIONS = [
+    (b"/openai/v1/chat/completions", "chat", "openai_chat"),
+    (b"/openai/v1//chat/completions/", "chat", "openai_chat"),
+    (b"/openai/v1/%63hat/completions", "chat", "openai_chat"),
+    (b"/openai/v1/chat/completions/chatcmpl-1", "chat", None),
+    (b"/openai/v1/completions", "completions", None),
+    (b"/openai/v1/responses/resp_1/cancel", "responses", None),
+    (b"/openai/v1/responses/input_tokens", "count_tokens", None),
+    (b"/openai/v1/embeddings", "embeddings", None),
+    (b"/openai/v1/images/generations", "images", None),
+    (b"/openai/v1/audio/transcriptions", "audio", None),
+    (b"/openai/v1/moderations", "moderations", None),
+    (b"/openai/v1/models", "models", None),
+    (b"/openai/v1/batches", "batch", None),
+    (b"/openai/v1/files", "files", None),
+    (b"/openai/v1/realtime", "realtime", None),
+    (b"/openai/v1/threads/t/runs", "assistants", None),
+    (b"/openai/v1/nobody/knows", "other", None),
+    (b"/openai/", "other", None),
+    (b"/mistral/v1/agents/completions", "chat", "openai_chat"),
+    (b"/mistral/v1/fim/completions", "chat", "openai_chat"),
+    (b"/mistral/v1/chat/moderations", "moderations", None),
+    (b"/grok/v1/chat/completions", "chat", "openai_chat"),
+    (b"/grok/v1/messages", "messages", "anthropic_messages"),
+    (b"/v1/messages", "messages", "anthropic_messages"),
+    (b"/messages", "messages", "anthropic_messages"),
+    (b"/v1/messages/count_tokens", "count_tokens", None),
+    (b"/v1/messages/batches", "batch", None),
+    (b"/v1/messages/batches/msgbatch_1/results", "batch", None),
+    (b"/v1/complete", "completions", None),
+    (b"/anthropic/v1/chat/completions", "chat", "openai_chat"),
+    (b"/gemini/chat/completions", "chat", "openai_chat"),
+    (b"/gemini/v1beta/openai/chat/completions", "chat", "openai_chat"),
+    (b"/gemini/v1beta/openai/embeddings", "embeddings", None),
+    (b"/gemini/v1beta/models/m:generateContent", "generate_content", None),
+    (b"/gemini/v1beta/models/m:streamGenerateContent?alt=sse", "generate_content", None),
+    (b"/gemini/v1beta/models/m:countTokens", "count_tokens", None),
+    (b"/gemini/v1beta/models/m:batchEmbedContents", "embeddings", None),
+    (b"/gemini/v1beta/models/m:batchGenerateContent", "batch", None),
+    (b"/gemini/v1beta/models/m:unheardOf", "models", None),
+    (b"/gemini/v1beta/batches/b:cancel", "batch", None),
+    (b"/gemini/v1beta/interactions", "interactions", None),
+    (b"/gemini/upload/v1beta/files", "files", None),
+    (b"/gemini/ws/google.ai.v1beta.Bidi", "realtime", None),
+    (b"/gemini/v1beta/cachedContents", "other", None),
+]
+
+
+@pytest.mark.parametrize(("target", "operation", "dialect"), OPERATIONS)
+def test_operation(target: bytes, operation: str, dialect: str | None) -> None:
+    found = route(target)
+    assert (found.operation, found.dialect) == (operation, dialect)
+
+
+@pytest.mark.parametrize("method", [b"GET", b"DELETE", b"HEAD", b"OPTIONS"])
+def test_only_a_post_is_read_for_usage(method: bytes) -> None:
+    assert route(b"/openai/v1/chat/completions", method).dialect is None
+    assert route(b"/openai/v1/chat/completions", method).operation == "chat"
+
+
+@pytest.mark.parametrize(
+    ("target", "model"),
+    [
+        (b"/gemini/v1beta/models/gemini-2.5-pro:generateContent", "gemini-2.5-pro"),
+        (b"/gemini/v1beta/models/gemini-2.5-pro%3AgenerateContent", "gemini-2.5-pro"),
+        (b"/gemini/v1/models/gemini-2.5-pro:generateContent", "gemini-2.5-pro"),
+        (b"/gemini/v1beta/models/gemini-2.5-pro", "gemini-2.5-pro"),
+        (b"/gemini/v1beta/tunedModels/mine:generateContent", "tunedModels/mine"),
+        (b"/gemini/v1beta/models", None),
+        (b"/gemini/v1beta/models/:generateContent", None),
+        (b"/gemini/v1beta/files/f", None),
+        (b"/gemini/v1beta/openai/models/m", None),
+        (b"/openai/v1/chat/completions", None),
+    ],
+)
+def test_model_in_the_path(target: bytes, model: str | None) -> None:
+    assert route(target).model == model
+
+
+@pytest.mark.parametrize(
+    ("target", "place", "shape"),
+    [
+        (b"/v1/messages", CredentialPlace.X_API_KEY, ErrorShape.ANTHROPIC),
+        (b"/openai/v1/x", CredentialPlace.BEARER, ErrorShape.OPENAI),
+        (b"/mistral/v1/x", CredentialPlace.BEARER, ErrorShape.MISTRAL),
+        (b"/grok/v1/x", CredentialPlace.BEARER, ErrorShape.XAI),
+        (b"/gemini/chat/completions", CredentialPlace.BEARER, ErrorShape.OPENAI),
+        (b"/gemini/v1beta/openai/chat/completions", CredentialPlace.BEARER, ErrorShape.OPENAI),
+        (b"/gemini/v1beta/models/m:generateContent", CredentialPlace.X_GOOG_API_KEY, ErrorShape.GOOGLE),
+        (b"/gemini/upload/v1beta/files", CredentialPlace.X_GOOG_API_KEY, ErrorShape.GOOGLE),
+    ],
+)
+def test_credential_place_and_error_shape(target: bytes, place: CredentialPlace, shape: ErrorShape) -> None:
+    assert (route(target).credential_place, route(target).error_shape) == (place, shape)
+
+
+@pytest.mark.parametrize("segment", sorted(OPENAI_ROOT))
+@pytest.mark.parametrize("prefix", [b"", b"/api/proxy"])
+def test_an_openai_path_at_the_root_is_told_the_prefixes(prefix: bytes, segment: bytes) -> None:
+    for rest in (b"", b"/", b"/x", b"?a=1"):
+        refused = refusal(prefix + b"/v1/" + segment + rest)
+        assert (refused.status, refused.code, refused.provider) == (404, "unknown_route", None)
+        for name in ("/openai/", "/mistral/", "/gemini/", "/grok/", f"/openai/v1/{segment.decode()}"):
+            assert name in refused.message
+
+
+@pytest.mark.parametrize(
+    "target",
+    [b"/", b"/v1", b"/nope", b"/api/proxy", b"/api/proxy/", b"/api/proxyopenai/v1/x", b"/api/openai/v1", b"//openai/v1"]
+    + [b"/OpenAI/v1/x", b"/open%61i/v1/x", b"/v1beta/models/m:generateContent", b"/favicon.ico", b"/messagesx"],
+)
+def test_an_unknown_path_is_told_every_route(target: bytes) -> None:
+    refused = refusal(target)
+    assert (refused.status, refused.code, refused.provider) == (404, "unknown_route", None)
+    for listed in ("/anthropic/", "/openai/", "/google/", "/gemini/", "/mistral/", "/xai/", "/grok/", "/health"):
+        assert listed in refused.message
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"/..",
+        b"/.",
+        b"/../x",
+        b"/a/../b",
+        b"/a/./b",
+        b"/a/..",
+        b"/%2e%2e/x",
+        b"/%2E%2e",
+        b"/.%2e/x",
+        b"/%2e./x",
+        b"/%2e",
+    ]
+    + [
+        b"/a\\..\\b",
+        b"/..\\b",
+        b"/a%2f..%2fb",
+        b"/a%2F%2E%2E",
+        b"/a%5c..%5Cb",
+        b"/..;/x",
+        b"/..;a=1/x",
+        b"/%2e%2e%3b/x",
+    ],
+)
+@pytest.mark.parametrize(
+    ("prefix", "provider", "origin"),
+    [
+        (b"/openai/v1", "openai", None),
+        (b"/api/proxy/gemini", "google", None),
+        (b"/v1", "anthropic", None),
+        (b"", None, None),
+        (b"/v1", "mistral", PROVIDERS["mistral"].upstream),
+        (b"/v1", None, Origin("https", "example.com", 443)),
+    ],
+)
+def test_a_dot_segment_is_refused_before_anything_else(
+    path: bytes, prefix: bytes, provider: str | None, origin: Origin | None
+) -> None:
+    refused = refusal(prefix + path, origin=origin)
+    assert (refused.status, refused.code, refused.provider) == (400, "bad_request", provider)
+
+
+@pytest.mark.parametrize(
+    "target", [b"", b"*", b"openai/v1", b"http://x/openai", b"/openai/v1/a b", b"/openai/v1/a\r\nb"]
+)
+def test_what_is_no_path_is_refused(target: bytes) -> None:
+    assert (refusal(target).status, refusal(target).code) == (400, "bad_request")
+
+
+def test_a_token_in_the_path_is_refused_and_not_repeated() -> None:
+    refused = refusal(b"/openai/sk-metrion-" + b"a" * 43 + b"/v1/models")
+    assert (refused.status, refused.provider) == (400, "openai")
+    assert "aaaa" not in repr(refused)
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+@pytest.mark.parametrize("target", [b"/health", b"/health?x=1", b"/api/proxy/health"])
+def test_health(method: bytes, target: bytes) -> None:
+    assert ROUTER.route(Inbound(method, target, ())) is Endpoint.HEALTH
+
+
+def test_health_is_only_asked_for() -> None:
+    assert refusal(b"/health").status == 404
+    assert refusal(b"/health/x").status == 404
+
+
+@pytest.mark.parametrize(
+    ("target", "provider", "outgoing"),
+    [
+        (b"/v1/chat/completions", "openai", b"/v1/chat/completions"),
+        (b"/chat/completions", "openai", b"/v1/chat/completions"),
+        (b"/api/proxy/v1/responses", "openai", b"/v1/responses"),
+        (b"/v1/messages", "openai", b"/v1/messages"),
+        (b"/messages", "openai", b"/v1/messages"),
+        (b"/", "openai", b"/v1/"),
+        (b"/anthropic/v1/messages", "anthropic", b"/v1/messages"),
+        (b"/gemini/chat/completions", "google", b"/v1beta/openai/chat/completions"),
+    ],
+)
+def test_default_provider_has_the_whole_root(target: bytes, provider: str, outgoing: bytes) -> None:
+    router = configured("openai")
+    assert (route(target, router=router).provider, route(target, router=router).target) == (provider, outgoing)
+    assert router.route(Inbound(b"GET", b"/health", ())) is Endpoint.HEALTH
+
+
+def test_default_provider_google_keeps_its_two_apis() -> None:
+    router = configured("google")
+    assert route(b"/v1beta/models/m:generateContent", router=router).target == b"/v1beta/models/m:generateContent"
+    assert route(b"/v1/chat/completions", router=router).target == b"/v1beta/openai/chat/completions"
+
+
+def test_an_upstreams_path_goes_before_every_other() -> None:
+    router = configured(openai="http://localhost:9000/some/where/", google="http://localhost:9001/g")
+    found = route(b"/openai/chat/completions?a", router=router)
+    assert (found.upstream, found.target) == (Origin("http", "localhost", 9000), b"/some/where/v1/chat/completions?a")
+    assert (found.operation, found.dialect) == ("chat", "openai_chat")
+    found = route(b"/gemini/v1/chat/completions", router=router)
+    assert (found.target, found.credential_place) == (b"/g/v1beta/openai/chat/completions", CredentialPlace.BEARER)
+
+
+def test_a_provider_like_another() -> None:
+    router = configured(my_vllm="vllm.local")
+    found = route(b"/my-vllm/chat/completions", router=router)
+    assert (found.provider, found.target) == ("my-vllm", b"/v1/chat/completions")
+    assert (found.upstream, found.dialect) == (Origin("http", "vllm.local", 8000), "openai_chat")
+    assert "/my-vllm/" in refusal(b"/nope", router=router).message
+
+
+def test_a_providers_timeout_travels_with_the_route() -> None:
+    settings = Settings(home=Path("/nowhere"))
+    slow = settings.providers["openai"].model_copy(update={"timeout": 7.0})
+    router = Router(settings.model_copy(update={"providers": {**settings.providers, "openai": slow}}))
+    assert route(b"/openai/v1/x", router=router).timeout == 7
+    assert route(b"/mistral/v1/x", router=router).timeout is None
+
+
+OPENAI, GOOGLE, MOVED = PROVIDERS["openai"].upstream, PROVIDERS["google"].upstream, Origin("http", "localhost", 9000)
+
+
+@pytest.mark.parametrize(
+    ("origin", "target", "provider", "operation", "place"),
+    [
+        (OPENAI, b"/v1/chat/completions", "openai", "chat", CredentialPlace.BEARER),
+        (OPENAI, b"/anthropic/v1/messages", "openai", "other", CredentialPlace.BEARER),
+        (OPENAI, b"/health", "openai", "other", CredentialPlace.BEARER),
+        (GOOGLE, b"/v1beta/models/m:generateContent", "google", "generate_content", CredentialPlace.X_GOOG_API_KEY),
+        (GOOGLE, b"/v1beta/openai/chat/completions", "google", "chat", CredentialPlace.BEARER),
+        (GOOGLE, b"/v1/models", "google", "models", CredentialPlace.X_GOOG_API_KEY),
+        (PROVIDERS["anthropic"].upstream, b"/v1/chat/completions", "anthropic", "chat", CredentialPlace.X_API_KEY),
+        (MOVED, b"/base/v1/chat/completions", "mistral", "chat", CredentialPlace.BEARER),
+        (MOVED, b"/v1/chat/completions", "mistral", "chat", CredentialPlace.BEARER),
+        (PROVIDERS["mistral"].upstream, b"/v1/ocr", "mistral", "ocr", CredentialPlace.BEARER),
+    ],
+)
+def test_by_host_the_path_is_the_providers_own(
+    origin: Origin, target: bytes, provider: str, operation: str, place: CredentialPlace
+) -> None:
+    router = configured(mistral="http://localhost:9000/base")
+    found = route(target + b"?q=%20", origin=origin, router=router)
+    assert (found.provider, found.operation, found.credential_place) == (provider, operation, place)
+    assert (found.upstream, found.target) == (origin, target + b"?q=%20")
+
+
+def test_two_providers_at_one_host_are_told_apart_by_their_path() -> None:
+    router = configured(openai="http://localhost:9000/a", mistral="http://localhost:9000/a/b")
+    assert route(b"/a/v1/x", origin=MOVED, router=router).provider == "openai"
+    assert route(b"/a/b/v1/x", origin=MOVED, router=router).provider == "mistral"
+    assert route(b"/a/bc/v1/x", origin=MOVED, router=router).provider == "openai"
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        Origin("https", "example.com", 443),
+        Origin("https", "api.openai.com", 8443),
+        Origin("http", "api.openai.com", 80),
+        Origin("http", "api.openai.com", 443),  # the stored key would go out in the clear
+        Origin("https", "api.openai.com.example.com", 443),
+        Origin("https", "::1", 443),
+    ],
+)
+def test_no_open_relay(origin: Origin) -> None:
+    refused = refusal(b"/v1/chat/completions", origin=origin)
+    assert (refused.status, refused.code, refused.provider) == (403, "not_a_provider", None)
+    assert origin.host in refused.message
+
+
+SEGMENT = st.binary(max_size=12).map(lambda raw: raw.translate(None, bytes(range(33)) + b"./?%\\\x7f"))
+
+
+@given(st.lists(SEGMENT, max_size=5), st.none() | SEGMENT)
+def test_what_follows_the_version_goes_out_byte_for_byte(segments: list[bytes], query: bytes | None) -> None:
+    tail = b"".join(b"/" + segment for segment in segments) + (b"" if query is None else b"?" + query)
+    assert route(b"/mistral/v1" + tail).target == (b"/v1" + tail)
+
+
+@given(st.binary(max_size=60))
+def test_any_target_gets_a_decision(target: bytes) -> None:
+    assert isinstance(ROUTER.route(Inbound(b"POST", target, ())), Route | Refusal)
+
+
+# What the corpus calls an operation by another name, or does not tell apart.
+CORPUS_KINDS = {"generateContent": "generate_content", "other": None, "assistants": None, "batch": None}
+
+
+@needs_corpus
+def test_recorded_paths_have_the_operations_that_they_were_filed_under() -> None:
+    seen = 0
+    for exchange in exchanges():
+        expected = CORPUS_KINDS.get(exchange.kind, exchange.kind)
+        if exchange.provider not in PROVIDERS or expected is None:
+            continue
+        origin = PROVIDERS[exchange.provider].upstream
+        found = route(exchange.path.encode(), exchange.method.encode(), origin=origin)
+        assert found.operation == expected, exchange.id
+        seen += 1
+    assert seen > 1000
