@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_EVEN, Context, Decimal
@@ -56,6 +56,9 @@ PER_MILLION: tuple[str, ...] = (
 
 AUDIO_HOUR = "audio_hour"
 """The rate of audio that is billed by its length, in US dollars per hour."""
+
+AUDIO = "audio"
+"""The part of a cost that is billed by the length of the audio."""
 
 RATES: tuple[str, ...] = (*PER_MILLION, AUDIO_HOUR)
 
@@ -274,27 +277,20 @@ class PriceBook:
         """
         if usage is None:
             return Cost(CostSource.UNKNOWN)
-        charged = usage.provider_cost_usd
-        if not _is_known(usage):
-            return Cost(CostSource.UNKNOWN) if charged is None else Cost(CostSource.PROVIDER, usd=_places(charged))
-        entry = self._find(provider, model, model_requested)
+        charged = _charged(usage)
+        entry = self._find(provider, model, model_requested) if (known := _is_known(usage)) else None
         prices = entry and entry.prices(_day(when), _special_tiers(service_tier, usage))
         bill = prices and _bill(usage, prices)
         if not bill:
             if charged is not None:
-                return Cost(CostSource.PROVIDER, usd=_places(charged))
-            return Cost(CostSource.UNPRICED, price_version=self.version)
-        total = _sum(bill.parts.values())
-        source, usd = CostSource.COMPUTED, total
+                return Cost(CostSource.PROVIDER, usd=charged)
+            return Cost(CostSource.UNPRICED, price_version=self.version) if known else Cost(CostSource.UNKNOWN)
+        total = reduce(_CONTEXT.add, bill.parts.values(), _NOTHING)
+        source = CostSource.ESTIMATED if estimated or bill.apportioned else CostSource.COMPUTED
+        usd = total
         if charged is not None:
-            source, usd = CostSource.PROVIDER, _places(charged)
-        elif estimated or bill.apportioned:
-            source = CostSource.ESTIMATED
+            source, usd = CostSource.PROVIDER, charged
         return Cost(source, usd=usd, computed_usd=total, parts=bill.parts, price_version=self.version)
-
-    def has_price(self, *, provider: str, model: str) -> bool:
-        """Whether this model has an entry, whatever the day and the service tier."""
-        return self._find(provider, model, None) is not None
 
     def _find(self, provider: str, model: str | None, model_requested: str | None) -> _Entry | None:
         key = (provider, model, model_requested)
@@ -335,7 +331,7 @@ def _day(when: datetime) -> date:
 # --- the bill ---------------------------------------------------------------------------------------------------------
 
 _CONTEXT = Context(prec=60, rounding=ROUND_HALF_EVEN)
-"""Our own, so that nobody else's changes what we charge. No product of a 64-bit count and a rate is rounded in it."""
+"""Our own, so that a change to the thread's context does not change a cost. 60 digits hold any product exactly."""
 
 _TWELVE_PLACES = Decimal("1E-12")
 _NOTHING = Decimal("0E-12")
@@ -357,51 +353,60 @@ def _places(amount: Decimal) -> Decimal:
     return _CONTEXT.quantize(amount, _TWELVE_PLACES)
 
 
-def _sum(amounts: Iterable[Decimal]) -> Decimal:
-    return reduce(_CONTEXT.add, amounts, _NOTHING)
-
-
 def _part(rate: Decimal, count: Decimal | int, per: Decimal) -> Decimal:
     return _places(_CONTEXT.divide(_CONTEXT.multiply(rate, Decimal(count)), per))
 
 
 def _is_known(usage: Usage) -> bool:
-    """Whether anything billable was reported, and all of it can be a count."""
-    counts = [
-        count
-        for count in (
-            usage.input_tokens,
-            usage.cache_read_tokens,
-            usage.cache_write_tokens,
-            usage.output_tokens,
-            usage.audio_seconds,
-            *(usage.server_tools or {}).values(),
-        )
-        if count is not None
-    ]
-    return bool(counts) and all(0 <= count <= _LARGEST for count in counts)
+    """Whether anything that can be billed was reported, and every number of it can be a count."""
+    tools = (usage.server_tools or {}).values()
+    billable = (usage.input_tokens, usage.output_tokens, usage.cache_read_tokens, usage.cache_write_tokens)
+    subsets = (
+        usage.cache_write_1h_tokens,
+        usage.cache_read_audio_tokens,
+        usage.cache_read_image_tokens,
+        usage.reasoning_tokens,
+        usage.input_audio_tokens,
+        usage.input_image_tokens,
+        usage.input_video_tokens,
+        usage.output_audio_tokens,
+        usage.output_image_tokens,
+        usage.output_video_tokens,
+    )
+    known = [count for count in (*billable, usage.audio_seconds, *tools) if count is not None]
+    return bool(known) and all(0 <= count <= _LARGEST for count in (*known, *subsets) if count is not None)
+
+
+def _charged(usage: Usage) -> Decimal | None:
+    """Return what the provider says it charged, where that is an amount."""
+    charged = usage.provider_cost_usd
+    if charged is None or not charged.is_finite() or abs(charged) > _LARGEST:
+        return None
+    return _places(charged)
 
 
 def _bill(usage: Usage, prices: _Period) -> _Bill | None:
     """Compute the parts of a cost; ``None`` when something was used that these prices do not cover."""
-    counts, apportioned = _token_counts(usage, prices.rates)
+    total_input = usage.input_tokens
+    if total_input is None:
+        total_input = (usage.cache_read_tokens or 0) + (usage.cache_write_tokens or 0)
+    counts, apportioned = _token_counts(usage, total_input, prices.rates)
     parts: dict[str, Decimal] = {}
     if "input" in prices.rates or "output" in prices.rates:
         for name, count in counts.items():
             rate = _rate(prices.rates, name)
             if rate is None:
                 return None
-            parts[name] = _part(rate.at(usage.input_tokens or 0), count, _MILLION)
-    if usage.audio_seconds is not None and AUDIO_HOUR in prices.rates:
-        seconds = Decimal(repr(usage.audio_seconds))
-        parts["audio"] = _part(prices.rates[AUDIO_HOUR].base, seconds, _HOUR)
+            parts[name] = _part(rate.at(total_input), count, _MILLION)
+    if usage.audio_seconds and AUDIO_HOUR in prices.rates:
+        parts[AUDIO] = _part(prices.rates[AUDIO_HOUR].base, Decimal(repr(usage.audio_seconds)), _HOUR)
     used = {PER_REQUEST: 1}
     for tool, count in (usage.server_tools or {}).items():
         name = _FEES.get(tool, tool)
         used[name] = used.get(name, 0) + count
     parts.update((name, _part(fee, used[name], _THOUSAND)) for name, fee in prices.fees.items() if used.get(name))
-    if counts and not parts:
-        return None  # the price is per hour, page or character, and what was reported are tokens
+    if not parts and (counts or usage.audio_seconds or len(used) > 1):
+        return None  # what was reported is in other units than the price
     return _Bill(MappingProxyType(parts), apportioned)
 
 
@@ -409,20 +414,18 @@ def _rate(rates: Mapping[str, _Rate], name: str) -> _Rate | None:
     return next((rates[own] for own in (name, *_WITHOUT_OWN_RATE.get(name, ())) if own in rates), None)
 
 
-def _token_counts(usage: Usage, rates: Mapping[str, _Rate]) -> tuple[dict[str, int], bool]:
+def _token_counts(usage: Usage, total_input: int, rates: Mapping[str, _Rate]) -> tuple[dict[str, int], bool]:
     """Split input and output into classes that do not overlap and leave out what is 0.
 
     A part that is larger than its whole is cut down to it: cache reads first, then cache writes. A modality is split
     off only where it has a rate. How much of a modality was read from the cache is taken in proportion where the
     provider does not say, as Gemini itself does; the second value tells whether that was needed.
     """
-    cache_read, cache_write = usage.cache_read_tokens or 0, usage.cache_write_tokens or 0
-    total = usage.input_tokens if usage.input_tokens is not None else cache_read + cache_write
-    cache_read = min(cache_read, total)
-    cache_write = min(cache_write, total - cache_read)
+    cache_read = min(usage.cache_read_tokens or 0, total_input)
+    cache_write = min(usage.cache_write_tokens or 0, total_input - cache_read)
     write_1h = min(usage.cache_write_1h_tokens or 0, cache_write)
     counts = {"cache_write": cache_write - write_1h, "cache_write_1h": write_1h}
-    fresh, cached = total - cache_read - cache_write, cache_read
+    fresh, cached = total_input - cache_read - cache_write, cache_read
     apportioned = False
     for name, in_cache, count, reported in (
         ("input_audio", "cache_read_audio", usage.input_audio_tokens, usage.cache_read_audio_tokens),
@@ -432,7 +435,7 @@ def _token_counts(usage: Usage, rates: Mapping[str, _Rate]) -> tuple[dict[str, i
         if not count or (name not in rates and in_cache not in rates):
             continue
         if reported is None and cache_read:
-            reported, apportioned = round(Decimal(count * cache_read) / total), True
+            reported, apportioned = (2 * count * cache_read + total_input) // (2 * total_input), True
         counts[in_cache] = from_cache = min(reported or 0, count, cached)
         counts[name] = min(count - from_cache, fresh)
         cached -= from_cache
