@@ -66,7 +66,7 @@ def set_(context: click.Context, provider: str, account: str, settings: Settings
 def list_(format_: str, settings: Settings) -> None:
     """List the provider keys, masked, and which one is used where there are two."""
     with closing(ControlStore.open(settings)) as store:
-        keys = store.provider_keys()
+        keys = store.keys()
     print_records(
         [
             {

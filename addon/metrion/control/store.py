@@ -316,7 +316,7 @@ class ControlStore:
                 (account, provider, sealed.master_id, sealed.box, _now()),
             )
 
-    def provider_keys(self) -> tuple[KeyRecord, ...]:
+    def keys(self) -> tuple[KeyRecord, ...]:
         """Every provider key, stored or from the environment, by account and provider."""
         records = []
         stored = set()
