@@ -233,7 +233,7 @@ def test_a_stored_key_wins_over_the_environment_which_is_the_default_accounts(ho
         store.set_key("openai", "sk-own")
         directory = store.directory()
         assert directory.provider_keys == {("default", "openai"): "sk-own", ("default", "xai"): "xai-env"}
-        assert [(key.provider, key.source, key.in_use) for key in store.keys()] == [
+        assert [(key.provider, key.source, key.in_use) for key in store.keys()] == [  # noqa: SIM118 - not a mapping's
             ("openai", "stored", True),
             ("openai", "environment", False),
             ("xai", "environment", True),
@@ -259,8 +259,9 @@ def test_without_the_master_key_nothing_opens_and_all_but_keys_goes_on(store: Co
             with pytest.raises(ControlError, match=f"{master}: the master key is missing"):
                 call()
         assert not master.exists()
-        assert [(key.shown, key.in_use) for key in later.keys()] == [(None, False)] * 2
-        assert all(str(master) in (key.problem or "") for key in later.keys())
+        records = later.keys()
+        assert [(key.shown, key.in_use) for key in records] == [(None, False)] * 2
+        assert all(str(master) in (key.problem or "") for key in records)
         later.create_token()
         later.remove_key("openai")
         later.set_key("xai", "xai-new")  # replaces the last one that was lost: a new master key may be made

@@ -35,8 +35,8 @@ COMMANDS: Mapping[str, Entry] = {
     "token": Entry("metrion.cli.token", "token", "Make, list and revoke the tokens that callers use."),
     "key": Entry("metrion.cli.key", "key", "Store, list and remove provider keys."),
     "account": Entry("metrion.cli.account", "account", "Make, list and change accounts."),
-    "sql": Entry("metrion.cli.sql", "sql", "Ask SQL about everything metered so far."),
-    "report": Entry("metrion.cli.report", "report", "Answer the everyday questions about costs."),
+    "sql": Entry("metrion.cli.sql", "sql", "Ask SQL (DuckDB's) about everything metered so far."),
+    "report": Entry("metrion.cli.report", "report", "Answer an everyday question about everything metered so far."),
 }
 
 # Errors that say all there is to say. By name: what was never imported was never raised.
@@ -86,7 +86,14 @@ def commands() -> None:
 
 def main() -> None:
     """Run the command of ``sys.argv`` and leave with its exit status."""
-    sys.exit(_run())
+    status = _run()
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        # The error was told; what is still buffered must not fail once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(status)
 
 
 def _run() -> int:
@@ -102,9 +109,7 @@ def _run() -> int:
     except (click.Abort, KeyboardInterrupt):
         return 1
     except BrokenPipeError:
-        # The reader has left, as `head` does. What is still buffered must not be an error at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return 1  # the reader has left, as `head` does
     except _expected_errors() as error:
         _complain(f"Error: {error}")
         return 1

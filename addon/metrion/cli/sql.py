@@ -17,6 +17,8 @@ from metrion.settings import Settings
 def sql(query: str | None, format_: str, settings: Settings) -> None:
     """Ask SQL (DuckDB's) about everything metered so far, while the proxy runs.
 
+    QUERY is one statement. Without it, or with -, standard input is read.
+
     \b
     The view is `events`, one row per request; times are UTC.
       metrion sql "SELECT model, sum(cost_usd) FROM events GROUP BY ALL"
