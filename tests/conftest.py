@@ -1,4 +1,4 @@
-"""What many tests stand on: one simulator and one proxy of each kind per test process, since they take a second each."""
+"""What many tests stand on: one simulator and one proxy of each kind per test process."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ class Proxy:
 
     def event(self, label: str) -> dict[str, Any]:
         """The one event of the request labelled so, waited for."""
-        query = f"SELECT * FROM events WHERE user_label = '{label}'"
+        query = f"SELECT * FROM events WHERE user_label = '{label}'"  # noqa: S608 -- the tests' own labels
         (event,) = eventually(lambda: self.events(query))
         return event
 
@@ -121,8 +121,8 @@ def prepare_home(home: Path, config: Mapping[str, Any] | None = None) -> dict[st
     return kept | {"METRION_HOME": str(home), "PYTHONUNBUFFERED": "1"}
 
 
-def store_keys(home: Path, environment: Mapping[str, str], *, token: str = "tests", keys: bool = True) -> str:
-    """Store a key for each provider and make a token; returns it."""
+def store_keys(home: Path, environment: Mapping[str, str], *, keys: bool = True) -> str:
+    """Store a key for each provider and make a token named ``tests``; returns it."""
     # In one process, since six commands would take seconds in every test that needs them.
     program = (
         "import json, os, sys\n"
@@ -130,7 +130,7 @@ def store_keys(home: Path, environment: Mapping[str, str], *, token: str = "test
         "from metrion.settings import load_settings\n"
         "control = ControlStore.open(load_settings(None, os.environ))\n"
         "for provider, key in json.load(sys.stdin).items(): control.set_key(provider, key)\n"
-        f"print(control.create_token({token!r}).secret)\n"
+        "print(control.create_token('tests').secret)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],

@@ -122,7 +122,7 @@ def test_chat_and_messages(provider: str, serve: Proxy, simulator: Simulator) ->
         length = ("Content-Length", str(len(exchange.request_body)))
         assert passed_on(received, provider) == [*sent, length], exchange.id
 
-    query = f"SELECT * FROM events WHERE starts_with(user_label, 'replay-{provider}')"
+    query = f"SELECT * FROM events WHERE starts_with(user_label, 'replay-{provider}')"  # noqa: S608 -- a known name
     events = eventually(lambda: serve.events(query), until=lambda rows: len(rows) >= len(replayed))
     assert Counter(event["user_label"] for event in events) == Counter(f"replay-{row.id}" for row in replayed)
     by_label = {event["user_label"]: event for event in events}

@@ -20,7 +20,7 @@ from mitmproxy.proxy.tunnel import TunnelLayer
 
 from metrion.model import EndReason, Refusal
 from metrion.proxy.gateway import Gateway
-from metrion.proxy.layers import MARK, MeteredHttpLayer
+from metrion.proxy.layers import MARK, MeteredHttpLayer, MeteredStream
 from metrion.proxy.logs import install_filter
 from metrion.refusals import render
 from metrion.settings import Settings
@@ -144,6 +144,7 @@ class MetrionAddon:
 
     def client_disconnected(self, client: Client) -> None:
         """Finish what a connection leaves unfinished, should its layers have failed to say so."""
-        for exchange in tuple(self.gateway.live):
-            if exchange.client_id == client.id:
+        for stream, exchange in tuple(self.gateway.live.items()):
+            if isinstance(stream, MeteredStream) and stream.context.client is client:
                 self.gateway.finish(exchange, EndReason.CLIENT_ABORT)
+                self.gateway.forget(stream)

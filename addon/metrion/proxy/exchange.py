@@ -34,14 +34,11 @@ class Exchange:
         prices: PriceBook,
         record: Callable[[Event], None],
         *,
-        client_id: str = "",
         clock: Clock = time.perf_counter,
         began: float | None = None,
     ) -> None:
         self.inbound = inbound
         self.decision = decision
-        self.client_id = client_id
-        """Whatever tells one client connection from another."""
         self.id = uuid7()
         self.finished = False
         self.last_activity = clock()

@@ -10,6 +10,7 @@ import logging
 import time
 import traceback
 from collections import deque
+from collections.abc import Hashable
 
 import metrion
 from metrion.callers import admit
@@ -33,8 +34,8 @@ class Gateway:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.router = Router(settings)
-        self.live: set[Exchange] = set()
-        """Requests without an event yet."""
+        self.live: dict[Hashable, Exchange] = {}
+        """Requests that are not over on the wire, whether they have their event or not."""
         self.unrecorded = 0
         """Refused strangers that were only counted."""
         self.draining = False
@@ -58,22 +59,27 @@ class Gateway:
             logger.error("A request was refused: %s in\n%s", type(error).__name__, where)  # noqa: TRY400 -- see above
             return Refusal(500, "internal", "Metrion could not check this request and refused it; its log says where.")
 
-    def begin(self, inbound: Inbound, decision: Forward | Refusal, *, began: float, client_id: str) -> Exchange:
-        """Start to take note of a request. ``began``: when its head arrived, by ``time.perf_counter``."""
-        exchange = Exchange(inbound, decision, self._prices, self._journal.append, began=began, client_id=client_id)
-        self.live.add(exchange)
+    def begin(self, key: Hashable, inbound: Inbound, decision: Forward | Refusal, *, began: float) -> Exchange:
+        """Start to take note of a request, known by ``key`` until it is forgotten.
+
+        ``began``: when its head arrived, by ``time.perf_counter``.
+        """
+        exchange = self.live[key] = Exchange(inbound, decision, self._prices, self._journal.append, began=began)
         return exchange
 
     def finish(self, exchange: Exchange, end_reason: EndReason) -> None:
         """Write a request's event, unless it is written or there are too many from strangers."""
-        self.live.discard(exchange)
         if not exchange.finished and exchange.decision.caller is None and self._is_one_too_many():
             exchange.finished = True
         exchange.finish(end_reason)
 
+    def forget(self, key: Hashable) -> None:
+        """Take note that a request is over on the wire."""
+        self.live.pop(key, None)
+
     def close(self) -> None:
         """Write the events of what is still in flight as it stands, and the journal out."""
-        for exchange in tuple(self.live):
+        for exchange in self.live.values():
             self.finish(exchange, EndReason.CLIENT_ABORT)
         self._journal.close()
         self._control.close()

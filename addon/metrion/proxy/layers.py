@@ -160,7 +160,7 @@ class MeteredStream(HttpStream):
         if isinstance(decision, Answer):
             yield from self._answer(decision, request, mark="-", keep_open=event.end_stream)
             return
-        self._exchange = self._gateway.begin(inbound, decision, began=began, client_id=self.context.client.id)
+        self._exchange = self._gateway.begin(self, inbound, decision, began=began)
         if isinstance(decision, Refusal):
             answer = self._take_note(decision, EndReason.REFUSED)
             if self.context.client.state is ConnectionState.OPEN:
@@ -226,7 +226,7 @@ class MeteredStream(HttpStream):
                 # It comes before the end of the message goes on, or in place of it.
                 ended_well = self.server_state == self.state_done
                 self._finish(EndReason.COMPLETE if ended_well else EndReason.UPSTREAM_ERROR)
-                yield command
+                yield from self._drop()
             elif not isinstance(command, commands.Log):
                 reply = yield command
             if self._closed and command.blocking:
@@ -332,11 +332,15 @@ class MeteredStream(HttpStream):
                 yield from self._close_client()
         elif isinstance(event, RequestEndOfMessage | RequestProtocolError):
             self._alarm.cancel()
-            yield DropStream(self.stream_id)
+            yield from self._drop()
 
     def _close_client(self) -> Commands:
         self._alarm.cancel()
         yield commands.CloseConnection(self.context.client)
+        yield from self._drop()
+
+    def _drop(self) -> Commands:
+        self._gateway.forget(self)
         yield DropStream(self.stream_id)
 
     def _answer_failure(self, event: ResponseProtocolError) -> Commands:
@@ -383,7 +387,7 @@ class MeteredStream(HttpStream):
         else:
             answer = self._take_note(refusal, EndReason.TIMEOUT)
             yield from self._send_own(own_response(answer, keep_open=False), keep_open=False)
-        yield DropStream(self.stream_id)
+        yield from self._drop()
         if self._hooks:
             self.flow.error = flow.Error(f"Metrion's timeout of {timeout:g} s")
             hook = HttpErrorHook(self.flow)

@@ -110,12 +110,24 @@ class _Runner:
             self._master.shutdown()
 
     async def _drain(self) -> None:
-        gateway = self._addon.gateway
-        gateway.draining = True
+        self._addon.gateway.draining = True
         for server in self._proxyserver.servers:
             await server.stop()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._drain_seconds
-        while gateway.live and loop.time() < deadline:  # noqa: ASYNC110 -- an event would be set at every request's end
+        while self._is_busy() and loop.time() < deadline:  # noqa: ASYNC110 -- an event would be set at every request's end
             await asyncio.sleep(DRAIN_POLL_SECONDS)
+        for connection in tuple(self._proxyserver.connections.values()):
+            await connection.on_timeout()  # what mitmproxy does to an idle connection: close it
         self._master.shutdown()
+
+    def _is_busy(self) -> bool:
+        """Whether a request is in flight, or the end of a response still waits for its client to read it."""
+        writers = (
+            stream.writer
+            for connection in self._proxyserver.connections.values()
+            for stream in connection.transports.values()
+        )
+        return bool(self._addon.gateway.live) or any(
+            isinstance(writer, asyncio.StreamWriter) and writer.transport.get_write_buffer_size() for writer in writers
+        )
