@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Generator, Iterable
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, NamedTuple
 
 LIMIT = 1 << 18
 """Bytes of wanted values that one document may hold; what goes beyond is left out, and noted as a fault."""
@@ -32,16 +32,27 @@ type Steps[T] = Generator[None, None, T]
 BOM = b"\xef\xbb\xbf"
 QUOTE, COLON, COMMA, OPEN_OBJECT, CLOSE_OBJECT, OPEN_ARRAY, CLOSE_ARRAY = b'":,{}[]'
 
+# Possessive throughout: a pattern that fails, fails without trying again.
+REST_OF_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
+STRING = rb'"%b"' % REST_OF_STRING.pattern
+SCALAR = rb'[^\[\]{}",: \t\n\r]++'
+PLAIN = rb'[^"\[\]{}]++|' + STRING
+FLAT = rb"\{(?:%b)*+\}|\[(?:%b)*+\]" % (PLAIN, PLAIN)
+"""An object or an array with no other in it."""
+LEVEL = rb"\{(?:%b|%b)*+\}|\[(?:%b|%b)*+\]" % (PLAIN, FLAT, PLAIN, FLAT)
+"""An object or an array with only flat ones in it."""
+
 SPACE = re.compile(rb"[ \t\n\r]*+")
-PLAIN_STRING = re.compile(rb'"([^"\\]*+)"')
-REST_OF_STRING = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
-REST_OF_SCALAR = re.compile(rb'[^\[\]{}",: \t\n\r]*+')
-# Up to a bracket that has to be counted, or a string that is not whole yet. A pair of brackets with none in between is
-# passed over uncounted: most of a document is such pairs.
-REST_OF_INSIDE = re.compile(
-    rb'(?:[^"\[\]{}]++|S|\{(?:[^"\[\]{}]++|S)*+\}|\[(?:[^"\[\]{}]++|S)*+\])*+'.replace(b"S", rb'"(?:[^"\\]++|\\.)*+"'),
-    re.DOTALL,
-)
+REST_OF_SCALAR = re.compile(rb"(?:%b)?+" % SCALAR)
+REST_OF_INSIDE = re.compile(rb"(?:%b|%b)*+" % (PLAIN, FLAT), re.DOTALL)
+"""Up to a bracket that has to be counted, or a string that is not whole yet."""
+MEMBER = re.compile(rb'\s*+"([^"\\]*+)"\s*+:\s*+(%b|%b|%b)\s*+([,}])' % (STRING, SCALAR, LEVEL), re.DOTALL)
+"""A member that is whole and simple, and what follows it. Most are; the others are read step by step."""
+SLICE = 1 << 13
+"""Bytes that are searched at once for the end of a large object or array."""
+BRACKETS = bytes.maketrans(b"{}", b"[]")
+NO_BRACKETS = bytes(set(range(256)) - set(b"{}[]"))
+CONSTANTS = {b"null": None, b"true": True, b"false": False}
 
 
 class Object(dict[str, Any]):
@@ -126,15 +137,7 @@ class Scanner:
         into[key] = None
         first = yield from self._next()
         if wanted is None:
-            text = yield from self._whole(first)
-            if text is None:
-                self.faults.append(f"{key} is too large to be read")
-            else:
-                self._room -= len(text)
-                try:
-                    into[key] = _parsed(text)
-                except (ValueError, RecursionError):
-                    self.faults.append(f"{key} is no valid JSON")
+            self._put((yield from self._whole(first)), into, key)
         elif first == OPEN_OBJECT:
             into[key] = {}
             yield from self._members(wanted, into[key])
@@ -144,6 +147,17 @@ class Scanner:
         else:
             yield from self._pass(first)
 
+    def _put(self, text: bytes | None, into: Any, key: Any) -> None:
+        into[key] = None
+        if text is None or len(text) > self._room:
+            self.faults.append(f"{key} is too large to be read")
+            return
+        self._room -= len(text)
+        try:
+            into[key] = _parsed(text)
+        except (ValueError, RecursionError):
+            self.faults.append(f"{key} is no valid JSON")
+
     def _members(self, wanted: Tree, members: dict[str, Any]) -> Steps[None]:
         self._at += 1
         if (yield from self._next()) == CLOSE_OBJECT:
@@ -151,6 +165,15 @@ class Scanner:
             return
         after = COMMA
         while after == COMMA:
+            if member := MEMBER.match(self._data, self._at):
+                name = member[1].decode("utf-8", "replace")
+                below = wanted.get(name, wanted)  # no name has the whole tree below it
+                if below is wanted or below is None:
+                    if below is None:
+                        self._put(member[2], members, name)
+                    self._at = member.end()
+                    after = member[3][0]
+                    continue
             if (yield from self._next()) != QUOTE:
                 raise _NotJson
             name = yield from self._name()
@@ -185,9 +208,6 @@ class Scanner:
             raise _NotJson
 
     def _name(self) -> Steps[str | None]:
-        if plain := PLAIN_STRING.match(self._data, self._at):
-            self._at = plain.end()
-            return plain[1].decode("utf-8", "replace")
         text = yield from self._whole(QUOTE)
         if text is None:
             return None
@@ -245,10 +265,22 @@ class Scanner:
 
     def _pass_inside(self) -> Steps[None]:
         depth = 1
+        step_until = 0
         while depth:
+            piece = self._data[self._at : self._at + SLICE] if self._at >= step_until else b""
+            if len(piece) == SLICE:
+                brackets = _brackets(piece)
+                if brackets.closed < depth:
+                    depth += brackets.opened - brackets.closed
+                    self._at += brackets.length
+                    if brackets.within_string:
+                        yield from self._pass_string()
+                    continue
+                step_until = self._at + SLICE  # it ends in this piece
             self._at = _end(REST_OF_INSIDE, self._data, self._at)
             if self._at == len(self._data):
                 yield
+                step_until = 0
                 continue
             mark = self._data[self._at]
             self._at += 1
@@ -268,6 +300,29 @@ class Scanner:
             yield
 
 
+class _Brackets(NamedTuple):
+    """What a piece of a document does to the depth: first so many brackets close, then so many open."""
+
+    closed: int
+    opened: int
+    length: int
+    """Bytes of the piece that this is about."""
+    within_string: bool
+    """Whether they end within a string."""
+
+
+def _brackets(piece: bytes) -> _Brackets:
+    """Count the brackets of a piece that begins outside of strings. No byte of it is looked at by Python itself."""
+    unescaped = piece.replace(b"\\\\", b"..").replace(b'\\"', b"..")
+    outside_and_inside = unescaped.split(b'"')
+    brackets = b"".join(outside_and_inside[::2]).translate(BRACKETS, NO_BRACKETS)
+    while (fewer := brackets.replace(b"[]", b"")) != brackets:
+        brackets = fewer
+    closed = brackets.count(b"]")
+    length = len(piece) - unescaped.endswith(b"\\")  # what follows decides what such a backslash is
+    return _Brackets(closed, len(brackets) - closed, length, within_string=len(outside_and_inside) % 2 == 0)
+
+
 class _NotJson(Exception):  # noqa: N818  # it is caught here and no error to anyone
     """The document cannot be read on."""
 
@@ -279,18 +334,17 @@ def _end(pattern: re.Pattern[bytes], data: bytes, start: int) -> int:
 
 def _parsed(text: bytes) -> Any:
     """Read JSON text. Raises ``ValueError`` where it is none, ``RecursionError`` where it is too deep."""
-    is_strict = True
-
-    def constant(_: str) -> Decimal:
-        nonlocal is_strict
-        is_strict = False
-        return Decimal("NaN")
-
+    if text in CONSTANTS:
+        return CONSTANTS[text]
     source = text.decode("utf-8", "replace")
-    value = json.loads(source, parse_float=_decimal, parse_int=_integer, parse_constant=constant)
+    try:
+        value = STRICT.decode(source)
+    except ValueError:
+        value = LENIENT.decode(source)
+        source = to_json(value)
     if isinstance(value, dict):
         value = Object(value)
-        value.source = source if is_strict else to_json(value)
+        value.source = source
     return value
 
 
@@ -303,3 +357,11 @@ def _decimal(digits: str) -> Decimal:
 
 def _integer(digits: str) -> int | Decimal:
     return int(digits) if len(digits) <= 30 else _decimal(digits)  # int() of very many digits is slow, or refused
+
+
+def _refuse(constant: str) -> Decimal:
+    raise ValueError(f"{constant} is no JSON")
+
+
+STRICT = json.JSONDecoder(parse_float=_decimal, parse_int=_integer, parse_constant=_refuse)
+LENIENT = json.JSONDecoder(parse_float=_decimal, parse_int=_integer, parse_constant=Decimal, strict=False)

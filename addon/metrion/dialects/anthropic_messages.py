@@ -21,6 +21,9 @@ from metrion.model import Usage
 
 CACHE_WRITES = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
 
+STANDARD_MODES = frozenset({"standard", "global", "not_available"})
+"""Values of ``speed`` and ``inference_geo`` that leave the rates as they are; the last stands on older models."""
+
 
 def read(document: Mapping[str, Any], draft: Draft) -> None:
     """Note what a message, or an event of a streamed one, says."""
@@ -53,6 +56,7 @@ def usage(figures: Figures) -> Usage:
         output_tokens=figures.count("output_tokens"),
         reasoning_tokens=figures.count("output_tokens_details", "thinking_tokens"),
         server_tools=figures.calls("server_tool_use"),
+        modes=_modes(figures),
     )
 
 
@@ -72,6 +76,11 @@ def _input_tokens(figures: Figures, cache_read_tokens: int | None, cache_write_t
     if uncached is None or unreadable:
         return None
     return uncached + (cache_read_tokens or 0) + (cache_write_tokens or 0)
+
+
+def _modes(figures: Figures) -> tuple[str, ...] | None:
+    modes = [mode for name in ("speed", "inference_geo") if (mode := figures.text(name))]
+    return tuple(mode for mode in modes if mode not in STANDARD_MODES) if modes else None
 
 
 def _latest(known: Mapping[str, Any], news: Mapping[str, Any]) -> dict[str, Any]:

@@ -69,6 +69,8 @@ def usage(figures: Figures) -> Usage:
         output_image_tokens=figures.count("completion_tokens_details", "image_tokens"),
         server_tools=_server_tools(figures),
         provider_cost_usd=_cost(figures),
+        input_video_tokens=figures.count("prompt_tokens_details", "video_tokens"),
+        output_video_tokens=figures.count("completion_tokens_details", "video_tokens"),
     )
 
 
