@@ -178,7 +178,7 @@ def test_models_are_listed(provider: str, path: str) -> None:
         ("mistral", "/v1/chat/completions", {"authorization": "Bearer wrong"}, 401, ERRORS["mistral"][401]),
         ("xai", "/v1/chat/completions", {"authorization": "Bearer wrong"}, 400, ERRORS["xai"][401]),
         ("google", "/v1beta/openai/chat/completions", {"x-goog-api-key": "right"}, 400, [ERRORS["google"][401]]),
-        ("google", "/v1beta/models/g:generateContent", {"x-goog-api-key": "wrong"}, 400, [ERRORS["google"][401]]),
+        ("google", "/v1beta/models/g:generateContent", {"x-goog-api-key": "wrong"}, 400, ERRORS["google"][401]),
         ("google", "/v1beta/models/g:generateContent", {}, 403, ERRORS["google"][403]),
     ],
 )

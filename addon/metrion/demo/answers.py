@@ -99,6 +99,9 @@ REPLIES: Mapping[str, Reply] = {
     ),
 }
 
+_SERVED = {"gpt-4o": "gpt-4o-2024-08-06"}
+"""What a model is called in the answer, where that is not what it was called in the request."""
+
 _PLAIN_TEXT = "This answer was made up by the provider simulator. It reads nothing and costs nothing."
 
 
@@ -245,7 +248,12 @@ def _chat(provider: str, request: Request) -> Answer:
     if not model or not isinstance(asked.get("messages"), list):
         return error_answer(provider, 400, request.path)
     reply = _reply(request, model)
-    common = {"id": dialect.id_format.format(request.number), "created": CREATED, "model": model, **dialect.extra}
+    common = {
+        "id": dialect.id_format.format(request.number),
+        "created": CREATED,
+        "model": _SERVED.get(model, model),
+        **dialect.extra,
+    }
     headers = [(dialect.request_id_header, f"req_sim{request.number:08d}")] if dialect.request_id_header else []
     if not asked.get("stream"):
         message = {"role": "assistant", "content": reply.text, "refusal": None}

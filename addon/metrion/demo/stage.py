@@ -1,0 +1,135 @@
+"""The processes of `metrion demo`: a simulator and a real `metrion serve`, in a home that vanishes afterwards.
+
+:func:`running_stage` gives a :class:`Stage` and ends both processes with the block. Nothing of the user's is read or
+written: neither the home and the configuration nor the provider keys of the environment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Timer
+
+from metrion.callers import mask
+from metrion.demo.answers import PROVIDERS as SIMULATED
+from metrion.providers import PROVIDERS
+
+_START_SECONDS = 30.0
+_END_SECONDS = 10.0
+_GREETING = re.compile(r"(?P<url>http://127\.0\.0\.1:[0-9]+).*?(?P<token>sk-metrion-[A-Za-z0-9_-]+)", re.DOTALL)
+
+
+class StageError(Exception):
+    """A process of the demonstration failed; the message has what it said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A proxy that is ready to be called."""
+
+    url: str
+    token: str = field(repr=False)
+    simulator_url: str
+    environment: Mapping[str, str] = field(repr=False)
+
+    def metrion(self, *arguments: str) -> str:
+        """Run a command of Metrion beside the proxy and return what it printed. Raises :class:`StageError`."""
+        return _metrion(self.environment, *arguments)
+
+
+@contextmanager
+def running_stage(say: Callable[[str], None]) -> Iterator[Stage]:
+    """Start everything, and ``say`` each step. Raises :class:`StageError` when something does not start."""
+    with ExitStack() as stack:
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="metrion-demo-")))
+        simulator_url = stack.enter_context(_running_simulator(home))
+        environment = _environment(home, simulator_url)
+        for provider in SIMULATED:
+            say(f"$ metrion key set {provider:<10} (a made-up one)")
+            _metrion(environment, "key", "set", provider, stdin=f"sk-made-up-key-of-{provider}")
+        say("$ metrion serve")
+        url, token = stack.enter_context(_running_proxy(home, environment))
+        say(f"  listens on {url} and made the token {mask(token)}\n")
+        yield Stage(url, token, simulator_url, environment)
+
+
+def _environment(home: Path, simulator_url: str) -> dict[str, str]:
+    keys = {provider.environment for provider in PROVIDERS.values()}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("METRION_") and name not in keys}
+    upstreams = {f"METRION_{name.upper()}_UPSTREAM": f"{simulator_url}/{name}" for name in SIMULATED}
+    return kept | upstreams | {"METRION_HOME": str(home / "home")}
+
+
+def _metrion(environment: Mapping[str, str], *arguments: str, stdin: str = "") -> str:
+    ran = subprocess.run(
+        [sys.executable, "-m", "metrion", *arguments],
+        input=stdin,
+        env=environment,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+    if ran.returncode:
+        raise StageError(f"`metrion {' '.join(arguments)}` failed: {ran.stderr.strip()}")
+    return ran.stdout
+
+
+@contextmanager
+def _running_simulator(home: Path) -> Iterator[str]:
+    with _running(home, "simulator", [sys.executable, "-m", "metrion.demo.simulator", "--until-stdin-closes"]) as lines:
+        yield f"http://127.0.0.1:{json.loads(next(lines))['port']}"
+
+
+@contextmanager
+def _running_proxy(home: Path, environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    command = [sys.executable, "-m", "metrion", "serve", "--host", "127.0.0.1", "--port", "0"]
+    with _running(home, "proxy", command, environment) as lines:
+        greeting = ""
+        for line in lines:
+            greeting += line
+            if found := _GREETING.search(greeting):
+                yield found["url"], found["token"]
+                return
+        raise AssertionError("the lines end with an error or not at all")
+
+
+@contextmanager
+def _running(
+    home: Path, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None
+) -> Iterator[Iterator[str]]:
+    """Run a process for the length of the block and give the lines that it prints."""
+    errors = home / f"{name}.log"
+    with (
+        errors.open("wb") as log,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment, encoding="utf-8"
+        ) as process,
+    ):
+        try:
+            yield _lines(process, name, errors)
+        finally:
+            process.terminate()
+            try:
+                process.wait(_END_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _lines(process: subprocess.Popen[str], name: str, errors: Path) -> Iterator[str]:
+    assert process.stdout is not None  # noqa: S101 - it is a pipe
+    patience = Timer(_START_SECONDS, process.kill)
+    patience.start()
+    try:
+        yield from process.stdout
+    finally:
+        patience.cancel()
+    raise StageError(f"the {name} did not start: {errors.read_text('utf-8', 'replace').strip() or 'it said nothing'}")

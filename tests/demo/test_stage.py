@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from metrion.demo import stage
+from metrion.demo.stage import StageError, running_stage
+
+
+def test_a_failing_command_is_reported_with_what_it_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "SIMULATED", ("nobody",))
+    with (
+        pytest.raises(StageError, match=r"`metrion key set nobody` failed: Error: .*names no provider"),
+        running_stage(print),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [("import sys; sys.exit('the port is taken')", "the proxy did not start: the port is taken"), ("", "said nothing")],
+)
+def test_a_process_that_ends_at_once_is_reported(tmp_path: Path, program: str, message: str) -> None:
+    with (
+        pytest.raises(StageError, match=message),
+        stage._running(tmp_path, "proxy", [sys.executable, "-c", program]) as lines,
+    ):
+        list(lines)
+
+
+def test_a_process_that_never_says_anything_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "_START_SECONDS", 0.05)
+    with (
+        pytest.raises(StageError, match="did not start"),
+        stage._running(tmp_path, "proxy", [sys.executable, "-c", "import time; time.sleep(600)"]) as lines,
+    ):
+        list(lines)
+
+
+def test_a_process_that_will_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "_END_SECONDS", 0.05)
+    stubborn = "import signal; signal.signal(15, signal.SIG_IGN); print(1, flush=True); signal.pause()"
+    with stage._running(tmp_path, "proxy", [sys.executable, "-c", stubborn]) as lines:
+        assert next(lines) == "1\n"
