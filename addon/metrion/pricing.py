@@ -462,6 +462,14 @@ def _token_counts(usage: Usage, total_input: int, rates: Mapping[str, _Rate]) ->
 _AMOUNT = re.compile(r"\d+(\.\d+)?|\.\d+")
 
 
+def _scalar(node: yaml.Node) -> str:
+    return node.value if isinstance(node, yaml.ScalarNode) else ""
+
+
+def _shown(text: str) -> str:
+    return repr(text) if text else "this"
+
+
 def _text(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -525,6 +533,8 @@ class _File:
 
     def _periods(self, node: yaml.Node, where: str) -> tuple[_Period, ...]:
         blocks = node.value if isinstance(node, yaml.SequenceNode) else [node]
+        if not blocks:
+            raise self._error(node, where, "is empty; give it rates, or leave it out")
         return tuple(self._period(self._block(block, where, _PERIOD_KEYS), block, where) for block in blocks)
 
     def _period(self, keys: Mapping[str, yaml.Node], block: yaml.Node, where: str) -> _Period:
@@ -587,21 +597,21 @@ class _File:
         return keys
 
     def _amount(self, node: yaml.Node, where: str) -> Decimal:
-        text = node.value if isinstance(node, yaml.ScalarNode) else ""
+        text = _scalar(node)
         if text.startswith("-") and _AMOUNT.fullmatch(text[1:]):
             raise self._error(node, where, f"{text} is negative; a rate is 0 or more")
         if not _AMOUNT.fullmatch(text):
-            shown = repr(text) if text else "this"
-            raise self._error(node, where, f"{shown} is not an amount in US dollars, such as 1.50; 0 is free")
+            raise self._error(node, where, f"{_shown(text)} is not an amount in US dollars, such as 1.50; 0 is free")
         return Decimal(text)
 
     def _day(self, node: yaml.Node | None, where: str) -> date | None:
         if node is None:
             return None
+        text = _scalar(node)
         try:
-            return date.fromisoformat(node.value)
-        except (TypeError, ValueError) as error:
-            raise self._error(node, where, f"{node.value!r} is not a day, such as 2026-03-13") from error
+            return date.fromisoformat(text)
+        except ValueError as error:
+            raise self._error(node, where, f"{_shown(text)} is not a day, such as 2026-03-13") from error
 
     def _strings(self, node: yaml.Node | None, where: str) -> list[str]:
         nodes = [] if node is None else node.value if isinstance(node, yaml.SequenceNode) else [node]
