@@ -16,9 +16,6 @@ from metrion import __version__
 from metrion.cli import COMMANDS, commands
 from tests.cli.console import SCRIPT, Console
 
-TOKEN = re.compile(r"sk-metrion-[A-Za-z0-9_-]{43}")
-
-
 # --- help
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from contextlib import closing
+from typing import get_args
 
 import click
 
 from metrion.cli.options import Name, format_option, note, print_records, settings_option
 from metrion.control import ControlStore
-from metrion.settings import Settings
+from metrion.settings import PlanName, Settings
 
-PLANS = ("free", "pro")
+PLANS = get_args(PlanName)
 
 
 @click.group()

@@ -66,7 +66,8 @@ def migrate(db: sqlite3.Connection, path: Path) -> None:
             db.execute(f"PRAGMA user_version = {number}")
         db.execute("COMMIT")
     except BaseException:
-        db.execute("ROLLBACK")
+        if db.in_transaction:  # SQLite ends it by itself on some errors, such as a full disk
+            db.execute("ROLLBACK")
         raise
 
 

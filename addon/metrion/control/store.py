@@ -28,8 +28,8 @@ from metrion.control.watch import Watch
 from metrion.settings import Settings
 
 DEFAULT_ACCOUNT = "default"
-TOKEN_PREFIX = "sk-metrion-"  # noqa: S105 - how every token begins
-LAST_FOUR = 4
+_TOKEN_PREFIX = "sk-metrion-"  # noqa: S105 - how every token begins
+_TAIL = 4
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _BUSY_SECONDS = 10.0
@@ -219,7 +219,7 @@ class ControlStore:
             check_name(name)
         limits = limits or Limits()
         budget = limits.monthly_budget_usd
-        secret = TOKEN_PREFIX + secrets.token_urlsafe(32)
+        secret = _TOKEN_PREFIX + secrets.token_urlsafe(32)
         with self._transaction() as db:
             _require_account(db, account)
             names = dict(db.execute("SELECT name, max(revoked_at IS NULL) FROM tokens GROUP BY name"))
@@ -235,7 +235,7 @@ class ControlStore:
                 "monthly_budget_usd, timeout, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     token_digest(secret),
-                    secret[-LAST_FOUR:],
+                    secret[-_TAIL:],
                     name,
                     account,
                     limits.requests_per_minute,
@@ -259,7 +259,7 @@ class ControlStore:
                 name=row["name"],
                 account=row["account"],
                 plan=row["plan"],
-                shown=f"{TOKEN_PREFIX}…{row['tail']}",
+                shown=f"{_TOKEN_PREFIX}…{row['tail']}",
                 limits=Limits(
                     requests_per_minute=row["requests_per_minute"],
                     requests_per_month=row["requests_per_month"],
@@ -394,6 +394,7 @@ class ControlStore:
             try:
                 db.row_factory = sqlite3.Row
                 db.execute("PRAGMA foreign_keys = on")
+                db.execute("PRAGMA synchronous = full")  # a power cut must not bring a revoked token back
                 yield db
             finally:
                 db.close()
@@ -404,11 +405,7 @@ class ControlStore:
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._database() as db:
             db.execute("BEGIN IMMEDIATE")
-            try:
-                yield db
-            except BaseException:
-                db.execute("ROLLBACK")
-                raise
+            yield db  # after an exception, closing rolls back
             db.execute("COMMIT")
 
 

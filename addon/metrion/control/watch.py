@@ -85,7 +85,8 @@ class Watch:
             version = _data_version(db)
             snapshot = self._read(db)
         finally:
-            db.execute("ROLLBACK")
+            if db.in_transaction:  # SQLite ends it by itself on some errors
+                db.execute("ROLLBACK")
         self._snapshot, self._version = snapshot, version
         return snapshot
 
