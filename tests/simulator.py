@@ -76,10 +76,9 @@ class Received:
 class Simulator:
     """A running simulator. Not for use by several threads at once."""
 
-    def __init__(self, port: int, ports: Mapping[str, int], pid: int) -> None:
+    def __init__(self, port: int, ports: Mapping[str, int]) -> None:
         self.port = port
         self.ports = ports
-        self.pid = pid
 
     @property
     def url(self) -> str:
@@ -215,6 +214,6 @@ def running_simulator(
         assert process.stdout is not None
         listening = json.loads(process.stdout.readline())
         try:
-            yield Simulator(listening["port"], listening["ports"], process.pid)
+            yield Simulator(listening["port"], listening["ports"])
         finally:
             process.terminate()

@@ -133,6 +133,10 @@ def test_a_selection_is_an_id_or_json(value: str | None, selection: Selection) -
     [
         ("{", "neither an id nor JSON"),
         ('{"hodl": 1}', r"unknown fields \['hodl'\]; known are .*'hold'"),
+        ('{"hold": "tail"}', "hold is 'tail'; it is a number of bytes, 'head' or 'end'"),
+        ('{"cut": "0"}', "cut is '0'"),
+        ('{"framing": "none"}', "framing is 'none'"),
+        ('{"size": 0}', "size is 0"),
     ],
 )
 def test_a_wrong_selection_is_named(value: str, message: str) -> None:

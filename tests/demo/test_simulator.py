@@ -395,7 +395,11 @@ def test_a_slow_reader_slows_the_simulator_and_loses_nothing(simulator: Simulato
 
 @pytest.mark.parametrize(
     ("value", "message"),
-    [("no-such-answer", "no answer is registered as 'no-such-answer'"), ('{"x": 1}', "unknown fields ['x']")],
+    [
+        ("no-such-answer", "no answer is registered as 'no-such-answer'"),
+        ('{"x": 1}', "unknown fields ['x']"),
+        ('{"head_delay": "long"}', "TypeError"),
+    ],
 )
 def test_a_wrong_selection_is_answered_with_what_is_wrong(
     client: http.client.HTTPConnection, value: str, message: str

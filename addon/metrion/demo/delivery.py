@@ -64,6 +64,15 @@ class Delivery:
     garbage: str | None = None
     """Sent in place of HTTP (Latin-1), then the connection ends."""
 
+    def __post_init__(self) -> None:
+        for name, offset in (("hold", self.hold), ("cut", self.cut)):
+            if isinstance(offset, str) and offset not in {"head", "end"}:
+                raise ValueError(f"{name} is {offset!r}; it is a number of bytes, 'head' or 'end'")
+        if self.framing not in {None, "length", "chunked", "close"}:
+            raise ValueError(f"framing is {self.framing!r}; it is 'length', 'chunked' or 'close'")
+        if self.size is not None and self.size < 1:
+            raise ValueError(f"size is {self.size}; a piece has at least one byte")
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
