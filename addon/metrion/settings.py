@@ -247,7 +247,11 @@ def load_settings(config: Path | None = None, environ: Mapping[str, str] = os.en
         plans=_plans(file.plans),
         cors=file.cors,
         intercept=file.intercept,
-        pricing=tuple(_price_file(path, name) for name in file.pricing) if path else _built_in_pricing(),
+        pricing=(
+            tuple(_price_file(path, name) for name in file.pricing)
+            if path and "pricing" in file.model_fields_set
+            else _built_in_pricing()
+        ),
         store=file.store,
         environment_keys=_environment_keys(environ),
     )
@@ -361,7 +365,7 @@ def _plans(entries: Mapping[PlanName, Plan | None]) -> dict[str, Plan]:
 def _price_file(config: Path, name: str) -> Path:
     path = config.parent / Path(name).expanduser()
     if path.is_file():
-        return path
+        return path  # one beside the configuration that is called pricing.yaml was put there to be used
     if name == "pricing.yaml":
         return _built_in_pricing()[0]
     raise SettingsError(f"{config}: pricing: there is no file {path}; paths are relative to the configuration file")
