@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from metrion.model import Cost, CostSource, Usage
 from metrion.pricing import PriceBook, PricingError
@@ -198,7 +199,18 @@ IMAGE = "{input: 5, input_image: 10, cache_read: 1.25, cache_read_image: 2.5, ou
             {"document_page": "0.048"},
             id="pages",
         ),
-        pytest.param("{input: 1, output: 2}", Usage(input_tokens=0, output_tokens=0), {}, id="reported as 0"),
+        pytest.param(
+            "{input: 1, output: 2}",
+            Usage(input_tokens=0, output_tokens=0, audio_seconds=0.0, server_tools={"web_search_requests": 0}),
+            {},
+            id="reported as 0",
+        ),
+        pytest.param(
+            "{input: 1, cache_read: 0.1, output: 2}",
+            Usage(input_tokens=100, cache_read_tokens=50, input_video_tokens=40, input_audio_tokens=40),
+            {"input": "0.00005", "cache_read": "0.000005"},
+            id="a modality without a rate needs no split of the cache",
+        ),
         pytest.param(
             "{input: 0, output: 0}",
             Usage(input_tokens=5, output_tokens=5),
@@ -240,6 +252,8 @@ def test_cached_modality_that_is_not_reported_is_apportioned_and_says_so(tmp_pat
     got = cost(prices, usage)
     assert got.source is CostSource.ESTIMATED
     split = dataclasses.replace(usage, cache_read_audio_tokens=200)
+    only_audio = dataclasses.replace(usage, input_audio_tokens=1000)
+    assert cost(prices, only_audio).source is CostSource.COMPUTED, "there is only one way to split this"
     assert (got.parts, got.usd) == (cost(prices, split).parts, cost(prices, split).usd)
     assert cost(prices, split).source is CostSource.COMPUTED
 
@@ -624,6 +638,20 @@ def test_later_files_win_entry_by_entry(tmp_path: Path) -> None:
     assert cost(prices, SOME, model="m").source is CostSource.UNPRICED, "nothing of the replaced entry's rates is left"
 
 
+def test_what_is_kept_by_hand_is_in_the_shipped_file(shipped: PriceBook) -> None:
+    by_hand = yaml.safe_load((PRICING.parent / "scripts" / "pricing-extra.yaml").read_text(encoding="utf-8"))
+    names = [
+        (provider, name)
+        for provider, models in by_hand.items()
+        for model, block in models.items()
+        for name in (model, *block.get("match", []))
+    ]
+    assert len(names) > 10
+    for provider, name in names:
+        got = cost(shipped, Usage(input_tokens=1), provider=provider, model=name)
+        assert got.source is CostSource.COMPUTED, f"{name}: run scripts/update-pricing"
+
+
 def test_the_version_names_the_content(tmp_path: Path) -> None:
     folders = [tmp_path / name for name in "abcd"]
     for folder in folders:
@@ -654,6 +682,7 @@ def test_a_file_without_entries_is_no_error(tmp_path: Path, text: str) -> None:
         ("p:\n  m:\n    input: cheap", 3, "p > m > input: 'cheap' is not an amount in US dollars, such as 1.50"),
         ("p:\n  m: {input: 1e3}", 2, "p > m > input: '1e3' is not an amount"),
         ("p:\n  m: {input: .nan}", 2, "p > m > input: '.nan' is not an amount"),
+        ("p:\n  m: {input: 1000000000000}", 2, "p > m > input: '1000000000000' is not an amount"),
         ("p:\n  m: {input: 1_000}", 2, "p > m > input: '1_000' is not an amount"),
         ("p:\n  m: {input: '1,5'}", 2, "p > m > input: '1,5' is not an amount"),
         ("p:\n  m: {input: 1 EUR}", 2, "p > m > input: '1 EUR' is not an amount in US dollars"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -44,6 +45,7 @@ PER_MILLION: tuple[str, ...] = (
     "cache_read",
     "cache_read_audio",
     "cache_read_image",
+    "cache_read_video",
     "cache_write",
     "cache_write_1h",
     "output",
@@ -69,6 +71,7 @@ _WITHOUT_OWN_RATE: Mapping[str, tuple[str, ...]] = {
     "cache_read": ("input",),
     "cache_read_audio": ("cache_read", "input_audio", "input"),
     "cache_read_image": ("cache_read", "input_image", "input"),
+    "cache_read_video": ("cache_read", "input_video", "input"),
     "cache_write": ("input",),
     "cache_write_1h": ("cache_write", "input"),
     "output_audio": ("output",),
@@ -380,7 +383,7 @@ def _is_known(usage: Usage) -> bool:
 def _charged(usage: Usage) -> Decimal | None:
     """Return what the provider says it charged, where that is an amount."""
     charged = usage.provider_cost_usd
-    if charged is None or not charged.is_finite() or abs(charged) > _LARGEST:
+    if charged is None or not charged.is_finite() or charged.copy_abs() > _LARGEST:
         return None
     return _places(charged)
 
@@ -400,12 +403,11 @@ def _bill(usage: Usage, prices: _Period) -> _Bill | None:
             parts[name] = _part(rate.at(total_input), count, _MILLION)
     if usage.audio_seconds and AUDIO_HOUR in prices.rates:
         parts[AUDIO] = _part(prices.rates[AUDIO_HOUR].base, Decimal(repr(usage.audio_seconds)), _HOUR)
-    used = {PER_REQUEST: 1}
+    used = Counter({PER_REQUEST: 1})
     for tool, count in (usage.server_tools or {}).items():
-        name = _FEES.get(tool, tool)
-        used[name] = used.get(name, 0) + count
-    parts.update((name, _part(fee, used[name], _THOUSAND)) for name, fee in prices.fees.items() if used.get(name))
-    if not parts and (counts or usage.audio_seconds or len(used) > 1):
+        used[_FEES.get(tool, tool)] += count
+    parts.update((name, _part(fee, used[name], _THOUSAND)) for name, fee in prices.fees.items() if used[name])
+    if not parts and (counts or usage.audio_seconds or used.total() > 1):
         return None  # what was reported is in other units than the price
     return _Bill(MappingProxyType(parts), apportioned)
 
@@ -430,18 +432,18 @@ def _token_counts(usage: Usage, total_input: int, rates: Mapping[str, _Rate]) ->
     for name, in_cache, count, reported in (
         ("input_audio", "cache_read_audio", usage.input_audio_tokens, usage.cache_read_audio_tokens),
         ("input_image", "cache_read_image", usage.input_image_tokens, usage.cache_read_image_tokens),
-        ("input_video", "cache_read", usage.input_video_tokens, None),
+        ("input_video", "cache_read_video", usage.input_video_tokens, None),
     ):
         if not count or (name not in rates and in_cache not in rates):
             continue
         if reported is None and cache_read:
-            reported, apportioned = (2 * count * cache_read + total_input) // (2 * total_input), True
+            reported = (2 * count * cache_read + total_input) // (2 * total_input)
+            apportioned |= count < total_input and cache_read < total_input
         counts[in_cache] = from_cache = min(reported or 0, count, cached)
         counts[name] = min(count - from_cache, fresh)
         cached -= from_cache
         fresh -= counts[name]
-    counts["cache_read"] = counts.get("cache_read", 0) + cached
-    counts["input"] = fresh
+    counts["cache_read"], counts["input"] = cached, fresh
 
     left = usage.output_tokens or 0
     for name, count in (
@@ -459,7 +461,8 @@ def _token_counts(usage: Usage, total_input: int, rates: Mapping[str, _Rate]) ->
 
 # --- reading a file ---------------------------------------------------------------------------------------------------
 
-_AMOUNT = re.compile(r"\d+(\.\d+)?|\.\d+")
+_AMOUNT = re.compile(r"\d{1,9}(\.\d{1,12})?|\.\d{1,12}")
+"""Room for any price, and few enough digits that no product with a count is ever rounded."""
 
 
 def _scalar(node: yaml.Node) -> str:
