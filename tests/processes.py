@@ -122,7 +122,7 @@ def prepare_home(home: Path, config: Mapping[str, Any] | None = None) -> dict[st
 
 
 def store_keys(home: Path, environment: Mapping[str, str], *, keys: bool = True) -> str:
-    """Store a key for each provider and make a token named ``tests``; returns it."""
+    """Store a key for each provider and make a token; returns it. The first in a home is named ``tests``."""
     # In one process, since six commands would take seconds in every test that needs them.
     program = (
         "import json, os, sys\n"
@@ -130,7 +130,7 @@ def store_keys(home: Path, environment: Mapping[str, str], *, keys: bool = True)
         "from metrion.settings import load_settings\n"
         "control = ControlStore.open(load_settings(None, os.environ))\n"
         "for provider, key in json.load(sys.stdin).items(): control.set_key(provider, key)\n"
-        "print(control.create_token('tests').secret)\n"
+        "print(control.create_token(None if control.tokens() else 'tests').secret)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -190,8 +190,9 @@ def running_mitmdump(
 
 @contextlib.contextmanager
 def _running(home: Path, command: Sequence[str], environment: Mapping[str, str]) -> Iterator[Proxy]:
-    log = home.parent / f"{home.name}.log"
-    with log.open("ab") as output:
+    runs = len(list(home.parent.glob(f"{home.name}-*.log")))
+    log = home.parent / f"{home.name}-{runs + 1}.log"
+    with log.open("xb") as output:
         process = subprocess.Popen(
             command,
             env=dict(environment),

@@ -41,6 +41,7 @@ class Gateway:
         self.draining = False
         self._prices = PriceBook.load(settings.pricing)
         self._control = ControlStore.open(settings)
+        self._control.directory()  # a key that does not open is to be said now, not at every request
         self._journal = Journal(settings.journal_dir)
         self._strangers: deque[float] = deque(maxlen=STRANGERS_EVENTS_PER_MINUTE)
 
@@ -55,8 +56,8 @@ class Gateway:
             return admit(inbound, route, self._control.directory(), self.settings.plans)
         except Exception as error:  # noqa: BLE001 -- authentication fails closed, whatever the fault is
             # Without the exception's own words: they may quote the head, and so a credential.
-            where = "".join(traceback.format_tb(error.__traceback__))
-            logger.error("A request was refused: %s in\n%s", type(error).__name__, where)  # noqa: TRY400 -- see above
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            logger.error("A request was refused: %s at %s:%s", type(error).__name__, where.filename, where.lineno)  # noqa: TRY400 -- see above
             return Refusal(500, "internal", "Metrion could not check this request and refused it; its log says where.")
 
     def begin(self, key: Hashable, inbound: Inbound, decision: Forward | Refusal, *, began: float) -> Exchange:
