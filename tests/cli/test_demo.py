@@ -69,6 +69,23 @@ def test_the_demo_shows_metered_calls_and_leaves_nothing_behind(metrion: Console
     assert not _listens(found[0])
 
 
+def test_the_demo_uses_the_prices_of_a_configuration(metrion: Console, tmp_path: Path) -> None:
+    config = tmp_path / "mine.yaml"
+    config.write_text("pricing: [my-prices.yaml]\nstore: mine.duckdb\n")
+    (tmp_path / "my-prices.yaml").write_text("mistral:\n  mistral-small-latest: {input: 1000, output: 0}\n")
+    shown = metrion.ok("demo", "--config", str(config))
+    assert re.search(r"mistral-small-latest +200 +58 +NULL +19 +NULL +0\.0580000$", shown, re.MULTILINE)
+    assert re.search(r"claude-haiku-4-5-20251001 +200 .* NULL$", shown, re.MULTILINE)  # no price, so no cost
+    assert not metrion.home.exists()
+    assert not (tmp_path / "mine.duckdb").exists()
+
+
+def test_a_configuration_that_cannot_be_read_is_named(metrion: Console) -> None:
+    result = metrion("demo", "--config", "/nowhere/metrion.yaml")
+    assert (result.status, result.out) == (1, "")
+    assert result.err.startswith("Error: /nowhere/metrion.yaml")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_interrupted_demo_cleans_up(metrion: Console, temporary: Path, number: signal.Signals) -> None:
     environment = metrion.environment({"TMPDIR": str(temporary)})

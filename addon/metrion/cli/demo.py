@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -27,7 +28,13 @@ Now with your own keys:
 
 
 @click.command()
-def demo() -> None:
+@click.option(
+    "--config",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Use the prices of this configuration. Nothing else in it can matter here.",
+)
+def demo(config: Path | None) -> None:
     """Try everything with no key and no network.
 
     Runs the real proxy before a simulator of the providers, calls it with the official SDKs and asks SQL what was
@@ -41,11 +48,13 @@ def demo() -> None:
             f"This installs them: {sys.executable} -m pip install 'metrion[demo]'"
         )
     from metrion.demo.stage import StageError, running_stage
+    from metrion.settings import load_settings
 
+    pricing = load_settings(config, {}).pricing if config else ()
     click.echo("The proxy and the SDKs are real, the providers are simulated. Nothing leaves this machine.\n")
     try:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that everything is cleaned up
-        with running_stage(click.echo) as stage:
+        with running_stage(click.echo, pricing) as stage:
             _make_calls(stage)
             click.echo(f"\n$ metrion sql '{QUERY}'\n")
             click.echo(stage.metrion("sql", QUERY))

@@ -46,12 +46,19 @@ class Stage:
 
 
 @contextmanager
-def running_stage(say: Callable[[str], None]) -> Iterator[Stage]:
-    """Start everything, and ``say`` each step. Raises :class:`StageError` when something does not start."""
+def running_stage(say: Callable[[str], None], pricing: Sequence[Path] = ()) -> Iterator[Stage]:
+    """Start everything, and ``say`` each step. Raises :class:`StageError` when something does not start.
+
+    ``pricing`` replaces the price files.
+    """
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="metrion-demo-")))
         simulator_url = stack.enter_context(_running_simulator(home))
         environment = _environment(home, simulator_url)
+        if pricing:
+            settings = Path(environment["METRION_HOME"], "metrion.yaml")
+            settings.parent.mkdir(mode=0o700)
+            settings.write_text(json.dumps({"pricing": [str(file) for file in pricing]}), "utf-8")  # JSON is YAML
         for provider in SIMULATED:
             say(f"$ metrion key set {provider:<10} (a made-up one)")
             _metrion(environment, "key", "set", provider, stdin=f"sk-made-up-key-of-{provider}")
