@@ -345,3 +345,9 @@ def test_yaml_anchors_and_merges_are_no_duplicates(load: Load) -> None:
 def test_settings_are_frozen(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Settings(home=tmp_path).listen_port = 1
+
+
+def test_what_does_not_fit_is_not_repeated(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError) as raised:
+        Settings.model_validate({"home": tmp_path, "environment_keys": {"openai": ["hunter2"]}})
+    assert "hunter2" not in str(raised.value)

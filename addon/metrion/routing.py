@@ -225,7 +225,7 @@ def _by_origin(served: Mapping[str, _Served]) -> dict[Origin, list[tuple[bytes, 
     found = dict[Origin, list[tuple[bytes, _Served]]]()
     for name, provider in served.items():
         found.setdefault(provider.upstream, []).append((provider.prefix, provider))
-        if name in PROVIDERS and provider.upstream != provider.entry.upstream:
+        if name in PROVIDERS:
             found.setdefault(provider.entry.upstream, []).append((b"", provider))
     for candidates in found.values():
         candidates.sort(key=lambda candidate: -len(candidate[0]))

@@ -38,7 +38,7 @@ class SettingsError(Exception):
 
 
 class _Frozen(BaseModel):
-    # The input is hidden because an upstream URL may hold a password.
+    # The input is hidden because it may be a key, or a URL with a password.
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
