@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal, localcontext
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from metrion.model import Cost, CostSource, Usage
-from metrion.pricing import PriceBook, PricingError
+from metrion.pricing import RATES, PriceBook, PricingError
 from tests.corpus import Exchange, exchanges, needs_corpus
 
 PRICING = Path(__file__).resolve().parents[1] / "pricing.yaml"
@@ -330,6 +331,7 @@ p:
     fees: {web_search: 10}
     service_tiers:
       batch: {input: 5, output: 50}
+      eu+us: {input: 1.111, output: 50}
       Flex:
         - {from: 2026-01-01, input: 6}
         - {from: 2026-06-01, input: 7, above: {1000000: {input: 8}}}
@@ -351,6 +353,8 @@ p:
         (None, ("batch",), 1_000_000, NOW, "4.6105"),
         ("standard", ("us",), 1_000_000, NOW, None),
         ("batch", ("us",), 1_000_000, NOW, None),
+        (None, ("us", "eu"), 1_000_000, NOW, "1.1105"),
+        ("EU", ("us",), 1_000_000, NOW, "1.1105"),
     ],
 )
 def test_service_tier(
@@ -549,6 +553,36 @@ def test_audio_models_do_not_pay_what_the_text_model_pays(shipped: PriceBook) ->
 
 
 @pytest.mark.parametrize(
+    ("provider", "model", "tier", "modes", "input_rate"),
+    [
+        ("anthropic", "claude-opus-4-8", "standard", None, "5"),
+        ("anthropic", "claude-opus-4-8", "batch", None, "2.5"),
+        ("anthropic", "claude-opus-4-8", "standard", ("fast",), "10"),
+        ("anthropic", "claude-opus-4-8", "standard", ("us",), "5.5"),
+        ("anthropic", "claude-opus-4-8", "standard", ("fast", "us"), "11"),
+        ("anthropic", "claude-opus-4-8", "batch", ("us",), None),
+        ("anthropic", "claude-opus-4-8", "priority", None, None),
+        ("anthropic", "claude-haiku-4-5", "standard", ("us",), None),
+        ("openai", "gpt-5", "default", None, "1.25"),
+        ("openai", "gpt-5", "flex", None, "0.625"),
+        ("openai", "gpt-5", "priority", None, "2.5"),
+        ("openai", "gpt-5", "batch", None, "0.625"),
+        ("openai", "gpt-5", "scale", None, None),
+        ("openai", "gpt-3.5-turbo-1106", "batch", None, "1"),
+        ("google", "gemini-2.5-flash", "ON_DEMAND", None, "0.3"),
+        ("google", "gemini-2.5-flash", "PROVISIONED_THROUGHPUT", None, None),
+        ("mistral", "mistral-small-latest", "batch", None, "0.075"),
+        ("xai", "grok-4.3", "default", None, "1.25"),
+    ],
+)
+def test_service_tiers_in_the_shipped_file(
+    shipped: PriceBook, provider: str, model: str, tier: str, modes: tuple[str, ...] | None, input_rate: str | None
+) -> None:
+    got = cost(shipped, Usage(input_tokens=1000, modes=modes), provider=provider, model=model, tier=tier)
+    assert got.usd == (None if input_rate is None else Decimal(input_rate) / 1000)
+
+
+@pytest.mark.parametrize(
     ("served", "requested", "input_rate"),
     [
         ("gpt-4o-mini-2024-07-18", "gpt-4o", "0.15"),
@@ -669,6 +703,24 @@ def test_the_version_names_the_content(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "# nothing yet\n", "p: {}\n"])
 def test_a_file_without_entries_is_no_error(tmp_path: Path, text: str) -> None:
     assert cost(book(tmp_path, text), SOME).source is CostSource.UNPRICED
+
+
+def documented() -> list[str]:
+    text = (PRICING.parent / "docs" / "pricing.md").read_text(encoding="utf-8")
+    return [
+        block for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if not block.startswith("# metrion.yaml")
+    ]
+
+
+def test_the_documented_files_load(tmp_path: Path) -> None:
+    prices = book(tmp_path, *documented())
+    assert cost(prices, SOME, provider="my-vllm", model="llama-3").source is CostSource.COMPUTED
+    assert cost(prices, SOME, provider="my-provider", model="my-model-1.5-lite").source is CostSource.UNPRICED
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_every_rate_is_documented(rate: str) -> None:
+    assert any(f"    {rate}: " in block for block in documented())
 
 
 # --- bad files --------------------------------------------------------------------------------------------------------

@@ -144,15 +144,15 @@ class _Entry:
     periods: tuple[_Period, ...]
     service_tiers: Mapping[str, tuple[_Period, ...]]
 
-    def prices(self, day: date, tiers: Sequence[str]) -> _Period | None:
-        """Return the rates of ``day`` under these service tiers; ``None`` if there are none."""
+    def prices(self, day: date, tier: str) -> _Period | None:
+        """Return the rates of ``day`` under this service tier (``""``: standard); ``None`` if there are none."""
         standard = _last_that_holds(self.periods, day)
-        for tier in tiers:
-            special = _last_that_holds(self.service_tiers.get(tier, ()), day)
-            if special is None or standard is None:
-                return None
-            standard = _Period(None, None, {**standard.rates, **special.rates}, {**standard.fees, **special.fees})
-        return standard
+        if not tier or standard is None:
+            return standard
+        special = _last_that_holds(self.service_tiers.get(tier, ()), day)
+        if special is None:
+            return None
+        return _Period(None, None, {**standard.rates, **special.rates}, {**standard.fees, **special.fees})
 
 
 def _last_that_holds(periods: Sequence[_Period], day: date) -> _Period | None:
@@ -282,7 +282,7 @@ class PriceBook:
             return Cost(CostSource.UNKNOWN)
         charged = _charged(usage)
         entry = self._find(provider, model, model_requested) if (known := _is_known(usage)) else None
-        prices = entry and entry.prices(_day(when), _special_tiers(service_tier, usage))
+        prices = entry and entry.prices(_day(when), _special_tier(service_tier, usage))
         bill = prices and _bill(usage, prices)
         if not bill:
             if charged is not None:
@@ -321,10 +321,10 @@ def _inheriting(entry: _Entry, replaced: _Entry | None) -> _Entry:
     )
 
 
-def _special_tiers(service_tier: str | None, usage: Usage) -> tuple[str, ...]:
-    """Return what about a response is not billed at the standard rates, lower case."""
-    tier = (service_tier or "").lower()
-    return (*(() if tier in STANDARD_TIERS else (tier,)), *(mode.lower() for mode in usage.modes or ()))
+def _special_tier(service_tier: str | None, usage: Usage) -> str:
+    """Return the key under ``service_tiers`` for what is not standard about a response: ``batch``, ``fast+us``."""
+    special = {tier.lower() for tier in (service_tier or "", *(usage.modes or ()))} - STANDARD_TIERS
+    return "+".join(sorted(special))
 
 
 def _day(when: datetime) -> date:
