@@ -353,8 +353,8 @@ p:
         (None, ("batch",), 1_000_000, NOW, "4.6105"),
         ("standard", ("us",), 1_000_000, NOW, None),
         ("batch", ("us",), 1_000_000, NOW, None),
-        (None, ("us", "eu"), 1_000_000, NOW, "1.1105"),
-        ("EU", ("us",), 1_000_000, NOW, "1.1105"),
+        (None, ("us", "eu"), 1_000_000, NOW, "1.1104"),
+        ("EU", ("us",), 1_000_000, NOW, "1.1104"),
     ],
 )
 def test_service_tier(
