@@ -21,6 +21,8 @@ from metrion.settings import Settings
 from metrion.store import wait_until_ready
 
 DRAIN_POLL_SECONDS = 0.05
+CLOSE_SECONDS = 1.0
+"""How long idle connections may take to close at the end."""
 STORE_SECONDS = 30.0
 """How long the store may take to be ready: another process may be ingesting into it."""
 
@@ -49,6 +51,7 @@ def run(
 
     :raises ServeError: the port cannot be listened on.
     """
+    logging.getLogger("mitmproxy.addons.proxyserver").setLevel(logging.CRITICAL)  # what it says is said by `ServeError`
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     asyncio.run(_Runner(settings, host, port, drain_seconds, on_listening).run())
 
@@ -68,6 +71,7 @@ class _Runner:
         self._drain_seconds = drain_seconds
         self._on_listening = on_listening
         self._draining: asyncio.Task[None] | None = None
+        self._failure: Exception | None = None
 
     async def run(self) -> None:
         opts = options.Options(listen_host=self._host, listen_port=self._port, mode=["regular"])
@@ -81,7 +85,6 @@ class _Runner:
         self._master.addons.add(
             core.Core(), self._proxyserver, next_layer.NextLayer(), tlsconfig.TlsConfig(), self._addon, self
         )
-        self._failure: ServeError | None = None
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, self._stop)
@@ -93,14 +96,22 @@ class _Runner:
         """Say where the servers listen, or why they do not (mitmproxy's hook after start)."""
         addresses = self._proxyserver.listen_addrs()
         if addresses:
-            self._on_listening(Listening(self._host, addresses[0][1]))
+            try:
+                self._on_listening(Listening(self._host, addresses[0][1]))
+            except Exception as error:  # noqa: BLE001 -- mitmproxy would log it and go on; it is raised from `run`
+                self._fail(error)
             return
         reasons = [server.last_exception for server in self._proxyserver.servers if server.last_exception]
         why = getattr(reasons[0], "__cause__", None) or reasons[0] if reasons else "no reason given"
-        self._failure = ServeError(
-            f"cannot listen on {self._host}:{self._port}: {why}. "
-            "Another program may hold the port; choose one with --port, or `listen` in metrion.yaml."
+        self._fail(
+            ServeError(
+                f"cannot listen on {self._host}:{self._port}: {why}. "
+                "Another program may hold the port; choose one with --port, or `listen` in metrion.yaml."
+            )
         )
+
+    def _fail(self, error: Exception) -> None:
+        self._failure = error
         self._master.shutdown()
 
     def _stop(self) -> None:
@@ -117,8 +128,12 @@ class _Runner:
         deadline = loop.time() + self._drain_seconds
         while self._is_busy() and loop.time() < deadline:  # noqa: ASYNC110 -- an event would be set at every request's end
             await asyncio.sleep(DRAIN_POLL_SECONDS)
-        for connection in tuple(self._proxyserver.connections.values()):
+        connections = self._proxyserver.connections
+        for connection in tuple(connections.values()):
             await connection.on_timeout()  # what mitmproxy does to an idle connection: close it
+        deadline = loop.time() + CLOSE_SECONDS
+        while connections and loop.time() < deadline:  # noqa: ASYNC110 -- as above
+            await asyncio.sleep(DRAIN_POLL_SECONDS)
         self._master.shutdown()
 
     def _is_busy(self) -> bool:
