@@ -11,7 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from metrion.callers import labels
+from metrion.callers import labels, shown
 from metrion.model import (
     Cost,
     CostSource,
@@ -85,7 +85,8 @@ def measure(
         provider=provider,
         operation=route.operation if route else None,
         method=inbound.method.decode("latin-1"),
-        path=(route.target.partition(b"?")[0] if route else inbound.path).decode("latin-1"),
+        # A refused path may hold a credential.
+        path=(route.target if route else shown(inbound).target).partition(b"?")[0].decode("latin-1"),
         model_requested=model_requested,
         model=reading.model,
         service_tier=reading.service_tier,

@@ -54,6 +54,7 @@ def call_in_every_way(proxy: Proxy, simulator: Simulator) -> None:
         request(proxy, f"/v1/chat/completions?key={proxy.token}", headers)
         request(proxy, f"/v1/chat/completions?alt=sse&key={OWN_KEY}", headers)
         request(proxy, "/v1/chat/completions", headers)
+        request(proxy, f"/v1/models/{proxy.token}", headers)
     for raw in (
         f"POST /v1/chat/completions {proxy.token} HTTP/1.1\r\n\r\n",
         f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n{proxy.token}\r\n\r\n",
