@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 
 LIMIT = 1 << 18
 """Bytes of wanted values that one document may hold; what goes beyond is left out, and noted as a fault."""
+MOST_ELEMENTS = 1 << 12
+"""As many elements of arrays are looked into."""
 
 type Path = tuple[str, ...]
 """Names of members from the root on; :data:`EACH` stands for every element of an array."""
@@ -98,6 +100,7 @@ class Scanner:
         self._keep_from: int | None = None
         self._kept = bytearray()
         self._room = LIMIT
+        self._elements_left = MOST_ELEMENTS
         self._steps: Steps[None] | None = self._document(wanted)
 
     @property
@@ -150,13 +153,17 @@ class Scanner:
     def _put(self, text: bytes | None, into: Any, key: Any) -> None:
         into[key] = None
         if text is None or len(text) > self._room:
-            self.faults.append(f"{key} is too large to be read")
+            self._fault(f"{key} is too large to be read")
             return
         self._room -= len(text)
         try:
             into[key] = _parsed(text)
         except (ValueError, RecursionError):
-            self.faults.append(f"{key} is no valid JSON")
+            self._fault(f"{key} is no valid JSON")
+
+    def _fault(self, fault: str) -> None:
+        if fault not in self.faults:
+            self.faults.append(fault)
 
     def _members(self, wanted: Tree, members: dict[str, Any]) -> Steps[None]:
         self._at += 1
@@ -196,11 +203,12 @@ class Scanner:
             return
         after = COMMA
         while after == COMMA:
-            self._room -= 64  # about what an empty element takes
-            if self._room > 0:
+            if self._elements_left:
+                self._elements_left -= 1
                 elements.append(None)
                 yield from self._value(wanted, elements, len(elements) - 1)
             else:
+                self._fault("elements are too many to be read")
                 yield from self._pass((yield from self._next()))
             after = yield from self._next()
             self._at += 1
@@ -265,7 +273,7 @@ class Scanner:
 
     def _pass_inside(self) -> Steps[None]:
         depth = 1
-        step_until = 0
+        step_until = self._at + SLICE // 8  # most objects are small, and not worth a search
         while depth:
             piece = self._data[self._at : self._at + SLICE] if self._at >= step_until else b""
             if len(piece) == SLICE:

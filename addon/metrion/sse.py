@@ -74,7 +74,7 @@ class EventReader:
         if self._long is not None:
             parts, chunk = self._long.feed(chunk)
             yield from parts
-            if not parts or not parts[-1].last:
+            if not self._long.over:
                 return
             self._long = None
         whole, blank_line, rest = chunk.rpartition(b"\n\n")
@@ -82,7 +82,7 @@ class EventReader:
             yield from self._events(whole)
         if len(rest) > HELD:
             self._long = _LongEvent()
-            parts, rest = self._long.feed(rest)
+            parts, rest = self._long.feed(rest.lstrip(b"\n"))
             yield from parts
         self._held = rest
 
@@ -98,13 +98,14 @@ class _LongEvent:
     """One event that is too long to be held. Lines end with LF here."""
 
     def __init__(self) -> None:
+        self.over = False
         self._name = b""
         self._has_data = False
         self._inside: str | None = None  # which line the bytes continue: "data", "other", or none yet
         self._line = b""
 
     def feed(self, chunk: bytes) -> tuple[list[Part], bytes]:
-        """Give parts, and what is left over once the last of them is among these."""
+        """Give parts, and what follows the event once it is over."""
         chunk, self._line = self._line + chunk, b""
         parts: list[Part] = []
         while chunk:
@@ -115,19 +116,21 @@ class _LongEvent:
                 if lf:
                     self._inside = None
             elif chunk.startswith(b"data:") and len(chunk) > len(b"data:"):
-                if self._has_data:
-                    parts.append(Part(b"\n", last=False))
+                parts += [Part(b"\n", last=False)] * self._has_data
                 self._has_data = True
                 self._inside = "data"
                 chunk = chunk.removeprefix(b"data:").removeprefix(b" ")
             elif b"\n" in chunk:
                 line, _, chunk = chunk.partition(b"\n")
                 if not line:
-                    parts.append(Part(b"", self._name))
+                    self.over = True
+                    parts += [Part(b"", self._name)] * self._has_data
                     return parts, chunk
                 name, data = _fields(line)
                 self._name = name or self._name
-                self._has_data = self._has_data or bool(data)
+                if data:  # a line without a colon
+                    parts += [Part(b"\n", last=False)] * self._has_data
+                    self._has_data = True
             elif len(chunk) > HELD:
                 self._inside = "other"
             else:

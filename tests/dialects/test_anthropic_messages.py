@@ -1,0 +1,136 @@
+"""Usage of messages, whole and event by event."""
+
+import json
+from typing import Any
+
+import pytest
+
+from metrion.dialects.anthropic_messages import DIALECT
+from metrion.dialects.dialect import Draft
+from metrion.dialects.figures import Figures
+from metrion.documents import Scanner, tree
+
+
+def drafted(*documents: dict[str, Any]) -> Draft:
+    draft = Draft()
+    for document in documents:
+        scanner = Scanner(tree(DIALECT.wanted))
+        scanner.feed(json.dumps(document).encode())
+        DIALECT.read(scanner.document, draft)
+    return draft
+
+
+def usage(raw: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    figures = Figures(raw)
+    found = DIALECT.usage(figures)
+    return {name: value for name in found.__slots__ if (value := getattr(found, name)) is not None}, figures.warnings
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        pytest.param(
+            {"input_tokens": 4, "cache_creation_input_tokens": 3522, "cache_read_input_tokens": 1150,
+             "cache_creation": {"ephemeral_5m_input_tokens": 3500, "ephemeral_1h_input_tokens": 22},
+             "output_tokens": 113, "output_tokens_details": {"thinking_tokens": 100},
+             "server_tool_use": {"web_search_requests": 0, "web_fetch_requests": 1}, "service_tier": "standard"},
+            {"input_tokens": 4676, "cache_read_tokens": 1150, "cache_write_tokens": 3522, "cache_write_1h_tokens": 22,
+             "output_tokens": 113, "reasoning_tokens": 100, "server_tools": {"web_fetch_requests": 1}},
+            id="all there is",
+        ),
+        pytest.param({"input_tokens": 4, "output_tokens": 0}, {"input_tokens": 4, "output_tokens": 0}, id="no caches"),
+        pytest.param(
+            {"input_tokens": 4, "cache_creation_input_tokens": None, "cache_read_input_tokens": 0, "output_tokens": 1,
+             "cache_creation": None, "server_tool_use": None},
+            {"input_tokens": 4, "cache_read_tokens": 0, "output_tokens": 1},
+            id="null is not reported, 0 is 0",
+        ),
+        pytest.param(
+            {"input_tokens": 4, "cache_creation": {"ephemeral_5m_input_tokens": 10, "ephemeral_1h_input_tokens": 5}},
+            {"input_tokens": 19, "cache_write_tokens": 15, "cache_write_1h_tokens": 5},
+            id="writes by lifetime only",
+        ),
+        pytest.param(
+            {"input_tokens": 1, "cache_creation_input_tokens": 17269,
+             "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0}},
+            {"input_tokens": 17270, "cache_write_tokens": 17269, "cache_write_1h_tokens": 0},
+            id="writes of no known lifetime",
+        ),
+        pytest.param({"output_tokens": 5}, {"output_tokens": 5}, id="input not reported"),
+        pytest.param(
+            {"speed": "fast", "inference_geo": "us"}, {"modes": ("fast", "us")}, id="modes that change the rates"
+        ),
+        pytest.param({"speed": "standard", "inference_geo": "not_available"}, {"modes": ()}, id="modes that do not"),
+    ],
+)  # fmt: skip
+def test_usage(raw: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert usage(raw) == (expected, [])
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected", "warning"),
+    [
+        ({"input_tokens": "4", "cache_read_input_tokens": 2}, {"cache_read_tokens": 2},
+         "usage.input_tokens is no count"),
+        ({"input_tokens": 4, "cache_read_input_tokens": -2}, {}, "usage.cache_read_input_tokens is no count"),
+        ({"input_tokens": 4, "cache_creation_input_tokens": True}, {}, "usage.cache_creation_input_tokens is no count"),
+        ({"input_tokens": 4, "cache_creation": 7}, {"input_tokens": 4}, "usage.cache_creation is no object"),
+        ({"output_tokens": 1 << 63}, {}, "usage.output_tokens is no count"),
+    ],
+)  # fmt: skip
+def test_a_sum_of_what_cannot_be_read_is_not_reported(
+    raw: dict[str, Any], expected: dict[str, Any], warning: str
+) -> None:
+    assert usage(raw) == (expected, [warning])
+
+
+START: dict[str, Any] = {
+    "type": "message_start",
+    "message": {
+        "model": "claude-sonnet-4-6",
+        "id": "msg_1",
+        "stop_reason": None,
+        "usage": {
+            "input_tokens": 10,
+            "cache_creation_input_tokens": 5,
+            "cache_creation": {"ephemeral_5m_input_tokens": 2, "ephemeral_1h_input_tokens": 3},
+            "output_tokens": 1,
+            "service_tier": "priority",
+        },
+    },
+}
+
+
+def test_a_delta_replaces_what_it_reports_and_keeps_the_rest() -> None:
+    draft = drafted(
+        START,
+        {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "usage"}},
+        {"type": "message_delta", "delta": {"stop_reason": None}, "usage": {"output_tokens": 20}},
+        {
+            "type": "message_delta",
+            "delta": {"stop_reason": "end_turn"},
+            "usage": {"input_tokens": 300, "cache_creation_input_tokens": None, "output_tokens": 50,
+                      "server_tool_use": {"web_search_requests": 2}},
+        },
+        {"type": "message_stop"},
+    )  # fmt: skip
+    assert (draft.model, draft.generation_id, draft.finish_reason, draft.service_tier) == (
+        "claude-sonnet-4-6", "msg_1", "end_turn", "priority",
+    )  # fmt: skip
+    assert draft.usage == {
+        **START["message"]["usage"],
+        "input_tokens": 300,
+        "output_tokens": 50,
+        "server_tool_use": {"web_search_requests": 2},
+    }
+    assert json.loads(draft.usage_source or "") == draft.usage
+    assert usage(dict(draft.usage or {}))[0]["cache_write_1h_tokens"] == 3
+
+
+def test_a_single_usage_stays_verbatim() -> None:
+    scanner = Scanner(tree(DIALECT.wanted))
+    scanner.feed(b'{"type": "message", "usage": {"input_tokens" :1,\n"output_tokens":2}, "stop_reason": "max_tokens"}')
+    draft = Draft()
+    DIALECT.read(scanner.document, draft)
+    assert draft.usage_source == '{"input_tokens" :1,\n"output_tokens":2}'
+    assert draft.finish_reason == "max_tokens"
