@@ -186,7 +186,8 @@ def test_a_name_may_have_any_length() -> None:
 LARGE = {
     "base64": b'{"data": [{"b64_json": "' + b"QUJD" * 5_000_000 + b'"}], "a": 1}',
     "embeddings": b'{"data": [' + b"[-0.0123, 0.25, 1e-05], " * 400_000 + b'[]], "a": 1}',
-    "messages": b'{"messages": [' + rb'{"content": [{"text": "say \"hi\"\n"}], "role": "user"}, ' * 60_000 + b'{}], "a": 1}',
+    "messages": b'{"messages": [' + rb'{"content": [{"text": "say \"hi\"\n"}]}, ' * 60_000 + b'{}], "a": 1}',
+    "up and down": b'{"x": [' + (b"[" * 3000 + b"]" * 3000 + b",") * 500 + b'[]], "a": 1}',
     "deep": b'{"x": ' + b'{"x": [' * 500_000 + b"]}" * 500_000 + b', "a": 1}',
     "many wanted": b'{"list": [' + b'{"a": 1}, ' * 50_000 + b'{}], "a": 1}',
     "escapes": b'{"x": "' + b"\\\\" * 2_000_000 + b'\\"", "a": 1}',

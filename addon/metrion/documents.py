@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import json
 import re
+from array import array
 from collections.abc import Generator, Iterable
 from decimal import Decimal, InvalidOperation
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 LIMIT = 1 << 18
@@ -52,7 +54,8 @@ MEMBER = re.compile(rb'\s*+"([^"\\]*+)"\s*+:\s*+(%b|%b|%b)\s*+([,}])' % (STRING,
 """A member that is whole and simple, and what follows it. Most are; the others are read step by step."""
 SLICE = 1 << 13
 """Bytes that are searched at once for the end of a large object or array."""
-BRACKETS = bytes.maketrans(b"{}", b"[]")
+UP, DOWN = b"\x01", b"\xff"  # 1 and -1 as signed bytes
+STEPS = bytes.maketrans(b"{}[]", UP + DOWN + UP + DOWN)
 NO_BRACKETS = bytes(set(range(256)) - set(b"{}[]"))
 CONSTANTS = {b"null": None, b"true": True, b"false": False}
 
@@ -285,19 +288,25 @@ class Scanner:
                         yield from self._pass_string()
                     continue
                 step_until = self._at + SLICE  # it ends in this piece
-            self._at = _end(REST_OF_INSIDE, self._data, self._at)
-            if self._at == len(self._data):
+            depth = self._step(depth)
+            if depth and self._at == len(self._data):
                 yield
                 step_until = 0
-                continue
-            mark = self._data[self._at]
-            self._at += 1
-            if mark == QUOTE:
+            elif depth:
+                self._at += 1
                 yield from self._pass_string()
-            elif mark in (OPEN_OBJECT, OPEN_ARRAY):
-                depth += 1
-            else:
-                depth -= 1
+
+    def _step(self, depth: int) -> int:
+        """Count brackets one by one up to the end of the value or of the data, or to a string that is not whole yet."""
+        data, at = self._data, self._at
+        while depth:
+            at = _end(REST_OF_INSIDE, data, at)
+            if at == len(data) or data[at] == QUOTE:
+                break
+            depth += 1 if data[at] in (OPEN_OBJECT, OPEN_ARRAY) else -1
+            at += 1
+        self._at = at
+        return depth
 
     def _next(self) -> Steps[int]:
         """Pass over space; return the byte that follows, which is not read yet."""
@@ -320,15 +329,16 @@ class _Brackets(NamedTuple):
 
 
 def _brackets(piece: bytes) -> _Brackets:
-    """Count the brackets of a piece that begins outside of strings. No byte of it is looked at by Python itself."""
+    """Count the brackets of a piece that begins outside of strings. No byte is looked at by Python code."""
     unescaped = piece.replace(b"\\\\", b"..").replace(b'\\"', b"..")
     outside_and_inside = unescaped.split(b'"')
-    brackets = b"".join(outside_and_inside[::2]).translate(BRACKETS, NO_BRACKETS)
-    while (fewer := brackets.replace(b"[]", b"")) != brackets:
-        brackets = fewer
-    closed = brackets.count(b"]")
+    steps = b"".join(outside_and_inside[::2]).translate(STEPS, NO_BRACKETS)
+    for _ in range(4):  # what opens and closes at once changes nothing
+        steps = steps.replace(UP + DOWN, b"")
+    depths = array("b", steps)
+    closed = -min(accumulate(depths, initial=0))
     length = len(piece) - unescaped.endswith(b"\\")  # what follows decides what such a backslash is
-    return _Brackets(closed, len(brackets) - closed, length, within_string=len(outside_and_inside) % 2 == 0)
+    return _Brackets(closed, sum(depths) + closed, length, within_string=len(outside_and_inside) % 2 == 0)
 
 
 class _NotJson(Exception):  # noqa: N818  # it is caught here and no error to anyone

@@ -18,8 +18,10 @@ type Sink = Callable[[bytes], None]
 
 PIECE = 1 << 16
 """The most plain bytes that zlib hands on at once."""
-MAX_DECODED = 1 << 28
-"""More plain bytes than this come from a bomb (zlib packs at most a thousandfold): reading ends there."""
+HEADROOM = 1 << 24
+MOST_FOLD = 200
+"""A body may hold :data:`HEADROOM` plain bytes and so many times its encoded ones; beyond that it is a bomb, and
+reading it ends. Streams of near-identical events are packed some fiftyfold, bombs a thousandfold and more."""
 
 
 class DecodingError(ValueError):
@@ -163,20 +165,33 @@ class Zstd:
 
 
 class Stack:
-    """Several codings, undone in the reverse of the order in which they were applied."""
+    """Several codings, undone in the reverse of the order in which they were applied; no bomb passes."""
 
     def __init__(self, codings: list[Callable[[Sink], Decoder]], sink: Sink) -> None:
+        self._sink = sink
+        self._left = HEADROOM
         self._decoders: list[Decoder] = []
+        feed: Sink = self._pass_on
         for coding in codings:
-            decoder = coding(sink)
+            decoder = coding(feed)
             self._decoders.insert(0, decoder)
-            sink = decoder.feed
-        self.feed = sink
+            feed = decoder.feed
+
+    def feed(self, data: bytes) -> None:
+        """Take encoded bytes."""
+        self._left += len(data) * MOST_FOLD
+        self._decoders[0].feed(data)
 
     def finish(self) -> None:
         """Raise when any of them ends early."""
         for decoder in self._decoders:
             decoder.finish()
+
+    def _pass_on(self, plain: bytes) -> None:
+        self._left -= len(plain)
+        if self._left < 0:
+            raise DecodingError(f"the body is more than {MOST_FOLD} times as large once decoded")
+        self._sink(plain)
 
 
 CODINGS: Mapping[str, Callable[[Sink], Decoder]] = {
@@ -201,7 +216,7 @@ def decoder(content_encoding: str | None, sink: Sink) -> Decoder:
         raise DecodingError("the content-encoding is none of " + ", ".join(CODINGS)) from None
     if not codings:
         return Identity(sink)
-    return Stack(codings, _capped(sink))
+    return Stack(codings, sink)
 
 
 def _inflate(stream: zlib._Decompress, data: bytes, sink: Sink, name: str) -> bytes:
@@ -216,16 +231,3 @@ def _inflate(stream: zlib._Decompress, data: bytes, sink: Sink, name: str) -> by
     except zlib.error:
         raise DecodingError(f"the body is not {name}") from None
     return stream.unused_data
-
-
-def _capped(sink: Sink) -> Sink:
-    left = MAX_DECODED
-
-    def pass_on(plain: bytes) -> None:
-        nonlocal left
-        left -= len(plain)
-        if left < 0:
-            raise DecodingError(f"the body holds more than {MAX_DECODED >> 20} MiB once decoded")
-        sink(plain)
-
-    return pass_on

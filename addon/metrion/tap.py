@@ -112,7 +112,7 @@ class Tap(_Beside):
             self._decoder = None
         super().finish()
         if self._document is not None and not self._document.complete:
-            self._warn("the JSON body ends early")
+            self._warn("the JSON body ends early, or is broken")
 
     def _read(self, plain: bytes) -> None:
         if self._events is not None:
