@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeGuard
 
 MOST = (1 << 63) - 1
 """The largest value of a BIGINT column."""
@@ -32,11 +32,10 @@ class Figures:
     def count(self, *path: str) -> int | None:
         """Return a number of tokens or calls."""
         value = self._find(path)
-        if value is None:
-            return None
-        if type(value) is int and 0 <= value <= MOST:  # a bool is an int to isinstance
+        if _is_count(value):
             return value
-        self._doubt(path, "no count")
+        if value is not None:
+            self._doubt(path, "no count")
         return None
 
     def dollars(self, *path: str) -> Decimal | None:
@@ -61,7 +60,9 @@ class Figures:
             if value is not None:
                 self._doubt(path, "no object")
             return None
-        return {name: count for name in value if (count := self.count(*path, name))}
+        if not all(count is None or _is_count(count) for count in value.values()):
+            self._doubt((*path, "*"), "no count")  # the name is not ours, and stays out of the warning
+        return {name: count for name, count in value.items() if _is_count(count) and count}
 
     def _find(self, path: tuple[str, ...]) -> Any:
         value: Any = self._usage
@@ -77,3 +78,7 @@ class Figures:
         warning = f"usage.{'.'.join(path)} is {what}"
         if warning not in self.warnings:
             self.warnings.append(warning)
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value <= MOST  # a bool is an int to isinstance
