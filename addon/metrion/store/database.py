@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -19,6 +20,8 @@ from metrion.store import StoreError, locks, schema
 
 PATIENCE = 10.0
 """Seconds to wait for whoever has the store open, before giving up."""
+
+_in_this_process = threading.Lock()
 
 
 def initialise(journal_dir: Path, store_path: Path) -> None:
@@ -40,16 +43,25 @@ def initialise(journal_dir: Path, store_path: Path) -> None:
         raise StoreError(f"{store_path} is in use by another Metrion process; try again") from None
     except OSError as error:
         raise StoreError(f"cannot make the store: {error}") from error
+    except duckdb.Error as error:
+        raise StoreError(f"{store_path} cannot be made or brought up to date: {error}") from error
 
 
 @contextmanager
 def opened(store_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open a read-only connection, while the writer stays away. Raises :class:`StoreError`."""
+    """Open a read-only connection, while the writer stays away. Raises :class:`StoreError`.
+
+    One at a time in a process: DuckDB gives connections to the same file one database and one set of global settings.
+    """
+    if not _in_this_process.acquire(timeout=PATIENCE):
+        raise StoreError("another query takes long; try again")
     try:
         with locks.reading(store_path, PATIENCE), closing(_connect(store_path)) as connection:
             yield connection
     except locks.Busy:
         raise StoreError(f"{store_path} is being written for unusually long; try again") from None
+    finally:
+        _in_this_process.release()
 
 
 def locked_out(error: duckdb.Error) -> bool:
@@ -96,7 +108,7 @@ def _columns(connection: duckdb.DuckDBPyConnection) -> set[str]:
 def _make(journal_dir: Path, store_path: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=".new-store-", dir=store_path.parent) as place:
         path = Path(place) / store_path.name
-        with closing(duckdb.connect(config=schema.CONFIG)) as connection:
+        with closing(duckdb.connect(config=schema.WRITER_CONFIG)) as connection:
             attach(connection, path)
             connection.execute("USE store")
             connection.execute(schema.TABLES)
@@ -111,7 +123,7 @@ def _make(journal_dir: Path, store_path: Path) -> None:
 def _update(journal_dir: Path, store_path: Path) -> None:
     """Add the columns that a newer Metrion has, and write the view anew: it names the journal by its full path."""
     deadline = time.monotonic() + PATIENCE
-    with closing(duckdb.connect(config=schema.CONFIG)) as connection:
+    with closing(duckdb.connect(config=schema.WRITER_CONFIG)) as connection:
         while True:
             try:
                 attach(connection, store_path)

@@ -65,7 +65,7 @@ class Ingester:
     def __init__(self, journal_dir: Path, store_path: Path) -> None:
         self.journal_dir = journal_dir
         self.store_path = store_path
-        self.connection = duckdb.connect(config={**schema.CONFIG, "threads": 1})
+        self.connection = duckdb.connect(config={**schema.WRITER_CONFIG, "threads": 1})
 
     def stage(self) -> Batch | None:
         """Read the oldest sealed segments of each writer; ``None``: there is none."""

@@ -21,6 +21,14 @@ CONFIG: dict[str, str | bool | int | float | list[str]] = {
 }
 """Settings of every connection: nothing is fetched from the network because a query mentions it."""
 
+WRITER_CONFIG = {**CONFIG, "checkpoint_threshold": "1TB"}
+"""Settings of every connection that writes: checkpoint when the store is closed, never within a commit.
+
+A large commit that checkpoints by itself passes the write-ahead log (WAL) by. If a killed writer has left a torn one,
+that one stays, of an older version than the file, and nobody can open the store any more. Seen with DuckDB
+1.5.5; a commit that does go through the WAL cuts off what is torn first.
+"""
+
 MONEY = "DECIMAL(18, 12)"
 
 COLUMN_TYPES: dict[str, str] = {

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from metrion.cli.report import report
+from tests.store.events import Home, event
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    monkeypatch.setenv("METRION_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("METRION_CONFIG", raising=False)
+    return Home(tmp_path / "home")
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(report, list(arguments))
+
+
+def test_before_the_first_serve_it_is_empty(home: Home) -> None:
+    done = run()
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[0].split()[:2] == ["day", "requests"]
+    assert len(done.stdout.splitlines()) == 2
+
+
+def test_people_get_a_total_and_what_the_figures_leave_out(home: Home) -> None:
+    home.initialise()
+    home.record(
+        event(user_label="alice", cost_usd=Decimal("0.25")),
+        event(user_label="bob", cost_usd=None, cost_source="unpriced"),
+    )
+    lines = run("costs", "--by", "user").stdout.splitlines()
+    assert [line.split() for line in lines[2:5]] == [
+        ["alice", "1", "100", "20", "0.250000000000", "NULL", "0", "0"],
+        ["bob", "1", "100", "20", "NULL", "NULL", "1", "0"],
+        ["total", "2", "200", "40", "0.250000000000", "NULL", "1", "0"],
+    ]
+    assert lines[-1].startswith("1 unpriced: ")
+
+
+def test_programs_get_the_rows_alone(home: Home) -> None:
+    home.initialise()
+    home.record(event(), event(provider="xai", cost_usd=None, cost_source="unknown"))
+    rows = json.loads(run("--by", "provider", "--format", "json").stdout)
+    assert [(row["provider"], row["cost_usd"], row["unknown"]) for row in rows] == [
+        ("openai", "0.001234567890", 0),
+        ("xai", None, 1),
+    ]
+    assert len(run("--by", "provider", "--format", "csv").stdout.splitlines()) == 3
+
+
+def test_a_span(home: Home) -> None:
+    home.initialise()
+    home.record(event())
+    assert json.loads(run("--since", "2026-11-02", "--format", "json").stdout) == []
+    assert len(json.loads(run("--since", "2026-11-01", "--until", "2026-11-02", "--format", "json").stdout)) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing"], "costs"),
+        (["--since", "soon"], "no point in time"),
+        (["--until", "7"], "no point in time"),
+        (["--by", "moon"], "tag:NAME"),
+        (["--format", "xml"], "markdown"),
+    ],
+)
+def test_bad_usage_names_the_way_out(home: Home, arguments: list[str], message: str) -> None:
+    done = run(*arguments)
+    assert done.exit_code == 2
+    assert message in done.stderr

@@ -1,0 +1,107 @@
+# ruff: noqa: DTZ001 - times in events are naive UTC
+from __future__ import annotations
+
+import csv
+import io
+import json
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from metrion.cli.tables import FORMATS
+from metrion.store.query import Json, Table
+
+
+def one(value: Any, kind: str = "VARCHAR", name: str = "x") -> Table:
+    return Table((name,), (kind,), [(value,)])
+
+
+@pytest.mark.parametrize(
+    ("value", "as_json", "as_csv"),
+    [
+        (None, None, '""'),  # alone in its line, nothing at all would be no record
+        ("", "", '""'),
+        (True, True, "true"),
+        (2**127 - 1, 2**127 - 1, str(2**127 - 1)),
+        (0, 0, "0"),
+        (1.5, 1.5, "1.5"),
+        (1e300, 1e300, "1e+300"),
+        (float("nan"), None, "nan"),
+        (float("-inf"), None, "-inf"),
+        (Decimal("0E-12"), "0.000000000000", "0.000000000000"),
+        (Decimal("123.450000000000"), "123.450000000000", "123.450000000000"),
+        (datetime(2026, 11, 1, 10, 0, 0, 5), "2026-11-01T10:00:00.000005Z", "2026-11-01T10:00:00.000005Z"),
+        (datetime(2026, 11, 1), "2026-11-01T00:00:00Z", "2026-11-01T00:00:00Z"),
+        (date(2026, 11, 1), "2026-11-01", "2026-11-01"),
+        (timedelta(days=1), "1 day, 0:00:00", '"1 day, 0:00:00"'),
+        (UUID(int=1), "00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000001"),
+        (b"\x00\xff", "00ff", "00ff"),
+        ({"a": Decimal("1.10")}, {"a": "1.10"}, '"{""a"": ""1.10""}"'),
+        ({1: None, None: UUID(int=0)}, {"1": None, "null": str(UUID(int=0))}, None),
+        ([1, [Decimal(2), float("inf")]], [1, ["2", None]], '"[1, [""2"", null]]"'),
+        (Json('{"a": [1, null]}'), {"a": [1, None]}, '"{""a"": [1, null]}"'),
+        (Json("null"), None, "null"),
+        (Json('{"a": NaN, "b": 1e999}'), {"a": None, "b": None}, None),
+        (Json('{"a": 1,}'), '{"a": 1,}', None),
+        ({"a": Json("[2]")}, {"a": [2]}, None),
+        ("1e5", "1e5", "1e5"),
+        ("001", "001", "001"),
+        ('a,"b"\nc', 'a,"b"\nc', '"a,""b""\nc"'),
+        ("größe \U0001f600", "größe \U0001f600", "größe \U0001f600"),
+    ],
+)
+def test_values(value: Any, as_json: Any, as_csv: str | None) -> None:
+    (row,) = json.loads(FORMATS["json"](one(value)), parse_constant=pytest.fail)
+    assert row == {"x": as_json}
+    if as_csv is not None:
+        assert FORMATS["csv"](one(value)) == f"x\r\n{as_csv}\r\n"
+
+
+def test_several_rows_are_one_array_and_columns_of_one_name_stay_apart() -> None:
+    table = Table(("a", "a", "a_1", "b"), ("INTEGER",) * 4, [(1, 2, 3, 4), (5, 6, 7, 8)])
+    assert json.loads(FORMATS["json"](table)) == [
+        {"a": 1, "a_2": 2, "a_1": 3, "b": 4},
+        {"a": 5, "a_2": 6, "a_1": 7, "b": 8},
+    ]
+    assert next(csv.reader(io.StringIO(FORMATS["csv"](table)))) == ["a", "a", "a_1", "b"]
+
+
+@pytest.mark.parametrize(
+    ("format_", "printed"),
+    [
+        ("json", "[]\n"),
+        ("csv", "model,cost_usd\r\n"),
+        ("table", "model    cost_usd\n-------  ----------\n"),
+        ("markdown", "| model   | cost_usd   |\n|---------|------------|\n"),
+    ],
+)
+def test_an_empty_answer_still_has_its_headers(format_: str, printed: str) -> None:
+    assert FORMATS[format_](Table(("model", "cost_usd"), ("VARCHAR", "DECIMAL(18,12)"), [])) == printed
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "cell"),
+    [
+        ("1e5", "VARCHAR", "1e5"),
+        ("001", "VARCHAR", "001"),
+        (Decimal("0.100000000000"), "DECIMAL(18,12)", "0.100000000000"),
+        (None, "VARCHAR", "NULL"),
+        ("\x1b[31mred\x1b[0m", "VARCHAR", r"\x1b[31mred\x1b[0m"),
+        ("two\nlines", "VARCHAR", r"two\nlines"),
+        ("\u202eevil", "VARCHAR", r"\u202eevil"),
+    ],
+)
+def test_a_cell_shows_the_value_as_it_is_and_nothing_that_steers_a_terminal(value: Any, kind: str, cell: str) -> None:
+    assert FORMATS["table"](one(value, kind)).splitlines()[2].strip() == cell
+
+
+def test_markdown_keeps_bars_in_their_cell() -> None:
+    assert FORMATS["markdown"](one(r"a|b\|c")).splitlines()[2] == r"| a\|b\\\|c |"
+
+
+def test_numbers_stand_on_the_right() -> None:
+    table = Table(("n", "name"), ("HUGEINT", "VARCHAR"), [(1, "a"), (1000, "bb")])
+    assert FORMATS["table"](table).splitlines()[2:] == ["   1  a", "1000  bb"]

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from metrion.store import StoreError, database
+from tests.store.events import Home, event
+
+
+def test_everything_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
+    home = Home(tmp_path / "new" / "home")
+    home.initialise()
+    made = home.store_path.stat()
+    home.initialise()
+    assert home.store_path.stat().st_mtime_ns == made.st_mtime_ns
+    assert {path.name for path in home.path.iterdir()} >= {"journal", "usage.duckdb"}
+    assert [path.name for path in home.journal_dir.iterdir()] == ["0-sentinel.ndjson"]
+    for directory in (home.path, home.journal_dir):
+        assert directory.stat().st_mode & 0o777 == 0o700
+    for file in (path for path in home.path.rglob("*") if path.is_file()):
+        assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_many_make_one_store_at_the_same_time(tmp_path: Path) -> None:
+    code = "import sys; from pathlib import Path; from metrion import store; store.initialise(*map(Path, sys.argv[1:]))"
+    addon = str(Path(database.__file__).parents[2])
+    home = Home(tmp_path)
+
+    def initialise(_number: int) -> int:
+        command = [sys.executable, "-c", code, str(home.journal_dir), str(home.store_path)]
+        return subprocess.run(command, check=False, env={"PYTHONPATH": addon}).returncode
+
+    with ThreadPoolExecutor() as pool:
+        assert list(pool.map(initialise, range(4))) == [0] * 4
+    assert home.values("SELECT count(*) FROM events") == [(0,)]
+    assert not list(tmp_path.glob(".new-store-*"))
+
+
+def test_a_home_that_was_moved_names_its_journal_anew(tmp_path: Path) -> None:
+    old, new = Home(tmp_path / "old"), Home(tmp_path / "new")
+    old.initialise()
+    old.record(event(), event())
+    old.ingest()
+    shutil.move(old.path, new.path)
+    new.initialise()
+    new.record(event())
+    with duckdb.connect(new.store_path, read_only=True) as connection:
+        assert connection.execute("SELECT count(*) FROM events").fetchall() == [(3,)]
+
+
+def test_columns_that_a_newer_metrion_has_are_added(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.initialise()
+    home.record(event())
+    home.ingest()
+    with duckdb.connect(home.store_path) as connection:
+        connection.execute("DROP VIEW events; ALTER TABLE ingested DROP COLUMN response_bytes")
+    home.initialise()
+    home.record(event(response_bytes=7))
+    home.ingest()
+    assert home.values("SELECT response_bytes FROM events ORDER BY ALL") == [(7,), (None,)]
+
+
+@pytest.mark.parametrize("content", [b"this is no database" * 1000, b""])
+def test_a_file_that_is_no_store_is_named_in_the_error(tmp_path: Path, content: bytes) -> None:
+    home = Home(tmp_path)
+    home.store_path.write_bytes(content)
+    with pytest.raises(StoreError, match=r"usage\.duckdb"):
+        home.initialise()
+
+
+def test_somebody_else_who_has_the_store_open_for_writing_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "PATIENCE", 0.05)
+    home = Home(tmp_path)
+    home.initialise()
+    code = "import sys, duckdb; c = duckdb.connect(sys.argv[1]); print(flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, home.store_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as shell:
+        assert shell.stdout is not None
+        assert shell.stdin is not None
+        shell.stdout.readline()
+        with pytest.raises(StoreError, match=f"open for writing in another process.*{shell.pid}"):
+            home.ask("SELECT 1")
+        shell.stdin.close()
+    assert home.values("SELECT 1") == [(1,)]
+
+
+def test_a_path_that_duckdb_takes_for_a_web_address_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"usage\.duckdb cannot be made"):
+        Home(tmp_path / "what?").initialise()
