@@ -11,34 +11,51 @@ from metrion.cli.options import format_option, settings_option
 from metrion.settings import Settings
 
 
-def _moment(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | None:
+def moment(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | None:
+    """Read a point in time that a person typed."""
     try:
         return None if value is None else reports.moment(value, datetime.now(UTC))
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
 
 
+def _list(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:
+    if asked:
+        width = max(map(len, reports.QUESTIONS))
+        for name, answers in reports.QUESTIONS.items():
+            click.echo(f"{name:<{width}}  {answers}")
+        context.exit()
+
+
 @click.command()
-@click.argument("name", type=click.Choice(reports.NAMES), default="costs")
-@click.option("--since", callback=_moment, help="From when on: 2026-11-01, 2026-11-01T08:00Z, 7d, 24h, today, month.")
-@click.option("--until", callback=_moment, help="Up to this moment, not including it; as --since.")
+@click.argument("name", type=click.Choice(tuple(reports.QUESTIONS)), default="costs")
+@click.option("--since", callback=moment, help="From when on: 2026-11-01, 2026-11-01T08:00Z, 7d, 24h, today, month.")
+@click.option("--until", callback=moment, help="Up to this moment, not including it; as --since.")
 @click.option(
     "--by",
-    default="day",
-    show_default=True,
     metavar="|".join((*reports.GROUPS, "tag:NAME")),
-    help="What to group by.",
+    help="What to group costs by.  [default: day]",
+)
+@click.option(
+    "--list", is_flag=True, is_eager=True, expose_value=False, callback=_list, help="List the questions, and end."
 )
 @format_option("table", "csv", "json", "markdown")
 @settings_option
 def report(
-    name: str, since: datetime | None, until: datetime | None, by: str, format_: str, settings: Settings
+    name: str, since: datetime | None, until: datetime | None, by: str | None, format_: str, settings: Settings
 ) -> None:
     """Answer an everyday question about everything metered so far; days and times are UTC.
 
-    `costs` (the default): requests, tokens and dollars. `unpriced` counts those whose model has no price, `unknown`
-    those whose usage is not known; neither is in the dollars.
-    """
+    `costs` is the default, `--list` says what else there is. `unpriced` counts requests whose model has no price,
+    `unknown` those whose usage is not known; neither is in the dollars.
+
+    \b
+    Examples:
+      metrion report --since month
+      metrion report costs --by user --since 7d
+      metrion report latency --since today
+      metrion report errors --format markdown
+    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
     from metrion import store
     from metrion.cli.tables import FORMATS  # DuckDB, which --help need not load
 

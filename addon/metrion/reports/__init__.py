@@ -1,9 +1,12 @@
 """The everyday questions: one ``.sql`` file each, and what runs them.
 
-In: the name of a question, a span of time and what to group by. Out: a table, its total, and notes on what the figures
-leave out. A question's query has the parameters ``$by``, ``$tag``, ``$since`` and ``$until``, the group as its first
-column and ``is_total`` as its last.
-A figure that is not known is counted as such, never as zero. Times are UTC.
+In: the name of a question, a span of time and, where the question leaves it open, what to group by. Out: a table, its
+total, and notes on what the figures leave out. A figure that is not known is counted as such, never as zero. Times are
+UTC.
+
+A new question is a new file. Its first line is a comment that says what it answers. It selects, from ``events`` between
+``$since`` and ``$until``, first what it groups by, then ``requests`` and more figures, and last ``is_total``, which is
+true in the one row over everything. It may leave what to group by to ``$by`` and ``$tag``.
 """
 
 from __future__ import annotations
@@ -20,7 +23,12 @@ from metrion import store
 if TYPE_CHECKING:
     from metrion.store.query import Table
 
-NAMES: tuple[str, ...] = tuple(sorted(file.stem for file in Path(__file__).parent.glob("*.sql")))
+_FILES = sorted(Path(__file__).parent.glob("*.sql"))
+
+QUESTIONS: Mapping[str, str] = {
+    file.stem: file.read_text(encoding="utf-8").partition("\n")[0].removeprefix("-- ") for file in _FILES
+}
+"""What can be asked, by name, and what each answers."""
 
 GROUPS: tuple[str, ...] = ("day", "user", "model", "provider", "token", "account")
 """What to group by; ``tag:NAME`` besides."""
@@ -43,21 +51,29 @@ class Span:
     until: datetime | None = None
 
 
-def report(journal_dir: Path, store_path: Path, name: str, span: Span, by: str) -> Answer:
-    """Answer the question ``name``; ``by`` is one of :data:`GROUPS` or ``tag:NAME``.
+def report(journal_dir: Path, store_path: Path, name: str, span: Span, by: str | None = None) -> Answer:
+    """Answer the question ``name``; ``by`` is one of :data:`GROUPS` or ``tag:NAME``, by default ``day``.
 
-    Raises :class:`ValueError` for a ``by`` that is neither, and :class:`metrion.store.StoreError`.
+    Raises :class:`ValueError` for a ``by`` that is neither or that the question has no place for, and
+    :class:`metrion.store.StoreError`.
     """
+    query = Path(__file__).with_name(f"{name}.sql").read_text(encoding="utf-8")
+    if by is not None and "$by" not in query:
+        raise ValueError(f"{name} is always grouped in the same way; `metrion report costs --by {by}` is not")
+    by = "day" if by is None else by
     kind, colon, tag = by.partition(":")
     if not (kind == "tag" and tag) and (colon or kind not in GROUPS):
         raise ValueError(f"{by!r} is nothing to group by; take one of {', '.join(GROUPS)} or tag:NAME")
-    query = Path(__file__).with_name(f"{name}.sql").read_text(encoding="utf-8")
     parameters = {"by": kind, "tag": tag, "since": span.since, "until": span.until}
-    table = store.ask(journal_dir, store_path, query, parameters)
+    table = store.ask(
+        journal_dir, store_path, query, {key: value for key, value in parameters.items() if f"${key}" in query}
+    )
+    keys = table.columns.index("requests")
     rows = [row[:-1] for row in table.rows if not row[-1]]
-    (total,) = (("total", *row[1:-1]) for row in table.rows if row[-1])
-    shown = type(table)((tag or kind, *table.columns[1:-1]), table.types[:-1], rows)
-    return Answer(shown, total, _notes(dict(zip(shown.columns, total, strict=True))))
+    (figures,) = (row[keys:-1] for row in table.rows if row[-1])
+    columns = tuple((tag or kind) if column == "key" else column for column in table.columns[:-1])
+    total = ("total", *[""] * (keys - 1), *figures)
+    return Answer(type(table)(columns, table.types[:-1], rows), total, _notes(name, rows, columns, total))
 
 
 def moment(text: str, now: datetime) -> datetime:
@@ -99,7 +115,18 @@ _NOTES: Mapping[str, str] = {
     "unpriced": "of a model without a price: their usage is known, their cost is in no figure here",
     "unknown": "of unknown usage (a stream that was cut, for instance): billed, but in no figure here",
 }
+"""What a column counts that no sum has."""
+
+_WAYS_OUT: Mapping[str, str] = {
+    "unpriced": "give the model a price in a file of your own (docs/pricing.md), then run `metrion reprice`",
+    "unknown": "the provider never said what was used; its own bill is the only one who knows",
+}
+"""What to do about the rows of the question ``unpriced``, by their ``why``."""
 
 
-def _notes(total: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(f"{total[column]} {column}: {what}" for column, what in _NOTES.items() if total.get(column))
+def _notes(name: str, rows: list[tuple[Any, ...]], columns: tuple[str, ...], total: tuple[Any, ...]) -> tuple[str, ...]:
+    if name == "unpriced":
+        reasons = {row[0] for row in rows}
+        return tuple(f"{why}: {way_out}" for why, way_out in _WAYS_OUT.items() if why in reasons)
+    counts = dict(zip(columns, total, strict=True))
+    return tuple(f"{counts[column]} {column}: {what}" for column, what in _NOTES.items() if counts.get(column))

@@ -1,5 +1,5 @@
--- What was spent, by $by, for requests that started in [$since, $until). NULL is not known: a cost that nobody knows is
--- in no sum, it is counted beside it. The row with is_total is over all of them.
+-- What was spent: requests, tokens and dollars, by whatever --by says.
+-- NULL is not known: a cost that nobody knows is in no sum, it is counted beside it.
 WITH asked AS (
     SELECT
         *,

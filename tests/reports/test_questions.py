@@ -1,0 +1,200 @@
+# ruff: noqa: DTZ001 -- the store's times are naive UTC
+"""What each question answers, over a handful of events whose answers can be counted by hand."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metrion import reports
+from metrion.reports import Span
+from tests.store.events import Home, event
+
+DAY = datetime(2026, 11, 1, 12)
+REFUSED: dict[str, Any] = {
+    "status": 401,
+    "end_reason": "refused",
+    "error_type": "invalid_token",
+    "model": None,
+    "account": None,
+    "token_name": None,
+    "input_tokens": None,
+    "output_tokens": None,
+    "cost_usd": Decimal(0),
+    "cost_source": "not_billed",
+}
+FAILED: dict[str, Any] = {
+    "status": 529,
+    "end_reason": "complete",
+    "error_type": "overloaded_error",
+    "provider": "anthropic",
+    "model": None,
+    "model_requested": "claude",
+    "input_tokens": None,
+    "output_tokens": None,
+    "cost_usd": Decimal(0),
+    "cost_source": "not_billed",
+    "user_label": "bob",
+}
+CUT: dict[str, Any] = {
+    "end_reason": "client_abort",
+    "input_tokens": None,
+    "output_tokens": None,
+    "cost_usd": None,
+    "cost_source": "unknown",
+}
+UNPRICED: dict[str, Any] = {"provider": "xai", "model": "grok-9", "cost_usd": None, "cost_source": "unpriced"}
+EVENTS: list[dict[str, Any]] = [
+    {"end_reason": "complete", "user_label": "alice", "cache_read_tokens": 50, "latency_ms": 100.0 * n}
+    | {"first_byte_ms": 10.0 * n, "overhead_ms": 1.0, "cost_usd": Decimal("0.01")}
+    for n in range(1, 6)
+]
+EVENTS += [
+    REFUSED,
+    FAILED,
+    CUT,
+    {"end_reason": "complete", "user_label": "bob", "cache_read_tokens": 0} | UNPRICED,
+    {"end_reason": "complete", "user_label": "bob", "started_at": datetime(2026, 11, 2)} | UNPRICED,
+]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    home = Home(tmp_path)
+    home.initialise()
+    return home
+
+
+def answer(home: Home, name: str, **span: datetime) -> list[dict[str, Any]]:
+    """The rows and, last, the total."""
+    answer = reports.report(home.journal_dir, home.store_path, name, Span(**span))
+    return [dict(zip(answer.table.columns, row, strict=True)) for row in (*answer.table.rows, answer.total)]
+
+
+def picked(rows: list[dict[str, Any]], *columns: str) -> list[tuple[Any, ...]]:
+    return [tuple(row[column] for column in columns) for row in rows]
+
+
+@pytest.mark.parametrize("ingested", [False, True])
+@pytest.mark.parametrize(
+    ("name", "columns", "expected"),
+    [
+        (
+            "users",
+            ("account", "user", "requests", "failed", "models", "cost_usd", "unpriced", "unknown"),
+            [
+                ("default", "alice", 5, 0, 1, Decimal("0.05"), 0, 0),
+                ("default", "bob", 3, 1, 2, Decimal(0), 2, 0),
+                (None, None, 1, 1, 0, Decimal(0), 0, 0),
+                ("default", None, 1, 0, 1, None, 0, 1),
+                ("total", "", 10, 2, 3, Decimal("0.05"), 2, 1),
+            ],
+        ),
+        (
+            "models",
+            ("provider", "model", "requests", "input_tokens", "cache_read_tokens", "cost_usd", "usd_per_million"),
+            [
+                ("openai", "gpt-5", 6, 500, 250, Decimal("0.05"), 83.3333),
+                ("anthropic", "claude", 1, None, None, Decimal(0), None),
+                ("xai", "grok-9", 2, 200, 0, None, None),
+                ("total", "", 9, 700, 250, Decimal("0.05"), 83.3333),
+            ],
+        ),
+        (
+            "providers",
+            ("provider", "requests", "failed", "refused", "cached_percent", "cost_usd", "unpriced", "unknown"),
+            [
+                ("openai", 7, 0, 1, 50.0, Decimal("0.05"), 0, 1),
+                ("anthropic", 1, 1, 0, None, Decimal(0), 0, 0),
+                ("xai", 2, 0, 0, 0.0, None, 2, 0),
+                ("total", 10, 1, 1, 41.7, Decimal("0.05"), 2, 1),
+            ],
+        ),
+        (
+            "tokens",
+            ("account", "token", "requests", "refused", "users", "cost_usd", "last_seen"),
+            [
+                ("default", "laptop", 9, 0, 2, Decimal("0.05"), datetime(2026, 11, 2)),
+                (None, None, 1, 1, 0, Decimal(0), DAY),
+                ("total", "", 10, 1, 2, Decimal("0.05"), datetime(2026, 11, 2)),
+            ],
+        ),
+        (
+            "latency",
+            ("provider", "model", "requests", "first_byte_p50", "latency_p50", "latency_p95", "overhead_p50"),
+            [
+                ("openai", "gpt-5", 5, 30.0, 300.0, 480.0, 1.0),
+                ("xai", "grok-9", 2, None, None, None, None),
+                ("total", "", 7, 30.0, 300.0, 480.0, 1.0),
+            ],
+        ),
+        (
+            "errors",
+            ("provider", "status", "error_type", "end_reason", "requests", "percent", "users", "first_seen"),
+            [
+                ("anthropic", 529, "overloaded_error", "complete", 1, 100.0, 1, DAY),
+                ("openai", 200, None, "client_abort", 1, 14.29, 0, DAY),
+                ("openai", 401, "invalid_token", "refused", 1, 14.29, 0, DAY),
+                ("total", "", "", "", 3, 30.0, 1, DAY),
+            ],
+        ),
+        (
+            "unpriced",
+            ("why", "provider", "model", "requests", "input_tokens", "cache_read_tokens", "first_seen", "last_seen"),
+            [
+                ("unpriced", "xai", "grok-9", 2, 200, 0, DAY, datetime(2026, 11, 2)),
+                ("unknown", "openai", "gpt-5", 1, None, None, DAY, DAY),
+                ("total", "", "", 3, 200, 0, DAY, datetime(2026, 11, 2)),
+            ],
+        ),
+    ],
+)
+def test_answers(
+    home: Home, name: str, columns: tuple[str, ...], expected: list[tuple[Any, ...]], ingested: bool
+) -> None:
+    home.record(*(event(**({"started_at": DAY} | columns)) for columns in EVENTS))
+    if ingested:
+        home.ingest()
+    assert picked(answer(home, name), *columns) == expected
+
+
+@pytest.mark.parametrize("name", reports.QUESTIONS)
+def test_every_question_keeps_to_its_span(home: Home, name: str) -> None:
+    home.record(*(event(**({"started_at": DAY} | columns)) for columns in EVENTS))
+    assert len(answer(home, name)) > 1
+    (total,) = answer(home, name, since=datetime(2026, 11, 3))
+    assert total["requests"] == 0
+    (total,) = answer(home, name, until=datetime(2026, 11, 1))
+    assert total["requests"] == 0
+
+
+@pytest.mark.parametrize("name", reports.QUESTIONS)
+def test_every_question_has_an_empty_answer_before_the_first_event(home: Home, name: str) -> None:
+    (total,) = answer(home, name)
+    assert (next(iter(total.values())), total["requests"]) == ("total", 0)
+
+
+@pytest.mark.parametrize("name", reports.QUESTIONS)
+def test_every_question_says_what_it_answers(name: str) -> None:
+    said = reports.QUESTIONS[name]
+    assert said[0].isupper()
+    assert said.endswith(".")
+    assert "$" not in said
+
+
+@pytest.mark.parametrize("name", [name for name in reports.QUESTIONS if name != "costs"])
+def test_only_costs_leaves_open_what_to_group_by(home: Home, name: str) -> None:
+    with pytest.raises(ValueError, match="report costs --by user"):
+        reports.report(home.journal_dir, home.store_path, name, Span(), "user")
+
+
+def test_what_has_no_price_comes_with_the_way_out(home: Home) -> None:
+    home.record(event(**UNPRICED))
+    (note,) = reports.report(home.journal_dir, home.store_path, "unpriced", Span()).notes
+    assert "metrion reprice" in note
+    home.record(event(**CUT))
+    assert len(reports.report(home.journal_dir, home.store_path, "unpriced", Span()).notes) == 2
