@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import hashlib
 import re
+from base64 import b64decode
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from urllib.parse import unquote_to_bytes
 
-from metrion.model import Caller, CredentialPlace, Forward, Head, Inbound, Refusal, Route
+from metrion.model import Caller, CredentialPlace, Forward, Head, Inbound, Quota, Refusal, Route
 from metrion.settings import Plan
 
 _TOKEN_PREFIX = b"sk-metrion-"
@@ -95,16 +97,25 @@ def admit(
     directory: Directory,
     plans: Mapping[str, Plan],
     *,
+    intercepted: str | None = None,
     now: datetime | None = None,
 ) -> Forward | Refusal:
-    """Decide whether a routed request may go out, and as what. ``now`` is the time that expiry is judged by."""
+    """Decide whether a routed request may go out, and as what.
+
+    ``intercepted`` is the account that a request without a token belongs to where clients do not know of the proxy.
+    ``now`` is the time that expiry is judged by.
+    """
     identities, placed = _credentials(inbound)
     tokens = {value for value in placed if _TOKEN_PREFIX in value}.union(identities)
+    if not tokens and intercepted is not None and placed:
+        caller = Caller(account=intercepted, token_name=None, credential="pass_through", timeout=route.timeout)
+        return Forward(route=route, caller=caller, wire=_wire(inbound, route, None), shown=shown(inbound))
     if not tokens:
         return _refuse(route, 401, "missing_token", f"No Metrion token. {_HOW}")
     if len(tokens) > 1:
         return _refuse(route, 401, "conflicting_tokens", "Two different Metrion tokens in one request. Send one.")
-    token = _identify(tokens.pop(), directory, now)
+    secret = tokens.pop()
+    token = _identify(secret, directory, now)
     if isinstance(token, str):
         return _refuse(route, 401, "invalid_token", token)
     pass_through = bool(identities) and any(_TOKEN_PREFIX not in value for value in placed)
@@ -123,7 +134,40 @@ def admit(
             "as x-metrion-token."
         )
         return _refuse(route, 400, "no_provider_key", message, caller)
-    return Forward(route=route, caller=caller, wire=_wire(inbound, route, key), shown=shown(inbound))
+    quota = _quota(secret, token, plans[token.plan])
+    return Forward(route, caller, _wire(inbound, route, key), shown(inbound), quota)
+
+
+def admit_tunnel(inbound: Inbound, route: Route, directory: Directory) -> bytes | Refusal | None:
+    """Decide about a CONNECT to a provider: the token that identifies the tunnel, ``None`` where it has none.
+
+    A tunnel without a token is let through, since each request in it is asked for one; a wrong token is refused here.
+    """
+    token = _proxy_token(inbound)
+    if token is None:
+        return None
+    wrong = _identify(token, directory, None)
+    return _refuse(route, 401, "invalid_token", wrong) if isinstance(wrong, str) else token
+
+
+def identified(inbound: Inbound, tunnel: bytes | None) -> Inbound:
+    """Return a request with the token of its tunnel, or of its hop to this proxy, as its ``x-metrion-token``."""
+    token = tunnel or _proxy_token(inbound)
+    return replace(inbound, headers=(*inbound.headers, (_IDENTITY, token))) if token else inbound
+
+
+def _proxy_token(inbound: Inbound) -> bytes | None:
+    """Return the Metrion token in ``Proxy-Authorization``: Bearer, or the user's name or password of Basic."""
+    for name, value in inbound.headers:
+        if name.lower() == b"proxy-authorization":
+            scheme, _, credential = value.strip().partition(b" ")
+            if scheme.lower() == b"basic":
+                with suppress(ValueError):
+                    user, _, password = b64decode(credential).partition(b":")
+                    return next((part for part in (user, password) if _TOKEN_PREFIX in part), None)
+            elif scheme.lower() == b"bearer" and _TOKEN_PREFIX in credential:
+                return credential.strip()
+    return None
 
 
 def shown(inbound: Inbound) -> Head:
@@ -216,6 +260,16 @@ def _timeout(token: Token, route: Route, plans: Mapping[str, Plan]) -> float | N
         if seconds is not None:
             return seconds or None
     return plans[token.plan].timeout or None
+
+
+def _quota(secret: bytes, token: Token, plan: Plan) -> Quota:
+    """Token, then plan; 0 says none."""
+    minute, month = token.requests_per_minute, token.requests_per_month
+    return Quota(
+        token_digest(secret.decode("ascii")),
+        (plan.requests_per_minute if minute is None else minute) or None,
+        (plan.requests_per_month if month is None else month) or None,
+    )
 
 
 def _refuse(route: Route, status: int, code: str, message: str, caller: Caller | None = None) -> Refusal:

@@ -139,11 +139,24 @@ class Caller:
     """Who a request belongs to. Holds no secret."""
 
     account: str
-    token_name: str
+    token_name: str | None
+    """``None`` for intercepted traffic, which belongs to an account without a token."""
     credential: str
     """``stored`` or ``pass_through``."""
     timeout: float | None = None
     """Seconds to the first byte and between bytes; ``None``: none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """How many requests a token may have forwarded; ``None``: as many as it likes."""
+
+    token: bytes = field(repr=False)
+    """The token's digest. Not its name: a name that is used again is another token."""
+    requests_per_minute: int | None = None
+    """In any 60 seconds."""
+    requests_per_month: int | None = None
+    """In a calendar month, UTC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +179,8 @@ class Forward:
     caller: Caller
     wire: Head = field(repr=False)
     shown: Head
+    quota: Quota | None = None
+    """``None``: it belongs to no token."""
 
 
 # --- the answer -------------------------------------------------------------------------------------------------------

@@ -31,6 +31,14 @@ def render(refusal: Refusal) -> Answer:
     return Answer(refusal.status, tuple(headers), body)
 
 
+def error_event(refusal: Refusal) -> bytes:
+    """Build the server-sent event by which a stream of the provider says that it failed."""
+    data = json.dumps(_SHAPES[refusal.error_shape](refusal), ensure_ascii=False).encode("utf-8", "replace")
+    # Only Anthropic's events have names, and its SDKs go by them.
+    name = b"event: error\n" if refusal.error_shape is ErrorShape.ANTHROPIC else b""
+    return name + b"data: " + data + b"\n\n"
+
+
 def _by_status(status: int, types: Mapping[int, str]) -> str:
     """Look a status up; one that is not in the table reads as the 400 or the 500 that it is a kind of."""
     return types.get(status) or types[400 if status < 500 else 500]
@@ -62,7 +70,7 @@ _GOOGLE_STATUSES = {
 _MISTRAL_TYPES = {400: "invalid_request_error", 401: "unauthorized", 429: "rate_limited", 500: "internal_server_error"}
 
 
-def _openai(refusal: Refusal) -> object:
+def _openai(refusal: Refusal) -> dict[str, object]:
     """Every recorded 4xx but 429 has the type ``invalid_request_error``, 401 and 404 too."""
     kind = _by_status(refusal.status, _OPENAI_TYPES)
     return {"error": {"message": refusal.message, "type": kind, "param": None, "code": refusal.code}}
@@ -86,9 +94,13 @@ def _mistral(refusal: Refusal) -> object:
     return {"object": "error", "message": refusal.message, "type": kind, "param": None, "code": refusal.code}
 
 
-def _xai(refusal: Refusal) -> object:
-    """Seen in reports of users: two strings, ``error`` being the message."""
-    return {"code": refusal.code, "error": refusal.message}
+def _xai(refusal: Refusal) -> dict[str, object]:
+    """Word it as OpenAI does, with xAI's ``code`` beside.
+
+    In users' reports xAI's own ``error`` is the message itself. Of that, OpenAI's SDK for Python shows only the status:
+    nobody would see the way out.
+    """
+    return {"code": refusal.code} | _openai(refusal)
 
 
 _SHAPES: Mapping[ErrorShape, Callable[[Refusal], object]] = {

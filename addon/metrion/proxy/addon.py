@@ -19,6 +19,7 @@ from mitmproxy.proxy.layers import ClientTLSLayer, HttpLayer, ServerTLSLayer
 from mitmproxy.proxy.tunnel import TunnelLayer
 
 from metrion.model import EndReason, Refusal
+from metrion.proxy import http1
 from metrion.proxy.gateway import Gateway
 from metrion.proxy.layers import MARK, MeteredHttpLayer, MeteredStream
 from metrion.proxy.logs import install_filter
@@ -59,6 +60,7 @@ class MetrionAddon:
     def load(self, loader: Loader) -> None:  # noqa: ARG002 -- mitmproxy passes it by name
         """Set the options that metering and fail-closed routing stand on."""
         install_filter()
+        http1.install()
         timeouts = [plan.timeout or 0 for plan in self.settings.plans.values()]
         timeouts += [provider.timeout or 0 for provider in self.settings.providers.values()]
         # mitmproxy closes idle connections by itself; the deadlines are ours to keep.
@@ -144,6 +146,7 @@ class MetrionAddon:
 
     def client_disconnected(self, client: Client) -> None:
         """Finish what a connection leaves unfinished, should its layers have failed to say so."""
+        self.gateway.tunnels.pop(client.id, None)
         for stream, exchange in tuple(self.gateway.live.items()):
             if isinstance(stream, MeteredStream) and stream.context.client is client:
                 self.gateway.finish(exchange, EndReason.CLIENT_ABORT)

@@ -20,6 +20,9 @@ from metrion.tap import RequestReader, Tap
 
 logger = logging.getLogger(__name__)
 
+EVENT_ENDS = (b"\n\n", b"\r\r", b"\r\n\r\n")
+"""What a server-sent event ends with."""
+
 type Clock = Callable[[], float]
 """Seconds that only ever grow."""
 
@@ -60,6 +63,8 @@ class Exchange:
         self._first_byte: float | None = None
         self._response_bytes = 0
         self._expected_bytes: int | None = None
+        self._takes_events = False
+        self._last_bytes = b"\n\n"
         self._tap: Tap | None = None
 
     # --- what passes, in order ---
@@ -88,6 +93,9 @@ class Exchange:
         self._expected_bytes = int(length) if length is not None and length.isdigit() else None
         content_type = header(headers, b"content-type")
         self._streamed = content_type is not None and content_type.lower().startswith("text/event-stream")
+        self._takes_events = (
+            self._streamed and length is None and header(headers, b"content-encoding") in (None, "identity")
+        )
         for name in route.request_id_headers:
             if (request_id := header(headers, name)) is not None:
                 self._provider_request_id = request_id
@@ -103,6 +111,7 @@ class Exchange:
         """Read a piece of the provider's body, *before* it goes on."""
         now = self.last_activity = self._clock()
         self._response_bytes += len(chunk)
+        self._last_bytes = (self._last_bytes + chunk[-4:])[-4:]
         if self._tap is not None and not self.finished:
             self._tap.feed(chunk)
         self._own_time += self._clock() - now
@@ -111,6 +120,16 @@ class Exchange:
     def is_complete(self) -> bool:
         """Whether the response is complete for its client once what has been noted so far goes on."""
         return self._response_bytes == self._expected_bytes or (self._tap is not None and self._tap.terminal)
+
+    @property
+    def takes_events(self) -> bool:
+        """Whether an event of Metrion's own can be put at the end of the response as it stands."""
+        return self._takes_events and self._last_bytes.endswith(EVENT_ENDS)
+
+    def session_data(self, *, sent: int = 0, received: int = 0) -> None:
+        """Take note of what passes in a WebSocket session, in bytes."""
+        self._request_bytes += sent
+        self._response_bytes += received
 
     def own_response(self, status: int, code: str, size: int) -> None:
         """Take note of a response of Metrion's own: ``code`` as in ``x-metrion-error``, ``size`` of its body."""

@@ -13,10 +13,13 @@ from collections import deque
 from collections.abc import Hashable
 
 import metrion
-from metrion.callers import admit
+from metrion.callers import admit, admit_tunnel
 from metrion.control import ControlStore
+from metrion.control.counters import Counters
+from metrion.cors import preflight
 from metrion.journal import Journal
-from metrion.model import Answer, EndReason, Forward, Inbound, Refusal
+from metrion.limits import refusal
+from metrion.model import Answer, EndReason, Forward, Inbound, Refusal, Route
 from metrion.pricing import PriceBook
 from metrion.proxy.exchange import Exchange
 from metrion.routing import Endpoint, Router
@@ -36,29 +39,47 @@ class Gateway:
         self.router = Router(settings)
         self.live: dict[Hashable, Exchange] = {}
         """Requests that are not over on the wire, whether they have their event or not."""
+        self.tunnels: dict[str, bytes] = {}
+        """The token that identifies a client connection's tunnel, by mitmproxy's id of the connection."""
         self.unrecorded = 0
         """Refused strangers that were only counted."""
         self.draining = False
         self._prices = PriceBook.load(settings.pricing)
         self._control = ControlStore.open(settings)
         self._control.directory()  # a key that does not open is to be said now, not at every request
+        self._counters = Counters(settings.counters_dir)
         self._journal = Journal(settings.journal_dir)
         self._strangers: deque[float] = deque(maxlen=STRANGERS_EVENTS_PER_MINUTE)
 
-    def decide(self, inbound: Inbound) -> Forward | Refusal | Answer:
-        """Say what becomes of a request. Never raises."""
+    def decide(self, inbound: Inbound, *, intercepted: bool = False) -> Forward | Refusal | Answer:
+        """Say what becomes of a request. Never raises. ``intercepted``: its client does not know of the proxy."""
         try:
+            if answer := preflight(inbound, self.settings.cors.origins):
+                return answer
             route = self.router.route(inbound)
             if isinstance(route, Refusal):
                 return route
             if isinstance(route, Endpoint):
                 return self._answer(route)
-            return admit(inbound, route, self._control.directory(), self.settings.plans)
+            account = self.settings.intercept.account if intercepted else None
+            return admit(inbound, route, self._control.directory(), self.settings.plans, intercepted=account)
         except Exception as error:  # noqa: BLE001 -- authentication fails closed, whatever the fault is
-            # Without the exception's own words: they may quote the head, and so a credential.
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            logger.error("A request was refused: %s at %s:%s", type(error).__name__, where.filename, where.lineno)  # noqa: TRY400 -- see above
-            return Refusal(500, "internal", "Metrion could not check this request and refused it; its log says where.")
+            return _fault(error)
+
+    def decide_tunnel(self, inbound: Inbound) -> Refusal | bytes | None:
+        """Say whether a CONNECT may be answered, and which token identifies its tunnel. Never raises."""
+        try:
+            route = self.router.route(inbound)
+            if isinstance(route, Route):
+                return admit_tunnel(inbound, route, self._control.directory())
+            return route if isinstance(route, Refusal) else Refusal(404, "unknown_route", "This is no host.")
+        except Exception as error:  # noqa: BLE001 -- as in `decide`
+            return _fault(error)
+
+    def within_limits(self, decision: Forward) -> Forward | Refusal:
+        """Count a request that nothing else refuses any more, or refuse it and count nothing."""
+        excess = self._counters.take(decision.quota) if decision.quota else None
+        return refusal(decision, excess) if excess else decision
 
     def begin(self, key: Hashable, inbound: Inbound, decision: Forward | Refusal, *, began: float) -> Exchange:
         """Start to take note of a request, known by ``key`` until it is forgotten.
@@ -106,3 +127,10 @@ class Gateway:
                 ).encode()
                 headers = ((b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)))
                 return Answer(200, headers, body)
+
+
+def _fault(error: Exception) -> Refusal:
+    # Without the exception's own words: they may quote the head, and so a credential.
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    logger.error("A request was refused: %s at %s:%s", type(error).__name__, where.filename, where.lineno)
+    return Refusal(500, "internal", "Metrion could not check this request and refused it; its log says where.")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Generator
+from dataclasses import replace
 
 from mitmproxy import ctx, flow, http
 from mitmproxy.addons.proxyserver import Proxyserver
@@ -20,6 +21,7 @@ from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http import (
     DropStream,
+    HttpConnectHook,
     HttpErrorHook,
     HttpLayer,
     HTTPMode,
@@ -38,20 +40,31 @@ from mitmproxy.proxy.layers.http import (
     validate_request,
 )
 from mitmproxy.proxy.layers.http._events import ErrorCode  # not re-exported by the package
+from mitmproxy.proxy.layers.websocket import WebsocketEndHook, WebsocketMessageHook, WebsocketStartHook
 from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
-from mitmproxy.proxy.mode_specs import ReverseMode
+from mitmproxy.proxy.mode_specs import LocalMode, ReverseMode, TransparentMode, TunMode, WireGuardMode
 from mitmproxy.utils import asyncio_utils
 
-from metrion.callers import shown
+from metrion.callers import identified, shown
+from metrion.cors import allowed_origin, allowing
 from metrion.model import Answer, EndReason, Forward, Head, Inbound, Origin, Refusal
 from metrion.proxy.exchange import Exchange
 from metrion.proxy.gateway import Gateway
-from metrion.refusals import render
+from metrion.proxy.http1 import Interim
+from metrion.refusals import error_event, render
 
 type Commands = Generator[commands.Command, object, None]
 
 MARK = "metrion"
 """Key in ``flow.metadata`` of a request that a metered stream has let through or answered; its value is our id."""
+
+INTERCEPTING = (TransparentMode, LocalMode, WireGuardMode, TunMode)
+"""Modes in which clients do not know of the proxy, and so bring no token."""
+
+WEBSOCKET_HOOKS = (WebsocketStartHook, WebsocketMessageHook, WebsocketEndHook)
+CLOSED_WITHOUT_WORD = 1006  # RFC 6455, section 7.4.1
+WEBSOCKET_MESSAGES_KEPT = 100
+"""Of a WebSocket session, for mitmweb and the console; mitmproxy would keep all."""
 
 UNREAD_BODY_BYTES = 1_000_000
 UNREAD_BODY_SECONDS = 2.0
@@ -128,7 +141,9 @@ class MeteredStream(HttpStream):
         self._hooks = hooks
         """Whether other addons are to see the flow; without any to see it, the hooks are not worth their time."""
         self._alarm = Alarm(http_layer, self)
+        self._cors_origin: bytes | None = None
         self._response_begun = False
+        self._upgraded = False
         self._closed = False
         """The client has, or will get, no more from us: whatever mitmproxy's stream still wants is dropped."""
         self._unread = 0
@@ -144,16 +159,25 @@ class MeteredStream(HttpStream):
             return self._on_request_head(event)
         if self._closed:
             return self._on_unread(event)
+        if isinstance(event, Interim):
+            return self._on_interim(event)
         if isinstance(event, ResponseHeaders):
             event.response.stream = True
+            if event.response.status_code == 101 and not self._asks_for_websocket():
+                return self._on_unasked_upgrade()
         elif isinstance(event, RequestProtocolError):
             self._finish(EndReason.CLIENT_ABORT)
+        elif isinstance(event, ResponseEndOfMessage) and self.client_state != self.state_done:
+            return self._on_early_end(event)
         return self._watched(super()._handle_event(event))
 
     def _on_request_head(self, event: RequestHeaders) -> Commands:
         began = time.perf_counter()
         request = event.request
         inbound = Inbound(request.data.method, request.data.path, request.headers.fields, self._origin(request))
+        if inbound.method == b"CONNECT":
+            yield from self._on_connect(event, inbound, began)
+            return
         decision = self._decide(inbound, request)
         head = shown(inbound)
         wear(request, head)
@@ -162,13 +186,10 @@ class MeteredStream(HttpStream):
             return
         self._exchange = self._gateway.begin(self, inbound, decision, began=began)
         if isinstance(decision, Refusal):
-            answer = self._take_note(decision, EndReason.REFUSED)
-            if self.context.client.state is ConnectionState.OPEN:
-                yield from self._answer(answer, request, mark=str(self._exchange.id), keep_open=event.end_stream)
-            else:  # mitmproxy's parser has answered already, and closed
-                self._closed = True
+            yield from self._refuse(decision, request, keep_open=event.end_stream)
             return
         self._forward = decision
+        self._cors_origin = allowed_origin(inbound, self._gateway.settings.cors.origins)
         self._aim(request)
         request.stream = True
         if decision.caller.timeout:
@@ -176,19 +197,40 @@ class MeteredStream(HttpStream):
         yield from self._watched(super()._handle_event(event))
 
     def _decide(self, inbound: Inbound, request: http.Request) -> Forward | Refusal | Answer:
-        if inbound.method == b"CONNECT":
-            return Refusal(
-                403, "not_a_provider", "Metrion opens no tunnels; call it by path, for example at /openai/v1."
-            )
-        decision = self._gateway.decide(inbound)
+        client = self.context.client
+        if tunnel := self._gateway.tunnels.get(client.id) or inbound.origin:
+            inbound = identified(inbound, tunnel if isinstance(tunnel, bytes) else None)
+        decision = self._gateway.decide(inbound, intercepted=isinstance(client.proxy_mode, INTERCEPTING))
         if not isinstance(decision, Forward):
             return decision
         error = validate_request(self.mode, request, self.context.options.validate_inbound_headers)
-        if self.context.client.state is not ConnectionState.OPEN:
+        if any(b"\n" in value for _, value in inbound.headers):
+            error = "A header field goes on over several lines, which no server has to accept."
+        if client.state is not ConnectionState.OPEN:
             error = "The framing of the request body cannot be understood."
-        if error is None:
-            return decision
-        return refuse(decision, 400, "bad_request", error)
+        return self._gateway.within_limits(decision) if error is None else refuse(decision, 400, "bad_request", error)
+
+    def _on_connect(self, event: RequestHeaders, inbound: Inbound, began: float) -> Commands:
+        """Open a tunnel to a provider's host; what goes through it is decrypted, and metered request by request."""
+        request = event.request
+        inbound = replace(inbound, target=b"/", origin=Origin("https", request.data.host.lower(), request.data.port))
+        decision = self._gateway.decide_tunnel(inbound)
+        wear(request, replace(shown(inbound), target=b""))
+        if isinstance(decision, Refusal):
+            self._exchange = self._gateway.begin(self, inbound, decision, began=began)
+            yield from self._refuse(decision, request, keep_open=False)
+            return
+        if decision is not None:
+            self._gateway.tunnels[self.context.client.id] = decision
+        generator, reply = super()._handle_event(event), None
+        while True:
+            try:
+                command = generator.send(reply)
+            except StopIteration:
+                return
+            if isinstance(command, HttpConnectHook):
+                self.flow.metadata[MARK] = "-"
+            reply = yield command
 
     def _origin(self, request: http.Request) -> Origin | None:
         """Return the server that a request is for, ``None`` where it is addressed to the proxy itself."""
@@ -220,6 +262,8 @@ class MeteredStream(HttpStream):
                     self._mark()
                 if self._hooks:
                     reply = yield command
+                elif isinstance(command, WEBSOCKET_HOOKS):
+                    yield from self.passthrough(events.HookCompleted(command))
             elif isinstance(command, DropStream):
                 if not self._closed:
                     self._alarm.cancel()
@@ -246,6 +290,8 @@ class MeteredStream(HttpStream):
             return
         if isinstance(event, ResponseHeaders):
             self._on_response_head(event)
+        elif isinstance(event, ResponseEndOfMessage) and self._upgraded:
+            pass  # of the upgrade; the session has just begun
         elif isinstance(event, ResponseData):
             exchange.response_data(event.data)
             if exchange.is_complete:
@@ -260,15 +306,45 @@ class MeteredStream(HttpStream):
         yield command
 
     def _on_response_head(self, event: ResponseHeaders) -> None:
-        status = event.response.status_code
-        if status < 200 and status != 101:
+        response = event.response
+        status = response.status_code
+        self._upgraded = status == 101
+        if status < 200 and not self._upgraded:
             return
         self._response_begun = True
-        self._exchange.response_head(self._forward.route, status, event.response.headers.fields)
-        if event.end_stream:
-            self._finish(EndReason.COMPLETE)
-        if status == 101:
+        self._exchange.response_head(self._forward.route, status, response.headers.fields)
+        if self._cors_origin is not None:
+            response.headers.fields += allowing(self._cors_origin, response.headers.fields)
+        if self._upgraded:
             self._alarm.cancel()
+        elif event.end_stream:
+            self._finish(EndReason.COMPLETE)
+
+    def _on_interim(self, event: Interim) -> Commands:
+        """Pass on what is no final response; ``100 Continue`` has been said already."""
+        if event.response.status_code != 100:
+            yield SendHttp(ResponseHeaders(self.stream_id, event.response), self.context.client)
+
+    def _asks_for_websocket(self) -> bool:
+        asked: str = self.flow.request.headers.get("upgrade", "")
+        return asked.lower() == "websocket"
+
+    def _on_unasked_upgrade(self) -> Commands:
+        error = ResponseProtocolError(self.stream_id, "an upgrade that was not asked for", ErrorCode.CANCEL)
+        yield commands.CloseConnection(self.context.server)
+        yield from self._watched(super()._handle_event(error))
+
+    def _on_early_end(self, event: ResponseEndOfMessage) -> Commands:
+        """End a response that the provider has given in full without waiting for the whole request.
+
+        mitmproxy's stream would end it after the request only, for which the client may wait in turn.
+        """
+        self._finish(EndReason.COMPLETE)
+        self._closed = True
+        self._alarm.set(UNREAD_BODY_SECONDS)
+        yield SendHttp(event, self.context.client)
+        unfinished = RequestProtocolError(self.stream_id, "answered before its end", ErrorCode.CANCEL)
+        yield SendHttp(unfinished, self.context.server)
 
     def _mark(self) -> None:
         """Let the flow through the gate in the addon, and aim it where the decision says."""
@@ -285,13 +361,53 @@ class MeteredStream(HttpStream):
         """Return the head with the provider's key on. It must reach nothing but the upstream connection."""
         request = event.request.copy()
         wear(request, self._forward.wire)
-        request.data.authority = b""
+        # HTTP/2 has the host in a field of its own.
+        request.data.authority = self._forward.route.upstream.authority if request.is_http2 else b""
+        if request.is_http2:
+            del request.headers["host"]
         return RequestHeaders(event.stream_id, request, event.end_stream)
+
+    # --- WebSocket sessions ---
+
+    def passthrough(self, event: events.Event) -> Commands:
+        """Override: count what passes after an upgrade; without other addons, answer the hooks at once."""
+        if self._upgraded:
+            if isinstance(event, RequestData):
+                self._exchange.session_data(sent=len(event.data))
+            elif isinstance(event, ResponseData):
+                self._exchange.session_data(received=len(event.data))
+        for command in super().passthrough(event):
+            if isinstance(command, WEBSOCKET_HOOKS):
+                self._on_websocket(command)
+                if not self._hooks:
+                    yield from self.passthrough(events.HookCompleted(command))
+                    continue
+            yield command
+
+    def _on_websocket(self, hook: commands.StartHook) -> None:
+        session = self.flow.websocket
+        if session is None:
+            return
+        if isinstance(hook, WebsocketMessageHook):
+            kept = WEBSOCKET_MESSAGES_KEPT if self._hooks else 1  # the one under way
+            del session.messages[:-kept]
+        elif isinstance(hook, WebsocketEndHook):
+            lost = session.close_code == CLOSED_WITHOUT_WORD
+            by_whom = EndReason.CLIENT_ABORT if session.closed_by_client else EndReason.UPSTREAM_ERROR
+            self._finish(by_whom if lost else EndReason.COMPLETE)
+            self._gateway.forget(self)
 
     # --- endings ---
 
     def _finish(self, end_reason: EndReason) -> None:
         self._gateway.finish(self._exchange, end_reason)
+
+    def _refuse(self, refusal: Refusal, request: http.Request, *, keep_open: bool) -> Commands:
+        answer = self._take_note(refusal, EndReason.REFUSED)
+        if self.context.client.state is ConnectionState.OPEN:
+            yield from self._answer(answer, request, mark=str(self._exchange.id), keep_open=keep_open)
+        else:  # mitmproxy's parser has answered already, and closed
+            self._closed = True
 
     def _take_note(self, refusal: Refusal, end_reason: EndReason) -> Answer:
         """Write the event of a request that ends with a response of our own; return that response."""
@@ -317,6 +433,8 @@ class MeteredStream(HttpStream):
         self._alarm.cancel()
         if not keep_open:
             self._alarm.set(UNREAD_BODY_SECONDS)
+        if self.flow.request.is_http2:  # it has no such header
+            response.headers.pop("connection", None)
         client = self.context.client
         body = b"" if self.flow.request.method == "HEAD" else response.data.content
         yield SendHttp(ResponseHeaders(self.stream_id, response, end_stream=not body), client)
@@ -382,8 +500,13 @@ class MeteredStream(HttpStream):
         if self._response_begun:
             self._closed = True
             self._finish(EndReason.TIMEOUT)
-            cut = ResponseProtocolError(self.stream_id, "timeout", ErrorCode.CANCEL)
-            yield SendHttp(cut, self.context.client)
+            if exchange.takes_events:
+                last_words = error_event(refusal)
+                yield SendHttp(ResponseData(self.stream_id, last_words), self.context.client)
+                yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
+            else:
+                cut = ResponseProtocolError(self.stream_id, "timeout", ErrorCode.CANCEL)
+                yield SendHttp(cut, self.context.client)
         else:
             answer = self._take_note(refusal, EndReason.TIMEOUT)
             yield from self._send_own(own_response(answer, keep_open=False), keep_open=False)
