@@ -113,8 +113,13 @@ class Settings(_Frozen):
 
     @property
     def control_db(self) -> Path:
-        """Accounts, tokens, provider keys and counters."""
+        """Accounts, tokens and provider keys."""
         return self.home / "control.db"
+
+    @property
+    def counters_dir(self) -> Path:
+        """How many requests each token has had forwarded."""
+        return self.home / "counters"
 
     @property
     def journal_dir(self) -> Path:

@@ -1,0 +1,113 @@
+"""What a token may use and what it has used in; ``None``, or the refusal and when to come back.
+
+Pure: whoever counts asks :func:`judge` while nobody else can count, and counts a request only where it says ``None``.
+So a refused request uses up nothing, and what one limit refuses is missing in none of the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from metrion.model import Forward, Quota, Refusal
+
+SECOND = 1_000_000_000
+"""Nanoseconds."""
+WINDOW = 60 * SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A point in time on two clocks, since each limit needs another one."""
+
+    tick: int
+    """Nanoseconds on a clock that is never set; where it began means nothing. For the 60 seconds."""
+    now: datetime
+    """Aware, in UTC. For the calendar month."""
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What a token has had forwarded, as far as its quota asks."""
+
+    this_month: int
+    """Requests of the current calendar month."""
+    nth_last: int | None
+    """When the N-th last request was forwarded, N being the limit per minute; ``None``: there were fewer, or none."""
+    last: int | None
+    """When the last one was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Excess:
+    """A limit that is used up. Times in nanoseconds from now."""
+
+    code: str
+    """``rate_limited`` or ``monthly_cap``."""
+    limit: int
+    until_next: int
+    """Until a request would pass, if no other comes before it."""
+    until_reset: int
+    """Until the limit is whole again."""
+
+
+def judge(quota: Quota, used: Used, moment: Moment) -> Excess | None:
+    """Say whether one more request may be forwarded at ``moment``; ``None``: it may.
+
+    Of any N + 1 requests in a row the first and the last are 60 seconds apart or more: so there are never more than N
+    in any 60 seconds, and the next passes at the very moment when the N-th last one leaves the window.
+    """
+    wait = left_in_window(used.nth_last, moment.tick) if quota.requests_per_minute is not None else 0
+    if quota.requests_per_month is not None and used.this_month >= quota.requests_per_month:
+        turn = _until_next_month(moment.now)
+        return Excess("monthly_cap", quota.requests_per_month, max(turn, wait), turn)
+    if quota.requests_per_minute is not None and wait:
+        return Excess("rate_limited", quota.requests_per_minute, wait, left_in_window(used.last, moment.tick))
+    return None
+
+
+def refusal(forward: Forward, excess: Excess) -> Refusal:
+    """Word the refusal of a request that had been admitted."""
+    seconds = _seconds(excess.until_next)
+    if excess.code == "monthly_cap":
+        span, option, key = "a calendar month (UTC)", "--monthly-requests", "requests_per_month"
+    else:
+        span, option, key = "any 60 seconds", "--rate", "requests_per_minute"
+    message = (
+        f"The Metrion token {forward.caller.token_name} has used up its limit of {excess.limit} requests in {span}; "
+        f"the next passes in {seconds} s. The limit is the token's own (`metrion token create {option}`) or its "
+        f"plan's (`{key}` in metrion.yaml)."
+    )
+    headers = (
+        (b"retry-after", b"%d" % seconds),
+        (b"x-ratelimit-limit-requests", b"%d" % excess.limit),
+        (b"x-ratelimit-remaining-requests", b"0"),
+        (b"x-ratelimit-reset-requests", b"%ds" % _seconds(excess.until_reset)),
+    )
+    route = forward.route
+    return Refusal(
+        429, excess.code, message, route.provider, route.error_shape, headers, route=route, caller=forward.caller
+    )
+
+
+def month_number(now: datetime) -> int:
+    """Count the calendar months, so that each has a number of its own and December is followed by January."""
+    return now.year * 12 + now.month - 1
+
+
+def left_in_window(tick: int | None, now: int) -> int:
+    """Return for how many nanoseconds a request is in the window still.
+
+    One in the future was counted before the machine started anew, when its clock stood elsewhere: it blocks nothing.
+    """
+    return tick + WINDOW - now if tick is not None and now - WINDOW < tick <= now else 0
+
+
+def _until_next_month(now: datetime) -> int:
+    year, month = divmod(month_number(now) + 1, 12)
+    return int((datetime(year, month + 1, 1, tzinfo=UTC) - now).total_seconds() * SECOND)
+
+
+def _seconds(nanoseconds: int) -> int:
+    """Whole seconds, rounded up: who comes back then is let through."""
+    return -(-nanoseconds // SECOND)
