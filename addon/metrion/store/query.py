@@ -7,6 +7,7 @@ from files and network, and the query runs in a read-only transaction.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,13 @@ import duckdb
 from metrion.store import StoreError, database, schema
 
 READING = frozenset({duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN})
-"""To DuckDB, DESCRIBE, SHOW, SUMMARIZE, VALUES, FROM … and PRAGMA table_info are all of type SELECT."""
+"""To DuckDB, DESCRIBE, SHOW, SUMMARIZE, VALUES and FROM … are all of type SELECT."""
+
+READING_PRAGMA = re.compile(
+    r"\s*PRAGMA\s+(table_info|show_tables|show_tables_expanded|database_list|database_size|storage_info|version)\b",
+    re.IGNORECASE,
+)
+"""Of type SELECT to DuckDB 1.5, of type PRAGMA, as what changes settings is, to DuckDB 2."""
 
 
 class Json(str):
@@ -60,7 +67,7 @@ def _gate(query: str) -> None:
     if not statements:
         raise StoreError("the query is empty; try: SELECT * FROM events ORDER BY started_at DESC LIMIT 10")
     for statement in statements:
-        if statement.type not in READING:
+        if statement.type not in READING and not READING_PRAGMA.match(statement.query):
             raise StoreError(
                 f"this is a statement of type {statement.type.name}; only queries that read are answered here "
                 "(SELECT, WITH, FROM, EXPLAIN, DESCRIBE, SHOW, SUMMARIZE)"
