@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -150,11 +150,12 @@ def running_serve(
     config: Mapping[str, Any] | None = None,
     *,
     arguments: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
     keys: bool = True,
     port: int = 0,
 ) -> Iterator[Proxy]:
     """Run ``metrion serve`` for the length of the block, with a token and, with ``keys``, a key for each provider."""
-    environment = prepare_home(home, config)
+    environment = prepare_home(home, config) | dict(environment or {})
     token = store_keys(home, environment, keys=keys)
     command = [*METRION, "serve", "--port", str(port), *arguments]
     with _running(home, command, environment) as proxy:
@@ -173,16 +174,29 @@ def running_mitmdump(
     home: Path, simulator: Simulator, *, arguments: Sequence[str] = (), program: Sequence[str] = MITMDUMP
 ) -> Iterator[Proxy]:
     """Run ``mitmdump -s`` with one reverse mode per provider. The simulator needs ``port_per_provider=True``."""
-    config = {"providers": {provider: {"upstream": simulator.upstream_by_port(provider)} for provider in PROVIDERS}}
-    environment = prepare_home(home, config)
-    token = store_keys(home, environment)
+    config = {
+        "providers": {provider: {"upstream": simulator.upstream_by_port(provider)} for provider in PROVIDERS},
+        "plans": {"pro": {"requests_per_minute": 0}},  # many tests share one
+    }
     ports = {provider: free_port() for provider in PROVIDERS}
     command = [*program, "-s", str(ROOT / "addon" / "metrion_addon.py"), "--set", f"confdir={home / 'mitmproxy'}"]
     for provider, port in ports.items():
         command += ["--mode", f"reverse:{simulator.upstream_by_port(provider)}@127.0.0.1:{port}"]
-    with _running(home, [*command, *arguments], environment) as proxy:
-        proxy.token, proxy.ports = token, ports
-        for port in ports.values():
+    with running_proxy(home, [*command, *arguments], config, ports=ports.values()) as proxy:
+        proxy.ports = ports
+        yield proxy
+
+
+@contextlib.contextmanager
+def running_proxy(
+    home: Path, command: Sequence[str], config: Mapping[str, Any], *, ports: Iterable[int]
+) -> Iterator[Proxy]:
+    """Run any program with the addon for the length of the block, with a token and a key for each provider."""
+    environment = prepare_home(home, config)
+    token = store_keys(home, environment)
+    with _running(home, command, environment) as proxy:
+        proxy.token = token
+        for port in ports:
             eventually(lambda port=port: _accepts(port) or proxy.process.poll() is not None)  # type: ignore[misc]
         assert proxy.process.poll() is None, proxy.log.read_text()
         yield proxy
