@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import os
+import shutil
 import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -186,6 +189,18 @@ def test_reverse_mode_of_another_target_routes_by_path(simulator: Simulator, tmp
             connection.request("GET", f"/{provider}/v1/models", headers={"x-metrion-token": proxy.token})
             assert connection.getresponse().status == 200, provider
             assert simulator.received(1)[0].provider == provider
+
+
+def test_transparent_mode() -> None:
+    """In a network namespace; local mode shares this path, and redirects in the kernel instead."""
+    tools = ("unshare", "ip", "iptables", "curl")
+    if os.geteuid() != 0 or not all(map(shutil.which, tools)):
+        pytest.skip(f"transparent mode needs root and {', '.join(tools)}")
+    if subprocess.run(["unshare", "--net", "iptables", "-t", "nat", "-L"], capture_output=True, check=False).returncode:
+        pytest.skip("this kernel redirects nothing in a network namespace")
+    command = ["unshare", "--net", sys.executable, "-m", "tests.transparent"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 # --- WebSockets -------------------------------------------------------------------------------------------------------
