@@ -37,6 +37,7 @@ COMMANDS: Mapping[str, Entry] = {
     "account": Entry("metrion.cli.account", "account", "Make, list and change accounts."),
     "sql": Entry("metrion.cli.sql", "sql", "Ask SQL (DuckDB's) about everything metered so far."),
     "report": Entry("metrion.cli.report", "report", "Answer an everyday question about everything metered so far."),
+    "tail": Entry("metrion.cli.tail", "tail", "Show requests as they are metered."),
 }
 
 # Errors that say all there is to say. By name: what was never imported was never raised.

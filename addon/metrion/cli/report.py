@@ -28,7 +28,7 @@ def _list(context: click.Context, _parameter: click.Parameter, asked: bool) -> N
 
 
 @click.command()
-@click.argument("name", type=click.Choice(tuple(reports.QUESTIONS)), default="costs")
+@click.argument("name", metavar="QUESTION", type=click.Choice(tuple(reports.QUESTIONS)), default="costs")
 @click.option("--since", callback=moment, help="From when on: 2026-11-01, 2026-11-01T08:00Z, 7d, 24h, today, month.")
 @click.option("--until", callback=moment, help="Up to this moment, not including it; as --since.")
 @click.option(
@@ -46,8 +46,8 @@ def report(
 ) -> None:
     """Answer an everyday question about everything metered so far; days and times are UTC.
 
-    `costs` is the default, `--list` says what else there is. `unpriced` counts requests whose model has no price,
-    `unknown` those whose usage is not known; neither is in the dollars.
+    QUESTION is `costs` where it is left out; `--list` says what else can be asked. The column `unpriced` counts
+    requests whose model has no price, `unknown` those whose usage is not known; neither is in the dollars.
 
     \b
     Examples:

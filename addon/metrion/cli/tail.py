@@ -1,0 +1,166 @@
+"""``metrion tail``: events on standard output, one a line, as they are metered. Changes nothing."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from metrion.cli.options import format_option, settings_option
+from metrion.providers import canonical_name
+
+if TYPE_CHECKING:  # pydantic and DuckDB, which --help need not load
+    from metrion.settings import Settings
+
+FILTERS: Mapping[str, tuple[str, ...]] = {
+    "provider": ("provider",),
+    "user": ("user_label",),
+    "model": ("model", "model_requested"),
+    "status": ("status",),
+}
+"""By option, the columns of which one has to be like what was asked for."""
+
+HEADING = ("time (UTC)", "user", "provider", "model", "status", "in", "out", "cached", "cost", "took", "end")
+WIDTHS = (19, -12, -9, -28, 6, 9, 9, 9, 11, 9, -8)
+"""Of the columns, in characters; negative: to the left. What is longer is not cut."""
+
+
+def _filter[R](name: str, metavar: str, help_: str) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    return click.option(f"--{name}", metavar=metavar, multiple=True, help=help_)
+
+
+@click.command()
+@click.option(
+    "-n", "count", type=click.IntRange(0, 1_000_000), default=10, show_default=True, help="How many past ones."
+)
+@click.option("--follow/--no-follow", default=True, show_default=True, help="Go on with new ones until Ctrl-C.")
+@_filter("provider", "NAME", "Only this provider's.")
+@_filter("user", "LABEL", "Only this user's (the header x-metrion-user).")
+@_filter("model", "NAME", "Only this model, requested or served.")
+@_filter("status", "STATUS", "Only this status: 200, 429, 4xx.")
+@format_option("text", "json")
+@settings_option
+def tail(settings: Settings, count: int, follow: bool, format_: str, **filters: Sequence[str]) -> None:
+    """Show requests as they are metered, one a line, within a second.
+
+    A filter may be given several times, then any of them will do; * in it is anything. A cost that is not known is
+    `unpriced` (no price for the model) or `unknown` (no usage), ~ marks an estimate. `json` is one object a line with
+    all columns of `events`.
+
+    \b
+    Examples:
+      metrion tail
+      metrion tail --user alice --status '4*' --status '5*'
+      metrion tail -n 100 --no-follow --format json
+    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
+    from metrion.cli.tables import as_json_lines
+    from metrion.store import StoreError, schema
+    from metrion.store.follow import LOOK_SECONDS, Follower, Row
+    from metrion.store.query import Table
+
+    columns = tuple(schema.COLUMN_TYPES)
+    wanted = {name: _globs(name, values) for name, values in filters.items() if values}
+
+    def show(rows: list[Row]) -> None:
+        if format_ == "json":
+            click.echo(as_json_lines(Table(columns, tuple(schema.COLUMN_TYPES.values()), rows)), nl=False)
+            return
+        for row in rows:
+            click.echo(_line(dict(zip(columns, row, strict=True))), color=_coloured())
+
+    try:
+        with Follower(settings.journal_dir, settings.store_path) as follower:
+            history = follower.history(count, *_condition(wanted))
+            if format_ == "text":
+                click.echo(click.style(_columns(HEADING), dim=True), color=_coloured())
+            show(history)
+            while follow:
+                if fresh := [
+                    row for row in follower.news() if _is_wanted(dict(zip(columns, row, strict=True)), wanted)
+                ]:
+                    show(fresh)
+                time.sleep(LOOK_SECONDS)
+    except StoreError as error:
+        raise click.ClickException(str(error)) from error
+    except KeyboardInterrupt:
+        return  # this is how one stops it
+
+
+def _globs(name: str, values: Sequence[str]) -> list[str]:
+    match name:
+        case "provider":
+            return [canonical_name(value) for value in values]
+        case "status":
+            return [value.lower().replace("x", "?") for value in values]
+        case _:
+            return list(values)
+
+
+def _condition(wanted: Mapping[str, Sequence[str]]) -> tuple[str, dict[str, str]]:
+    """Return the filters as SQL with its parameters; :func:`_is_wanted` says the same."""
+    parameters = {f"{name}_{number}": glob for name, globs in wanted.items() for number, glob in enumerate(globs)}
+    alternatives = [
+        " OR ".join(
+            f"CAST({column} AS VARCHAR) GLOB ${name}_{n}" for column in FILTERS[name] for n in range(len(globs))
+        )
+        for name, globs in wanted.items()
+    ]
+    return " AND ".join(f"({each})" for each in alternatives) or "true", parameters
+
+
+def _is_wanted(event: Mapping[str, Any], wanted: Mapping[str, Sequence[str]]) -> bool:
+    return all(
+        any(
+            event[column] is not None and fnmatchcase(str(event[column]), glob)
+            for column in FILTERS[name]
+            for glob in globs
+        )
+        for name, globs in wanted.items()
+    )
+
+
+def _coloured() -> bool | None:
+    """Say no where the environment does; else click colours terminals only."""
+    return False if os.environ.get("NO_COLOR") else None
+
+
+def _line(event: Mapping[str, Any]) -> str:
+    status, end = event["status"], event["end_reason"]
+    cells = (
+        f"{event['started_at']:%Y-%m-%d %H:%M:%S}",
+        event["user_label"],
+        event["provider"],
+        event["model"] or event["model_requested"],
+        status,
+        _count(event["input_tokens"]),
+        _count(event["output_tokens"]),
+        _count(event["cache_read_tokens"]),
+        _cost(event),
+        None if event["latency_ms"] is None else f"{event['latency_ms']:,.0f} ms",
+        " ".join(filter(None, (end, event["error_type"]))),
+    )
+    failed = status is None or status >= 400
+    return click.style(_columns(cells), fg="red" if failed else "yellow" if end != "complete" else None)
+
+
+def _columns(cells: Sequence[object]) -> str:
+    from metrion.cli.tables import printable
+
+    texts = ("-" if cell in (None, "") else printable(str(cell)) for cell in cells)
+    padded = (text.rjust(width) if width > 0 else text.ljust(-width) for text, width in zip(texts, WIDTHS, strict=True))
+    return "  ".join(padded).rstrip()
+
+
+def _count(tokens: int | None) -> str | None:
+    return None if tokens is None else f"{tokens:,}"
+
+
+def _cost(event: Mapping[str, Any]) -> str | None:
+    cost, source = event["cost_usd"], event["cost_source"]
+    if cost is None:
+        return str(source or "unknown")
+    return f"{'~' if source == 'estimated' else ''}${cost:.6f}"
