@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrion.callers import Directory, Token, admit, labels, mask, shown, token_digest
-from metrion.model import Caller, Forward, Head, Headers, Inbound, Refusal, Route
+from metrion.model import Caller, Forward, Head, Headers, Inbound, Quota, Refusal, Route
 from metrion.providers import PROVIDERS
 from metrion.routing import Router
 from metrion.settings import Plan, Settings
@@ -218,6 +218,34 @@ def test_timeout_is_the_tokens_then_the_providers_then_the_plans(
     decision = admit(inbound, route, directory, {"pro": Plan(timeout=of_plan)})
     assert isinstance(decision, Forward)
     assert decision.caller.timeout == expected
+
+
+@pytest.mark.parametrize(
+    ("of_token", "of_plan", "expected"),
+    [
+        ((None, None), (100, 10_000), (100, 10_000)),
+        ((5, 7), (100, 10_000), (5, 7)),
+        ((500, 70_000), (100, 10_000), (500, 70_000)),
+        ((0, 0), (100, 10_000), (None, None)),
+        ((None, 0), (100, 10_000), (100, None)),
+        ((None, 7), (100, None), (100, 7)),
+        ((None, None), (0, None), (None, None)),
+        ((5, None), (None, 0), (5, None)),
+    ],
+)
+def test_limits_are_the_tokens_then_the_plans(
+    of_token: tuple[int | None, int | None],
+    of_plan: tuple[int | None, int | None],
+    expected: tuple[int | None, int | None],
+) -> None:
+    """0 is no limit, and overrides the plan's."""
+    digest = token_digest(TOKEN.decode())
+    token = Token("ci", "default", "free", requests_per_minute=of_token[0], requests_per_month=of_token[1])
+    plan = Plan(requests_per_minute=of_plan[0], requests_per_month=of_plan[1])
+    directory = Directory({digest: token}, DIRECTORY.provider_keys)
+    decision = decide(bearer(TOKEN), directory=directory, plans={"free": plan, "pro": Plan(requests_per_minute=1)})
+    assert isinstance(decision, Forward)
+    assert decision.quota == Quota(digest, *expected)
 
 
 # --- what goes out ----------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ be used, this process counts the 60 seconds of that token by itself (the month, 
 says so in the log, and tries the file again after :data:`RETRY_SECONDS`. Never: an exception, a wait of more than
 :data:`LOCK_SECONDS`, and that only for a process that was stopped at the wrong microsecond.
 
-For each forwarded request, on the event loop: about 25 µs.
+For each routed and admitted request, on the event loop: about 20 µs.
 """
 
 from __future__ import annotations
@@ -167,8 +167,8 @@ class Counters:
 
         _MONTH.pack_into(head, month_at, number, this_month + 1)
         if is_full:
-            ticks = [tick(back) or 0 for back in range(length, 0, -1)]
-            self._write_longer(path, head, total, [*ticks, moment.tick], length * 2)
+            ring = os.pread(descriptor, length * _TICK.size, _RING_AT)
+            _replace(path, head, total, _doubled(ring, length, total), moment.tick)
             return None
         if limit is not None:
             # First the time, then the head that makes it count: killed in between, nothing has happened.
@@ -177,17 +177,6 @@ class Counters:
         _HEAD.pack_into(head, 0, _FORMAT, length, total)
         os.pwrite(descriptor, head, 0)
         return None
-
-    def _write_longer(self, path: str, head: bytearray, total: int, ticks: list[int], length: int) -> None:
-        """Put a file with a longer ring in the place of the locked one; the last of ``ticks`` is the new request."""
-        _HEAD.pack_into(head, 0, _FORMAT, length, total + 1)
-        ring = bytearray(length * _TICK.size)
-        for place, tick in enumerate(ticks, start=total + 1 - len(ticks)):
-            _TICK.pack_into(ring, place % length * _TICK.size, tick)
-        draft = Path(f"{path}.longer")
-        draft.touch(mode=0o600)
-        draft.write_bytes(head + ring)
-        draft.replace(path)
 
     # --- alone
 
@@ -210,6 +199,28 @@ class Counters:
             for entry in os.scandir(self._folder):
                 if entry.stat().st_mtime < oldest:
                     _remove_if_older(entry.path, oldest)
+
+
+def _doubled(ring: bytes, length: int, total: int) -> bytearray:
+    """Return a full ring twice as long: each of its two laps comes into the half where its places are now."""
+    lap, turn = total // length % 2, total % length
+    longer = bytearray(2 * length * _TICK.size)
+    for half, first, last in ((lap, 0, turn), (1 - lap, turn, length)):
+        piece = ring[first * _TICK.size : last * _TICK.size]
+        at = (half * length + first) * _TICK.size
+        longer[at : at + len(piece)] = piece
+    return longer
+
+
+def _replace(path: str, head: bytearray, total: int, ring: bytearray, tick: int) -> None:
+    """Put a file with another ring, and one more request in it, in the place of the locked one."""
+    length = len(ring) // _TICK.size
+    _TICK.pack_into(ring, total % length * _TICK.size, tick)
+    _HEAD.pack_into(head, 0, _FORMAT, length, total + 1)
+    draft = Path(f"{path}.longer")
+    draft.touch(mode=0o600)
+    draft.write_bytes(head + ring)
+    draft.replace(path)
 
 
 def _lock(descriptor: int, deadline: float) -> None:
