@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -30,6 +30,7 @@ from typing import Any, cast, override
 from tabulate import tabulate
 
 from metrion.callers import Directory, Token, admit, token_digest
+from metrion.control.counters import Counters
 from metrion.demo.delivery import Delivery
 from metrion.event_id import uuid7
 from metrion.journal import Journal
@@ -476,13 +477,16 @@ def in_process(folder: Path, seconds: float) -> Iterator[Result]:
     inbound = Inbound(b"POST", b"/openai/v1/chat/completions", headers)
     router = Router(settings)
     route = cast("Route", router.route(inbound))
-    if not isinstance(admit(inbound, route, directory, settings.plans), Forward):
+    admitted = admit(inbound, route, directory, settings.plans)
+    if not isinstance(admitted, Forward) or admitted.quota is None:
         raise TypeError("the request that is measured is not admitted")
+    counters, quota = Counters(settings.counters_dir), replace(admitted.quota, requests_per_minute=1_000_000_000)
     journal = Journal(settings.journal_dir)
     event = _event()
     steps: dict[str, Callable[[], object]] = {
         "route": lambda: router.route(inbound),
         "admit": lambda: admit(inbound, route, directory, settings.plans),
+        "limits": lambda: counters.take(quota),
         "journal append": lambda: journal.append(event),
     }
     for name, step in steps.items():
