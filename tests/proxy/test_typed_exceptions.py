@@ -283,6 +283,8 @@ class Refusals:
 
     proxy: Proxy
     keyless: str
+    limited: Mapping[str, str]
+    """By code, a token that may make one request."""
     held: Mapping[str, str]
     """Headers for the simulator: never answer."""
 
@@ -294,6 +296,17 @@ class Refusals:
 
     def base(self, client: Client, *, prefix: str = "") -> str:
         return self.proxy.url(prefix + client.provider) + client.path
+
+    def spent(self, client: Client, label: str, code: str, **more: Any) -> Call:
+        """Use a token's one request up first, if it was not used up before."""
+        token = self.limited[code]
+        asked = httpx2.post(
+            self.proxy.url("openai") + "/v1/chat/completions",
+            headers={"authorization": f"Bearer {token}"},
+            json={"model": "gpt-4o", "messages": MESSAGES},
+        )
+        assert asked.status_code in {200, 429}
+        return Call(self.base(client), token, label, **more)
 
     def own_key(self, client: Client, label: str, prefix: str, **more: Any) -> Call:
         """Pass a key through, since none is stored for further providers."""
@@ -351,6 +364,19 @@ PROVOKED = [
         end_reason=None,
     ),
     Provoked(
+        429,
+        "rate_limited",
+        # Without retries: an SDK would wait as long as it is told, most of a minute.
+        lambda it, client, label: it.spent(client, label, "rate_limited", max_retries=0),
+        "`metrion token create --rate`",
+    ),
+    Provoked(
+        429,
+        "monthly_cap",
+        lambda it, client, label: it.spent(client, label, "monthly_cap"),
+        "`metrion token create --monthly-requests`",
+    ),
+    Provoked(
         502,
         "upstream_unreachable",
         lambda it, client, label: it.own_key(client, label, "gone-", max_retries=0),
@@ -382,7 +408,11 @@ def refusals(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> 
     with running_serve(tmp_path_factory.mktemp("refusals") / "home", config) as proxy:
         proxy.metrion("account", "create", "keyless")
         keyless = proxy.metrion("token", "create", "keyless", "--account", "keyless").strip()
-        yield Refusals(proxy, keyless, simulator.select(delivery=Delivery(hold="head")))
+        limited = {
+            "rate_limited": proxy.metrion("token", "create", "slow", "--rate", "1").strip(),
+            "monthly_cap": proxy.metrion("token", "create", "capped", "--monthly-requests", "1").strip(),
+        }
+        yield Refusals(proxy, keyless, limited, simulator.select(delivery=Delivery(hold="head")))
 
 
 @pytest.mark.parametrize(("client", "case"), CASES, ids=[f"{client.id}-{case.code}" for client, case in CASES])
