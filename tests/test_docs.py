@@ -1,0 +1,240 @@
+"""What the pages must say: every command, setting, variable, column and refusal there is, and no link into nothing."""
+
+from __future__ import annotations
+
+import re
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+import pytest
+from pydantic import BaseModel
+
+from metrion.cli import COMMANDS, commands
+from metrion.model import EVENT_COLUMNS
+from metrion.providers import ALIASES, GOOGLE_OPERATIONS, OPERATIONS, PROVIDERS
+from metrion.reports import GROUPS
+from metrion.settings import _File, load_settings
+from metrion.store.schema import COLUMN_TYPES
+from tests.pages import ROOT, anchors, blocks, links, pages, prose, sections, table_column, text_of
+
+DOCS = ROOT / "docs"
+SOURCES = [*sorted((ROOT / "addon").rglob("*.py")), *(file for file in (ROOT / "scripts").iterdir() if file.is_file())]
+KNOWN_HOSTS = {
+    "127.0.0.1",
+    "app.example.com",
+    "example.com",
+    "github.com",
+    "keepachangelog.com",
+    "localhost",
+    "mitmproxy.org",
+    "semver.org",
+    *(provider.upstream.host for provider in PROVIDERS.values()),
+}
+"""What a page may point at. Nobody should be sent to a package registry, or anywhere else, by the way."""
+
+CODE = re.compile(r"`([^`]+)`")
+URL = re.compile(r"https?://[^\s\"'`)>,]+")
+
+
+def _command_tree(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
+    context = click.Context(command, info_name=name)
+    if not isinstance(command, click.Group):
+        yield name, command
+        return
+    for child in command.list_commands(context):
+        found = command.get_command(context, child)
+        assert found is not None
+        yield from _command_tree(found, f"{name} {child}")
+
+
+LEAVES = dict(_command_tree(commands, "metrion"))
+
+
+def _options(command: click.Command) -> set[str]:
+    options = [each for each in command.params if isinstance(each, click.Option)]
+    return {name for each in options for name in (*each.opts, *each.secondary_opts)}
+
+
+# --- commands ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_command_has_its_section_and_no_section_is_without_a_command() -> None:
+    assert set(sections(DOCS / "commands.md")) == set(LEAVES)
+    assert {name.split()[1] for name in LEAVES} == set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", LEAVES)
+def test_options_of_a_command_are_those_that_it_has(name: str) -> None:
+    section = sections(DOCS / "commands.md")[name]
+    described = {span.split()[0] for cell in table_column(section) for span in CODE.findall(cell)}
+    assert described == _options(LEAVES[name])
+    for argument in (each for each in LEAVES[name].params if isinstance(each, click.Argument)):
+        assert f"`{argument.human_readable_name.strip('[]').split('|')[0].upper()}`" in section or (
+            isinstance(argument.type, click.Choice) and "`NAME`" in section
+        )
+
+
+def test_choices_of_an_option_are_in_its_line() -> None:
+    for name, command in LEAVES.items():
+        lines = sections(DOCS / "commands.md")[name].splitlines()
+        for option in (each for each in command.params if isinstance(each, click.Option)):
+            if isinstance(option.type, click.Choice):
+                (line,) = (line for line in lines if line.startswith(f"| `{option.opts[-1]}"))
+                assert set(option.type.choices) <= set(CODE.findall(line)), f"{name} {option.opts[-1]}"
+    (by,) = (line for line in sections(DOCS / "commands.md")["metrion report"].splitlines() if "`--by`" in line)
+    assert set(GROUPS) <= set(CODE.findall(by))
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_that_a_page_names_are_there(page: Path) -> None:
+    scripts = "\n".join(block.text for block in blocks(page) if block.language == "sh").replace("\\\n", " ")
+    named = re.findall(r"(?:^|\| |\$\()(metrion [^|)>#\n]+)", scripts, re.MULTILINE)
+    for line in (*named, *(span for span in CODE.findall(prose(page)) if span.startswith("metrion "))):
+        words = [word for word in line.split() if word not in ("…", "COMMAND")]
+        name = next((name for name in (" ".join(words[:3]), " ".join(words[:2])) if name in LEAVES), None)
+        group = any(leaf.startswith(" ".join([*words[:2], ""])) for leaf in LEAVES)
+        assert name or (group and len(words) == 2) or words[1:2] in ([], ["--help"], ["--version"]), line
+        used = {word.partition("=")[0] for word in words if re.match(r"--[a-z]", word)}
+        assert name is None or used <= _options(LEAVES[name]) | {"--help"}, line
+
+
+# --- configuration ----------------------------------------------------------------------------------------------------
+
+
+def _keys(model: type[BaseModel], above: str = "") -> Iterator[str]:
+    """Dotted names of everything that can be set; a name that people choose is NAME."""
+    for name, field in model.model_fields.items():
+        found = _model_in(field.annotation)
+        if found is None:
+            yield above + name
+        else:
+            by_name = typing.get_origin(field.annotation) in (dict, Mapping)
+            yield from _keys(found, f"{above}{name}.{'NAME.' if by_name else ''}")
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((model for part in typing.get_args(annotation) if (model := _model_in(part))), None)
+
+
+def test_every_key_of_the_configuration_is_documented_and_no_other() -> None:
+    described = {cell.strip("`") for cell in table_column(sections(DOCS / "configuration.md")["Keys"])} - {"key"}
+    assert described == set(_keys(_File))
+
+
+def test_the_documented_defaults_are_the_defaults(tmp_path: Path) -> None:
+    (written,) = (block for block in blocks(DOCS / "configuration.md") if block.language == "yaml")
+    file = tmp_path / "metrion.yaml"
+    file.write_text(written.text)
+    environment = {"METRION_HOME": str(tmp_path / "home")}
+    assert load_settings(file, environment) == load_settings(None, environment).model_copy(update={"config_path": file})
+    assert set(_File.model_fields) == {line.partition(":")[0] for line in written.text.splitlines() if line[0] != " "}
+
+
+def test_every_variable_is_documented() -> None:
+    described = set(CODE.findall(sections(DOCS / "configuration.md")["Environment"]))
+    read = {name for file in SOURCES for name in re.findall(r"\bMETRION_[A-Z]+\b(?!_)", file.read_text("utf-8"))}
+    read |= {f"METRION_{name.upper()}_UPSTREAM" for name in (*PROVIDERS, *ALIASES)}
+    read |= {provider.environment for provider in PROVIDERS.values()}
+    assert read <= described
+    assert {name for name in described if name.isupper()} - {"METRION_NAME_UPSTREAM"} <= read
+
+
+# --- what the proxy says and writes -----------------------------------------------------------------------------------
+
+
+def test_every_column_is_documented_in_order_with_its_type() -> None:
+    page = text_of(DOCS / "events.md")
+    described = [
+        (name.strip("`"), kind)
+        for name, kind in zip(table_column(page, 0), table_column(page, 1), strict=True)
+        if name != "column"
+    ]
+    assert described == list(COLUMN_TYPES.items())
+    assert tuple(name for name, _ in described) == EVENT_COLUMNS
+
+
+def test_every_refusal_is_documented_and_no_other() -> None:
+    """A refusal is written as a status followed by a code, wherever it is made."""
+    made = {
+        (status, code)
+        for file in (ROOT / "addon" / "metrion").rglob("*.py")
+        if "demo" not in file.parts
+        for status, code in re.findall(r"\b([45]\d\d),\s+\"([a-z_]+)\"", file.read_text("utf-8"))
+    } | {("429", code) for code in re.findall(r"Excess\(\"(\w+)\"", _source("limits.py"))}
+    section = sections(DOCS / "requests.md")["What is refused"]
+    rows = zip(table_column(section, 0), table_column(section, 1), strict=True)
+    assert {(status, code.strip("`")) for status, code in rows if status.isdigit()} == made
+
+
+def test_what_is_read_is_what_has_a_dialect() -> None:
+    section = sections(DOCS / "requests.md")["What is read"]
+    rows = zip(table_column(section, 0), table_column(section, 1), strict=True)
+    described = {path.strip("`"): operation.strip("`") for path, operation in rows if path.startswith("`")}
+    assert described == {
+        path: operation.name for path, operation in {**OPERATIONS, **GOOGLE_OPERATIONS}.items() if operation.dialect
+    }
+
+
+def test_every_way_to_a_provider_is_documented() -> None:
+    paths = set(CODE.findall(sections(DOCS / "requests.md")["Paths"]))
+    assert {f"/{name}/…" for name in (*PROVIDERS, *ALIASES)} <= paths
+
+
+def _source(name: str) -> str:
+    return (ROOT / "addon" / "metrion" / name).read_text("utf-8")
+
+
+# --- every page -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in links(page):
+        path, _, anchor = link.partition("#")
+        if urlsplit(link).scheme:
+            continue
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{page.name} links to {link}"
+        assert target.is_relative_to(ROOT), f"{page.name} links out of the project: {link}"
+        if anchor:
+            assert anchor in anchors(target), f"{page.name} links to {link}; there is {sorted(anchors(target))}"
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_only_known_hosts_are_pointed_at(page: Path) -> None:
+    hosts = {urlsplit(url.replace("…", "")).hostname for url in URL.findall(text_of(page))}
+    assert hosts <= KNOWN_HOSTS
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_code_that_a_page_quotes_is_the_code(page: Path) -> None:
+    """A block whose first line names a file of the project is in that file, word for word."""
+    for block in blocks(page):
+        first, _, quoted = block.text.partition("\n")
+        if named := re.fullmatch(r"# ((?:addon|tests|scripts)/\S+)", first):
+            assert quoted in (ROOT / named[1]).read_text("utf-8"), f"{block} is not in {named[1]}"
+
+
+def test_the_pages_are_all_reached_from_the_readme() -> None:
+    """By links, over any number of pages."""
+    reached, to_read = set[Path](), [ROOT / "README.md"]
+    while to_read:
+        page = to_read.pop()
+        if page.suffix == ".md" and page not in reached:
+            reached.add(page)
+            to_read += [(page.parent / link.partition("#")[0]).resolve() for link in links(page) if "://" not in link]
+    assert set(pages()) <= reached
+
+
+def test_every_decision_is_listed() -> None:
+    listed = {link for link in links(DOCS / "decisions" / "README.md") if link[:4].isdigit()}
+    assert listed == {file.name for file in (DOCS / "decisions").glob("0*.md")}
+    for link in listed:
+        title = text_of(DOCS / "decisions" / link).partition("\n")[0].removeprefix("# ")
+        assert f"[{link[:4]}: {title}]({link})" in prose(DOCS / "decisions" / "README.md")
