@@ -7,6 +7,7 @@ with running_serve(tmp_path, upstreams(simulator)) as proxy:
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -95,6 +96,16 @@ class Proxy:
         query = f"SELECT * FROM events WHERE user_label = '{label}'"  # noqa: S608 -- the tests' own labels
         (event,) = eventually(lambda: self.events(query))
         return event
+
+    def health(self) -> dict[str, Any]:
+        """What ``GET /health`` says, of all workers together."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.request("GET", "/health")
+            answer: dict[str, Any] = json.loads(connection.getresponse().read())
+            return answer
+        finally:
+            connection.close()
 
     def kill(self) -> None:
         """Kill -9 of the whole process group: proxy and ingester."""

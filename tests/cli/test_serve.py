@@ -144,19 +144,19 @@ def test_listening_again_on_the_same_port_works_at_once(simulator: Simulator, tm
 
 
 def test_everything_ends_with_it(simulator: Simulator, tmp_path: Path) -> None:
-    """The ingester is in its process group, and leaves with it."""
+    """Worker and ingester are in its process group, and leave with it."""
     with running_serve(tmp_path / "home", upstreams(simulator)) as proxy:
         group = proxy.process.pid
-        assert len(_members(group)) == 2
+        assert len(_members(group)) == 3
         assert proxy.stop() == 0
         eventually(lambda: not _members(group))
 
 
 def test_ingester_that_dies_is_replaced(simulator: Simulator, tmp_path: Path) -> None:
     with running_serve(tmp_path / "home", upstreams(simulator)) as proxy:
-        (ingester,) = _members(proxy.process.pid) - {proxy.process.pid}
+        ingester = proxy.health()["ingester"]["pid"]
         os.kill(ingester, signal.SIGKILL)
-        eventually(lambda: _members(proxy.process.pid) - {proxy.process.pid, ingester})
+        eventually(lambda: proxy.health()["ingester"]["pid"] not in {None, ingester})
 
 
 def _members(group: int) -> set[int]:

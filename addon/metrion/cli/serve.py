@@ -11,11 +11,12 @@ from metrion.cli.options import settings_option
 
 if TYPE_CHECKING:  # these import cryptography and mitmproxy, which `serve --help` does not need
     from metrion.control import ControlStore, KeyRecord
-    from metrion.proxy.runner import Listening
+    from metrion.proxy.listening import Listening
     from metrion.settings import Settings
 
 DEFAULT_ACCOUNT = "default"
 DEFAULT_DRAIN_SECONDS = 30.0
+MOST_WORKERS = 256
 PUBLIC_SEGMENTS = {"google": "gemini", "xai": "grok"}
 """Where a provider goes by its product's name in paths."""
 
@@ -28,6 +29,15 @@ PUBLIC_SEGMENTS = {"google": "gemini", "xai": "grok"}
     help="Port to listen on; 0 takes a free one.  [default: 8080, or `listen` in metrion.yaml]",
 )
 @click.option(
+    "--workers",
+    metavar="N",
+    type=click.IntRange(1, MOST_WORKERS),
+    default=1,
+    show_default=True,
+    help="Processes that serve requests on the port. One keeps one core busy; for more traffic, give as many as there "
+    "are cores. One that dies is replaced.",
+)
+@click.option(
     "--drain",
     "drain_seconds",
     metavar="SECONDS",
@@ -37,13 +47,14 @@ PUBLIC_SEGMENTS = {"google": "gemini", "xai": "grok"}
     help="How long requests in flight may take to end after SIGTERM.",
 )
 @settings_option
-def serve(settings: Settings, host: str | None, port: int | None, drain_seconds: float) -> None:
+def serve(settings: Settings, host: str | None, port: int | None, workers: int, drain_seconds: float) -> None:
     """Run the proxy: one port, every provider by its path.
 
     On a first start it makes a token and prints it, once. Stop it with Ctrl-C or SIGTERM.
     """
     from metrion.control import ControlStore
-    from metrion.proxy.runner import ServeError, run
+    from metrion.proxy.listening import ServeError
+    from metrion.proxy.supervisor import run
 
     def announce(listening: Listening) -> None:
         control = ControlStore.open(settings)
@@ -57,6 +68,7 @@ def serve(settings: Settings, host: str | None, port: int | None, drain_seconds:
             settings,
             host=host or settings.listen_host,
             port=settings.listen_port if port is None else port,
+            workers=workers,
             drain_seconds=drain_seconds,
             on_listening=announce,
         )

@@ -8,24 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import subprocess
+import os
 from collections.abc import Set as AbstractSet
 
 from mitmproxy import ctx, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.connection import Client
 from mitmproxy.proxy import commands, events, layer
-from mitmproxy.proxy.layers import ClientTLSLayer, HttpLayer, ServerTLSLayer
+from mitmproxy.proxy.layers import HttpLayer
 from mitmproxy.proxy.tunnel import TunnelLayer
 
 from metrion.model import EndReason, Refusal
 from metrion.proxy import http1
+from metrion.proxy.board import Board, Slot
 from metrion.proxy.gateway import Gateway
+from metrion.proxy.ingestion import CHECK_SECONDS, Ingestion
 from metrion.proxy.layers import MARK, MeteredHttpLayer, MeteredStream
 from metrion.proxy.logs import install_filter
 from metrion.refusals import render
 from metrion.settings import Settings
-from metrion.store import spawn_ingester
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +34,6 @@ OPTIONS: dict[str, object] = {
     "connection_strategy": "lazy",  # connect when the request is known, not before
     "rawtcp": False,  # bytes that are no HTTP would go upstream unauthenticated
 }
-
-INGESTER_CHECK_SECONDS = 2.0
 
 
 class ClosedLayer(layer.Layer):
@@ -46,21 +45,30 @@ class ClosedLayer(layer.Layer):
 
 
 class MetrionAddon:
-    """See the module. ``hooks``: whether other addons are to see the flows."""
+    """See the module. ``hooks``: whether other addons are to see the flows.
+
+    ``slot`` is this process's place among the workers of a supervisor, which then owns the ingester.
+    """
 
     name = "metrion"
 
-    def __init__(self, settings: Settings, *, hooks: bool = True) -> None:
+    def __init__(self, settings: Settings, *, hooks: bool = True, slot: Slot | None = None) -> None:
         self.settings = settings
-        self.gateway = Gateway(settings)
         self._hooks = hooks
-        self._ingester: subprocess.Popen[bytes] | None = None
+        self._own_board: Board | None = None
+        if slot is None:
+            self._own_board = Board()
+            slot = self._own_board.take(0, os.getpid())
+        self.gateway = Gateway(settings, slot)
+        self._ingestion: Ingestion | None = None
         self._watch: asyncio.Task[None] | None = None
 
     def load(self, loader: Loader) -> None:  # noqa: ARG002 -- mitmproxy passes it by name
         """Set the options that metering and fail-closed routing stand on."""
         install_filter()
         http1.install()
+        if (trusted := os.environ.get("SSL_CERT_FILE")) and not ctx.options.ssl_verify_upstream_trusted_ca:
+            ctx.options.update(ssl_verify_upstream_trusted_ca=trusted)  # as with OpenSSL, curl and the SDKs
         timeouts = [plan.timeout or 0 for plan in self.settings.plans.values()]
         timeouts += [provider.timeout or 0 for provider in self.settings.providers.values()]
         # mitmproxy closes idle connections by itself; the deadlines are ours to keep.
@@ -75,31 +83,24 @@ class MetrionAddon:
             logger.warning("Metrion needs %s; set back.", ", ".join(f"{k}={v}".lower() for k, v in changed.items()))
             ctx.options.update(**changed)
 
-    def start_ingester(self) -> subprocess.Popen[bytes]:
-        """Start the process that moves the journal into the store."""
-        self._ingester = spawn_ingester(self.settings.journal_dir, self.settings.store_path)
-        return self._ingester
-
     def running(self) -> None:
-        """Watch over the ingester, so that there always is one (mitmproxy's hook after start)."""
-        self._watch = asyncio.get_running_loop().create_task(self._keep_ingesting())
+        """Start the ingester, where it is this process's own (mitmproxy's hook after start)."""
+        if self._own_board is not None:
+            self._watch = asyncio.get_running_loop().create_task(self._keep_ingesting(self._own_board))
 
-    async def _keep_ingesting(self) -> None:
+    async def _keep_ingesting(self, board: Board) -> None:
+        self._ingestion = ingestion = await asyncio.to_thread(Ingestion, self.settings, board)
         while True:
-            if self._ingester is None:
-                self.start_ingester()
-            elif (status := self._ingester.poll()) is not None:
-                logger.warning("The ingester ended with status %s; starting another.", status)
-                self.start_ingester()
-            await asyncio.sleep(INGESTER_CHECK_SECONDS)
+            await asyncio.sleep(CHECK_SECONDS)
+            await asyncio.to_thread(ingestion.tend)
 
     def done(self) -> None:
         """Write the events of what is still in flight."""
         if self._watch is not None:
             self._watch.cancel()
         self.gateway.close()
-        if self._ingester is not None and self._ingester.stdin is not None:
-            self._ingester.stdin.close()
+        if self._ingestion is not None:
+            self._ingestion.close()
 
     # --- layers ---
 
@@ -127,7 +128,7 @@ class MetrionAddon:
                 return metered
             parent.child_layer = metered  # type: ignore[attr-defined]  # a TunnelLayer, see above
             return top
-        if isinstance(current, ClientTLSLayer | ServerTLSLayer):
+        if isinstance(current, layer.NextLayer):
             return top  # what is inside the TLS is asked for when it is there
         return ClosedLayer(top.context)
 

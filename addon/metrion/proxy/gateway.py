@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 import traceback
-from collections import deque
 from collections.abc import Hashable
 
 import metrion
@@ -21,35 +19,30 @@ from metrion.journal import Journal
 from metrion.limits import refusal
 from metrion.model import Answer, EndReason, Forward, Inbound, Refusal, Route
 from metrion.pricing import PriceBook
+from metrion.proxy.board import Slot
 from metrion.proxy.exchange import Exchange
 from metrion.routing import Endpoint, Router
 from metrion.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-STRANGERS_EVENTS_PER_MINUTE = 60
-"""Events kept of requests without a valid token, so that a stranger cannot fill the store."""
-
 
 class Gateway:
-    """The one object behind all connections of a process."""
+    """The one object behind all connections of a process. ``slot``: this process's place among others."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, slot: Slot) -> None:
         self.settings = settings
+        self._slot = slot
         self.router = Router(settings)
         self.live: dict[Hashable, Exchange] = {}
         """Requests that are not over on the wire, whether they have their event or not."""
         self.tunnels: dict[str, bytes] = {}
         """The token that identifies a client connection's tunnel, by mitmproxy's id of the connection."""
-        self.unrecorded = 0
-        """Refused strangers that were only counted."""
-        self.draining = False
         self._prices = PriceBook.load(settings.pricing)
         self._control = ControlStore.open(settings)
         self._control.directory()  # a key that does not open is to be said now, not at every request
         self._counters = Counters(settings.counters_dir)
         self._journal = Journal(settings.journal_dir)
-        self._strangers: deque[float] = deque(maxlen=STRANGERS_EVENTS_PER_MINUTE)
 
     def decide(self, inbound: Inbound, *, intercepted: bool = False) -> Forward | Refusal | Answer:
         """Say what becomes of a request. Never raises. ``intercepted``: its client does not know of the proxy."""
@@ -87,17 +80,19 @@ class Gateway:
         ``began``: when its head arrived, by ``time.perf_counter``.
         """
         exchange = self.live[key] = Exchange(inbound, decision, self._prices, self._journal.append, began=began)
+        self._note_on_board()
         return exchange
 
     def finish(self, exchange: Exchange, end_reason: EndReason) -> None:
         """Write a request's event, unless it is written or there are too many from strangers."""
-        if not exchange.finished and exchange.decision.caller is None and self._is_one_too_many():
+        if not exchange.finished and exchange.decision.caller is None and not self._slot.admit_stranger():
             exchange.finished = True
         exchange.finish(end_reason)
 
     def forget(self, key: Hashable) -> None:
         """Take note that a request is over on the wire."""
         self.live.pop(key, None)
+        self._note_on_board()
 
     def close(self) -> None:
         """Write the events of what is still in flight as it stands, and the journal out."""
@@ -106,25 +101,13 @@ class Gateway:
         self._journal.close()
         self._control.close()
 
-    def _is_one_too_many(self) -> bool:
-        now = time.monotonic()
-        if len(self._strangers) == self._strangers.maxlen and now - self._strangers[0] < 60:
-            self.unrecorded += 1
-            return True
-        self._strangers.append(now)
-        return False
+    def _note_on_board(self) -> None:
+        self._slot.note(in_flight=len(self.live), lost=self._journal.dropped)
 
     def _answer(self, endpoint: Endpoint) -> Answer:
         match endpoint:
             case Endpoint.HEALTH:
-                body = json.dumps(
-                    {
-                        "status": "draining" if self.draining else "ok",
-                        "version": metrion.__version__,
-                        "in_flight": len(self.live),
-                        "unrecorded_refusals": self.unrecorded,
-                    }
-                ).encode()
+                body = json.dumps(self._slot.board.report(metrion.__version__)).encode()
                 headers = ((b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)))
                 return Answer(200, headers, body)
 

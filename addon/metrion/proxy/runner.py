@@ -1,134 +1,148 @@
-"""The small mitmproxy behind ``metrion serve``: one port, only the addons that the path needs.
+"""The small mitmproxy in each worker of ``metrion serve``: one port, only the addons that the path needs.
 
 Runs until SIGTERM or SIGINT, then stops listening, lets requests in flight end (for at most the drain time) and
-returns. A second signal ends at once.
+returns. The end of the lifeline, which the supervisor holds, ends it at once; a second signal does nothing, since one
+to the whole process group reaches a worker twice.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
+import fcntl
 import signal
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from mitmproxy import options
+from mitmproxy import certs, options
 from mitmproxy.addons import core, next_layer, proxyserver, tlsconfig
 from mitmproxy.master import Master
+from mitmproxy.proxy import layer, layers, mode_servers, mode_specs
+from mitmproxy.proxy.context import Context
 
 from metrion.proxy.addon import MetrionAddon
+from metrion.proxy.board import Slot
+from metrion.proxy.listening import BACKLOG
 from metrion.settings import Settings
-from metrion.store import wait_until_ready
 
 DRAIN_POLL_SECONDS = 0.05
 CLOSE_SECONDS = 1.0
 """How long idle connections may take to close at the end."""
-STORE_SECONDS = 30.0
-"""How long the store may take to be ready: another process may be ingesting into it."""
-
-
-class ServeError(Exception):
-    """The proxy cannot run. The message says why and the way out."""
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @dataclass(frozen=True, slots=True)
-class Listening:
-    """Where the proxy listens, once it does."""
+class Place:
+    """What a worker is given by its supervisor."""
 
-    host: str
-    port: int
+    listeners: Sequence[socket.socket]
+    """Sockets that listen already."""
+    slot: Slot
+    lifeline: int
+    """A descriptor that can be read when the supervisor is gone."""
+    on_listening: Callable[[], None]
+    on_draining: Callable[[], None]
 
-    @property
-    def url(self) -> str:
-        """The URL of the proxy itself."""
-        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
+
+def work(settings: Settings, place: Place, drain_seconds: float) -> None:
+    """Serve until told to stop. :data:`SIGNALS` may be blocked until then; they are unblocked when they are handled."""
+    asyncio.run(_Runner(settings, place, drain_seconds).run())
 
 
-def run(
-    settings: Settings, *, host: str, port: int, drain_seconds: float, on_listening: Callable[[Listening], None]
-) -> None:
-    """Serve until told to stop.
+def prepare_certificates(settings: Settings) -> None:
+    """Make the certificate authority for intercepted TLS, once for all workers."""
+    folder = _certificates(settings)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another `serve` in the same home
+        certs.CertStore.from_store(folder, options.CONF_BASENAME, options.KEY_SIZE)
 
-    :raises ServeError: the port cannot be listened on.
-    """
-    logging.getLogger("mitmproxy.addons.proxyserver").setLevel(logging.CRITICAL)  # what it says is said by `ServeError`
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    asyncio.run(_Runner(settings, host, port, drain_seconds, on_listening).run())
+
+def _certificates(settings: Settings) -> Path:
+    # Metrion's own, not the user's mitmproxy's.
+    return settings.home / "ca"
+
+
+class WorkerMode(mode_specs.RegularMode):
+    """mitmproxy's regular mode, on sockets that listen already."""
+
+
+class WorkerInstance(mode_servers.AsyncioServerInstance[WorkerMode]):
+    """Accepts connections for :class:`WorkerMode`."""
+
+    def make_top_layer(self, context: Context) -> layer.Layer:
+        """Override: as the regular mode does."""
+        return layers.modes.HttpProxy(context)
+
+    async def listen(self, host: str, port: int) -> list[asyncio.Server]:  # type: ignore[override]  # a list of others too
+        """Override: host and port are those of the sockets."""
+        del host, port
+        assert isinstance(self.manager, _WorkerServer)  # noqa: S101 -- the only one that starts this mode
+        return [
+            await asyncio.start_server(self.handle_stream, sock=listener, backlog=BACKLOG)
+            for listener in self.manager.listeners
+        ]
+
+
+class _WorkerServer(proxyserver.Proxyserver):
+    name = "proxyserver"  # by which mitmproxy finds it
+
+    def __init__(self, listeners: Sequence[socket.socket]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # it has no annotations
+        self.listeners = listeners
 
 
 class _Runner:
-    def __init__(
-        self,
-        settings: Settings,
-        host: str,
-        port: int,
-        drain_seconds: float,
-        on_listening: Callable[[Listening], None],
-    ) -> None:
+    def __init__(self, settings: Settings, place: Place, drain_seconds: float) -> None:
         self._settings = settings
-        self._host = host
-        self._port = port
+        self._place = place
         self._drain_seconds = drain_seconds
-        self._on_listening = on_listening
+        self._started = asyncio.Event()
         self._draining: asyncio.Task[None] | None = None
-        self._failure: Exception | None = None
 
     async def run(self) -> None:
-        opts = options.Options(listen_host=self._host, listen_port=self._port, mode=["regular"])
-        # Certificates for intercepted TLS are Metrion's own business, not the user's mitmproxy's.
-        opts.confdir = str(self._settings.home / "ca")
+        opts = options.Options(mode=[WorkerMode.type_name])
+        opts.confdir = str(_certificates(self._settings))
         self._master = Master(opts)
-        self._proxyserver = proxyserver.Proxyserver()
-        self._addon = MetrionAddon(self._settings, hooks=False)
-        # The store is there, with its view, before anything listens.
-        wait_until_ready(self._addon.start_ingester(), STORE_SECONDS)
+        self._server = _WorkerServer(self._place.listeners)
+        self._addon = MetrionAddon(self._settings, hooks=False, slot=self._place.slot)
         self._master.addons.add(
-            core.Core(), self._proxyserver, next_layer.NextLayer(), tlsconfig.TlsConfig(), self._addon, self
+            core.Core(), self._server, next_layer.NextLayer(), tlsconfig.TlsConfig(), self._addon, self
         )
         loop = asyncio.get_running_loop()
-        for signum in (signal.SIGTERM, signal.SIGINT):
+        for signum in SIGNALS:
             loop.add_signal_handler(signum, self._stop)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        loop.add_reader(self._place.lifeline, self._end)
         await self._master.run()
-        if self._failure is not None:
-            raise self._failure
 
     def running(self) -> None:
-        """Say where the servers listen, or why they do not (mitmproxy's hook after start)."""
-        addresses = self._proxyserver.listen_addrs()
-        if addresses:
-            try:
-                self._on_listening(Listening(self._host, addresses[0][1]))
-            except Exception as error:  # noqa: BLE001 -- mitmproxy would log it and go on; it is raised from `run`
-                self._fail(error)
-            return
-        reasons = [server.last_exception for server in self._proxyserver.servers if server.last_exception]
-        why = getattr(reasons[0], "__cause__", None) or reasons[0] if reasons else "no reason given"
-        self._fail(
-            ServeError(
-                f"cannot listen on {self._host}:{self._port}: {why}. "
-                "Another program may hold the port; choose one with --port, or `listen` in metrion.yaml."
-            )
-        )
+        """Say that connections are accepted (mitmproxy's hook after start)."""
+        for server in self._server.servers:
+            if server.last_exception is not None:
+                raise server.last_exception
+        self._started.set()
+        self._place.on_listening()
 
-    def _fail(self, error: Exception) -> None:
-        self._failure = error
+    def _end(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._place.lifeline)
         self._master.shutdown()
 
     def _stop(self) -> None:
         if self._draining is None:
+            self._place.on_draining()
             self._draining = asyncio.get_running_loop().create_task(self._drain())
-        else:
-            self._master.shutdown()
 
     async def _drain(self) -> None:
-        self._addon.gateway.draining = True
-        for server in self._proxyserver.servers:
+        await self._started.wait()
+        for server in self._server.servers:
             await server.stop()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._drain_seconds
         while self._is_busy() and loop.time() < deadline:  # noqa: ASYNC110 -- an event would be set at every request's end
             await asyncio.sleep(DRAIN_POLL_SECONDS)
-        connections = self._proxyserver.connections
+        connections = self._server.connections
         for connection in tuple(connections.values()):
             await connection.on_timeout()  # what mitmproxy does to an idle connection: close it
         deadline = loop.time() + CLOSE_SECONDS
@@ -140,7 +154,7 @@ class _Runner:
         """Whether a request is in flight, or the end of a response still waits for its client to read it."""
         writers = (
             stream.writer
-            for connection in self._proxyserver.connections.values()
+            for connection in self._server.connections.values()
             for stream in connection.transports.values()
         )
         return bool(self._addon.gateway.live) or any(

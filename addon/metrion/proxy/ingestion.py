@@ -1,0 +1,88 @@
+"""The one ingester of a proxy, kept alive by the process that owns it.
+
+Owned by the supervisor of ``metrion serve``, or by the addon under any other mitmproxy. Says on the board which process
+ingests and how much of the journal waits. Everything here may take a moment: never call it on a proxy's event loop.
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from metrion.proxy.board import Board
+from metrion.settings import Settings
+from metrion.store import StoreError, schema, spawn_ingester, wait_until_ready
+
+logger = logging.getLogger(__name__)
+
+CHECK_SECONDS = 2.0
+"""How often the owner is to call :meth:`Ingestion.tend`."""
+STORE_SECONDS = 30.0
+"""How long the store may take to be ready: another process may be ingesting into it."""
+
+
+class Ingestion:
+    """See the module. Starts the ingester at once."""
+
+    def __init__(self, settings: Settings, board: Board) -> None:
+        self._settings = settings
+        self._board = board
+        self._process = self._start()
+
+    def wait_until_ready(self) -> None:
+        """Wait until the store is there, with its view.
+
+        :raises StoreError: it cannot be made, or takes too long.
+        """
+        if self._process is None:
+            raise StoreError("the ingester could not be started; see the message above")
+        wait_until_ready(self._process, STORE_SECONDS)
+
+    def tend(self) -> None:
+        """Replace an ingester that has ended, and see how much waits for it."""
+        process = self._process
+        if process is None or (status := process.poll()) is not None:
+            self._board.set_ingester(None)
+            if process is not None:
+                logger.warning("The ingester ended with status %s; starting another.", status)
+            self.close()
+            self._process = self._start()
+        self._board.set_backlog(*backlog(self._settings.journal_dir))
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What a process that is forked off must close, or the ingester would outlive its owner."""
+        return tuple(pipe.fileno() for pipe in self._pipes())
+
+    def close(self) -> None:
+        """Let the ingester end, after a last round."""
+        for pipe in self._pipes():
+            pipe.close()
+
+    def _pipes(self) -> Iterator[IO[bytes]]:
+        process = self._process
+        if process is not None:
+            yield from (pipe for pipe in (process.stdin, process.stdout) if pipe is not None and not pipe.closed)
+
+    def _start(self) -> subprocess.Popen[bytes] | None:
+        try:
+            process = spawn_ingester(self._settings.journal_dir, self._settings.store_path)
+        except OSError as error:  # out of processes or memory, which passes
+            logger.error("The ingester could not be started (%s); the journal keeps everything until it can.", error)  # noqa: TRY400 -- says it all
+            return None
+        self._board.set_ingester(process.pid)
+        return process
+
+
+def backlog(journal_dir: Path) -> tuple[int, int]:
+    """Return how many segments wait in the journal, and their bytes."""
+    sizes = []
+    for segment in journal_dir.glob(schema.SEGMENTS):
+        if segment.name != schema.SENTINEL:
+            with suppress(FileNotFoundError):  # it has been ingested meanwhile
+                sizes.append(segment.stat().st_size)
+    return len(sizes), sum(sizes)

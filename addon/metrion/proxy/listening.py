@@ -1,0 +1,145 @@
+"""The port of a proxy: taken alone, then shared by its workers.
+
+Two proxies cannot listen on one port by mistake: the port is bound and listened on without SO_REUSEPORT first, which
+fails when anybody else has it, and opened to the sockets of the other workers only then. The process that makes the
+sockets keeps them, so that the connections which wait for a worker that died are served by the one that replaces it.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+BACKLOG = 2048
+"""Connections that may wait to be accepted, at each socket."""
+ANY_PORT_TRIES = 20
+
+_SHARES_EVENLY = sys.platform == "linux"
+"""Whether the system spreads connections over sockets that share a port; elsewhere all workers use the same socket."""
+
+
+class ServeError(Exception):
+    """The proxy cannot run. The message says why and the way out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where the proxy listens, once it does."""
+
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        """The URL of the proxy itself."""
+        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
+
+
+class Listeners:
+    """The sockets of ``workers`` workers on one port, at every address that ``host`` stands for.
+
+    Port 0 takes a free one, the same for all. Nobody can connect before :meth:`listen`.
+
+    :raises ServeError: the port cannot be taken.
+    """
+
+    def __init__(self, host: str, port: int, workers: int) -> None:
+        self._host = host
+        self._workers = workers
+        try:
+            self._sockets = [_bind_all(host, port)]
+        except OSError as error:
+            raise self._refused(error, port) from error
+        self.port: int = self._sockets[0][0].getsockname()[1]
+
+    def listen(self) -> None:
+        """Let connections come. They wait until a worker accepts them.
+
+        :raises ServeError: somebody else took the port in the meantime.
+        """
+        first = self._sockets[0]
+        try:
+            for listener in first:
+                listener.listen(BACKLOG)
+            for _ in range(self._workers - 1):
+                self._sockets.append([self._another(listener) for listener in first])
+        except OSError as error:
+            raise self._refused(error, self.port) from error
+
+    def of(self, worker: int) -> list[socket.socket]:
+        """Return the sockets of a worker, counted from 0."""
+        return self._sockets[worker]
+
+    def close(self, *, but: Iterable[socket.socket] = ()) -> None:
+        """Close this process's ends: when every process has, the port is free."""
+        kept = set(but)
+        for listener in (listener for listeners in self._sockets for listener in listeners):
+            if listener not in kept:
+                listener.close()
+
+    def _another(self, first: socket.socket) -> socket.socket:
+        if not _SHARES_EVENLY:
+            return first.dup()
+        first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        another = _socket(first.family)
+        another.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        another.bind(first.getsockname())
+        another.listen(BACKLOG)
+        return another
+
+    def _refused(self, error: OSError, port: int) -> ServeError:
+        way_out = "Choose another with --host and --port, or `listen` in metrion.yaml."
+        if error.errno == errno.EADDRINUSE:
+            way_out = "Another program holds the port; choose one with --port, or `listen` in metrion.yaml."
+        return ServeError(f"cannot listen on {self._host}:{port}: {error.strerror or error}. {way_out}")
+
+
+def _socket(family: int) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    # Connections of a proxy that has just ended do not hold the port; a proxy that listens does.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 has a socket of its own
+    return listener
+
+
+def _bind_all(host: str, port: int) -> list[socket.socket]:
+    for tries_left in reversed(range(ANY_PORT_TRIES if port == 0 else 1)):
+        try:
+            return _bind(host, port)
+        except OSError as error:
+            # A port that is free at one address may be taken at the other.
+            if error.errno != errno.EADDRINUSE or not tries_left:
+                raise
+    raise AssertionError("the last try returns or raises")
+
+
+def _bind(host: str, port: int) -> list[socket.socket]:
+    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    bound: list[socket.socket] = []
+    absent: OSError | None = None
+    for family, address in dict.fromkeys((family, address) for family, _, _, _, address in found):
+        listener: socket.socket | None = None
+        try:
+            listener = _socket(family)
+            listener.bind((address[0], port, *address[2:]))
+        except OSError as error:
+            if listener is not None:
+                listener.close()
+            if error.errno in (
+                errno.EADDRNOTAVAIL,
+                errno.EAFNOSUPPORT,
+            ):  # a name may stand for IPv6 where there is none
+                absent = error
+                continue
+            for other in bound:
+                other.close()
+            raise
+        bound.append(listener)
+        port = listener.getsockname()[1]
+    if not bound and absent is not None:
+        raise absent
+    return bound
