@@ -219,6 +219,12 @@ class Usage:
     modes: tuple[str, ...] | None = None
     """What else than the service tier changes the rates, as the provider names it: ``fast`` (Anthropic's ``speed``),
     ``us`` (its ``inference_geo``). Standard modes are left out."""
+    shares: tuple[tuple[str | None, Usage], ...] | None = None
+    """What the counts above add up to, where it is billed apart: each with the model that it is billed under, ``None``
+    being the response's own. Not stored, as is the one below."""
+    largest_input_tokens: int | None = None
+    """The most input that one of the responses had which are added up here; rates for long contexts go by it. ``None``:
+    it is one response."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +242,8 @@ class Reading:
     """The event that ends the format's stream has passed, its blank line included."""
     stream_error: bool = False
     """An error event passed inside a stream that began as a success."""
+    pending: bool = False
+    """The provider is still at work, as for a background response: what ``generation_id`` names will have usage."""
     warnings: tuple[str, ...] = ()
     """What could not be read and why; contains nothing of prompts, completions or keys."""
 

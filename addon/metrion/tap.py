@@ -175,6 +175,7 @@ class Tap(_Beside):
             usage=usage,
             terminal=draft.terminal,
             stream_error=draft.stream_error,
+            pending=draft.pending and usage is None,
             warnings=tuple(self._warnings),
         )
 

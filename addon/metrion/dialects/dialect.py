@@ -26,10 +26,15 @@ class Draft:
     usage: Mapping[str, Any] | None = None
     """The provider's usage: the latest, or all of them merged where the format says so."""
     usage_source: str | None = None
-    """The same as JSON text."""
+    """The same as JSON text; ``None``: it is yet to be written."""
+    server_tools: dict[str, int] = field(default_factory=dict)
+    """Calls of tools that the provider bills and tells outside of the usage."""
+    seen: set[str] = field(default_factory=set)
+    """What is counted already of that which a stream says more than once."""
     error_type: str | None = None
     stream_error: bool = False
     terminal: bool = False
+    pending: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +54,10 @@ class Dialect:
     end_data: bytes | None = None
     """The data of the event that ends a stream, where it is no JSON."""
     end_types: frozenset[str] = field(default=frozenset())
-    """The ``type`` of the event that ends a stream; ``("type",)`` is then among the wanted members."""
+    """The ``type`` of the event that ends a stream; ``("type",)`` is then among the wanted members. Where there is
+    neither, a stream ends with its body."""
+    lines: bool = False
+    """A body is many documents, one to a line, and not one."""
 
     def is_end(self, data: bytes, document: Any) -> bool:
         """Whether the event with this data, or with this document in it, ends a stream."""

@@ -17,8 +17,9 @@ MOST = (1 << 63) - 1
 class Figures:
     """One usage object, read by the paths of its members."""
 
-    def __init__(self, usage: Mapping[str, Any]) -> None:
+    def __init__(self, usage: Mapping[str, Any], name: str = "usage") -> None:
         self._usage = usage
+        self._name = name
         self.warnings: list[str] = []
 
     def has(self, *path: str) -> bool:
@@ -29,6 +30,11 @@ class Figures:
         """Whether there is a JSON object."""
         return isinstance(self._find(path), dict)
 
+    def names(self, *path: str) -> tuple[str, ...]:
+        """Return the names of what is in a JSON object; none where there is no such object."""
+        value = self._find(path)
+        return tuple(value) if isinstance(value, dict) else ()
+
     def count(self, *path: str) -> int | None:
         """Return a number of tokens or calls."""
         value = self._find(path)
@@ -36,6 +42,20 @@ class Figures:
             return value
         if value is not None:
             self._doubt(path, "no count")
+        return None
+
+    def first_count(self, *paths: tuple[str, ...]) -> int | None:
+        """Return the first of several numbers that is there and can be read."""
+        return next((count for path in paths if (count := self.count(*path)) is not None), None)
+
+    def seconds(self, *path: str) -> float | None:
+        """Return a length of time."""
+        value = self._find(path)
+        if value is None:
+            return None
+        if type(value) in (int, Decimal) and Decimal(value).is_finite() and 0 <= value <= MOST:
+            return float(value)
+        self._doubt(path, "no length of time")
         return None
 
     def dollars(self, *path: str) -> Decimal | None:
@@ -64,6 +84,36 @@ class Figures:
             self._doubt((*path, "*"), "no count")  # the name is not ours, and stays out of the warning
         return {name: count for name, count in value.items() if _is_count(count) and count}
 
+    def tally(self, *path: str, by: str, of: str) -> dict[str | int, int] | None:
+        """Return the counts (member ``of``) in an array of objects, added up by what they are counts of (``by``).
+
+        ``None`` where there is no such array. An object without a count counts 0, as protocol buffers write it.
+        """
+        tallied: dict[str | int, int] = {}
+        entries = self.entries(*path)
+        for entry in entries or ():
+            kind, count = entry._usage.get(by), entry.count(of)
+            if isinstance(kind, str | int) and (count is not None or not entry.has(of)):
+                tallied[kind] = tallied.get(kind, 0) + (count or 0)
+        return None if entries is None else tallied
+
+    def entries(self, *path: str) -> list[Figures] | None:
+        """Return the objects in an array of them, each to be read by itself; ``None`` where there is no array."""
+        value = self._find(path)
+        if not isinstance(value, list):
+            if value is not None:
+                self._doubt(path, "no array")
+            return None
+        found = []
+        for entry in value:
+            if isinstance(entry, dict):
+                figures = Figures(entry, f"{self._name}.{'.'.join((*path, '*'))}")
+                figures.warnings = self.warnings
+                found.append(figures)
+            else:
+                self._doubt((*path, "*"), "no object")
+        return found
+
     def _find(self, path: tuple[str, ...]) -> Any:
         value: Any = self._usage
         for depth, name in enumerate(path):
@@ -75,7 +125,7 @@ class Figures:
         return value
 
     def _doubt(self, path: tuple[str, ...], what: str) -> None:
-        warning = f"usage.{'.'.join(path)} is {what}"
+        warning = f"{self._name}.{'.'.join(path)} is {what}"
         if warning not in self.warnings:
             self.warnings.append(warning)
 

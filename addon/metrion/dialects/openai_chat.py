@@ -1,5 +1,7 @@
 """OpenAI's chat completions, as OpenAI and many others speak them (Mistral, xAI, Gemini's compatible endpoint, …).
 
+The completions that were before chat (``/completions``) differ in what lies within a choice, and are read as these.
+
 Sources: ``CompletionUsage`` in the openai SDK, and recorded answers of the servers named below.
 
 - Cached and reasoning tokens are *parts* of ``prompt_tokens`` and ``completion_tokens``, and are never added to them.
@@ -11,9 +13,9 @@ Sources: ``CompletionUsage`` in the openai SDK, and recorded answers of the serv
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any
 
+from metrion.dialects.charges import charged, server_tools
 from metrion.dialects.dialect import Dialect, Draft, label, mapping
 from metrion.dialects.figures import Figures
 from metrion.documents import EACH, Object
@@ -21,18 +23,13 @@ from metrion.model import Usage
 
 CACHE_READ = (
     ("prompt_tokens_details", "cached_tokens"),
+    ("prompt_token_details", "cached_tokens"),  # OpenAI's Assistants
     ("prompt_cache_hit_tokens",),  # DeepSeek
     ("num_cached_tokens",),  # Mistral, before it had details
     ("cached_tokens",),  # Moonshot
 )
 REASONING = (("completion_tokens_details", "reasoning_tokens"), ("reasoning_tokens",))
 """The second is Perplexity's and Azure's."""
-CALLS = (
-    ("num_sources_used",),  # xAI's live search
-    ("num_search_queries",),  # Perplexity
-    ("prompt_audio_seconds",),  # Mistral bills what it heard by the second, beside the tokens
-)
-"""Counts of what is billed by the call. Zero is left out, as a tool that was not called."""
 
 
 def read(document: Mapping[str, Any], draft: Draft) -> None:
@@ -54,7 +51,7 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
 def usage(figures: Figures) -> Usage:
     """Read a ``CompletionUsage``."""
     input_tokens, output_tokens = _totals(figures)
-    cache_read_tokens = _first(figures, CACHE_READ)
+    cache_read_tokens = figures.first_count(*CACHE_READ)
     if cache_read_tokens and input_tokens is not None and cache_read_tokens > input_tokens:
         figures.warnings.append("more cached tokens than prompt tokens")
     return Usage(
@@ -62,13 +59,13 @@ def usage(figures: Figures) -> Usage:
         cache_read_tokens=cache_read_tokens,
         cache_write_tokens=figures.count("prompt_tokens_details", "cache_write_tokens"),
         output_tokens=output_tokens,
-        reasoning_tokens=_first(figures, REASONING),
+        reasoning_tokens=figures.first_count(*REASONING),
         input_audio_tokens=figures.count("prompt_tokens_details", "audio_tokens"),
         input_image_tokens=figures.count("prompt_tokens_details", "image_tokens"),
         output_audio_tokens=figures.count("completion_tokens_details", "audio_tokens"),
         output_image_tokens=figures.count("completion_tokens_details", "image_tokens"),
-        server_tools=_server_tools(figures),
-        provider_cost_usd=_cost(figures),
+        server_tools=server_tools(figures),
+        provider_cost_usd=charged(figures),
         input_video_tokens=figures.count("prompt_tokens_details", "video_tokens"),
         output_video_tokens=figures.count("completion_tokens_details", "video_tokens"),
     )
@@ -87,28 +84,9 @@ def _totals(figures: Figures) -> tuple[int | None, int | None]:
     beyond = total - prompt - (completion or 0)
     if beyond <= 0:
         return prompt, completion
-    if beyond == figures.count("prompt_tokens_details", "audio_tokens") and beyond != _first(figures, REASONING):
+    if beyond == figures.count("prompt_tokens_details", "audio_tokens") and beyond != figures.first_count(*REASONING):
         return prompt + beyond, completion
     return prompt, total - prompt
-
-
-def _first(figures: Figures, paths: tuple[tuple[str, ...], ...]) -> int | None:
-    return next((count for path in paths if (count := figures.count(*path)) is not None), None)
-
-
-def _server_tools(figures: Figures) -> dict[str, int] | None:
-    groups = [figures.calls(name) for name in ("server_tool_use_details", "server_tool_use")]  # both are OpenRouter's
-    groups += [{path[-1]: count} if (count := figures.count(*path)) else {} for path in CALLS if figures.has(*path)]
-    told = [group for group in groups if group is not None]
-    return {name: count for group in told for name, count in group.items()} if told else None
-
-
-def _cost(figures: Figures) -> Decimal | None:
-    """Return what xAI, Perplexity or OpenRouter says it charged."""
-    ticks = figures.count("cost_in_usd_ticks")
-    if ticks is not None:
-        return Decimal(ticks).scaleb(-10)
-    return figures.dollars("cost", "total_cost") if figures.holds_object("cost") else figures.dollars("cost")
 
 
 DIALECT = Dialect(

@@ -1,0 +1,42 @@
+"""What usage objects of the OpenAI family say beside tokens: amounts that were charged, and calls that are billed.
+
+In goes a usage object, whatever its tokens are called; out come an amount and counts. Nothing here raises.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from metrion.dialects.figures import Figures
+
+CALLS = (
+    ("num_sources_used",),  # xAI's live search
+    ("num_server_side_tools_used",),  # xAI, all of its tools together
+    ("num_search_queries",),  # Perplexity
+    ("prompt_audio_seconds",),  # Mistral bills what it heard by the second, beside the tokens
+    ("request_count",),  # Mistral's moderation
+)
+"""Counts of what is billed by the call. Zero is left out, as a tool that was not called."""
+
+CALLS_BY_TOOL = (
+    "server_tool_use_details",  # OpenRouter
+    "server_tool_use",  # OpenRouter, earlier
+    "server_side_tool_usage_details",  # xAI
+)
+"""Objects of such counts."""
+
+
+def server_tools(figures: Figures) -> dict[str, int] | None:
+    """Return the calls of tools by the provider's names; ``None`` where it says nothing of tools."""
+    groups = [figures.calls(name) for name in CALLS_BY_TOOL]
+    groups += [{path[-1]: count} if (count := figures.count(*path)) else {} for path in CALLS if figures.has(*path)]
+    told = [group for group in groups if group is not None]
+    return {name: count for group in told for name, count in group.items()} if told else None
+
+
+def charged(figures: Figures) -> Decimal | None:
+    """Return what xAI, Perplexity or OpenRouter says it charged, in US dollars."""
+    ticks = figures.count("cost_in_usd_ticks")
+    if ticks is not None:
+        return Decimal(ticks).scaleb(-10)
+    return figures.dollars("cost", "total_cost") if figures.holds_object("cost") else figures.dollars("cost")

@@ -1,0 +1,41 @@
+"""What only reads, and generates no text: embeddings, moderations and rankings, of OpenAI, Mistral and others.
+
+Sources: ``CreateEmbeddingResponse`` in the openai SDK, ``EmbeddingResponse`` and ``ModerationResponse`` in the
+mistralai SDK. The usage is that of chat completions, but what ``total_tokens`` has beyond the prompt is no output: it
+is a moderation's own instructions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from metrion.dialects import openai_chat
+from metrion.dialects.dialect import Dialect, Draft, label
+from metrion.dialects.figures import Figures
+from metrion.documents import Object
+from metrion.model import Usage
+
+
+def read(document: Mapping[str, Any], draft: Draft) -> None:
+    """Note what a list of embeddings, or of judgements, says."""
+    draft.model = label(document.get("model"), draft.model)
+    draft.generation_id = label(document.get("id"), draft.generation_id)
+    usage = document.get("usage")
+    if isinstance(usage, Object) and usage:
+        draft.usage, draft.usage_source = usage, usage.source
+
+
+def usage(figures: Figures) -> Usage:
+    """Read a ``CreateEmbeddingResponse.Usage``."""
+    return replace(
+        openai_chat.usage(figures),
+        input_tokens=figures.count("prompt_tokens"),
+        output_tokens=figures.count("completion_tokens"),
+    )
+
+
+DIALECT = Dialect(
+    wanted=(("model",), ("id",), ("usage",)), nullable=("usage",), read=read, usage=usage, end_data=b"[DONE]"
+)
