@@ -1,11 +1,12 @@
-"""Wanted members out of one JSON document that arrives in pieces, without holding the rest of it.
+"""Wanted members out of JSON documents that arrive in pieces, without holding the rest of them.
 
 Bytes go in, cut anywhere. What comes out is the *pruned* document: dictionaries and lists as deep as the wanted paths
 go, and under each wanted path its whole value. Such a value that is a JSON object is an :class:`Object`, which
 remembers its source text. As with :func:`json.loads`, the last of several members of one name wins.
 
 Nothing else is held: a string of 20 MB or an array of a million numbers is passed over as it comes, however deep it
-is nested. A document that is cut off, or that is no JSON, gives what was wanted of it up to there. Nothing here raises.
+is nested. A document that is cut off, or that is no JSON, gives what was wanted of it up to there. Of several documents
+in one body, an array of them or one to a line, each is given as soon as it is over. Nothing here raises.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import json
 import re
 from array import array
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from decimal import Decimal, InvalidOperation
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -95,6 +96,8 @@ class Scanner:
     def __init__(self, wanted: Tree) -> None:
         self.complete = False
         """Whether the document has been seen to its end."""
+        self.rest = b""
+        """What followed it, once it is complete."""
         self.faults: list[str] = []
         """Wanted values that are left out, and why; contains nothing of the document."""
         self._result: list[Any] = [None]
@@ -105,6 +108,11 @@ class Scanner:
         self._room = LIMIT
         self._elements_left = MOST_ELEMENTS
         self._steps: Steps[None] | None = self._document(wanted)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is read any more: the document is complete, or broken."""
+        return self._steps is None
 
     @property
     def document(self) -> Any:
@@ -124,6 +132,7 @@ class Scanner:
             next(self._steps)
         except StopIteration:
             self.complete = True
+            self.rest = self._data[self._at :]
         except _NotJson:
             pass
         else:
@@ -315,6 +324,62 @@ class Scanner:
             if self._at < len(self._data):
                 return self._data[self._at]
             yield
+
+
+class Elements:
+    """The elements of one array in, each as a document of its own out."""
+
+    def __init__(self, wanted: Tree) -> None:
+        self.complete = False
+        """Whether the array has been seen to its end."""
+        self._wanted = wanted
+        self._opened = False
+        self._element: Scanner | None = None
+
+    def feed(self, data: bytes) -> Iterator[Scanner]:
+        """Take bytes, the first of all being the ``[``; give the elements that they complete."""
+        while data and not self.complete:
+            if not self._opened:
+                self._opened, data = True, data[1:]
+            elif self._element is None:
+                data = data.lstrip(b" \t\r\n,")
+                if data.startswith(b"]"):
+                    self.complete = True
+                elif data:
+                    self._element = Scanner(self._wanted)
+            else:
+                self._element.feed(data)
+                if not self._element.complete:  # or broken, and then nothing behind it can be told apart
+                    return
+                data = self._element.rest
+                yield self._element
+                self._element = None
+
+
+class Lines:
+    """Lines of one document each in, the documents out. What is broken on one line leaves the others alone."""
+
+    def __init__(self, wanted: Tree) -> None:
+        self._wanted = wanted
+        self._line: Scanner | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether no line is open in its middle."""
+        return self._line is None or self._line.complete
+
+    def feed(self, data: bytes) -> Iterator[Scanner]:
+        """Take bytes, give the lines that they end; one that is complete needs no end."""
+        while data:
+            piece, newline, data = data.partition(b"\n")
+            if piece.strip() and self._line is None:
+                self._line = Scanner(self._wanted)
+            if self._line is not None and not self._line.over:
+                self._line.feed(piece)
+                if self._line.complete or newline or self._line.over:
+                    yield self._line
+            if newline:
+                self._line = None
 
 
 class _Brackets(NamedTuple):
