@@ -11,7 +11,8 @@ A section (``##``) is one sitting in a checkout of its own with a home of its ow
 Only these things differ from what a reader does:
 
 - The simulator is in the providers' place: by ``METRION_OPENAI_UPSTREAM`` and its like, as the target of a reverse
-  mode, and as the server on port 8000. Ports 8080 and 81xx are free ones instead.
+  mode, and as the server on port 8000. Where a block calls ``https://api.openai.com`` itself, the simulator is behind
+  TLS, with a certificate that the server of the section trusts. Ports 8080 and 81xx are free ones instead.
 - A section without a server of its own has ``metrion serve`` running, and every section but the first what the first
   leaves: an active ``.venv``, ``METRION_TOKEN``, and a key for each provider.
 - For what calls the proxy, ``HTTP_PROXY`` leads nowhere, with ``NO_PROXY`` as the README says.
@@ -24,6 +25,7 @@ A block that calls the proxy must leave new events, all of which succeeded.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -45,6 +47,7 @@ from metrion.settings import Settings
 from tests.pages import ROOT, Block, blocks
 from tests.processes import eventually, free_port, prepare_home, printed_token, store_keys
 from tests.simulator import Simulator
+from tests.tls import Terminator, tls_in_front_of
 
 README = ROOT / "README.md"
 PAGES = [page for page in (README, ROOT / "docs" / "modes.md") if page.exists()]
@@ -53,6 +56,7 @@ SERVERS = ("scripts/start", "metrion serve", "mitmdump", "mitmweb")
 TYPED_KEY = "a-key-that-a-person-typed"
 PASTED_KEY = "the-readers-own-provider-key"
 
+EVENTS = "SELECT status, end_reason, error_type, path FROM events"
 NOWHERE = {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1"}
 INTERNET = {
     name: value
@@ -65,6 +69,7 @@ GOOGLE_GENAI = "google-genai==3.4.0"
 
 PORT = re.compile(r"\b(8080|81\d\d|8000)\b")
 TARGET = re.compile(r"(?<=reverse:)https?://([a-z.]+)")
+OPENAI = "https://api.openai.com/"
 VARYING = (
     (re.compile(r"sk-metrion-[\w…-]+"), "TOKEN"),
     (re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?Z?)?"), "WHEN"),
@@ -81,7 +86,7 @@ class Sitting:
 
     def __init__(self, folder: Path, simulator: Simulator) -> None:
         self.folder = folder
-        self.home = folder.parent / "home"
+        self.home = folder.parent / ".metrion"
         self.ports = {"8000": simulator.ports["openai"]}
         self._simulator = simulator
         self._servers = list[subprocess.Popen[bytes]]()
@@ -110,6 +115,7 @@ class Sitting:
     def here(self, text: str) -> str:
         """A block's text with the addresses that hold here."""
         text = TARGET.sub(lambda found: self._simulator.upstream_by_port(_provider_at(found[1])), text)
+        text = text.replace(OPENAI, self.environment["METRION_OPENAI_UPSTREAM"] + "/")
         return PORT.sub(lambda found: str(self.port(found[1])), text)
 
     def port(self, written: str) -> int:
@@ -129,8 +135,8 @@ class Sitting:
                 command = ["node", "example.mjs"]
             case _:
                 raise AssertionError(f"{block}: nothing runs a block of {block.language!r}")
-        calls = "http://127.0.0.1" in block.text
-        before = len(self.events()) if calls else 0
+        calls = "127.0.0.1:" in block.text
+        before = len(self.ask(EVENTS)) if calls else 0
         extra = self.client | (NOWHERE if calls else INTERNET)
         done = subprocess.run(
             command,
@@ -148,13 +154,12 @@ class Sitting:
             left = dict(pair.split("=", 1) for pair in state.read_text().split("\0") if pair)
             self.environment |= {name: left[name] for name in left.keys() - extra.keys()}
         if calls:
-            after = eventually(self.events, until=lambda rows: len(rows) > before)
+            after = eventually(lambda: self.ask(EVENTS), until=lambda rows: len(rows) > before)
             assert {row[:2] for row in after} == {(200, "complete")}, f"{block}: {after}\n{output}"
         return output
 
-    def events(self) -> list[tuple[object, ...]]:
+    def ask(self, query: str) -> list[tuple[object, ...]]:
         settings = Settings(home=self.home)
-        query = "SELECT status, end_reason, error_type, path FROM events"
         return store.ask(settings.journal_dir, settings.store_path, query).rows
 
     def serve(self, text: str) -> Path:
@@ -289,6 +294,18 @@ def _get_what_it_needs(here: list[Block], sitting: Sitting, request: pytest.Fixt
         request.getfixturevalue("npm")
     if any("from google import genai" in block.text for block in here):
         sitting.client["PYTHONPATH"] = request.getfixturevalue("google_genai")
+    if any(OPENAI in block.text for block in here):
+        tls: Terminator = request.getfixturevalue("tls")
+        upstream = f"https://localhost:{tls.port}"
+        sitting.environment |= {"METRION_OPENAI_UPSTREAM": upstream, "SSL_CERT_FILE": str(tls.certificate)}
+
+
+@pytest.fixture
+def tls(simulator: Simulator, tmp_path: Path) -> Iterator[Terminator]:
+    folder = tmp_path / "tls"
+    folder.mkdir()
+    with tls_in_front_of(simulator.ports["openai"], folder) as terminator:
+        yield terminator
 
 
 @pytest.fixture(scope="session")
@@ -331,6 +348,19 @@ def _make_small(folder: Path) -> None:
     (folder / "tests" / "test_event_id.py").write_text(
         "from metrion.event_id import uuid7\n\n\ndef test_sample() -> None:\n    assert uuid7() != uuid7()\n"
     )
+
+
+# --- what the README says beside its blocks ---------------------------------------------------------------------------
+
+
+def test_without_stream_options_the_cost_is_unknown(sitting: Sitting) -> None:
+    (block,) = (block for block in blocks(README) if "stream=True" in block.text)
+    asking = '    stream_options={"include_usage": True},\n'
+    assert asking in block.text
+    sitting.settle()
+    sitting.serve("metrion serve")
+    sitting.run(dataclasses.replace(block, text=block.text.replace(asking, "")))
+    assert sitting.ask("SELECT usage_source, cost_source, cost_usd FROM events") == [("none", "unknown", None)]
 
 
 # --- the pages themselves ---------------------------------------------------------------------------------------------
