@@ -37,6 +37,7 @@ COMMANDS: Mapping[str, Entry] = {
     "account": Entry("metrion.cli.account", "account", "Make, list and change accounts."),
     "sql": Entry("metrion.cli.sql", "sql", "Ask SQL (DuckDB's) about everything metered so far."),
     "report": Entry("metrion.cli.report", "report", "Answer an everyday question about everything metered so far."),
+    "reprice": Entry("metrion.cli.reprice", "reprice", "Price events again by the current price files."),
     "tail": Entry("metrion.cli.tail", "tail", "Show requests as they are metered."),
 }
 
@@ -44,6 +45,8 @@ COMMANDS: Mapping[str, Entry] = {
 EXPECTED_ERRORS: Mapping[str, str] = {
     "metrion.settings": "SettingsError",
     "metrion.control": "ControlError",
+    "metrion.pricing": "PricingError",
+    "metrion.store": "StoreError",
 }
 
 # What tokens and most providers' keys look like. A key of another look is kept out of messages where it may be typed.

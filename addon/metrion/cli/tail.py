@@ -58,7 +58,7 @@ def tail(settings: Settings, count: int, follow: bool, format_: str, **filters: 
       metrion tail -n 100 --no-follow --format json
     """  # noqa: D301 (\b is click's mark for text that keeps its lines)
     from metrion.cli.tables import as_json_lines
-    from metrion.store import StoreError, schema
+    from metrion.store import schema
     from metrion.store.follow import LOOK_SECONDS, Follower, Row
     from metrion.store.query import Table
 
@@ -84,8 +84,6 @@ def tail(settings: Settings, count: int, follow: bool, format_: str, **filters: 
                 ]:
                     show(fresh)
                 time.sleep(LOOK_SECONDS)
-    except StoreError as error:
-        raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
         return  # this is how one stops it
 
