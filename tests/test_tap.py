@@ -478,7 +478,7 @@ def test_an_error_event_within_a_stream() -> None:
     start += b'{"input_tokens":4,"output_tokens":1}}}\n\n'
     error = b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}\n\n'
     reading = read_body(start + error, "anthropic_messages")
-    assert (reading.error_type, reading.stream_error, reading.terminal) == ("overloaded_error", True, False)
+    assert (reading.error_type, reading.stream_error, reading.terminal) == ("overloaded_error", True, True)
     assert reading.usage is not None
     assert (reading.usage.input_tokens, reading.usage.output_tokens) == (4, 1)
 

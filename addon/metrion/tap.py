@@ -13,13 +13,14 @@ from functools import cache
 from metrion.dialects import DIALECTS, errors
 from metrion.dialects.dialect import Draft, label
 from metrion.dialects.figures import Figures
-from metrion.documents import BOM, Scanner, Tree, tree
+from metrion.documents import BOM, Elements, Lines, Scanner, Tree, tree
 from metrion.encodings import Decoder, DecodingError, decoder
 from metrion.model import Reading, Usage
 from metrion.sse import EventReader, Part
 
 JSON = "application/json"
 EVENTS = "text/event-stream"
+LINES = frozenset({"application/x-jsonl", "application/jsonl", "application/x-ndjson"})
 VAGUE = frozenset({"", "text/plain", "text/json", "application/octet-stream", "application/x-www-form-urlencoded"})
 """What JSON and events are called by mistake (the last is curl's default). Their first byte tells them apart anyway."""
 
@@ -85,6 +86,8 @@ class Tap(_Beside):
         self._draft = Draft()
         self._document: Scanner | None = None
         """The body, where it is one JSON document."""
+        self._documents: Elements | Lines | None = None
+        """The body, where it is many of them."""
         self._events: EventReader | None = None
         """The body, where it is a stream of events."""
         self._event: Scanner | None = None
@@ -94,7 +97,7 @@ class Tap(_Beside):
 
     @property
     def terminal(self) -> bool:
-        """Whether the event that ends the stream has passed, and the blank line behind it."""
+        """Whether the event that ends the stream, well or with an error, has passed, and the blank line behind it."""
         return self._draft.terminal
 
     @property
@@ -111,17 +114,29 @@ class Tap(_Beside):
         if self._draft.terminal:  # a client may leave before the trailer of an encoding has come
             self._decoder = None
         super().finish()
-        if self._document is not None and not self._document.complete:
+        whole = self._document if self._documents is None else self._documents
+        if whole is not None and not whole.complete:
             self._warn("the JSON body ends early, or is broken")
 
     def _read(self, plain: bytes) -> None:
         if self._events is not None:
             for part in self._events.feed(plain):
                 self._read_part(part)
+        elif self._documents is not None:
+            for document in self._documents.feed(plain):
+                self._read_document(document)
+                if not document.complete:
+                    self._warn("a line is no JSON")
+            if isinstance(self._documents, Elements) and self._documents.complete:
+                self._draft.terminal = True
         elif self._document is not None:
             self._document.feed(plain)
         elif start := plain.lstrip(BOM + b" \t\r\n"):  # some servers send line ends to keep a connection alive
-            if self._dialect is None or start.startswith((b"{", b"[")):
+            if start.startswith(b"["):
+                self._documents = Elements(self._format.wanted)
+            elif self._dialect is not None and self._dialect.lines and not self._failed:
+                self._documents = Lines(self._format.wanted)
+            elif self._dialect is None or start.startswith(b"{"):
                 self._document = Scanner(self._format.wanted)
             else:
                 self._events = EventReader(self._matters)
@@ -145,13 +160,17 @@ class Tap(_Beside):
         self._event = None if part.last else event
         if not part.last:
             return
-        self._warn(*event.faults)
-        is_error = part.name == b"error" or errors.has_error(event.document)
-        self._note(event.document, self._draft, is_error=is_error)
-        if is_error and not self._failed:
-            self._draft.stream_error = True
+        self._read_document(event, is_error=part.name == b"error")
         if self._dialect and self._dialect.is_end(part.data, event.document):
             self._draft.terminal = True
+
+    def _read_document(self, scanner: Scanner, *, is_error: bool = False) -> None:
+        """Note one document of many."""
+        self._warn(*scanner.faults)
+        is_error = is_error or errors.has_error(scanner.document)
+        self._note(scanner.document, self._draft, is_error=is_error)
+        if is_error and not self._failed:
+            self._draft.stream_error = self._draft.terminal = True  # SDKs raise, and hang up
 
     def _note(self, document: object, draft: Draft, *, is_error: bool) -> None:
         if self._dialect and isinstance(document, dict):
@@ -184,6 +203,8 @@ class Tap(_Beside):
             return None
         figures = Figures(draft.usage)
         usage = replace(self._dialect.usage(figures), raw=draft.usage_source)
+        if draft.server_tools:
+            usage = replace(usage, server_tools={**(usage.server_tools or {}), **draft.server_tools})
         self._warn(*figures.warnings)
         return usage
 
@@ -240,4 +261,4 @@ def _format(name: str | None) -> _Format:
 
 def _is_legible(content_type: str | None) -> bool:
     name = (content_type or "").partition(";")[0].strip().lower()
-    return name in {JSON, EVENTS} or name in VAGUE or name.endswith("+json")
+    return name in {JSON, EVENTS} or name in VAGUE or name in LINES or name.endswith("+json")

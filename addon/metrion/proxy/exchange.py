@@ -160,7 +160,7 @@ class Exchange:
                 logger.warning("%s %s: %s", self.provider, self.inbound.path.decode("latin-1"), warning)
         if self._request_reader is not None:
             self._request_reader.finish()
-        if reading.stream_error and end_reason is EndReason.COMPLETE:
+        if reading.stream_error:
             end_reason = EndReason.STREAM_ERROR
         now = self._clock()
         outcome = Outcome(
