@@ -150,23 +150,35 @@ OPERATIONS = [
     (b"/openai/v1//chat/completions/", "chat", "openai_chat"),
     (b"/openai/v1/%63hat/completions", "chat", "openai_chat"),
     (b"/openai/v1/chat/completions/chatcmpl-1", "chat", None),
-    (b"/openai/v1/completions", "completions", None),
-    (b"/openai/v1/responses/resp_1/cancel", "responses", None),
+    (b"/openai/v1/completions", "completions", "openai_chat"),
+    (b"/openai/v1/responses", "responses", "openai_responses"),
+    (b"/openai/v1/responses/resp_1", "responses", None),
+    (b"/openai/v1/responses/resp_1/input_items", "responses", None),
+    (b"/openai/v1/responses/resp_1/cancel", "cancel", "openai_responses"),
+    (b"/openai/v1/responses/compact", "responses", "openai_responses"),
     (b"/openai/v1/responses/input_tokens", "count_tokens", None),
-    (b"/openai/v1/embeddings", "embeddings", None),
-    (b"/openai/v1/images/generations", "images", None),
-    (b"/openai/v1/audio/transcriptions", "audio", None),
-    (b"/openai/v1/moderations", "moderations", None),
+    (b"/openai/v1/embeddings", "embeddings", "openai_embeddings"),
+    (b"/openai/v1/images/generations", "images", "openai_images"),
+    (b"/openai/v1/audio/transcriptions", "audio", "openai_audio"),
+    (b"/openai/v1/moderations", "moderations", "openai_embeddings"),
     (b"/openai/v1/models", "models", None),
     (b"/openai/v1/batches", "batch", None),
     (b"/openai/v1/files", "files", None),
     (b"/openai/v1/realtime", "realtime", None),
-    (b"/openai/v1/threads/t/runs", "assistants", None),
+    (b"/openai/v1/realtime/client_secrets", "sessions", None),
+    (b"/openai/v1/threads", "assistants", None),
+    (b"/openai/v1/threads/t/messages", "assistants", None),
+    (b"/openai/v1/threads/t/runs", "runs", "openai_runs"),
+    (b"/openai/v1/threads/t/runs/r", "assistants", None),
+    (b"/openai/v1/threads/t/runs/r/steps", "assistants", None),
+    (b"/openai/v1/threads/t/runs/r/submit_tool_outputs", "runs", "openai_runs"),
+    (b"/openai/v1/threads/t/runs/r/cancel", "cancel", "openai_runs"),
+    (b"/openai/v1/threads/runs", "runs", "openai_runs"),
     (b"/openai/v1/nobody/knows", "other", None),
     (b"/openai/", "other", None),
     (b"/mistral/v1/agents/completions", "chat", "openai_chat"),
     (b"/mistral/v1/fim/completions", "chat", "openai_chat"),
-    (b"/mistral/v1/chat/moderations", "moderations", None),
+    (b"/mistral/v1/chat/moderations", "moderations", "openai_embeddings"),
     (b"/grok/v1/chat/completions", "chat", "openai_chat"),
     (b"/grok/v1/messages", "messages", "anthropic_messages"),
     (b"/v1/messages", "messages", "anthropic_messages"),
@@ -178,7 +190,7 @@ OPERATIONS = [
     (b"/anthropic/v1/chat/completions", "chat", "openai_chat"),
     (b"/gemini/chat/completions", "chat", "openai_chat"),
     (b"/gemini/v1beta/openai/chat/completions", "chat", "openai_chat"),
-    (b"/gemini/v1beta/openai/embeddings", "embeddings", None),
+    (b"/gemini/v1beta/openai/embeddings", "embeddings", "openai_embeddings"),
     (b"/gemini/v1beta/models/m:generateContent", "generate_content", None),
     (b"/gemini/v1beta/models/m:streamGenerateContent?alt=sse", "generate_content", None),
     (b"/gemini/v1beta/models/m:countTokens", "count_tokens", None),
@@ -203,6 +215,27 @@ def test_operation(target: bytes, operation: str, dialect: str | None) -> None:
 def test_only_a_post_is_read_for_usage(method: bytes) -> None:
     assert route(b"/openai/v1/chat/completions", method).dialect is None
     assert route(b"/openai/v1/chat/completions", method).operation == "chat"
+
+
+@pytest.mark.parametrize(
+    ("target", "operation", "dialect"),
+    [
+        (b"/openai/v1/responses/resp_1", "responses", "openai_responses"),
+        (b"/openai/v1/responses/resp_1?stream=true", "responses", "openai_responses"),
+        (b"/openai/v1/responses/resp_1/input_items", "responses", None),
+        (b"/openai/v1/responses", "responses", None),
+        (b"/openai/v1/threads/t/runs/r", "assistants", "openai_runs"),
+        (b"/openai/v1/threads/t/runs", "runs", None),
+        (b"/openai/v1/threads/t/runs/r/steps", "assistants", None),
+        (b"/openai/v1/chat/completions/chatcmpl-1", "chat", "openai_chat"),
+        (b"/grok/v1/chat/deferred-completion/r", "chat", "openai_chat"),
+        (b"/openai/v1/models/m", "models", None),
+    ],
+)
+def test_what_was_generated_before_is_read_back_with_a_get(target: bytes, operation: str, dialect: str | None) -> None:
+    found = route(target, b"GET")
+    assert (found.operation, found.dialect) == (operation, dialect)
+    assert route(target, b"DELETE").dialect is None
 
 
 @pytest.mark.parametrize(

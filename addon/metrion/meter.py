@@ -6,7 +6,8 @@ that is stored. Nothing of a prompt, a completion or a key is in any of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
@@ -26,8 +27,13 @@ from metrion.model import (
 )
 from metrion.pricing import PriceBook
 
-NOT_BILLED_OPERATIONS = frozenset({"models", "files", "count_tokens"})
-"""Operations that no provider charges for, whatever their method."""
+NOT_BILLED_OPERATIONS = frozenset(
+    {"assistants", "cancel", "count_tokens", "files", "models", "sessions", "vector_stores"}
+)
+"""Operations that no provider charges for by the request, whatever their method."""
+
+NOT_BILLED_AT: Mapping[str, frozenset[str]] = {"openai": frozenset({"conversations", "moderations"})}
+"""What else one provider does not charge for, though others do (Mistral)."""
 
 NOTHING_BILLED = Cost(CostSource.NOT_BILLED, usd=Decimal(0))
 
@@ -70,6 +76,9 @@ def measure(
     if provider is None:
         return None
     model_requested = (route.model if route else None) or model_requested
+    if route is None or not _is_billable(inbound, route):
+        # What is read back stands in the row of the request that generated it, or sums would count it twice.
+        reading = replace(reading, usage=None)
     usage = reading.usage or Usage()
     cost = _cost(inbound, route, outcome, reading, prices, model_requested)
     user_label, tags = labels(inbound)
@@ -153,7 +162,11 @@ def _cost(
 
 def _is_billable(inbound: Inbound, route: Route) -> bool:
     """Whether the provider may charge for such a request. Reading a stored generation back is no new charge."""
-    return inbound.method == b"POST" and route.operation not in NOT_BILLED_OPERATIONS
+    return (
+        inbound.method == b"POST"
+        and route.operation not in NOT_BILLED_OPERATIONS
+        and route.operation not in NOT_BILLED_AT.get(route.provider, ())
+    )
 
 
 def _client_retry(inbound: Inbound) -> int | None:

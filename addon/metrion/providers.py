@@ -15,10 +15,13 @@ from metrion.model import CredentialPlace, ErrorShape, Origin
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What a path does. ``dialect`` is the wire format of a POST's answer; ``None``: passed through unread."""
+    """What a path does."""
 
     name: str
     dialect: str | None = None
+    """The wire format of the answer to a POST; ``None``: passed through unread."""
+    read_back: str | None = None
+    """That of the answer to a GET, which reads back what was generated before."""
 
 
 OTHER = Operation("other")
@@ -27,34 +30,53 @@ OPERATIONS: Mapping[str, Operation] = {
     "agents/completions": Operation("chat", "openai_chat"),
     "assistants": Operation("assistants"),
     "audio": Operation("audio"),
+    "audio/speech": Operation("audio", "openai_audio"),
+    "audio/transcriptions": Operation("audio", "openai_audio"),
+    "audio/translations": Operation("audio", "openai_audio"),
     "batches": Operation("batch"),
+    "batches/*/cancel": Operation("cancel"),
     "batch": Operation("batch"),
     "chat/completions": Operation("chat", "openai_chat"),
-    "chat/deferred-completion": Operation("chat"),
-    "chat/moderations": Operation("moderations"),
+    "chat/completions/*": Operation("chat", read_back="openai_chat"),
+    "chat/deferred-completion/*": Operation("chat", read_back="openai_chat"),
+    "chat/moderations": Operation("moderations", "openai_embeddings"),
     "complete": Operation("completions"),
-    "completions": Operation("completions"),
+    "completions": Operation("completions", "openai_chat"),
     "conversations": Operation("conversations"),
     "embedding-models": Operation("models"),
-    "embeddings": Operation("embeddings"),
+    "embeddings": Operation("embeddings", "openai_embeddings"),
     "files": Operation("files"),
     "fim/completions": Operation("chat", "openai_chat"),
     "fine_tuning": Operation("fine_tuning"),
     "image-generation-models": Operation("models"),
-    "images": Operation("images"),
+    "images": Operation("images", "openai_images"),
+    "images/edits": Operation("images", "openai_images"),
+    "images/generations": Operation("images", "openai_images"),
+    "images/variations": Operation("images", "openai_images"),
     "language-models": Operation("models"),
     "messages": Operation("messages", "anthropic_messages"),
     "messages/batches": Operation("batch"),
     "messages/count_tokens": Operation("count_tokens"),
     "models": Operation("models"),
-    "moderations": Operation("moderations"),
+    "moderations": Operation("moderations", "openai_embeddings"),
     "ocr": Operation("ocr"),
     "realtime": Operation("realtime"),
-    "rerank": Operation("rerank"),
-    "responses": Operation("responses"),
+    "realtime/client_secrets": Operation("sessions"),
+    "realtime/sessions": Operation("sessions"),
+    "realtime/transcription_sessions": Operation("sessions"),
+    "rerank": Operation("rerank", "openai_embeddings"),
+    "responses": Operation("responses", "openai_responses"),
+    "responses/*": Operation("responses", read_back="openai_responses"),
+    "responses/*/cancel": Operation("cancel", "openai_responses"),
+    "responses/compact": Operation("responses", "openai_responses"),
     "responses/input_tokens": Operation("count_tokens"),
-    "stt": Operation("audio"),
+    "stt": Operation("audio", "openai_audio"),
     "threads": Operation("assistants"),
+    "threads/*/runs": Operation("runs", "openai_runs"),
+    "threads/*/runs/*": Operation("assistants", read_back="openai_runs"),
+    "threads/*/runs/*/cancel": Operation("cancel", "openai_runs"),
+    "threads/*/runs/*/submit_tool_outputs": Operation("runs", "openai_runs"),
+    "threads/runs": Operation("runs", "openai_runs"),
     "tokenize-text": Operation("count_tokens"),
     "tts": Operation("audio"),
     "uploads": Operation("files"),
@@ -62,9 +84,8 @@ OPERATIONS: Mapping[str, Operation] = {
     "videos": Operation("videos"),
 }
 """Paths after the version, for every provider whose API is made of plain paths: no two give one path two meanings, and
-several serve each other's (xAI and OpenRouter ``messages``, Anthropic ``chat/completions``). The longest entry that is
-the path or a parent of it names the operation; the dialect belongs to the exact path only, since what lies below
-(``chat/completions/ID``) reads back what was billed before."""
+several serve each other's (xAI and OpenRouter ``messages``, Anthropic ``chat/completions``). ``*`` is an id. The
+longest entry that is the path or a parent of it names the operation; wire formats belong to the exact path only."""
 
 GOOGLE_OPERATIONS: Mapping[str, Operation] = {
     ":asyncBatchEmbedContent": Operation("batch"),

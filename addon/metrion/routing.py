@@ -9,13 +9,24 @@ looks at a credential's value.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import unquote
 
 from metrion.model import Inbound, Origin, Refusal, Route
-from metrion.providers import ALIASES, OTHER, PROVIDERS, Compatible, Operation, Provider, Surface, canonical_name
+from metrion.providers import (
+    ALIASES,
+    GOOGLE_OPERATIONS,
+    OPERATIONS,
+    OTHER,
+    PROVIDERS,
+    Compatible,
+    Operation,
+    Provider,
+    Surface,
+    canonical_name,
+)
 from metrion.settings import Settings
 
 
@@ -47,8 +58,11 @@ _DOT_SEGMENT = re.compile(rb"(?:^|[/\\]|%2f|%5c)(?:\.|%2e){1,2}(?=$|[/\\;#]|%2f|
 semicolon (parameters, in Java's servers) included."""
 _UNSENDABLE = re.compile(rb"[\x00-\x20\x7f]")
 _KEY_IN_QUERY = re.compile(rb"(?:^|&)key=")
-_TABLE_DEPTH = 2
+_TABLE_PATHS = [path.split("/") for path in (*OPERATIONS, *GOOGLE_OPERATIONS)]
+_TABLE_DEPTH = max(map(len, _TABLE_PATHS))
 """How many segments the longest path in a table of operations has."""
+_ID_PLACES = sorted({tuple(at for at, word in enumerate(words) if word == "*") for words in _TABLE_PATHS})
+"""Where paths in these tables have ids; nowhere comes first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +123,7 @@ class Router:
             upstream=found.upstream,
             target=found.outgoing + mark + query,
             operation=operation.name,
-            dialect=operation.dialect if inbound.method.upper() == b"POST" else None,
+            dialect=_dialect(operation, inbound.method.upper()),
             credential_place=surface.credential_place,
             error_shape=surface.error_shape,
             request_id_headers=entry.request_id_headers,
@@ -196,9 +210,26 @@ def _operation(surface: Surface, words: list[str]) -> Operation:
         if colon and (operation := surface.operations.get(f":{verb}")):
             return operation
     for depth in range(min(_TABLE_DEPTH, len(words)), 0, -1):
-        if operation := surface.operations.get("/".join(words[:depth])):
-            return operation if depth == len(words) else Operation(operation.name)
+        for path in _spellings(words[:depth]):
+            if operation := surface.operations.get(path):
+                return operation if depth == len(words) else Operation(operation.name)
     return OTHER
+
+
+def _spellings(words: list[str]) -> Iterator[str]:
+    """Yield how a path may be written in a table: as it is, then with ids left open."""
+    for places in _ID_PLACES:
+        if not places or places[-1] < len(words):
+            yield "/".join("*" if at in places else word for at, word in enumerate(words))
+
+
+def _dialect(operation: Operation, method: bytes) -> str | None:
+    match method:
+        case b"POST":
+            return operation.dialect
+        case b"GET":
+            return operation.read_back
+    return None
 
 
 def _model(words: list[str]) -> str | None:
