@@ -25,6 +25,15 @@ def serve(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.fixture(scope="session")
+def serve2(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    """The same with two workers."""
+    config = upstreams(simulator) | {"plans": {"pro": {"requests_per_minute": 0, "timeout": 60}}}
+    home = tmp_path_factory.mktemp("workers") / "home"
+    with running_serve(home, config, arguments=("--workers", "2")) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="session")
 def mitmdump(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     """``mitmdump -s``, a reverse mode per provider."""
     with running_mitmdump(tmp_path_factory.mktemp("mitmdump") / "home", simulator) as proxy:
