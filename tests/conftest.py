@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.processes import Proxy, running_mitmdump, running_serve, upstreams
 from tests.simulator import Simulator, running_simulator
+
+# Generated cases: 100 of each property in the suite, as many as METRION_TEST_EXAMPLES says in a long run.
+settings.register_profile("metrion", max_examples=int(os.environ.get("METRION_TEST_EXAMPLES", "100")), deadline=None)
+settings.load_profile("metrion")
 
 
 @pytest.fixture(scope="session")
