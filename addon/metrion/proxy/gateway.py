@@ -46,6 +46,7 @@ class Gateway:
 
     def decide(self, inbound: Inbound, *, intercepted: bool = False) -> Forward | Refusal | Answer:
         """Say what becomes of a request. Never raises. ``intercepted``: its client does not know of the proxy."""
+        route: Route | Endpoint | Refusal | None = None
         try:
             if answer := preflight(inbound, self.settings.cors.origins):
                 return answer
@@ -57,7 +58,7 @@ class Gateway:
             account = self.settings.intercept.account if intercepted else None
             return admit(inbound, route, self._control.directory(), self.settings.plans, intercepted=account)
         except Exception as error:  # noqa: BLE001 -- authentication fails closed, whatever the fault is
-            return _fault(error)
+            return _fault(error, route if isinstance(route, Route) else None)
 
     def decide_tunnel(self, inbound: Inbound) -> Refusal | bytes | None:
         """Say whether a CONNECT may be answered, and which token identifies its tunnel. Never raises."""
@@ -85,7 +86,7 @@ class Gateway:
 
     def finish(self, exchange: Exchange, end_reason: EndReason) -> None:
         """Write a request's event, unless it is written or there are too many from strangers."""
-        if not exchange.finished and exchange.decision.caller is None and not self._slot.admit_stranger():
+        if not exchange.finished and _is_strangers(exchange.decision) and not self._slot.admit_stranger():
             exchange.finished = True
         exchange.finish(end_reason)
 
@@ -112,8 +113,16 @@ class Gateway:
                 return Answer(200, headers, body)
 
 
-def _fault(error: Exception) -> Refusal:
+def _is_strangers(decision: Forward | Refusal) -> bool:
+    """Whether a request has an event, and no caller to whom it belongs."""
+    return isinstance(decision, Refusal) and decision.caller is None and decision.provider is not None
+
+
+def _fault(error: Exception, route: Route | None = None) -> Refusal:
     # Without the exception's own words: they may quote the head, and so a credential.
     where = traceback.extract_tb(error.__traceback__)[-1]
     logger.error("A request was refused: %s at %s:%s", type(error).__name__, where.filename, where.lineno)
-    return Refusal(500, "internal", "Metrion could not check this request and refused it; its log says where.")
+    message = "Metrion could not check this request and refused it; its log says where."
+    if route is None:
+        return Refusal(500, "internal", message)
+    return Refusal(500, "internal", message, route.provider, route.error_shape, route=route)
