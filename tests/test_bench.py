@@ -47,6 +47,7 @@ def test_everything_is_measured() -> None:
         "memory grown in 200 requests": {"serve", "mitmdump -s"},
         "route, in process": {"metrion"},
         "admit, in process": {"metrion"},
+        "limits, in process": {"metrion"},
         "journal append, in process": {"metrion"},
     }
     assert {promise["binding"] for promise in measured["checks"]} == {True, False}
