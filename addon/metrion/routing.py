@@ -201,6 +201,8 @@ def _words(own: bytes) -> list[str]:
     """Split a path for reading, leniently, without its version."""
     text = own.decode("utf-8", "replace")
     words = [word for word in (unquote(text) if "%" in text else text).split("/") if word]
+    if "deployments" in words[:2]:  # Azure's paths name a deployment before they say what it is to do
+        words = words[words.index("deployments") + 2 :]
     return words[1:] if words and _VERSION_WORD.match(words[0]) else words
 
 

@@ -55,8 +55,8 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
     if document.get("type") == "response.failed":
         draft.stream_error = True
         draft.error_type = errors.error_type(response) or draft.error_type
-    usage = response.get("usage")
-    if isinstance(usage, Object) and usage:
+    places = (response.get("usage"), document.get("usage"))  # the second: xAI's realtime
+    if usage := next((usage for usage in places if isinstance(usage, Object) and usage), None):
         draft.usage = {**usage, "tool_usage": response.get("tool_usage"), COUNTED: _billed_calls(response)}
         draft.usage_source = usage.source
 

@@ -1,0 +1,119 @@
+"""OpenAI's Realtime API, and the Responses API over a WebSocket: messages of one session in, billed readings out.
+
+Sources: ``RealtimeResponseUsage``, ``ConversationItemInputAudioTranscriptionCompletedEvent`` and
+``ResponsesServerEvent`` in the openai SDK; https://docs.x.ai/docs/guides/voice/agent for xAI's.
+
+- Each response that is over has its usage, cut off ones included. What earlier turns left in the conversation is input
+  again each time, so that usages are added up and never replace one another.
+- The transcription of what the client said is another model's work, and is billed apart.
+- xAI bills by the second: ``billable_audio_seconds``.
+
+Nothing here raises, and nothing of a message is held.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from metrion.dialects import errors, openai_responses
+from metrion.dialects.dialect import Draft, label, mapping
+from metrion.dialects.figures import Figures
+from metrion.documents import Object, Scanner, tree
+from metrion.model import Reading, Usage
+
+RESPONSES = frozenset({"response.done", *openai_responses.END_TYPES})
+TRANSCRIPTION = "conversation.item.input_audio_transcription.completed"
+
+MARKS = (b"response.done", b"response.completed", b"response.incomplete", b"response.failed", b"session.",
+         b"_session.", b"input_audio_transcription.completed")  # fmt: skip
+"""A message that shows none of these has nothing new. Nearly all are of that kind, and many are long."""
+
+WANTED = tree(
+    [
+        *openai_responses.DIALECT.wanted,
+        ("item_id",),
+        ("session", "model"),
+        ("session", "audio", "input", "transcription", "model"),
+        ("session", "input_audio_transcription", "model"),
+    ]
+)
+
+
+class RealtimeReader:
+    """Reads beside one session. ``model`` is the one in the upgrade's path, where it is there."""
+
+    def __init__(self, model: str | None = None) -> None:
+        self._model = model
+        self._transcription_model: str | None = None
+
+    def sent(self, message: bytes) -> None:
+        """Look at a message of the client's: it may choose a model, which not every server repeats."""
+        if b"session" in message and b'"model"' in message:
+            self._note_session(_document(message))
+
+    def received(self, message: bytes) -> Reading | None:
+        """Look at a message of the provider's. Returns the reading of what it says is over and billed, if it does."""
+        if not any(mark in message for mark in MARKS):
+            return None
+        document = _document(message)
+        self._note_session(document)
+        match mapping(document).get("type"):
+            case str() as name if name in RESPONSES:
+                return self._response(document)
+            case str() as name if name == TRANSCRIPTION:
+                return self._transcription(document)
+        return None
+
+    def _note_session(self, document: object) -> None:
+        session = mapping(mapping(document).get("session"))
+        self._model = label(session.get("model"), self._model)
+        heard = mapping(mapping(mapping(session.get("audio")).get("input")).get("transcription"))
+        older = mapping(session.get("input_audio_transcription"))
+        self._transcription_model = label(heard.get("model"), older.get("model"), self._transcription_model)
+
+    def _response(self, document: dict[str, object]) -> Reading:
+        draft = Draft(model=self._model)
+        openai_responses.read(document, draft)
+        response = mapping(document.get("response"))
+        if response.get("status") == "failed":
+            draft.stream_error = True
+            details = mapping(response.get("status_details"))
+            draft.error_type = errors.error_type(details) or draft.error_type
+        return _reading(draft)
+
+    def _transcription(self, document: dict[str, object]) -> Reading | None:
+        usage = document.get("usage")
+        if not isinstance(usage, Object) or not usage:
+            return None  # a server that does not bill it apart
+        item = label(document.get("item_id"))
+        return _reading(
+            Draft(model=self._transcription_model, generation_id=item, usage=usage, usage_source=usage.source)
+        )
+
+
+def usage(figures: Figures) -> Usage:
+    """Read the usage of a response or of a transcription."""
+    found = openai_responses.usage(figures)
+    seconds = (figures.seconds(name) for name in ("seconds", "billable_audio_seconds"))
+    return replace(found, audio_seconds=next((length for length in seconds if length is not None), None))
+
+
+def _reading(draft: Draft) -> Reading:
+    figures = Figures(draft.usage or {})
+    return Reading(
+        model=draft.model,
+        service_tier=draft.service_tier,
+        generation_id=draft.generation_id,
+        finish_reason=draft.finish_reason,
+        error_type=draft.error_type,
+        usage=replace(usage(figures), raw=draft.usage_source) if draft.usage is not None else None,
+        terminal=True,
+        stream_error=draft.stream_error,
+        warnings=tuple(figures.warnings),
+    )
+
+
+def _document(message: bytes) -> dict[str, object]:
+    scanner = Scanner(WANTED)
+    scanner.feed(message)
+    return scanner.document if isinstance(scanner.document, dict) else {}
