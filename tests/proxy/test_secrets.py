@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import http.client
 import json
+import shlex
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,13 @@ import pytest
 from metrion.demo.delivery import Delivery
 from tests.processes import (
     MITMDUMP,
+    ROOT,
     STORED_KEYS,
     Proxy,
     eventually,
     free_port,
     running_mitmdump,
+    running_proxy,
     running_serve,
     upstreams,
 )
@@ -107,7 +110,33 @@ def _mitmdump(home: Path, simulator: Simulator) -> AbstractContextManager[Proxy]
     return running_mitmdump(home, simulator, arguments=arguments, program=MITMDUMP)
 
 
-@pytest.mark.parametrize("run", [_serve, _mitmdump], ids=["serve", "mitmdump"])
+def _console(home: Path, simulator: Simulator) -> AbstractContextManager[Proxy]:
+    """The screen is what the process writes; `script` is the terminal."""
+    arguments = [sys.executable, "-c", "from mitmproxy.tools.main import mitmproxy; mitmproxy()"]
+    arguments += ["-s", str(ROOT / "addon" / "metrion_addon.py"), "--set", f"confdir={home.parent / 'confdir'}"]
+    arguments += ["--set", "console_focus_follow=true", "--set", "store_streamed_bodies=true"]
+    port = free_port()
+    arguments += ["--mode", f"regular@127.0.0.1:{port}"]
+    config = {"providers": {"openai": {"upstream": simulator.upstream_by_port("openai")}}}
+    screen = [
+        "env",
+        "TERM=xterm",
+        "script",
+        "-qec",
+        f"stty rows 50 cols 200; exec {shlex.join(arguments)}",
+        "/dev/null",
+    ]
+
+    @contextmanager
+    def running() -> Iterator[Proxy]:
+        with running_proxy(home, screen, config, ports=[port]) as proxy:
+            proxy.port = port
+            yield proxy
+
+    return running()
+
+
+@pytest.mark.parametrize("run", [_serve, _mitmdump, _console], ids=["serve", "mitmdump", "console"])
 def test_nothing_written_holds_a_secret(run: Run, simulator: Simulator, tmp_path: Path) -> None:
     with run(tmp_path / "home", simulator) as proxy:
         call_in_every_way(proxy, simulator)
@@ -117,7 +146,7 @@ def test_nothing_written_holds_a_secret(run: Run, simulator: Simulator, tmp_path
         (tmp_path / "shown.txt").write_text(shown)
         secrets = [*STORED_KEYS.values(), proxy.token, OWN_KEY, STRANGER]
         assert list(leaks(tmp_path, secrets)) == []
-        assert proxy.stop() == 0
+        assert proxy.stop() == 0 or run is _console  # it asks whether to quit
     assert list(leaks(tmp_path, secrets)) == []
     if run is _mitmdump:
         assert (tmp_path / "flows.mitm").stat().st_size > 10_000
