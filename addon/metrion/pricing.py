@@ -86,6 +86,7 @@ _FEES: Mapping[str, str] = {
     "web_search.num_requests": "web_search",  # OpenAI Responses
     "web_search_calls": "web_search",  # xAI
     "web_searches": "web_search",
+    "google_search": "web_search",  # Gemini
     "x_search_calls": "x_search",  # xAI
     "file_search.num_requests": "file_search",  # OpenAI Responses
     "file_search_calls": "file_search",
@@ -98,6 +99,9 @@ PER_REQUEST = "request"
 
 STANDARD_TIERS = frozenset({"", "default", "standard", "auto", "on_demand"})
 """Service tiers that are billed at the rates of the model itself."""
+
+_TIERS: Mapping[str, str] = {"on_demand_flex": "flex", "on_demand_priority": "priority"}
+"""What Vertex AI calls tiers that have another name elsewhere."""
 
 _PERIOD_KEYS = frozenset({*RATES, "from", "until", "above", "fees"})
 _ENTRY_KEYS = _PERIOD_KEYS | {"match", "not", "source", "checked", "rates", "service_tiers"}
@@ -281,9 +285,8 @@ class PriceBook:
         if usage is None:
             return Cost(CostSource.UNKNOWN)
         charged = _charged(usage)
-        entry = self._find(provider, model, model_requested) if (known := _is_known(usage)) else None
-        prices = entry and entry.prices(_day(when), _special_tier(service_tier, usage))
-        bill = prices and _bill(usage, prices)
+        known = _is_known(usage)
+        bill = self._whole_bill(provider, model, model_requested, usage, when, service_tier) if known else None
         if not bill:
             if charged is not None:
                 return Cost(CostSource.PROVIDER, usd=charged)
@@ -294,6 +297,34 @@ class PriceBook:
         if charged is not None:
             source, usd = CostSource.PROVIDER, charged
         return Cost(source, usd=usd, computed_usd=total, parts=bill.parts, price_version=self.version)
+
+    def _whole_bill(
+        self,
+        provider: str,
+        model: str | None,
+        model_requested: str | None,
+        usage: Usage,
+        when: datetime,
+        service_tier: str | None,
+    ) -> _Bill | None:
+        """Compute the parts of a cost; ``None`` when something was used that has no price.
+
+        Where a usage has shares, each is priced by itself; the parts of another model have its name before theirs.
+        """
+        parts: dict[str, Decimal] = {}
+        apportioned = False
+        for other, share in usage.shares or ((None, usage),):
+            own = other is None or other == model
+            entry = self._find(provider, model, model_requested) if own else self._find(provider, other, None)
+            prices = entry and entry.prices(_day(when), _special_tier(service_tier, share))
+            bill = prices and _bill(share, prices, is_request=own)
+            if not bill:
+                return None
+            for name, amount in bill.parts.items():
+                key = name if own else f"{other}:{name}"
+                parts[key] = _CONTEXT.add(parts.get(key, _NOTHING), amount)
+            apportioned |= bill.apportioned
+        return _Bill(MappingProxyType(parts), apportioned)
 
     def _find(self, provider: str, model: str | None, model_requested: str | None) -> _Entry | None:
         key = (provider, model, model_requested)
@@ -324,7 +355,7 @@ def _inheriting(entry: _Entry, replaced: _Entry | None) -> _Entry:
 def _special_tier(service_tier: str | None, usage: Usage) -> str:
     """Return the key under ``service_tiers`` for what is not standard about a response: ``batch``, ``fast+us``."""
     special = {tier.lower() for tier in (service_tier or "", *(usage.modes or ()))} - STANDARD_TIERS
-    return "+".join(sorted(special))
+    return "+".join(sorted(_TIERS.get(tier, tier) for tier in special))
 
 
 def _day(when: datetime) -> date:
@@ -388,7 +419,7 @@ def _charged(usage: Usage) -> Decimal | None:
     return _places(charged)
 
 
-def _bill(usage: Usage, prices: _Period) -> _Bill | None:
+def _bill(usage: Usage, prices: _Period, *, is_request: bool) -> _Bill | None:
     """Compute the parts of a cost; ``None`` when something was used that these prices do not cover."""
     total_input = usage.input_tokens
     if total_input is None:
@@ -400,14 +431,14 @@ def _bill(usage: Usage, prices: _Period) -> _Bill | None:
             rate = _rate(prices.rates, name)
             if rate is None:
                 return None
-            parts[name] = _part(rate.at(total_input), count, _MILLION)
+            parts[name] = _part(rate.at(usage.largest_input_tokens or total_input), count, _MILLION)
     if usage.audio_seconds and AUDIO_HOUR in prices.rates:
         parts[AUDIO] = _part(prices.rates[AUDIO_HOUR].base, Decimal(repr(usage.audio_seconds)), _HOUR)
-    used = Counter({PER_REQUEST: 1})
+    used = Counter({PER_REQUEST: int(is_request)})
     for tool, count in (usage.server_tools or {}).items():
         used[_FEES.get(tool, tool)] += count
     parts.update((name, _part(fee, used[name], _THOUSAND)) for name, fee in prices.fees.items() if used[name])
-    if not parts and (counts or usage.audio_seconds or used.total() > 1):
+    if not parts and (counts or usage.audio_seconds or used.total() > is_request):
         return None  # what was reported is in other units than the price
     return _Bill(MappingProxyType(parts), apportioned)
 

@@ -13,7 +13,7 @@ from functools import cache
 from metrion.dialects import DIALECTS, errors
 from metrion.dialects.dialect import Draft, label
 from metrion.dialects.figures import Figures
-from metrion.documents import BOM, Elements, Lines, Scanner, Tree, tree
+from metrion.documents import BOM, Elements, Lines, Scanner, Tree, to_json, tree
 from metrion.encodings import Decoder, DecodingError, decoder
 from metrion.model import Reading, Usage
 from metrion.sse import EventReader, Part
@@ -202,7 +202,8 @@ class Tap(_Beside):
         if self._dialect is None or draft.usage is None:
             return None
         figures = Figures(draft.usage)
-        usage = replace(self._dialect.usage(figures), raw=draft.usage_source)
+        raw = to_json(draft.usage) if self._dialect.lines else draft.usage_source
+        usage = replace(self._dialect.usage(figures), raw=raw)
         if draft.server_tools:
             usage = replace(usage, server_tools={**(usage.server_tools or {}), **draft.server_tools})
         self._warn(*figures.warnings)

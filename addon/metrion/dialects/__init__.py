@@ -8,23 +8,38 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from metrion.dialects import (
+    anthropic_batches,
+    anthropic_completions,
     anthropic_messages,
+    gemini,
+    gemini_interactions,
+    mistral_ocr,
     openai_audio,
     openai_chat,
     openai_embeddings,
     openai_images,
     openai_responses,
     openai_runs,
+    resource,
+    vertex_predict,
 )
 from metrion.dialects.dialect import Dialect
 
 DIALECTS: Mapping[str, Dialect] = {
+    "anthropic_batch_results": anthropic_batches.RESULTS,
+    "anthropic_batches": anthropic_batches.DIALECT,
+    "anthropic_completions": anthropic_completions.DIALECT,
     "anthropic_messages": anthropic_messages.DIALECT,
+    "gemini": gemini.DIALECT,
+    "gemini_interactions": gemini_interactions.DIALECT,
+    "mistral_ocr": mistral_ocr.DIALECT,
     "openai_audio": openai_audio.DIALECT,
     "openai_chat": openai_chat.DIALECT,
     "openai_embeddings": openai_embeddings.DIALECT,
     "openai_images": openai_images.DIALECT,
     "openai_responses": openai_responses.DIALECT,
     "openai_runs": openai_runs.DIALECT,
+    "resource": resource.DIALECT,
+    "vertex_predict": vertex_predict.DIALECT,
 }
 """By the name that a :class:`~metrion.model.Route` has in ``dialect``."""

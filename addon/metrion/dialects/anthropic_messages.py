@@ -7,13 +7,17 @@ https://docs.anthropic.com/en/docs/build-with-claude/streaming.
 - ``message_start`` opens the usage. Each ``message_delta`` is cumulative and replaces, field by field, what it reports;
   what only the start has (the lifetimes of cache writes) stays. Start and delta are never added.
 - ``output_tokens`` has the thinking in it.
+- ``iterations`` tells what each sampling of the request is billed for. The rest of the usage leaves some of them out:
+  compactions, which the model itself does, and advisors and declined attempts, which are billed under their own model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from metrion.dialects import several
 from metrion.dialects.dialect import Dialect, Draft, label, mapping
 from metrion.dialects.figures import Figures
 from metrion.documents import Object, to_json
@@ -42,10 +46,46 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
             draft.usage = _latest(draft.usage, usage)
             draft.usage_source = to_json(draft.usage)
         draft.service_tier = label(usage.get("service_tier"), draft.service_tier)
+        draft.model = label(_fallback(usage), draft.model)
 
 
 def usage(figures: Figures) -> Usage:
     """Read a ``Usage``."""
+    plain = _usage(figures)
+    iterations = [(each.text("model"), replace(_usage(each), modes=plain.modes)) for each in _iterations(figures)]
+    if not iterations:
+        return plain
+    billed = several.together(iterations)
+    if not (_covers(billed.input_tokens, plain.input_tokens) and _covers(billed.output_tokens, plain.output_tokens)):
+        figures.warnings.append("usage.iterations does not cover the usage")
+        return plain
+    rest: dict[str, Any] = {"reasoning_tokens": plain.reasoning_tokens, "server_tools": plain.server_tools}
+    if billed.cache_write_1h_tokens is None:
+        rest["cache_write_1h_tokens"] = plain.cache_write_1h_tokens
+    if billed.shares:  # the model itself called the tools: the one that has no name here, else the one that served
+        shares = dict(enumerate(billed.shares))
+        own = next((at for at, (model, _) in shares.items() if model is None), len(shares) - 1)
+        shares[own] = (shares[own][0], replace(shares[own][1], server_tools=plain.server_tools))
+        rest["shares"] = tuple(shares.values())
+    return replace(billed, **rest)
+
+
+def _iterations(figures: Figures) -> list[Figures]:
+    return figures.entries("iterations") or []
+
+
+def _covers(billed: int | None, plain: int | None) -> bool:
+    return billed is not None and billed >= (plain or 0)
+
+
+def _fallback(usage: Mapping[str, Any]) -> object:
+    """Return the model that served a response in place of the one that was asked."""
+    iterations = usage.get("iterations")
+    last = mapping(iterations[-1]) if isinstance(iterations, list) and iterations else {}
+    return last.get("model") if last.get("type") == "fallback_message" else None
+
+
+def _usage(figures: Figures) -> Usage:
     cache_read_tokens = figures.count("cache_read_input_tokens")
     cache_write_tokens = _cache_write_tokens(figures)
     return Usage(

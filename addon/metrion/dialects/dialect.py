@@ -26,7 +26,7 @@ class Draft:
     usage: Mapping[str, Any] | None = None
     """The provider's usage: the latest, or all of them merged where the format says so."""
     usage_source: str | None = None
-    """The same as JSON text; ``None``: it is yet to be written."""
+    """The same as JSON text."""
     server_tools: dict[str, int] = field(default_factory=dict)
     """Calls of tools that the provider bills and tells outside of the usage."""
     seen: set[str] = field(default_factory=set)
@@ -57,7 +57,7 @@ class Dialect:
     """The ``type`` of the event that ends a stream; ``("type",)`` is then among the wanted members. Where there is
     neither, a stream ends with its body."""
     lines: bool = False
-    """A body is many documents, one to a line, and not one."""
+    """A body is many documents, one to a line, and not one. Their usage is added up in the draft."""
 
     def is_end(self, data: bytes, document: Any) -> bool:
         """Whether the event with this data, or with this document in it, ends a stream."""

@@ -73,6 +73,11 @@ class Figures:
         value = self._find(path)
         return value if isinstance(value, str) and 0 < len(value) <= 256 else None
 
+    def texts(self, *path: str) -> tuple[str, ...] | None:
+        """Return the names in an array of them; ``None`` where there is no array."""
+        value = self._find(path)
+        return tuple(name for name in value if isinstance(name, str)) if isinstance(value, list) else None
+
     def calls(self, *path: str) -> dict[str, int] | None:
         """Return the counts in an object of counts that are not 0; ``None`` where there is no such object."""
         value = self._find(path)
@@ -87,14 +92,14 @@ class Figures:
     def tally(self, *path: str, by: str, of: str) -> dict[str | int, int] | None:
         """Return the counts (member ``of``) in an array of objects, added up by what they are counts of (``by``).
 
-        ``None`` where there is no such array. An object without a count counts 0, as protocol buffers write it.
+        ``None`` where there is no such array. What has no count, or none that can be read, is left out.
         """
         tallied: dict[str | int, int] = {}
         entries = self.entries(*path)
         for entry in entries or ():
             kind, count = entry._usage.get(by), entry.count(of)
-            if isinstance(kind, str | int) and (count is not None or not entry.has(of)):
-                tallied[kind] = tallied.get(kind, 0) + (count or 0)
+            if isinstance(kind, str | int) and count is not None:
+                tallied[kind] = tallied.get(kind, 0) + count
         return None if entries is None else tallied
 
     def entries(self, *path: str) -> list[Figures] | None:
