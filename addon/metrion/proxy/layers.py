@@ -8,19 +8,17 @@ on, and what mitmproxy would say in HTML is said in the provider's JSON. Bodies 
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Generator
 from dataclasses import replace
 
-from mitmproxy import ctx, flow, http
-from mitmproxy.addons.proxyserver import Proxyserver
+from mitmproxy import flow, http
 from mitmproxy.connection import ConnectionState
 from mitmproxy.net.http import status_codes
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http import (
     DropStream,
+    ErrorCode,
     HttpConnectHook,
     HttpErrorHook,
     HttpLayer,
@@ -39,21 +37,17 @@ from mitmproxy.proxy.layers.http import (
     SendHttp,
     validate_request,
 )
-from mitmproxy.proxy.layers.http._events import ErrorCode  # not re-exported by the package
 from mitmproxy.proxy.layers.websocket import WebsocketEndHook, WebsocketMessageHook, WebsocketStartHook
-from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 from mitmproxy.proxy.mode_specs import LocalMode, ReverseMode, TransparentMode, TunMode, WireGuardMode
-from mitmproxy.utils import asyncio_utils
 
 from metrion.callers import identified, shown
 from metrion.cors import allowed_origin, allowing
 from metrion.model import Answer, EndReason, Forward, Head, Inbound, Origin, Refusal
+from metrion.proxy.alarm import Alarm
 from metrion.proxy.exchange import Exchange
 from metrion.proxy.gateway import Gateway
-from metrion.proxy.http1 import Interim
+from metrion.proxy.http1 import Commands, Interim
 from metrion.refusals import error_event, render
-
-type Commands = Generator[commands.Command, object, None]
 
 MARK = "metrion"
 """Key in ``flow.metadata`` of a request that a metered stream has let through or answered; its value is our id."""
@@ -84,45 +78,6 @@ class MeteredHttpLayer(HttpLayer):
         stream = MeteredStream(self.context.fork(), stream_id, self, self._gateway, hooks=self._hooks)
         self.streams[stream_id] = stream
         yield from self.event_to_child(stream, events.Start())
-
-
-class Alarm:
-    """Calls a stream back after some seconds, as an event of its connection. Cheaper than mitmproxy's wakeup tasks."""
-
-    def __init__(self, http_layer: HttpLayer, stream: HttpStream) -> None:
-        self._layer = http_layer
-        self._stream = stream
-        self._timer: asyncio.TimerHandle | None = None
-
-    def set(self, seconds: float) -> None:
-        """Ring once, this many seconds from now, and not when set before."""
-        self.cancel()
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._ring, seconds)
-
-    def cancel(self) -> None:
-        """Do not ring."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def is_client_slow(self) -> bool:
-        """Whether bytes for the client wait to be read by it; then the silence is not the provider's."""
-        handler = self._handler()
-        stream = handler.transports.get(self._layer.context.client) if handler else None
-        writer = stream.writer if stream else None
-        return isinstance(writer, asyncio.StreamWriter) and writer.transport.get_write_buffer_size() > 0
-
-    def _handler(self) -> ProxyConnectionHandler | None:
-        proxyserver: Proxyserver = ctx.master.addons.get("proxyserver")
-        return proxyserver.connections.get(self._layer.context.client.id)
-
-    def _ring(self, seconds: float) -> None:
-        handler = self._handler()
-        if handler is None:
-            return
-        wakeup = commands.RequestWakeup(seconds)
-        self._layer.command_sources[wakeup] = self._stream
-        asyncio_utils.create_task(handler.server_event(events.Wakeup(wakeup)), name="metrion alarm", keep_ref=True)
 
 
 class MeteredStream(HttpStream):
@@ -179,8 +134,7 @@ class MeteredStream(HttpStream):
             yield from self._on_connect(event, inbound, began)
             return
         decision = self._decide(inbound, request)
-        head = shown(inbound)
-        wear(request, head)
+        wear(request, decision.shown if isinstance(decision, Forward) else shown(inbound))
         if isinstance(decision, Answer):
             yield from self._answer(decision, request, mark="-", keep_open=event.end_stream)
             return
@@ -198,8 +152,9 @@ class MeteredStream(HttpStream):
 
     def _decide(self, inbound: Inbound, request: http.Request) -> Forward | Refusal | Answer:
         client = self.context.client
-        if tunnel := self._gateway.tunnels.get(client.id) or inbound.origin:
-            inbound = identified(inbound, tunnel if isinstance(tunnel, bytes) else None)
+        tunnel = self._gateway.tunnels.get(client.id)
+        if tunnel or (self.mode is HTTPMode.regular and inbound.origin):
+            inbound = identified(inbound, tunnel)
         decision = self._gateway.decide(inbound, intercepted=isinstance(client.proxy_mode, INTERCEPTING))
         if not isinstance(decision, Forward):
             return decision
