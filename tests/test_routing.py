@@ -145,6 +145,8 @@ def test_the_credential_decides_what_both_of_googles_apis_have(
     assert found.credential_place is (CredentialPlace.BEARER if compatible else CredentialPlace.X_GOOG_API_KEY)
 
 
+VERTEX = b"/gemini/v1beta1/projects/p/locations/l/publishers/"
+
 OPERATIONS = [
     (b"/openai/v1/chat/completions", "chat", "openai_chat"),
     (b"/openai/v1//chat/completions/", "chat", "openai_chat"),
@@ -184,24 +186,30 @@ OPERATIONS = [
     (b"/v1/messages", "messages", "anthropic_messages"),
     (b"/messages", "messages", "anthropic_messages"),
     (b"/v1/messages/count_tokens", "count_tokens", None),
-    (b"/v1/messages/batches", "batch", None),
+    (b"/v1/messages/batches", "batch", "anthropic_batches"),
     (b"/v1/messages/batches/msgbatch_1/results", "batch", None),
-    (b"/v1/complete", "completions", None),
+    (b"/v1/complete", "completions", "anthropic_completions"),
     (b"/anthropic/v1/chat/completions", "chat", "openai_chat"),
     (b"/gemini/chat/completions", "chat", "openai_chat"),
     (b"/gemini/v1beta/openai/chat/completions", "chat", "openai_chat"),
     (b"/gemini/v1beta/openai/embeddings", "embeddings", "openai_embeddings"),
-    (b"/gemini/v1beta/models/m:generateContent", "generate_content", None),
-    (b"/gemini/v1beta/models/m:streamGenerateContent?alt=sse", "generate_content", None),
+    (b"/gemini/v1beta/models/m:generateContent", "generate_content", "gemini"),
+    (b"/gemini/v1beta/models/m:streamGenerateContent?alt=sse", "generate_content", "gemini"),
     (b"/gemini/v1beta/models/m:countTokens", "count_tokens", None),
-    (b"/gemini/v1beta/models/m:batchEmbedContents", "embeddings", None),
+    (b"/gemini/v1beta/models/m:batchEmbedContents", "embeddings", "gemini"),
     (b"/gemini/v1beta/models/m:batchGenerateContent", "batch", None),
     (b"/gemini/v1beta/models/m:unheardOf", "models", None),
-    (b"/gemini/v1beta/batches/b:cancel", "batch", None),
-    (b"/gemini/v1beta/interactions", "interactions", None),
+    (b"/gemini/v1beta/batches/b:cancel", "cancel", None),
+    (b"/gemini/v1beta/interactions", "interactions", "gemini_interactions"),
     (b"/gemini/upload/v1beta/files", "files", None),
     (b"/gemini/ws/google.ai.v1beta.Bidi", "realtime", None),
-    (b"/gemini/v1beta/cachedContents", "other", None),
+    (b"/gemini/v1beta/cachedContents", "cached_contents", "resource"),
+    (VERTEX + b"google/models/m:streamGenerateContent", "generate_content", "gemini"),
+    (VERTEX + b"google/models/m:predict", "images", "vertex_predict"),
+    (VERTEX + b"anthropic/models/m:streamRawPredict", "messages", "anthropic_messages"),
+    (b"/mistral/v1/ocr", "ocr", "mistral_ocr"),
+    (b"/mistral/v1/conversations/conv_1", "conversations", "mistral_conversations"),
+    (b"/mistral/v1/agents", "agents", "resource"),
 ]
 
 
@@ -230,6 +238,9 @@ def test_only_a_post_is_read_for_usage(method: bytes) -> None:
         (b"/openai/v1/chat/completions/chatcmpl-1", "chat", "openai_chat"),
         (b"/grok/v1/chat/deferred-completion/r", "chat", "openai_chat"),
         (b"/openai/v1/models/m", "models", None),
+        (b"/v1/messages/batches/msgbatch_1", "batch", "anthropic_batches"),
+        (b"/v1/messages/batches/msgbatch_1/results", "batch", "anthropic_batch_results"),
+        (b"/gemini/v1beta/interactions/v1_x", "interactions", "gemini_interactions"),
     ],
 )
 def test_what_was_generated_before_is_read_back_with_a_get(target: bytes, operation: str, dialect: str | None) -> None:
@@ -239,8 +250,25 @@ def test_what_was_generated_before_is_read_back_with_a_get(target: bytes, operat
 
 
 @pytest.mark.parametrize(
+    ("target", "generation_id"),
+    [
+        (b"/v1/messages/batches/msgbatch_1/results", "msgbatch_1"),
+        (b"/openai/v1/responses/resp_1?stream=true", "resp_1"),
+        (b"/openai/v1/threads/t/runs/r", "r"),
+        (b"/openai/v1/responses", None),
+        (b"/openai/v1/threads/t/runs", None),
+        (b"/openai/v1/responses/resp_1/cancel", None),
+    ],
+)
+def test_what_is_read_back_is_known_by_the_id_in_its_path(target: bytes, generation_id: str | None) -> None:
+    assert route(target, b"GET").generation_id == generation_id
+
+
+@pytest.mark.parametrize(
     ("target", "model"),
     [
+        (VERTEX + b"google/models/gemini-2.5-pro:generateContent", "gemini-2.5-pro"),
+        (b"/gemini/v1beta1/publishers/google/models/gemini-2.5-pro:predict", "gemini-2.5-pro"),
         (b"/gemini/v1beta/models/gemini-2.5-pro:generateContent", "gemini-2.5-pro"),
         (b"/gemini/v1beta/models/gemini-2.5-pro%3AgenerateContent", "gemini-2.5-pro"),
         (b"/gemini/v1/models/gemini-2.5-pro:generateContent", "gemini-2.5-pro"),

@@ -28,7 +28,7 @@ from metrion.model import (
 from metrion.pricing import PriceBook
 
 NOT_BILLED_OPERATIONS = frozenset(
-    {"assistants", "cancel", "count_tokens", "files", "models", "sessions", "vector_stores"}
+    {"agents", "assistants", "batch", "cancel", "count_tokens", "files", "models", "sessions", "vector_stores"}
 )
 """Operations that no provider charges for by the request, whatever their method."""
 
@@ -69,18 +69,24 @@ def measure(
     prices: PriceBook,
     *,
     model_requested: str | None = None,
+    settles: bool = False,
 ) -> Event | None:
-    """Return the event of one request, or ``None`` for one that named no provider."""
+    """Return the event of one request, or ``None`` for one that named no provider.
+
+    ``settles``: the response is the first to tell what an earlier request is billed for, such as the results of a batch
+    or a background response that is read back.
+    """
     route, caller = decision.route, decision.caller
     provider = route.provider if route else decision.provider if isinstance(decision, Refusal) else None
     if provider is None:
         return None
     model_requested = (route.model if route else None) or model_requested
-    if route is None or not _is_billable(inbound, route):
+    billable = route is not None and (settles or _is_billable(inbound, route))
+    if not billable:
         # What is read back stands in the row of the request that generated it, or sums would count it twice.
         reading = replace(reading, usage=None)
     usage = reading.usage or Usage()
-    cost = _cost(inbound, route, outcome, reading, prices, model_requested)
+    cost = _cost(route, outcome, reading, prices, model_requested) if billable else NOTHING_BILLED
     user_label, tags = labels(inbound)
     return Event(
         event_id=outcome.event_id,
@@ -100,7 +106,7 @@ def measure(
         model=reading.model,
         service_tier=reading.service_tier,
         streamed=outcome.streamed,
-        generation_id=reading.generation_id,
+        generation_id=reading.generation_id or (route.generation_id if route else None),
         status=outcome.status,
         end_reason=outcome.end_reason,
         error_type=outcome.error_type or reading.error_type,
@@ -135,14 +141,13 @@ def measure(
 
 
 def _cost(
-    inbound: Inbound,
     route: Route | None,
     outcome: Outcome,
     reading: Reading,
     prices: PriceBook,
     model_requested: str | None,
 ) -> Cost:
-    if route is None or not outcome.reached_upstream or not _is_billable(inbound, route):
+    if route is None or not outcome.reached_upstream:
         return NOTHING_BILLED
     if reading.usage is None:
         failed = outcome.status is not None and outcome.status >= 400 and outcome.end_reason is EndReason.COMPLETE

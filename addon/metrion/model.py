@@ -103,6 +103,8 @@ class Route:
     """The model, where it stands in the path."""
     timeout: float | None = None
     """The provider's own timeout in seconds, where one is configured."""
+    generation_id: str | None = None
+    """The id of what was generated before, where the path reads it back."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,7 @@ class Router:
         surface, words = entry.native, _words(found.own)
         if entry.compatible and _COMPATIBLE.match(found.own):
             surface, words = entry.compatible.surface, words[1:]
-        operation = _operation(surface, words)
+        operation, generation_id = _operation(surface, words)
         return Route(
             provider=found.served.name,
             upstream=found.upstream,
@@ -129,6 +129,7 @@ class Router:
             request_id_headers=entry.request_id_headers,
             model=_model(words) if surface.names_models else None,
             timeout=found.served.timeout,
+            generation_id=generation_id if operation.read_back else None,
         )
 
     def _by_path(self, inbound: Inbound, raw: bytes) -> _Match | Endpoint | Refusal:
@@ -206,16 +207,20 @@ def _words(own: bytes) -> list[str]:
     return words[1:] if words and _VERSION_WORD.match(words[0]) else words
 
 
-def _operation(surface: Surface, words: list[str]) -> Operation:
+def _operation(surface: Surface, words: list[str]) -> tuple[Operation, str | None]:
+    """Return what a path does, and the id in it that is the most particular."""
     if surface.names_models and words:
         _, colon, verb = words[-1].rpartition(":")
         if colon and (operation := surface.operations.get(f":{verb}")):
-            return operation
+            return operation, None
     for depth in range(min(_TABLE_DEPTH, len(words)), 0, -1):
         for path in _spellings(words[:depth]):
             if operation := surface.operations.get(path):
-                return operation if depth == len(words) else Operation(operation.name)
-    return OTHER
+                if depth < len(words):
+                    return Operation(operation.name), None
+                ids = [word for word, name in zip(words, path.split("/"), strict=True) if name == "*"]
+                return operation, ids[-1] if ids else None
+    return OTHER, None
 
 
 def _spellings(words: list[str]) -> Iterator[str]:
@@ -235,7 +240,12 @@ def _dialect(operation: Operation, method: bytes) -> str | None:
 
 
 def _model(words: list[str]) -> str | None:
-    """``models/M:verb`` is about M; a tuned model keeps its collection in its name, as in the provider's own fields."""
+    """``models/M:verb`` is about M; a tuned model keeps its collection in its name, as in the provider's own fields.
+
+    Vertex AI has ``publishers/P/models/M:verb``, in a project and a location.
+    """
+    if words[:1] in (["projects"], ["publishers"]) and "models" in words:
+        words = words[words.index("models") :]
     if len(words) < 2 or words[0] not in ("models", "tunedModels"):
         return None
     model = words[1].partition(":")[0]

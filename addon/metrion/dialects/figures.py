@@ -58,6 +58,12 @@ class Figures:
         self._doubt(path, "no length of time")
         return None
 
+    def added(self, *paths: tuple[str, ...]) -> int | None:
+        """Return the sum of those numbers that are there; ``None`` where one of them cannot be read."""
+        found = [self.count(*path) for path in paths if self.has(*path)]
+        known = [count for count in found if count is not None]
+        return sum(known) if known and len(known) == len(found) else None
+
     def dollars(self, *path: str) -> Decimal | None:
         """Return an amount in US dollars, with all the digits it was written with."""
         value = self._find(path)

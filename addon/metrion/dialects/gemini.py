@@ -109,9 +109,9 @@ def usage(figures: Figures) -> Usage:
     # Where the parts add up to the whole, a modality that is not among them was not read.
     absent = 0 if cached is not None and sum(cached.values()) == cache_read_tokens else None
     return Usage(
-        input_tokens=added(figures, "promptTokenCount", "toolUsePromptTokenCount"),
+        input_tokens=figures.added(("promptTokenCount",), ("toolUsePromptTokenCount",)),
         cache_read_tokens=cache_read_tokens,
-        output_tokens=added(figures, "candidatesTokenCount", "responseTokenCount", "thoughtsTokenCount"),
+        output_tokens=figures.added(("candidatesTokenCount",), ("responseTokenCount",), ("thoughtsTokenCount",)),
         reasoning_tokens=figures.count("thoughtsTokenCount"),
         input_audio_tokens=part(inputs, AUDIO),
         input_image_tokens=part(inputs, IMAGE),
@@ -122,15 +122,6 @@ def usage(figures: Figures) -> Usage:
         input_video_tokens=part(inputs, VIDEO),
         output_video_tokens=part(outputs, VIDEO),
     )
-
-
-def added(figures: Figures, *names: str) -> int | None:
-    """Return the sum of what is reported of these; ``None`` where a part of it is there and cannot be read."""
-    counts = {name: figures.count(name) for name in names}
-    if any(count is None and figures.has(name) for name, count in counts.items()):
-        return None
-    reported = [count for count in counts.values() if count is not None]
-    return sum(reported) if reported else None
 
 
 def part(

@@ -16,7 +16,7 @@ from typing import Any
 
 from metrion.dialects.dialect import Dialect, Draft, label
 from metrion.dialects.figures import Figures
-from metrion.dialects.gemini import GROUNDED_ONCE, added, part
+from metrion.dialects.gemini import GROUNDED_ONCE, part
 from metrion.documents import Object
 from metrion.model import Usage
 
@@ -52,9 +52,9 @@ def usage(figures: Figures) -> Usage:
     cache_read_tokens = figures.count("total_cached_tokens")
     absent = 0 if cached and sum(cached.values()) == cache_read_tokens else None
     return Usage(
-        input_tokens=added(figures, "total_input_tokens", "total_tool_use_tokens"),
+        input_tokens=figures.added(("total_input_tokens",), ("total_tool_use_tokens",)),
         cache_read_tokens=cache_read_tokens,
-        output_tokens=added(figures, "total_output_tokens", "total_thought_tokens"),
+        output_tokens=figures.added(("total_output_tokens",), ("total_thought_tokens",)),
         reasoning_tokens=figures.count("total_thought_tokens"),
         input_audio_tokens=part(inputs, AUDIO),
         input_image_tokens=part(inputs, IMAGE),
