@@ -21,7 +21,7 @@ FLOORS: list[set[str]] = [
     {"model"},
     CORE,
     {"journal", "store", "control"},
-    {"proxy", "reports"},
+    {"proxy", "reports", "doctor"},
     {"web", "cli", "demo", "__main__"},
 ]
 """A room may import from its own floor, though not in a circle, and from those before it."""

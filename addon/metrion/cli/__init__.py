@@ -37,6 +37,7 @@ COMMANDS: Mapping[str, Entry] = {
     "account": Entry("metrion.cli.account", "account", "Make, list and change accounts."),
     "sql": Entry("metrion.cli.sql", "sql", "Ask SQL (DuckDB's) about everything metered so far."),
     "report": Entry("metrion.cli.report", "report", "Answer an everyday question about everything metered so far."),
+    "doctor": Entry("metrion.cli.doctor", "doctor", "Check configuration, keys, prices, journal, store and proxy."),
     "reprice": Entry("metrion.cli.reprice", "reprice", "Price events again by the current price files."),
     "tail": Entry("metrion.cli.tail", "tail", "Show requests as they are metered."),
 }
