@@ -67,9 +67,11 @@ OPERATIONS: Mapping[str, Operation] = {
     "messages/batches/*/results": Operation("batch", read_back="anthropic_batch_results"),
     "messages/count_tokens": Operation("count_tokens"),
     "models": Operation("models"),
+    "models/chat/completions": Operation("chat", "openai_chat"),  # Azure's models that are not OpenAI's
+    "models/embeddings": Operation("embeddings", "openai_embeddings"),
     "moderations": Operation("moderations", "openai_embeddings"),
     "ocr": Operation("ocr", "mistral_ocr"),
-    "realtime": Operation("realtime"),
+    "realtime": Operation("realtime", read_back="openai_realtime"),
     "realtime/client_secrets": Operation("sessions"),
     "realtime/sessions": Operation("sessions"),
     "realtime/transcription_sessions": Operation("sessions"),

@@ -1,0 +1,56 @@
+"""Images, whole and streamed."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from metrion.dialects.openai_images import DIALECT
+from metrion.tap import Tap
+from tests.dialects.reading import read_documents
+
+USAGE = {
+    "input_tokens": 10,
+    "input_tokens_details": {"image_tokens": 0, "text_tokens": 10},
+    "output_tokens": 4160,
+    "total_tokens": 4170,
+}
+READ = {"input_tokens": 10, "input_image_tokens": 0, "output_tokens": 4160}
+DETAILS = {"output_tokens_details": {"image_tokens": 4000, "text_tokens": 160}}
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ({"created": 1, "data": [{"b64_json": "iVBO"}], "usage": USAGE}, READ),
+        ({"created": 1, "data": [{"b64_json": "iVBO"}], "usage": USAGE | DETAILS},
+         READ | {"output_image_tokens": 4000}),
+        ({"type": "image_generation.completed", "b64_json": "iVBO", "usage": USAGE},
+         READ | {"output_image_tokens": 4160}),
+        ({"type": "image_edit.completed", "b64_json": "iVBO", "usage": USAGE | DETAILS},
+         READ | {"output_image_tokens": 4000}),
+        ({"type": "image_generation.partial_image", "b64_json": "iVBO", "partial_image_index": 0}, {}),
+        ({"data": [{"url": "https://example.com/1.png"}], "usage": {"cost_in_usd_ticks": 200000000}},
+         {"provider_cost_usd": Decimal("0.02")}),
+        ({"created": 1, "data": [{"url": "https://example.com/1.png", "revised_prompt": "x"}]}, {}),
+    ],
+    ids=["whole", "whole, with details", "streamed", "streamed, with details", "partial", "xAI", "DALL·E"],
+)  # fmt: skip
+def test_usage(document: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert read_documents(DIALECT, document) == expected
+
+
+def test_partial_images_are_passed_over_and_the_last_event_ends_the_stream() -> None:
+    tap = Tap("openai_images", content_type="text/event-stream", content_encoding=None, status=200)
+    for index in range(3):
+        tap.feed(b'event: image_generation.partial_image\ndata: {"type":"image_generation.partial_image","b64_json":"')
+        for _ in range(40):
+            tap.feed(b"QUJD" * 4096)
+        tap.feed(b'","partial_image_index":%d}\n\n' % index)
+    assert (tap.terminal, tap.reading.usage) == (False, None)
+    tap.feed(b'data: {"type":"image_generation.completed","b64_json":"' + b"QUJD" * 50_000)
+    tap.feed(b'","usage":{"input_tokens":3,"output_tokens":272}}\n\n')
+    assert tap.terminal
+    assert tap.reading.usage is not None
+    assert (tap.reading.usage.output_tokens, tap.reading.usage.output_image_tokens) == (272, 272)
+    assert tap.reading.warnings == ()

@@ -1,0 +1,173 @@
+"""Responses, whole, streamed, in the background, failed; and which of the provider's tools are billed."""
+
+from typing import Any
+
+import pytest
+
+from metrion.dialects.openai_responses import DIALECT
+from metrion.tap import Tap
+from tests.dialects.reading import drafted, read_documents, read_usage
+
+USAGE = {"input_tokens": 9, "output_tokens": 5, "total_tokens": 14}
+WHOLE: dict[str, Any] = {
+    "id": "resp_1",
+    "object": "response",
+    "status": "completed",
+    "model": "gpt-5-2025-08-07",
+    "service_tier": "default",
+    "error": None,
+    "incomplete_details": None,
+    "output": [],
+    "usage": USAGE,
+}
+
+
+def event(name: str, **response: Any) -> dict[str, Any]:
+    return {"type": f"response.{name}", "response": WHOLE | {"usage": None, "service_tier": "auto"} | response}
+
+
+CREATED = event("created", status="in_progress", background=False)
+
+
+def told(*documents: dict[str, Any]) -> tuple[Any, ...]:
+    draft = drafted(DIALECT, *documents)
+    return (draft.model, draft.generation_id, draft.service_tier, draft.finish_reason, draft.pending, draft.error_type)
+
+
+@pytest.mark.parametrize(
+    ("documents", "expected"),
+    [
+        ([WHOLE], ("gpt-5-2025-08-07", "resp_1", "default", "completed", False, None)),
+        ([WHOLE | {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}],
+         ("gpt-5-2025-08-07", "resp_1", "default", "max_output_tokens", False, None)),
+        ([WHOLE | {"status": "cancelled"}], ("gpt-5-2025-08-07", "resp_1", "default", "cancelled", False, None)),
+        ([WHOLE | {"status": "queued", "usage": None}], ("gpt-5-2025-08-07", "resp_1", "default", None, True, None)),
+        ([WHOLE | {"status": "in_progress", "usage": None}],
+         ("gpt-5-2025-08-07", "resp_1", "default", None, True, None)),
+        ([CREATED], ("gpt-5-2025-08-07", "resp_1", "auto", None, False, None)),
+        ([event("queued", status="queued", background=True)],
+         ("gpt-5-2025-08-07", "resp_1", "auto", None, True, None)),
+        ([event("created", status="queued", background=True), event("completed", usage=USAGE, background=True)],
+         ("gpt-5-2025-08-07", "resp_1", "auto", "completed", False, None)),
+        ([CREATED, event("completed", usage=USAGE, service_tier="priority")],
+         ("gpt-5-2025-08-07", "resp_1", "priority", "completed", False, None)),
+        ([CREATED, event("incomplete", status="incomplete", incomplete_details={"reason": "content_filter"})],
+         ("gpt-5-2025-08-07", "resp_1", "auto", "content_filter", False, None)),
+        ([CREATED, event("failed", status="failed", error={"code": "server_error", "message": "secret"})],
+         ("gpt-5-2025-08-07", "resp_1", "auto", "failed", False, "server_error")),
+        ([{"id": "resp_2", "object": "response.compaction", "output": [{"type": "compaction"}], "usage": USAGE}],
+         (None, "resp_2", None, None, False, None)),
+        ([CREATED, {"type": "response.output_item.done", "item": {"id": "msg_1", "status": "completed"}}],
+         ("gpt-5-2025-08-07", "resp_1", "auto", None, False, None)),
+    ],
+)  # fmt: skip
+def test_what_is_noted(documents: list[dict[str, Any]], expected: tuple[Any, ...]) -> None:
+    assert told(*documents) == expected
+
+
+def test_the_usage_is_that_of_the_event_that_ends_the_stream_verbatim() -> None:
+    tap = Tap("openai_responses", content_type="text/event-stream", content_encoding=None, status=200)
+    tap.feed(
+        b'event: response.created\ndata: {"type":"response.created","response":{"id":"r","model":"m","status":'
+        b'"in_progress","usage":null}}\n\n'
+        b'data: {"type":"response.output_text.delta","delta":"response.completed"}\n\n'
+    )
+    assert (tap.reading.usage, tap.terminal, tap.reading.finish_reason) == (None, False, None)
+    tap.feed(
+        b'event: response.completed\ndata: {"type":"response.completed","response":{"id":"r","model":"m-1","status":'
+        b'"completed","tool_usage":{"web_search":{"num_requests":1}},"usage":{"input_tokens": 9,"output_tokens" :5}}}'
+    )
+    assert not tap.terminal
+    tap.feed(b"\n\n")
+    tap.finish()
+    reading = tap.reading
+    assert reading.usage is not None
+    assert (reading.terminal, reading.model, reading.usage.raw) == (
+        True,
+        "m-1",
+        '{"input_tokens": 9,"output_tokens" :5}',
+    )
+    assert reading.usage.server_tools == {"web_search.num_requests": 1}
+
+
+@pytest.mark.parametrize("name", ["completed", "incomplete", "failed"])
+def test_each_way_to_end_tells_the_usage(name: str) -> None:
+    expected = {"input_tokens": 9, "output_tokens": 5, "server_tools": {}}
+    assert read_documents(DIALECT, CREATED, event(name, status=name, usage=USAGE)) == expected
+
+
+def test_a_failure_within_a_stream_is_a_stream_error_and_one_that_is_read_back_is_none() -> None:
+    failure = {"status": "failed", "error": {"code": "rate_limit_exceeded", "message": "secret"}}
+    assert drafted(DIALECT, CREATED, event("failed", **failure)).stream_error
+    assert not drafted(DIALECT, WHOLE | failure).stream_error
+
+
+def call(kind: str, action: str | None = None, status: str = "completed") -> dict[str, Any]:
+    return {"type": kind, "status": status, "action": {"type": action, "query": "secret"} if action else None}
+
+
+IDLE_IMAGES = {"input_tokens": 0, "input_tokens_details": {"image_tokens": 0}, "output_tokens": 0, "total_tokens": 0}
+
+
+@pytest.mark.parametrize(
+    ("response", "expected"),
+    [
+        pytest.param({"output": [{"type": "message"}]}, {}, id="no tool was called"),
+        pytest.param(
+            {"output": [call("web_search_call", "search"), call("web_search_call", "search", "searching"),
+                        call("web_search_call", "open_page"), call("web_search_call", "find_in_page"),
+                        call("web_search_call"), call("web_search_call", "search", "failed")]},
+            {"web_search_calls": 3},
+            id="only searches are billed",
+        ),
+        pytest.param({"output": [call("file_search_call")] * 2}, {"file_search_calls": 2}, id="file searches"),
+        pytest.param(
+            {"output": [call(kind) for kind in ("code_interpreter_call", "mcp_call", "mcp_list_tools", "function_call",
+                                                "custom_tool_call", "local_shell_call", "computer_call", "reasoning")]},
+            {},
+            id="not billed by the call",
+        ),
+        pytest.param(
+            {"output": [call("web_search_call", "search")] * 3 + [call("file_search_call")],
+             "tool_usage": {"image_gen": IDLE_IMAGES, "web_search": {"num_requests": 2}}},
+            {"web_search.num_requests": 2, "file_search_calls": 1},
+            id="the provider's own count of searches is better",
+        ),
+        pytest.param(
+            {"output": [call("web_search_call", "search")],
+             "tool_usage": {"image_gen": IDLE_IMAGES, "web_search": {"num_requests": 0}}},
+            {},
+            id="a search that was not billed",
+        ),
+        pytest.param(
+            {"output": [call("image_generation_call")],
+             "tool_usage": {"image_gen": {"input_tokens": 50, "output_tokens": 1056, "total_tokens": 1106,
+                                          "output_tokens_details": {"image_tokens": 1056}, "cached_tokens": None}}},
+            {"image_gen.input_tokens": 50, "image_gen.output_tokens": 1056, "image_gen.total_tokens": 1106},
+            id="images that a tool made are another model's tokens",
+        ),
+        pytest.param(
+            {"output": [call("web_search_call", "search"), call("x_search_call")],
+             "usage": USAGE | {"num_server_side_tools_used": 2,
+                               "server_side_tool_usage_details": {"web_search_calls": 1, "x_search_calls": 1}}},
+            {"web_search_calls": 1, "x_search_calls": 1, "num_server_side_tools_used": 2},
+            id="xAI counts its own",
+        ),
+        pytest.param({"output": None}, None, id="no output at all"),
+        pytest.param({"output": [1, None, "x", []], "tool_usage": [3]}, {}, id="junk"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("streamed", [False, True])
+def test_tools(response: dict[str, Any], expected: dict[str, int] | None, *, streamed: bool) -> None:
+    document = WHOLE | response
+    if streamed:
+        document = {"type": "response.completed", "response": document}
+    assert read_documents(DIALECT, document).get("server_tools") == expected
+
+
+def test_counts_that_are_none_are_left_out_and_told() -> None:
+    raw = {"input_tokens": 1, "tool_usage": {"web_search": {"num_requests": "2"}, "image_gen": 5}}
+    assert read_usage(DIALECT, raw) == (
+        {"input_tokens": 1, "server_tools": {}},
+        ["usage.tool_usage.web_search.num_requests is no count"],
+    )
