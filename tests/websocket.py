@@ -1,4 +1,7 @@
-"""WebSockets for tests: a server that echoes, and a client. Both speak through wsproto, which mitmproxy stands on."""
+"""WebSockets for tests: a server that echoes, JSON as it is and all else in capitals, and a client.
+
+Both speak through wsproto, which mitmproxy stands on.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,8 @@ def _echo(connection: socket.socket, server: EchoServer) -> None:
                     chosen = event.subprotocols[0] if event.subprotocols else None
                     connection.sendall(ws.send(AcceptConnection(subprotocol=chosen)))
                 elif isinstance(event, TextMessage):
-                    connection.sendall(ws.send(Message(data=event.data.upper())))
+                    said = event.data if event.data.startswith("{") else event.data.upper()
+                    connection.sendall(ws.send(Message(data=said)))
                 elif isinstance(event, CloseConnection):
                     connection.sendall(ws.send(event.response()))
                     return

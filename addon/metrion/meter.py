@@ -43,6 +43,8 @@ class Outcome:
     """How a request went, as its client saw it. Times in milliseconds since the head arrived, sizes in bytes."""
 
     event_id: UUID
+    request_id: str
+    """The same in all rows of one request or session."""
     started_at: datetime
     """Naive UTC."""
     end_reason: EndReason
@@ -90,7 +92,7 @@ def measure(
     user_label, tags = labels(inbound)
     return Event(
         event_id=outcome.event_id,
-        request_id=outcome.event_id.hex,
+        request_id=outcome.request_id,
         started_at=outcome.started_at,
         account=caller.account if caller else None,
         token_name=caller.token_name if caller else None,
@@ -101,7 +103,7 @@ def measure(
         operation=route.operation if route else None,
         method=inbound.method.decode("latin-1"),
         # A refused path may hold a credential.
-        path=(route.target if route else shown(inbound).target).partition(b"?")[0].decode("latin-1"),
+        path=(route.target if route else shown(inbound).target).partition(b"?")[0].decode("utf-8", "replace"),
         model_requested=model_requested,
         model=reading.model,
         service_tier=reading.service_tier,

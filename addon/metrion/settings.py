@@ -122,6 +122,11 @@ class Settings(_Frozen):
         return self.home / "counters"
 
     @property
+    def generations_db(self) -> Path:
+        """What providers still work at, and is to be billed later."""
+        return self.home / "generations.db"
+
+    @property
     def journal_dir(self) -> Path:
         """The journal's segments."""
         return self.home / "journal"

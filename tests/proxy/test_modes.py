@@ -260,6 +260,24 @@ def _provider_of(proxy: Proxy, label: str) -> str:
     return str(proxy.event(label)["provider"])
 
 
+def test_each_response_of_a_session_has_its_row(realtime: Proxy) -> None:
+    label = uuid.uuid4().hex
+    headers = [(b"authorization", f"Bearer {realtime.token}".encode()), (b"x-metrion-user", label.encode())]
+    client = Client(realtime.port, "/openai/v1/realtime?model=gpt-realtime", headers)
+    for number in (1, 2):
+        usage = {"total_tokens": 30, "input_tokens": 20 * number, "output_tokens": 10}
+        response = {"id": f"resp_{number}", "status": "completed", "usage": usage}
+        client.ask(json.dumps({"type": "response.done", "response": response}))
+    client.close()
+    query = f"SELECT * FROM events WHERE user_label = '{label}' ORDER BY event_id"  # noqa: S608 -- our own
+    rows = eventually(lambda: realtime.events(query), until=lambda found: len(found) == 3)
+    assert len({row["request_id"] for row in rows}) == 1
+    by_id = {row["generation_id"]: row for row in rows}
+    assert [by_id[name]["input_tokens"] for name in ("resp_1", "resp_2", None)] == [20, 40, None]
+    assert [by_id[name]["cost_source"] for name in ("resp_1", "resp_2", None)] == ["computed", "computed", "not_billed"]
+    assert {row["status"] for row in rows} == {101}
+
+
 def test_websocket_session_without_a_token(realtime: Proxy, echo: EchoServer) -> None:
     before = len(echo.heads)
     client = Client(realtime.port, "/openai/v1/realtime", [(b"authorization", b"Bearer sk-proj-x")])

@@ -5,7 +5,8 @@ A further format is a file beside these with a :class:`Dialect` in it, and a row
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from metrion.dialects import (
     anthropic_batches,
@@ -19,12 +20,14 @@ from metrion.dialects import (
     openai_chat,
     openai_embeddings,
     openai_images,
+    openai_realtime,
     openai_responses,
     openai_runs,
     resource,
     vertex_predict,
 )
 from metrion.dialects.dialect import Dialect
+from metrion.model import Reading
 
 DIALECTS: Mapping[str, Dialect] = {
     "anthropic_batch_results": anthropic_batches.RESULTS,
@@ -45,3 +48,19 @@ DIALECTS: Mapping[str, Dialect] = {
     "vertex_predict": vertex_predict.DIALECT,
 }
 """By the name that a :class:`~metrion.model.Route` has in ``dialect``."""
+
+
+class SessionReader(Protocol):
+    """Reads beside one WebSocket session; ``received`` returns the reading of each response that is billed."""
+
+    def sent(self, message: bytes) -> None:
+        """Look at a message of the client's."""
+
+    def received(self, message: bytes) -> Reading | None:
+        """Look at a message of the provider's."""
+
+
+SESSIONS: Mapping[str, Callable[[str | None], SessionReader]] = {
+    "openai_realtime": openai_realtime.RealtimeReader,
+}
+"""The same for WebSocket sessions; called with the model, where the upgrade names it."""

@@ -11,7 +11,10 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from urllib.parse import unquote
 
+from metrion.control.generations import Generations
+from metrion.dialects import SESSIONS, SessionReader
 from metrion.event_id import uuid7
 from metrion.meter import Outcome, measure
 from metrion.model import EndReason, Event, Forward, Headers, Inbound, Reading, Refusal, Route
@@ -36,6 +39,7 @@ class Exchange:
         decision: Forward | Refusal,
         prices: PriceBook,
         record: Callable[[Event], None],
+        generations: Generations,
         *,
         clock: Clock = time.perf_counter,
         began: float | None = None,
@@ -48,10 +52,11 @@ class Exchange:
         """When a byte last passed, on the clock's scale."""
         self._prices = prices
         self._record = record
+        self._generations = generations
         self._clock = clock
         self._began = self.last_activity if began is None else began
         self._own_time = self.last_activity - self._began
-        self._started_at = datetime.now(UTC).replace(tzinfo=None)
+        self._started_at = _now()
         self.reached_upstream = False
         """The head went to the provider: from then on it may work, and charge, for this request."""
         self._request_bytes = 0
@@ -66,6 +71,7 @@ class Exchange:
         self._takes_events = False
         self._last_bytes = b"\n\n"
         self._tap: Tap | None = None
+        self._session: SessionReader | None = None
 
     # --- what passes, in order ---
 
@@ -100,6 +106,8 @@ class Exchange:
             if (request_id := header(headers, name)) is not None:
                 self._provider_request_id = request_id
                 break
+        if status == 101 and (session := SESSIONS.get(route.dialect or "")):
+            self._session = session(_model_in_query(route.target))
         self._tap = Tap(
             route.dialect,
             content_type=content_type,
@@ -130,6 +138,33 @@ class Exchange:
         """Take note of what passes in a WebSocket session, in bytes."""
         self._request_bytes += sent
         self._response_bytes += received
+
+    def session_message(self, message: bytes, *, from_client: bool) -> None:
+        """Read a message of a WebSocket session *before* it goes on; a billed response has an event of its own."""
+        if self._session is None:
+            return
+        try:
+            if from_client:
+                self._session.sent(message)
+            elif (reading := self._session.received(message)) is not None:
+                self._record_response(reading)
+        except Exception:
+            logger.exception("A realtime response could not be measured; its session goes on undisturbed.")
+
+    def _record_response(self, reading: Reading) -> None:
+        outcome = Outcome(
+            event_id=uuid7(),
+            request_id=self.id.hex,
+            started_at=_now(),
+            end_reason=EndReason.STREAM_ERROR if reading.stream_error else EndReason.COMPLETE,
+            status=self._status,
+            reached_upstream=True,
+            streamed=True,
+            provider_request_id=self._provider_request_id,
+        )
+        event = measure(self.inbound, self.decision, outcome, reading, self._prices, settles=True)
+        if event is not None:
+            self._record(event)
 
     def own_response(self, status: int, code: str, size: int) -> None:
         """Take note of a response of Metrion's own: ``code`` as in ``x-metrion-error``, ``size`` of its body."""
@@ -165,6 +200,7 @@ class Exchange:
         now = self._clock()
         outcome = Outcome(
             event_id=self.id,
+            request_id=self.id.hex,
             started_at=self._started_at,
             end_reason=end_reason,
             status=self._status,
@@ -185,13 +221,42 @@ class Exchange:
             reading,
             self._prices,
             model_requested=self._request_reader.model if self._request_reader else None,
+            settles=self._settles(reading),
         )
+
+    def _settles(self, reading: Reading) -> bool:
+        """Whether this response is the first to tell what an earlier request of its provider is billed for."""
+        if self._status == 101:
+            return self._session is None  # else each billed response has its own row
+        route = self.decision.route
+        generation_id = reading.generation_id or (route.generation_id if route else None)
+        if route is None or generation_id is None:
+            return False
+        if reading.pending:
+            if self.inbound.method == b"POST":
+                self._generations.expect(route.provider, generation_id)
+            return False
+        is_read_back = self.inbound.method != b"POST" and reading.usage is not None
+        return is_read_back and self._generations.settle(route.provider, route.generation_id or generation_id)
 
     @property
     def provider(self) -> str:
         """The provider's name, for the log."""
         route = self.decision.route
         return route.provider if route else "-"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+def _model_in_query(target: bytes) -> str | None:
+    """Return the model that a session is opened for, where it stands in the query."""
+    for parameter in target.partition(b"?")[2].split(b"&"):
+        name, _, value = parameter.partition(b"=")
+        if name == b"model" and value:
+            return unquote(value.decode("latin-1"))
+    return None
 
 
 def header(headers: Headers, name: bytes) -> str | None:

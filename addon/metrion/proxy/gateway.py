@@ -14,6 +14,7 @@ import metrion
 from metrion.callers import admit, admit_tunnel
 from metrion.control import ControlStore
 from metrion.control.counters import Counters
+from metrion.control.generations import Generations
 from metrion.cors import preflight
 from metrion.journal import Journal
 from metrion.limits import refusal
@@ -42,6 +43,7 @@ class Gateway:
         self._control = ControlStore.open(settings)
         self._control.directory()  # a key that does not open is to be said now, not at every request
         self._counters = Counters(settings.counters_dir)
+        self._generations = Generations(settings.generations_db)
         self._journal = Journal(settings.journal_dir)
 
     def decide(self, inbound: Inbound, *, intercepted: bool = False) -> Forward | Refusal | Answer:
@@ -80,7 +82,9 @@ class Gateway:
 
         ``began``: when its head arrived, by ``time.perf_counter``.
         """
-        exchange = self.live[key] = Exchange(inbound, decision, self._prices, self._journal.append, began=began)
+        exchange = self.live[key] = Exchange(
+            inbound, decision, self._prices, self._journal.append, self._generations, began=began
+        )
         self._note_on_board()
         return exchange
 
@@ -100,6 +104,7 @@ class Gateway:
         for exchange in self.live.values():
             self.finish(exchange, EndReason.CLIENT_ABORT)
         self._journal.close()
+        self._generations.close()
         self._control.close()
 
     def _note_on_board(self) -> None:

@@ -344,6 +344,8 @@ class MeteredStream(HttpStream):
         if session is None:
             return
         if isinstance(hook, WebsocketMessageHook):
+            message = session.messages[-1]
+            self._exchange.session_message(message.content, from_client=message.from_client)
             kept = WEBSOCKET_MESSAGES_KEPT if self._hooks else 1  # the one under way
             del session.messages[:-kept]
         elif isinstance(hook, WebsocketEndHook):

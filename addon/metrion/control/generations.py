@@ -1,0 +1,73 @@
+"""Generations that a provider still works at: their ids, until the answer that first tells what they are billed for.
+
+A background response and a batch have no usage when they are asked for; it comes with a later GET, and with every
+further one. Whichever process sees it first settles it; to all others it is nothing new. Survives restarts.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+KEPT_DAYS = 60
+"""No provider keeps what it generated in the background for longer (OpenAI 30 days, Anthropic's batches 29)."""
+
+BUSY_SECONDS = 0.2
+"""How long another process's write is waited for, on the event loop."""
+
+
+class Generations:
+    """One file that any number of processes may use at the same time. Nothing here raises."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._db: sqlite3.Connection | None = None
+
+    def expect(self, provider: str, generation_id: str) -> None:
+        """Take note that the provider works at something."""
+        try:
+            db = self._open()
+            db.execute("INSERT OR IGNORE INTO generations (provider, id) VALUES (?, ?)", (provider, generation_id))
+            db.execute("DELETE FROM generations WHERE since < datetime('now', ?)", (f"-{KEPT_DAYS} days",))
+        except sqlite3.Error as error:
+            self._give_up(error)
+
+    def settle(self, provider: str, generation_id: str) -> bool:
+        """Take note that an answer tells what something is billed for. True for the first only, in all processes."""
+        if self._db is None and not self._path.exists():
+            return False
+        try:
+            settled = self._open().execute(
+                "DELETE FROM generations WHERE provider = ? AND id = ?", (provider, generation_id)
+            )
+        except sqlite3.Error as error:
+            self._give_up(error)
+            return False
+        return settled.rowcount == 1
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+    def _open(self) -> sqlite3.Connection:
+        if self._db is None:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._path.touch(mode=0o600)
+            db = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing; there is no more to it
+            db.execute(
+                "CREATE TABLE IF NOT EXISTS generations (provider TEXT, id TEXT, since TEXT DEFAULT (datetime('now')), "
+                "PRIMARY KEY (provider, id)) WITHOUT ROWID"
+            )
+            self._db = db
+        return self._db
+
+    def _give_up(self, error: sqlite3.Error) -> None:
+        logger.error("%s: %s; what is generated in the background may go unbilled.", self._path, error)
+        self.close()

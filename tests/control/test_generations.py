@@ -1,0 +1,49 @@
+"""Ids of what providers still work at, in real files and processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from metrion.control.generations import Generations
+
+
+def test_only_the_first_answer_settles(tmp_path: Path) -> None:
+    generations, other = Generations(tmp_path / "generations.db"), Generations(tmp_path / "generations.db")
+    generations.expect("openai", "resp_1")
+    generations.expect("openai", "resp_1")
+    assert [store.settle("openai", "resp_1") for store in (other, generations, other)] == [True, False, False]
+
+
+@pytest.mark.parametrize(("provider", "generation_id"), [("openai", "resp_2"), ("xai", "resp_1")])
+def test_what_nobody_expects_settles_nothing(provider: str, generation_id: str, tmp_path: Path) -> None:
+    generations = Generations(tmp_path / "generations.db")
+    generations.expect("openai", "resp_1")
+    assert not generations.settle(provider, generation_id)
+
+
+def test_asking_makes_no_file(tmp_path: Path) -> None:
+    assert not Generations(tmp_path / "generations.db").settle("openai", "resp_1")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_many_processes_one_settles(tmp_path: Path) -> None:
+    path = tmp_path / "home" / "generations.db"
+    Generations(path).expect("openai", "resp_1")
+    assert path.stat().st_mode & 0o777 == 0o600
+    program = "from pathlib import Path; from metrion.control.generations import Generations as G; "
+    program += f"print(G(Path({str(path)!r})).settle('openai', 'resp_1'))"
+    running = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) for _ in range(6)]
+    assert sorted(process.communicate()[0].strip() for process in running) == ["False"] * 5 + ["True"]
+
+
+def test_a_broken_file_harms_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "generations.db"
+    path.write_bytes(b"this is no database, but longer than a header of one would be" * 20)
+    generations = Generations(path)
+    generations.expect("openai", "resp_1")
+    assert not generations.settle("openai", "resp_1")
+    assert str(path) in caplog.text

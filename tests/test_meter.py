@@ -1,0 +1,164 @@
+"""What a request's row says, and above all what it costs: a table of outcomes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from metrion.event_id import uuid7
+from metrion.meter import Outcome, measure
+from metrion.model import (
+    Caller,
+    CredentialPlace,
+    EndReason,
+    ErrorShape,
+    Event,
+    Forward,
+    Head,
+    Inbound,
+    Origin,
+    Reading,
+    Refusal,
+    Route,
+    Usage,
+)
+from metrion.pricing import PriceBook
+
+TOKEN = b"sk-metrion-" + b"t" * 43
+ROUTE = Route(
+    provider="openai",
+    upstream=Origin("https", "api.openai.com", 443),
+    target=b"/v1/chat/completions?a=b",
+    operation="chat",
+    dialect="openai_chat",
+    credential_place=CredentialPlace.BEARER,
+    error_shape=ErrorShape.OPENAI,
+)
+CALLER = Caller(account="default", token_name="laptop", credential="stored")
+INBOUND = Inbound(
+    b"POST",
+    b"/openai/v1/chat/completions?a=b",
+    (
+        (b"authorization", b"Bearer " + TOKEN),
+        (b"x-metrion-user", "Zoë".encode()),
+        (b"x-metrion-tag-team", b"search"),
+        (b"x-stainless-retry-count", b"2"),
+    ),
+)
+FORWARD = Forward(ROUTE, CALLER, wire=Head(b"", ()), shown=Head(b"", ()))
+OUTCOME = Outcome(
+    event_id=uuid7(),
+    request_id="r",
+    started_at=datetime(2026, 11, 1, tzinfo=UTC).replace(tzinfo=None),
+    end_reason=EndReason.COMPLETE,
+    status=200,
+    reached_upstream=True,
+)
+USAGE = Usage(input_tokens=1000, output_tokens=100, raw="{}")
+READING = Reading(model="test-1", usage=USAGE, finish_reason="stop")
+NONE = Reading()
+
+
+@pytest.fixture(scope="module")
+def prices(tmp_path_factory: pytest.TempPathFactory) -> PriceBook:
+    file = tmp_path_factory.mktemp("prices") / "prices.yaml"
+    file.write_text("openai:\n  test-1: {input: 2, output: 10}\n")
+    return PriceBook.load([file])
+
+
+def event(prices: PriceBook, **change: Any) -> Event:
+    """Measure the usual request, changed in this or that."""
+    decision = change.pop("decision", FORWARD)
+    inbound = replace(INBOUND, method=change.pop("method", b"POST"))
+    reading = change.pop("reading", READING)
+    settles = change.pop("settles", False)
+    if operation := change.pop("operation", None):
+        decision = replace(FORWARD, route=replace(ROUTE, operation=operation))
+    measured = measure(
+        inbound, decision, replace(OUTCOME, **change), reading, prices, model_requested="asked-for", settles=settles
+    )
+    assert measured is not None
+    return measured
+
+
+def test_what_stands_in_a_row(prices: PriceBook) -> None:
+    row = event(prices)
+    assert (row.account, row.token_name, row.credential) == ("default", "laptop", "stored")
+    assert (row.user_label, row.tags, row.client_retry) == ("Zoë", {"team": "search"}, 2)
+    assert (row.provider, row.operation, row.method, row.path) == ("openai", "chat", "POST", "/v1/chat/completions")
+    assert (row.model_requested, row.model, row.finish_reason) == ("asked-for", "test-1", "stop")
+    assert (row.input_tokens, row.output_tokens, row.cache_read_tokens) == (1000, 100, None)
+    assert (row.usage_source, row.usage) == ("reported", "{}")
+    assert row.cost_usd == row.computed_cost_usd == Decimal("0.003")
+    assert row.cost_parts == {"input": Decimal("0.002"), "output": Decimal("0.001")}
+
+
+@pytest.mark.parametrize(
+    ("change", "source", "cost"),
+    [
+        ({}, "computed", Decimal("0.003")),
+        ({"reading": replace(READING, model="nobody-knows")}, "unpriced", None),
+        ({"reading": NONE}, "unknown", None),
+        # the provider answered with an error, or refused
+        ({"reading": NONE, "status": 400}, "not_billed", Decimal(0)),
+        ({"reading": NONE, "status": 529}, "not_billed", Decimal(0)),
+        ({"reading": replace(NONE, stream_error=True), "end_reason": EndReason.STREAM_ERROR}, "not_billed", Decimal(0)),
+        ({"status": 500}, "computed", Decimal("0.003")),
+        # it may have worked for nobody
+        ({"reading": NONE, "status": 504, "end_reason": EndReason.TIMEOUT}, "unknown", None),
+        ({"reading": NONE, "status": None, "end_reason": EndReason.CLIENT_ABORT}, "unknown", None),
+        ({"reading": NONE, "status": 502, "end_reason": EndReason.UPSTREAM_ERROR}, "unknown", None),
+        # it never heard of it
+        ({"reading": NONE, "status": 502, "reached_upstream": False}, "not_billed", Decimal(0)),
+        # counts of half a stream are no bill; those that came with the end are
+        ({"reading": replace(READING, finish_reason=None), "end_reason": EndReason.CLIENT_ABORT}, "unknown", None),
+        ({"end_reason": EndReason.CLIENT_ABORT}, "computed", Decimal("0.003")),
+        # nothing to bill
+        ({"method": b"GET"}, "not_billed", Decimal(0)),
+        ({"method": b"GET", "settles": True}, "computed", Decimal("0.003")),
+        ({"operation": "count_tokens"}, "not_billed", Decimal(0)),
+        ({"operation": "files", "reading": NONE}, "not_billed", Decimal(0)),
+        ({"operation": "moderations"}, "not_billed", Decimal(0)),
+        ({"operation": "other", "reading": NONE}, "unknown", None),
+    ],
+)
+def test_what_it_costs(change: dict[str, Any], source: str, cost: Decimal | None, prices: PriceBook) -> None:
+    row = event(prices, **change)
+    assert (row.cost_source, row.cost_usd) == (source, cost)
+
+
+def test_what_is_read_back_is_counted_in_the_row_that_is_billed_only(prices: PriceBook) -> None:
+    row = event(prices, method=b"GET")
+    assert (row.input_tokens, row.usage, row.usage_source) == (None, None, "none")
+
+
+def test_a_refusal(prices: PriceBook) -> None:
+    refusal = Refusal(401, "invalid_token", "No.", "openai", route=ROUTE)
+    outcome = {"end_reason": EndReason.REFUSED, "status": 401, "error_type": "invalid_token", "reached_upstream": False}
+    row = event(prices, decision=refusal, reading=NONE, **outcome)
+    assert (row.account, row.provider, row.path) == (None, "openai", "/v1/chat/completions")
+    assert (row.cost_source, row.cost_usd, row.usage_source) == ("not_billed", Decimal(0), "none")
+
+
+def test_a_refused_path_keeps_its_secret(prices: PriceBook) -> None:
+    inbound = replace(INBOUND, target=b"/openai/" + TOKEN + b"/models?key=" + TOKEN)
+    row = measure(inbound, Refusal(400, "bad_request", "No.", "openai"), OUTCOME, NONE, prices)
+    assert row is not None
+    assert row.path == "/openai/sk-metrion-…tttt/models"
+    assert TOKEN.decode() not in repr(row)
+
+
+def test_a_request_that_names_no_provider_has_no_row(prices: PriceBook) -> None:
+    assert measure(INBOUND, Refusal(404, "unknown_route", "No."), OUTCOME, NONE, prices) is None
+
+
+@pytest.mark.parametrize("value", [b"", b"-1", b"two", b"99999", b"\xb2"])
+def test_a_retry_count_that_is_none(value: bytes, prices: PriceBook) -> None:
+    inbound = replace(INBOUND, headers=((b"X-Stainless-Retry-Count", value),))
+    row = measure(inbound, FORWARD, OUTCOME, READING, prices)
+    assert row is not None
+    assert row.client_retry is None
