@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -59,6 +60,28 @@ def test_the_line_in_the_list_is_how_the_commands_own_help_begins(name: str) -> 
     command = commands.get_command(click.Context(commands), name)
     assert command is not None
     assert (command.help or "").startswith(COMMANDS[name].help.removesuffix("."))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_an_example_and_every_example_is_one(name: str) -> None:
+    for command, context in every_command(name):
+        if isinstance(command, click.Group):
+            continue
+        _, mark, examples = (command.help or "").partition("    Examples")
+        assert mark, context.command_path
+        for line in examples.rstrip().splitlines()[1:]:
+            substituted = re.search(r"\$\((.*?)\)", line)
+            text = substituted[1] if substituted else line.rpartition("| ")[2]
+            words = shlex.split(re.split(" [<>]", text)[0])
+            path = context.command_path.split()
+            assert words[: len(path)] == path, line
+            command.make_context(name, words[len(path) :])  # fails as the command would
+
+
+def test_the_first_steps_are_commands() -> None:
+    for line in (commands.help or "").splitlines():
+        if found := re.fullmatch(r" +metrion ([a-z]+ ?.*?)  +.*", line):
+            assert found[1].split()[0] in COMMANDS
 
 
 @pytest.mark.parametrize("arguments", [(), ("-h",), ("--help",)])

@@ -17,29 +17,43 @@ from collections.abc import Mapping
 from typing import NamedTuple, cast
 
 import click
+from click.shell_completion import CompletionItem
 
 from metrion import __version__
 
 
 class Entry(NamedTuple):
-    """Where a command is found, and the line that ``metrion --help`` has on it."""
+    """Where a command is found, the line that ``metrion --help`` has on it, and the heading it stands under."""
 
     module: str
     attribute: str
     help: str
+    section: str = "More"
 
+
+_FIRST, _SPENT, _UPKEEP = "First steps", "What was spent", "Upkeep"
 
 COMMANDS: Mapping[str, Entry] = {
-    "serve": Entry("metrion.cli.serve", "serve", "Run the proxy."),
-    "demo": Entry("metrion.cli.demo", "demo", "Try everything with no key and no network."),
-    "token": Entry("metrion.cli.token", "token", "Make, list and revoke the tokens that callers use."),
-    "key": Entry("metrion.cli.key", "key", "Store, list and remove provider keys."),
-    "account": Entry("metrion.cli.account", "account", "Make, list and change accounts."),
-    "sql": Entry("metrion.cli.sql", "sql", "Ask SQL (DuckDB's) about everything metered so far."),
-    "report": Entry("metrion.cli.report", "report", "Answer an everyday question about everything metered so far."),
-    "doctor": Entry("metrion.cli.doctor", "doctor", "Check configuration, keys, prices, journal, store and proxy."),
-    "reprice": Entry("metrion.cli.reprice", "reprice", "Price events again by the current price files."),
-    "tail": Entry("metrion.cli.tail", "tail", "Show requests as they are metered."),
+    "demo": Entry("metrion.cli.demo", "demo", "Try everything with no key and no network.", _FIRST),
+    "key": Entry("metrion.cli.key", "key", "Store, list and remove provider keys.", _FIRST),
+    "serve": Entry("metrion.cli.serve", "serve", "Run the proxy.", _FIRST),
+    "token": Entry("metrion.cli.token", "token", "Make, list and revoke the tokens that callers use.", _FIRST),
+    "report": Entry(
+        "metrion.cli.report", "report", "Answer an everyday question about everything metered so far.", _SPENT
+    ),
+    "sql": Entry("metrion.cli.sql", "sql", "Ask SQL (DuckDB's) about everything metered so far.", _SPENT),
+    "tail": Entry("metrion.cli.tail", "tail", "Show requests as they are metered.", _SPENT),
+    "account": Entry("metrion.cli.account", "account", "Make, list and change accounts.", _UPKEEP),
+    "completion": Entry(
+        "metrion.cli.completion",
+        "completion",
+        "Print what makes a shell complete commands, options and names.",
+        _UPKEEP,
+    ),
+    "doctor": Entry(
+        "metrion.cli.doctor", "doctor", "Check configuration, keys, prices, journal, store and proxy.", _UPKEEP
+    ),
+    "reprice": Entry("metrion.cli.reprice", "reprice", "Price events again by the current price files.", _UPKEEP),
 }
 
 # Errors that say all there is to say. By name: what was never imported was never raised.
@@ -75,9 +89,20 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
-        """Write the list of commands without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
+        """Write the list of commands, by heading, without importing them."""
+        for section in dict.fromkeys(entry.section for entry in COMMANDS.values()):
+            with formatter.section(section):
+                width = max(map(len, COMMANDS))  # one column for all headings
+                rows = [
+                    (f"{name:<{width}}", entry.help) for name, entry in COMMANDS.items() if entry.section == section
+                ]
+                formatter.write_dl(rows)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the name of a command without importing any."""
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        names = [name for name in COMMANDS if name.startswith(incomplete)]
+        return [*(CompletionItem(name, help=COMMANDS[name].help) for name in names), *options]
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -85,8 +110,15 @@ class LazyGroup(click.Group):
 def commands() -> None:
     """Meter what LLM APIs are used for: keep your SDK, change the base URL, ask SQL what was spent.
 
-    `metrion serve` runs the proxy. Everything it keeps is under $METRION_HOME (~/.metrion).
-    """
+    \b
+      metrion demo              see it work, with no key and no network
+      metrion key set openai    store the key of a provider
+      metrion serve             run the proxy; it prints a token and the base URLs
+      metrion report            what was spent
+
+    `metrion COMMAND --help` has examples. Everything that is kept is under $METRION_HOME (~/.metrion), and
+    `metrion doctor` says what is wrong with it.
+    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from typing import get_args
 
 import click
 
-from metrion.cli.options import Name, format_option, note, print_records, settings_option
+from metrion.cli.options import Name, complete_accounts, format_option, note, print_records, settings_option
 from metrion.control import ControlStore
 from metrion.settings import PlanName, Settings
 
@@ -26,7 +26,13 @@ def account() -> None:
 )
 @settings_option
 def create(name: str, plan: str, settings: Settings) -> None:
-    """Make the account NAME."""
+    """Make the account NAME.
+
+    \b
+    Examples:
+      metrion account create team
+      metrion account create team --plan pro
+    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
     with closing(ControlStore.open(settings)) as store:
         store.create_account(name, plan)
     note(f"Account {name} has the plan {plan}. `metrion token create --account {name}` makes a token for it.")
@@ -36,7 +42,13 @@ def create(name: str, plan: str, settings: Settings) -> None:
 @format_option("table", "json")
 @settings_option
 def list_(format_: str, settings: Settings) -> None:
-    """List the accounts."""
+    """List the accounts.
+
+    \b
+    Examples:
+      metrion account list
+      metrion account list --format json
+    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
     with closing(ControlStore.open(settings)) as store:
         accounts = store.accounts()
     print_records(
@@ -47,11 +59,16 @@ def list_(format_: str, settings: Settings) -> None:
 
 
 @account.command("set")
-@click.argument("name", type=Name())
+@click.argument("name", type=Name(), shell_complete=complete_accounts)
 @click.option("--plan", type=click.Choice(PLANS), required=True, help="The limits that its tokens have from now on.")
 @settings_option
 def set_(name: str, plan: str, settings: Settings) -> None:
-    """Change the account NAME."""
+    """Change the account NAME.
+
+    \b
+    Examples:
+      metrion account set team --plan pro
+    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
     with closing(ControlStore.open(settings)) as store:
         store.set_plan(name, plan)
     note(f"Account {name} has the plan {plan}.")

@@ -39,7 +39,11 @@ def demo(config: Path | None) -> None:
 
     Runs the real proxy before a simulator of the providers, calls it with the official SDKs and asks SQL what was
     spent. All of it happens in a temporary home; yours is neither read nor changed.
-    """
+
+    \b
+    Examples:
+      metrion demo
+    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
     from metrion.demo.calls import SDKS
 
     if missing := [sdk for sdk in SDKS if importlib.util.find_spec(sdk) is None]:

@@ -11,7 +11,7 @@ from contextlib import closing
 
 import click
 
-from metrion.cli.options import account_option, format_option, note, print_records, settings_option
+from metrion.cli.options import account_option, complete_providers, format_option, note, print_records, settings_option
 from metrion.control import DEFAULT_ACCOUNT, ControlStore, suggestion
 from metrion.providers import ALIASES, PROVIDERS, canonical_name
 from metrion.settings import Settings
@@ -25,19 +25,22 @@ def key() -> None:
 
 
 @key.command("set", context_settings={"allow_extra_args": True})
-@click.argument("provider")
+@click.argument("provider", shell_complete=complete_providers)
 @account_option
 @settings_option
 @click.pass_context
 def set_(context: click.Context, provider: str, account: str, settings: Settings) -> None:
     """Store the key of PROVIDER, encrypted, in place of an older one.
 
-    The key is asked for without an echo, or read from standard input:
+    The key is asked for without an echo, or read from standard input. PROVIDER is anthropic, openai, google (or
+    gemini), mistral, xai (or grok), or one that metrion.yaml defines.
 
-        printf %s "$OPENAI_API_KEY" | metrion key set openai
-
-    PROVIDER is anthropic, openai, google (or gemini), mistral, xai (or grok), or one that metrion.yaml defines.
-    """
+    \b
+    Examples:
+      metrion key set openai
+      metrion key set anthropic --account team < key.txt
+      printf %s "$OPENAI_API_KEY" | metrion key set openai
+    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
     name = canonical_name(provider)
     if context.args:
         raise click.UsageError(
@@ -64,7 +67,13 @@ def set_(context: click.Context, provider: str, account: str, settings: Settings
 @format_option("table", "json")
 @settings_option
 def list_(format_: str, settings: Settings) -> None:
-    """List the provider keys, masked, and which one is used where there are two."""
+    """List the provider keys, masked, and which one is used where there are two.
+
+    \b
+    Examples:
+      metrion key list
+      metrion key list --format json
+    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
     with closing(ControlStore.open(settings)) as store:
         keys = store.keys()
     print_records(
@@ -89,11 +98,17 @@ def list_(format_: str, settings: Settings) -> None:
 
 
 @key.command()
-@click.argument("provider")
+@click.argument("provider", shell_complete=complete_providers)
 @account_option
 @settings_option
 def remove(provider: str, account: str, settings: Settings) -> None:
-    """Forget the stored key of PROVIDER."""
+    """Forget the stored key of PROVIDER.
+
+    \b
+    Examples:
+      metrion key remove openai
+      metrion key remove openai --account team
+    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
     name = canonical_name(provider)
     with closing(ControlStore.open(settings)) as store:
         store.remove_key(name, account)

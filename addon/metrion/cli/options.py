@@ -5,11 +5,17 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:  # cryptography and pydantic, which --help need not load
+    from metrion.control import ControlStore
+    from metrion.settings import Settings
 
 
 def settings_option[R](command: Callable[..., R]) -> Callable[..., R]:
@@ -66,9 +72,54 @@ class Name(click.ParamType[str]):
             self.fail(str(error), param, ctx)
 
 
+def complete_providers(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Complete the name of a configured provider, or another name for it."""
+    from metrion.providers import ALIASES
+
+    settings = _settings_to_complete(context)
+    return _beginning(incomplete, (*settings.providers, *ALIASES)) if settings else []
+
+
+def complete_accounts(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Complete the name of an account."""
+    return _beginning(incomplete, _from_control(context, lambda control: [each.name for each in control.accounts()]))
+
+
+def complete_tokens(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Complete the name of a token that can be used."""
+    return _beginning(
+        incomplete,
+        _from_control(context, lambda control: [each.name for each in control.tokens() if each.state == "active"]),
+    )
+
+
+def _settings_to_complete(context: click.Context) -> Settings | None:
+    from metrion.settings import SettingsError, load_settings
+
+    with suppress(SettingsError):  # nobody is told of mistakes while typing
+        return load_settings(context.params.get("config"), os.environ)
+    return None
+
+
+def _from_control(context: click.Context, ask: Callable[[ControlStore], list[str]]) -> list[str]:
+    from metrion.control import ControlError, ControlStore
+
+    settings = _settings_to_complete(context)
+    if settings is None or not settings.control_db.exists():  # asking would make it
+        return []
+    with suppress(ControlError), closing(ControlStore.open(settings)) as control:
+        return ask(control)
+    return []
+
+
+def _beginning(incomplete: str, names: Iterable[str]) -> list[str]:
+    return [name for name in names if name.startswith(incomplete)]
+
+
 account_option = click.option(
     "--account",
     type=Name(),
+    shell_complete=complete_accounts,
     default="default",
     show_default=True,
     help="The account it belongs to.",

@@ -51,7 +51,13 @@ def serve(settings: Settings, host: str | None, port: int | None, workers: int, 
     """Run the proxy: one port, every provider by its path.
 
     On a first start it makes a token and prints it, once. Stop it with Ctrl-C or SIGTERM.
-    """
+
+    \b
+    Examples:
+      metrion serve
+      metrion serve --host 0.0.0.0 --port 9000
+      metrion serve --config /etc/metrion.yaml
+    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
     from metrion.control import ControlStore
     from metrion.proxy.listening import ServeError
     from metrion.proxy.supervisor import run

@@ -20,7 +20,7 @@ def sql(query: str | None, format_: str, settings: Settings) -> None:
     QUERY is one statement. Without it, or with -, standard input is read.
 
     \b
-    The view is `events`, one row per request; times are UTC.
+    Examples, over the view `events`: one row per request, times in UTC.
       metrion sql "SELECT model, sum(cost_usd) FROM events GROUP BY ALL"
       metrion sql "DESCRIBE events"
       metrion sql --format csv - < query.sql

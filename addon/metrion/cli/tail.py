@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from metrion.cli.options import format_option, settings_option
+from metrion.cli.options import complete_providers, format_option, settings_option
 from metrion.providers import canonical_name
 
 if TYPE_CHECKING:  # pydantic and DuckDB, which --help need not load
@@ -30,7 +30,8 @@ WIDTHS = (19, -12, -9, -28, 6, 9, 9, 9, 11, 9, -8)
 
 
 def _filter[R](name: str, metavar: str, help_: str) -> Callable[[Callable[..., R]], Callable[..., R]]:
-    return click.option(f"--{name}", metavar=metavar, multiple=True, help=help_)
+    complete = complete_providers if name == "provider" else None
+    return click.option(f"--{name}", metavar=metavar, multiple=True, help=help_, shell_complete=complete)
 
 
 @click.command()

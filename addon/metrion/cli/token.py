@@ -13,7 +13,15 @@ from decimal import Decimal
 
 import click
 
-from metrion.cli.options import Name, account_option, format_option, note, print_records, settings_option
+from metrion.cli.options import (
+    Name,
+    account_option,
+    complete_tokens,
+    format_option,
+    note,
+    print_records,
+    settings_option,
+)
 from metrion.control import ControlStore, Limits, TokenRecord
 from metrion.settings import Plan, Settings
 
@@ -100,7 +108,13 @@ def create(
     """Make a token called NAME, or token-1, token-2 ….
 
     It is printed alone on standard output, this once. A limit that is not given is the plan's; 0 means no limit.
-    """
+
+    \b
+    Examples:
+      metrion token create laptop
+      metrion token create ci --account team --rate 20 --monthly-requests 5000 --expires 30d
+      TOKEN=$(metrion token create script)
+    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
     limits = Limits(
         requests_per_minute=rate,
         requests_per_month=monthly_requests,
@@ -117,7 +131,13 @@ def create(
 @format_option("table", "json")
 @settings_option
 def list_(format_: str, settings: Settings) -> None:
-    """List the tokens, with the limits that hold for them."""
+    """List the tokens, with the limits that hold for them.
+
+    \b
+    Examples:
+      metrion token list
+      metrion token list --format json
+    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
     with closing(ControlStore.open(settings)) as store:
         tokens = store.tokens()
     if format_ == "json":
@@ -131,10 +151,15 @@ def list_(format_: str, settings: Settings) -> None:
 
 
 @token.command()
-@click.argument("name", type=Name())
+@click.argument("name", type=Name(), shell_complete=complete_tokens)
 @settings_option
 def revoke(name: str, settings: Settings) -> None:
-    """Refuse the token NAME from now on."""
+    """Refuse the token NAME from now on.
+
+    \b
+    Examples:
+      metrion token revoke laptop
+    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
     with closing(ControlStore.open(settings)) as store:
         store.revoke_token(name)
     note(f"Token {name} is revoked.")
