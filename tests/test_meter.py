@@ -27,6 +27,8 @@ from metrion.model import (
     Usage,
 )
 from metrion.pricing import PriceBook
+from metrion.routing import Router
+from metrion.settings import load_settings
 
 TOKEN = b"sk-metrion-" + b"t" * 43
 ROUTE = Route(
@@ -162,3 +164,43 @@ def test_a_retry_count_that_is_none(value: bytes, prices: PriceBook) -> None:
     row = measure(inbound, FORWARD, OUTCOME, READING, prices)
     assert row is not None
     assert row.client_retry is None
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "is_billed"),
+    [
+        (b"POST", b"/openai/v1/chat/completions", True),
+        (b"POST", b"/openai/v1/responses", True),
+        (b"POST", b"/openai/v1/responses/compact", True),
+        (b"POST", b"/openai/v1/images/edits", True),
+        (b"POST", b"/openai/v1/audio/transcriptions", True),
+        (b"POST", b"/openai/v1/threads/t/runs", True),
+        (b"POST", b"/openai/v1/threads/t/runs/r/submit_tool_outputs", True),
+        (b"POST", b"/mistral/v1/moderations", True),
+        (b"POST", b"/openai/v1/nobody/knows", True),
+        (b"POST", b"/openai/v1/moderations", False),
+        (b"POST", b"/openai/v1/assistants", False),
+        (b"POST", b"/openai/v1/threads", False),
+        (b"POST", b"/openai/v1/threads/t/messages", False),
+        (b"POST", b"/openai/v1/threads/t/runs/r", False),
+        (b"POST", b"/openai/v1/threads/t/runs/r/cancel", False),
+        (b"POST", b"/openai/v1/responses/resp_1/cancel", False),
+        (b"POST", b"/openai/v1/responses/input_tokens", False),
+        (b"POST", b"/openai/v1/conversations", False),
+        (b"POST", b"/openai/v1/vector_stores", False),
+        (b"POST", b"/openai/v1/files", False),
+        (b"POST", b"/openai/v1/realtime/client_secrets", False),
+        (b"GET", b"/openai/v1/responses/resp_1", False),
+        (b"GET", b"/openai/v1/threads/t/runs/r", False),
+        (b"GET", b"/openai/v1/chat/completions/chatcmpl-1", False),
+        (b"GET", b"/openai/v1/models", False),
+        (b"DELETE", b"/openai/v1/responses/resp_1", False),
+    ],
+)
+def test_which_paths_are_billed(method: bytes, target: bytes, prices: PriceBook, *, is_billed: bool) -> None:
+    inbound = Inbound(method, target, ())
+    route = Router(load_settings(environ={"METRION_HOME": "/nowhere"})).route(inbound)
+    assert isinstance(route, Route)
+    row = measure(inbound, replace(FORWARD, route=route), OUTCOME, Reading(), prices)
+    assert row is not None
+    assert (row.cost_source, row.cost_usd) == (("unknown", None) if is_billed else ("not_billed", Decimal(0)))

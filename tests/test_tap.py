@@ -531,6 +531,19 @@ def test_requests(body: bytes, model: str | None, stream: bool | None, content_e
         assert (reader.model, reader.stream) == (model, stream)
 
 
+@pytest.mark.parametrize(("stream", "expected"), [(b"true", True), (b"false", False), (b"yes", None)])
+@pytest.mark.parametrize("content_encoding", [None, "gzip"])
+def test_requests_that_are_forms(stream: bytes, content_encoding: str | None, *, expected: bool | None) -> None:
+    fields = [(b'file"; filename="a.wav', b"RIFF" * 1000), (b"model", b"whisper-1"), (b"stream", stream)]
+    parts = [b'--x\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n' % field for field in fields]
+    body = encode(b"".join(parts) + b"--x--\r\n", content_encoding)
+    reader = RequestReader(content_type="multipart/form-data; boundary=x", content_encoding=content_encoding)
+    for at in range(0, len(body), 100):
+        reader.feed(body[at : at + 100])
+    reader.finish()
+    assert (reader.model, reader.stream) == ("whisper-1", expected)
+
+
 @pytest.mark.parametrize("content_type", ["multipart/form-data; boundary=x", "audio/wav"])
 def test_requests_that_are_no_json(content_type: str) -> None:
     reader = RequestReader(content_type=content_type, content_encoding="gzip")

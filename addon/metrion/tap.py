@@ -15,6 +15,7 @@ from metrion.dialects.dialect import Draft, label
 from metrion.dialects.figures import Figures
 from metrion.documents import BOM, Elements, Lines, Scanner, Tree, to_json, tree
 from metrion.encodings import Decoder, DecodingError, decoder
+from metrion.forms import FormReader, boundary
 from metrion.model import Reading, Usage
 from metrion.sse import EventReader, Part
 
@@ -211,12 +212,14 @@ class Tap(_Beside):
 
 
 class RequestReader(_Beside):
-    """Reads what a JSON request asks for. Of a body that is none, such as a form with a file, it knows nothing."""
+    """Reads what a request asks for, in JSON or in a form with a file. Of any other body it knows nothing."""
 
     def __init__(self, *, content_type: str | None, content_encoding: str | None) -> None:
         super().__init__(content_encoding)
         self._document = Scanner(MODEL_AND_STREAM)
-        if not _is_legible(content_type):
+        separator = boundary(content_type)
+        self._form = FormReader(separator, MODEL_AND_STREAM) if separator else None
+        if not (self._form or _is_legible(content_type)):
             self._decoder = None
 
     @property
@@ -228,12 +231,16 @@ class RequestReader(_Beside):
     def stream(self) -> bool | None:
         """Whether a stream is asked for."""
         stream = self._member("stream")
+        if self._form is not None:
+            return {"true": True, "false": False}.get(str(stream))
         return stream if isinstance(stream, bool) else None
 
     def _read(self, plain: bytes) -> None:
-        self._document.feed(plain)
+        (self._form or self._document).feed(plain)
 
     def _member(self, name: str) -> object:
+        if self._form is not None:
+            return self._form.fields.get(name)
         document = self._document.document
         return document.get(name) if isinstance(document, dict) else None
 
