@@ -134,3 +134,79 @@ def test_a_single_usage_stays_verbatim() -> None:
     DIALECT.read(scanner.document, draft)
     assert draft.usage_source == '{"input_tokens" :1,\n"output_tokens":2}'
     assert draft.finish_reason == "max_tokens"
+
+
+def iteration(kind: str, input_tokens: int, output_tokens: int, model: str | None = None) -> dict[str, Any]:
+    """One sampling as recorded; only some kinds say their model."""
+    tokens = {"input_tokens": input_tokens, "output_tokens": output_tokens, "cache_read_input_tokens": 0}
+    return {"type": kind, **tokens, **({"model": model} if model else {})}
+
+
+@pytest.mark.parametrize(
+    ("iterations", "top", "totals", "shares"),
+    [
+        pytest.param([iteration("message", 20, 5)], (20, 5), (20, 5), None, id="one sampling"),
+        pytest.param(
+            [iteration("compaction", 55_196, 125), iteration("message", 220, 8)], (220, 8), (55_416, 133), None,
+            id="compaction",
+        ),
+        pytest.param(
+            [iteration("compaction", 99_195, 81), iteration("message", 162, 11)], (162, 11), (99_357, 92),
+            [(None, 99_195, 81), (None, 162, 11)],
+            id="compaction of a long context, whose rates go by its own length",
+        ),
+        pytest.param(
+            [iteration("message", 1128, 110), iteration("advisor_message", 2518, 22, "claude-opus-4-8"),
+             iteration("message", 1262, 11), iteration("advisor_message", 100, 1, "claude-opus-4-8")],
+            (2390, 121), (5008, 144), [(None, 2390, 121), ("claude-opus-4-8", 2618, 23)],
+            id="advisor",
+        ),
+        pytest.param(
+            [iteration("message", 408, 0, "claude-fable-5"),
+             iteration("fallback_message", 412, 264, "claude-opus-4-8")],
+            (412, 264), (820, 264), [("claude-fable-5", 408, 0), ("claude-opus-4-8", 412, 264)],
+            id="fallback",
+        ),
+        pytest.param([], (5, 6), (5, 6), None, id="none"),
+    ],
+)  # fmt: skip
+def test_iterations_are_what_is_billed(
+    iterations: list[dict[str, Any]],
+    top: tuple[int, int],
+    totals: tuple[int, int],
+    shares: list[tuple[str | None, int, int]] | None,
+) -> None:
+    raw = {"input_tokens": top[0], "output_tokens": top[1], "server_tool_use": {"web_search_requests": 2}}
+    found, warnings = usage({**raw, "speed": "fast", "iterations": iterations})
+    assert (found["input_tokens"], found["output_tokens"], warnings) == (*totals, [])
+    assert found["server_tools"] == {"web_search_requests": 2}
+    split = found.get("shares")
+    assert shares == (split and [(model, share.input_tokens, share.output_tokens) for model, share in split])
+    if split:
+        assert [share.server_tools for _, share in split].count({"web_search_requests": 2}) == 1
+        assert {share.modes for _, share in split} == {("fast",)}
+
+
+@pytest.mark.parametrize(
+    ("iterations", "warning"),
+    [
+        ([iteration("message", 10, 1)], "usage.iterations does not cover the usage"),
+        ([{"type": "message", "input_tokens": "9", "output_tokens": 50}],
+         "usage.iterations.*.input_tokens is no count"),
+        (["message", iteration("message", 9, 50)], "usage.iterations.* is no object"),
+        ({"message": 1}, "usage.iterations is no array"),
+    ],
+)  # fmt: skip
+def test_iterations_that_cannot_be_all_are_left_out(iterations: Any, warning: str) -> None:
+    found, warnings = usage({"input_tokens": 10, "output_tokens": 50, "iterations": iterations})
+    assert (found["input_tokens"], found["output_tokens"]) == (10, 50)
+    assert warning in warnings
+
+
+def test_the_model_that_served_in_place_of_another_is_the_model() -> None:
+    last = iteration("fallback_message", 412, 264, "claude-opus-4-8")
+    draft = drafted(
+        {"type": "message_start", "message": {"model": "claude-fable-5", "usage": {"input_tokens": 408}}},
+        {"type": "message_delta", "usage": {"output_tokens": 264, "input_tokens": 412, "iterations": [last]}},
+    )
+    assert draft.model == "claude-opus-4-8"

@@ -10,7 +10,6 @@ from metrion.dialects.figures import Figures
 from metrion.documents import Scanner, tree
 from metrion.model import Usage
 
-
 UNENDED = {
     "anthropic_batch_results",
     "anthropic_batches",

@@ -63,8 +63,9 @@ def kind(model: str | None, usage: Usage) -> Kind:
 
 def counts(usage: Usage) -> Mapping[str, Any]:
     """Return what :func:`read` makes a usage of again, as JSON knows it."""
-    names = (*COUNTS, "server_tools", "modes", LARGEST)
-    return {name: value for name in names if (value := getattr(usage, name)) is not None}
+    found = {name: getattr(usage, name) for name in (*COUNTS, "server_tools", LARGEST)}
+    found["modes"] = None if usage.modes is None else list(usage.modes)
+    return {name: value for name, value in found.items() if value is not None or name in WHOLE}
 
 
 def read(figures: Figures) -> Usage:

@@ -1,0 +1,30 @@
+"""Mistral's OCR."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from metrion.dialects.mistral_ocr import DIALECT
+from tests.dialects.reading import drafted, read_usage
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected", "warnings"),
+    [
+        ({"pages_processed": 29, "doc_size_bytes": 3002783}, {"server_tools": {"pages_processed": 29}}, []),
+        ({"pages_processed": 0, "doc_size_bytes": None}, {"server_tools": {}}, []),
+        ({"doc_size_bytes": 5}, {}, []),
+        ({"pages_processed": "2"}, {}, ["usage.pages_processed is no count"]),
+    ],
+)
+def test_pages_are_what_is_billed(raw: dict[str, Any], expected: dict[str, Any], warnings: list[str]) -> None:
+    assert read_usage(DIALECT, raw) == (expected, warnings)
+
+
+def test_usage_stands_beside_the_pages() -> None:
+    usage = {"pages_processed": 1, "doc_size_bytes": 9}
+    pages = [{"index": 0, "markdown": "usage_info", "images": [{"image_base64": "QUJD"}]}]
+    draft = drafted(DIALECT, {"pages": pages, "model": "mistral-ocr-2505-completion", "usage_info": usage})
+    assert (draft.model, draft.usage) == ("mistral-ocr-2505-completion", usage)
