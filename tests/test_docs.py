@@ -178,7 +178,8 @@ def test_what_is_read_is_what_has_a_dialect() -> None:
     described = {path.strip("`"): operation.strip("`") for path, operation in rows if path.startswith("`")}
     assert described == {
         path: operation.name
-        for path, operation in {**OPERATIONS, **GOOGLE_OPERATIONS}.items()
+        for table in (OPERATIONS, GOOGLE_OPERATIONS)
+        for path, operation in table.items()
         if operation.dialect not in (None, "resource")  # of which the model and the id are read, and nothing is billed
     }
 

@@ -35,7 +35,8 @@ OPERATIONS: Mapping[str, Operation] = {
     "audio/speech": Operation("audio", "openai_audio"),
     "audio/transcriptions": Operation("audio", "openai_audio"),
     "audio/translations": Operation("audio", "openai_audio"),
-    "batches": Operation("batch"),
+    "batches": Operation("batch", "openai_batches"),
+    "batches/*": Operation("batch", read_back="openai_batches"),
     "batches/*/cancel": Operation("cancel"),
     "batch": Operation("batch"),
     "chat/classifications": Operation("moderations", "openai_embeddings"),
@@ -122,6 +123,7 @@ GOOGLE_OPERATIONS: Mapping[str, Operation] = {
     "models": Operation("models"),
     "upload": Operation("files"),
     "ws": Operation("realtime"),
+    "ws/*": Operation("realtime", read_back="gemini_live"),
 }
 """The same for Google's native paths, where a verb after a colon (``models/M:verb``) decides before the path does.
 Sources: the REST references of the Gemini API and of Vertex AI, where raw predictions are those of Anthropic's models."""

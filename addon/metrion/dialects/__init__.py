@@ -14,9 +14,11 @@ from metrion.dialects import (
     anthropic_messages,
     gemini,
     gemini_interactions,
+    gemini_live,
     mistral_conversations,
     mistral_ocr,
     openai_audio,
+    openai_batches,
     openai_chat,
     openai_embeddings,
     openai_images,
@@ -39,6 +41,7 @@ DIALECTS: Mapping[str, Dialect] = {
     "mistral_conversations": mistral_conversations.DIALECT,
     "mistral_ocr": mistral_ocr.DIALECT,
     "openai_audio": openai_audio.DIALECT,
+    "openai_batches": openai_batches.DIALECT,
     "openai_chat": openai_chat.DIALECT,
     "openai_embeddings": openai_embeddings.DIALECT,
     "openai_images": openai_images.DIALECT,
@@ -61,6 +64,7 @@ class SessionReader(Protocol):
 
 
 SESSIONS: Mapping[str, Callable[[str | None], SessionReader]] = {
+    "gemini_live": gemini_live.LiveReader,
     "openai_realtime": openai_realtime.RealtimeReader,
 }
 """The same for WebSocket sessions; called with the model, where the upgrade names it."""
