@@ -910,3 +910,67 @@ def test_a_model_that_genai_prices_does_not_know_has_no_price_or_a_reason(shippe
         if "error" in (exchange.expected.get("cost") or {}) and corpus_cost(shipped, exchange).usd is not None
     }
     assert priced <= set(why)
+
+
+# --- what is billed under several models, or for several responses ----------------------------------------------------
+
+SHARED = """
+p:
+  m: {input: 2, output: 10, fees: {web_search: 10, request: 1000}, above: {100000: {input: 4}},
+      service_tiers: {flex: {input: 1, output: 5}}}
+  adviser: {input: 5, output: 25}
+"""
+
+
+def shared(*shares: tuple[str | None, Usage], **totals: Any) -> Usage:
+    return Usage(
+        input_tokens=sum(share.input_tokens or 0 for _, share in shares),
+        output_tokens=sum(share.output_tokens or 0 for _, share in shares),
+        shares=shares,
+        **totals,
+    )
+
+
+def test_each_share_is_priced_under_its_own_model(tmp_path: Path) -> None:
+    own = Usage(input_tokens=1000, output_tokens=100, server_tools={"web_search_requests": 1})
+    asked = Usage(input_tokens=2000, output_tokens=10)
+    got = cost(book(tmp_path, SHARED), shared((None, own), ("adviser", asked), ("m", asked)))
+    assert got.parts == {
+        "input": Decimal("0.006"), "output": Decimal("0.0011"), "web_search": Decimal("0.01"), "request": Decimal(2),
+        "adviser:input": Decimal("0.01"), "adviser:output": Decimal("0.00025"),
+    }  # fmt: skip
+    assert got.usd == sum(got.parts.values())
+    assert got.source is CostSource.COMPUTED
+
+
+@pytest.mark.parametrize("model", ["nobody-knows", "adviser"])
+def test_a_share_without_a_price_leaves_the_whole_without_one(model: str, tmp_path: Path) -> None:
+    usage = shared((None, Usage(input_tokens=1)), (model, Usage(input_tokens=1, modes=("fast",))))
+    got = cost(book(tmp_path, SHARED), usage)
+    assert (got.usd, got.source) == (None, CostSource.UNPRICED)
+
+
+def test_nothing_of_a_model_is_needed_that_has_no_share(tmp_path: Path) -> None:
+    got = cost(book(tmp_path, SHARED), shared(("adviser", Usage(input_tokens=1_000_000))), model=None)
+    assert got.parts == {"adviser:input": Decimal(5)}
+
+
+def test_long_contexts_go_by_the_longest_of_what_is_added_up(tmp_path: Path) -> None:
+    prices = book(tmp_path, SHARED.replace(", request: 1000", ""))
+    many = Usage(input_tokens=1_000_000, largest_input_tokens=50_000)
+    long = Usage(input_tokens=1_000_000, largest_input_tokens=100_001)
+    assert cost(prices, many).parts == {"input": Decimal(2)}
+    assert cost(prices, long).parts == {"input": Decimal(4)}
+    assert cost(prices, shared((None, many), (None, long))).parts == {"input": Decimal(6)}
+
+
+@pytest.mark.parametrize("tier", ["flex", "ON_DEMAND_FLEX"])
+def test_a_tier_may_have_another_name_at_vertex(tier: str, tmp_path: Path) -> None:
+    prices = book(tmp_path, SHARED.replace(", request: 1000", ""))
+    assert cost(prices, Usage(input_tokens=1_000_000), tier=tier).usd == Decimal(1)
+
+
+def test_searches_of_gemini_fall_under_the_fee_for_searches(tmp_path: Path) -> None:
+    prices = book(tmp_path, "p:\n  m: {input: 1, fees: {web_search: 14}}\n")
+    got = cost(prices, Usage(input_tokens=0, server_tools={"google_search": 2, "google_maps": 1}))
+    assert got.parts == {"web_search": Decimal("0.028")}
