@@ -42,3 +42,18 @@ def test_background_response(fixture: str, request: pytest.FixtureRequest, simul
     assert [row["input_tokens"] for row in rows] == [None, None, 100, None, None, None]
     billed = ["unknown", "not_billed", "computed", "not_billed", "not_billed", "not_billed"]
     assert [row["cost_source"] for row in rows] == billed
+
+
+def test_a_run_that_ends_in_the_answer_to_a_tools_output_is_billed_there(serve: Proxy, simulator: Simulator) -> None:
+    run = {"id": "run_b1", "object": "thread.run", "status": "requires_action", "model": "gpt-4o", "usage": None}
+    usage = {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150}
+    done = run | {"status": "completed", "usage": usage}
+    calls = [("POST", "threads/t/runs", run), ("POST", "threads/t/runs/run_b1/submit_tool_outputs", done)]
+    for number, (method, where, answer) in enumerate([*calls, ("GET", "threads/t/runs/run_b1", done)]):
+        call(serve, simulator, f"waiting-run-{number}", method, where, answer)
+
+    query = "SELECT * FROM events WHERE starts_with(user_label, 'waiting-run') ORDER BY user_label"
+    rows = eventually(lambda: serve.events(query), until=lambda found: len(found) == 3)
+    assert [(row["input_tokens"], row["cost_source"]) for row in rows] == [
+        (None, "unknown"), (100, "computed"), (None, "not_billed"),
+    ]  # fmt: skip

@@ -236,8 +236,11 @@ class Exchange:
             if self.inbound.method == b"POST":
                 self._generations.expect(route.provider, generation_id)
             return False
-        is_read_back = self.inbound.method != b"POST" and reading.usage is not None
-        return is_read_back and self._generations.settle(route.provider, route.generation_id or generation_id)
+        is_read_back = self.inbound.method != b"POST"
+        # A run that waited for a tool's output ends in the answer to another POST, which is billed as such.
+        if reading.usage is None or not (is_read_back or route.operation == "runs"):
+            return False
+        return self._generations.settle(route.provider, route.generation_id or generation_id) and is_read_back
 
     @property
     def provider(self) -> str:
