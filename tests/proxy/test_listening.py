@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections import Counter
 
@@ -19,6 +20,30 @@ def test_any_port_is_the_same_for_all_workers() -> None:
     listeners.listen()
     ports = {listener.getsockname()[1] for number in range(3) for listener in listeners.of(number)}
     assert ports == {listeners.port}
+    listeners.close()
+
+
+def test_connections_send_at_once() -> None:
+    """asyncio sets TCP_NODELAY on what is accepted, if it knows that it is TCP."""
+
+    async def accepted_without_delay() -> bool:
+        found: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def on_connection(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            accepted: socket.socket = writer.get_extra_info("socket")
+            found.set_result(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        async with await asyncio.start_server(on_connection, sock=listener):
+            _, writer = await asyncio.open_connection("127.0.0.1", listeners.port)
+            writer.close()
+            return bool(await found)
+
+    listeners = Listeners("127.0.0.1", 0, 2)
+    listeners.listen()
+    for number in range(2):
+        (listener,) = listeners.of(number)
+        assert asyncio.run(accepted_without_delay())
     listeners.close()
 
 
