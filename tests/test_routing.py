@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from metrion.model import CredentialPlace, ErrorShape, Inbound, Origin, Refusal, Route
@@ -487,6 +487,7 @@ SEGMENT = st.binary(max_size=12).map(lambda raw: raw.translate(None, bytes(range
 @given(st.lists(SEGMENT, max_size=5), st.none() | SEGMENT)
 def test_what_follows_the_version_goes_out_byte_for_byte(segments: list[bytes], query: bytes | None) -> None:
     tail = b"".join(b"/" + segment for segment in segments) + (b"" if query is None else b"?" + query)
+    assume(b"sk-metrion-" not in tail)  # refused, wherever it stands
     assert route(b"/mistral/v1" + tail).target == (b"/v1" + tail)
 
 

@@ -12,6 +12,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -261,21 +262,40 @@ def _provider_of(proxy: Proxy, label: str) -> str:
 
 
 def test_each_response_of_a_session_has_its_row(realtime: Proxy) -> None:
+    usage = {"total_tokens": 30, "input_tokens": 20, "output_tokens": 10}
+    said = [
+        {"type": "response.done", "response": {"id": f"resp_{n}", "status": "completed", "usage": usage}}
+        for n in (1, 2)
+    ]
+    rows = session(realtime, "/openai/v1/realtime?model=gpt-realtime", said)
+    by_id = {row["generation_id"]: row for row in rows}
+    assert [by_id[name]["input_tokens"] for name in ("resp_1", "resp_2", None)] == [20, 20, None]
+    assert [by_id[name]["cost_source"] for name in ("resp_1", "resp_2", None)] == ["computed", "computed", "not_billed"]
+
+
+def test_each_turn_of_a_live_session_has_its_row(realtime: Proxy) -> None:
+    usage = {"promptTokenCount": 20, "responseTokenCount": 10, "totalTokenCount": 30}
+    said: list[dict[str, Any]] = [
+        {"setup": {"model": "models/gemini-2.5-flash"}},
+        *[{"serverContent": {"turnComplete": True}, "usageMetadata": usage}] * 2,
+    ]
+    rows = session(realtime, "/gemini/ws/google.ai.generativelanguage.v1beta.Live", said)
+    assert sorted(row["input_tokens"] or 0 for row in rows) == [0, 20, 20]
+
+
+def session(proxy: Proxy, target: str, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Hold a session in which the provider says these messages; returns its rows."""
     label = uuid.uuid4().hex
-    headers = [(b"authorization", f"Bearer {realtime.token}".encode()), (b"x-metrion-user", label.encode())]
-    client = Client(realtime.port, "/openai/v1/realtime?model=gpt-realtime", headers)
-    for number in (1, 2):
-        usage = {"total_tokens": 30, "input_tokens": 20 * number, "output_tokens": 10}
-        response = {"id": f"resp_{number}", "status": "completed", "usage": usage}
-        client.ask(json.dumps({"type": "response.done", "response": response}))
+    headers = [(b"x-metrion-token", proxy.token.encode()), (b"x-metrion-user", label.encode())]
+    client = Client(proxy.port, target, headers)
+    for message in messages:
+        client.ask(json.dumps(message))
     client.close()
     query = f"SELECT * FROM events WHERE user_label = '{label}' ORDER BY event_id"  # noqa: S608 -- our own
-    rows = eventually(lambda: realtime.events(query), until=lambda found: len(found) == 3)
+    rows = eventually(lambda: proxy.events(query), until=lambda found: len(found) == 3)
     assert len({row["request_id"] for row in rows}) == 1
-    by_id = {row["generation_id"]: row for row in rows}
-    assert [by_id[name]["input_tokens"] for name in ("resp_1", "resp_2", None)] == [20, 40, None]
-    assert [by_id[name]["cost_source"] for name in ("resp_1", "resp_2", None)] == ["computed", "computed", "not_billed"]
     assert {row["status"] for row in rows} == {101}
+    return rows
 
 
 def test_websocket_session_without_a_token(realtime: Proxy, echo: EchoServer) -> None:
