@@ -68,7 +68,6 @@ def test_the_usual_home() -> None:
     [
         ("usage.duckdb", "home/usage.duckdb"),
         ("other/x.db", "home/other/x.db"),
-        ("ducklake:postgres:x", "home/usage.duckdb"),
     ],
 )
 def test_store(load: Load, tmp_path: Path, store: str, path: str) -> None:
@@ -263,7 +262,8 @@ MISTAKES = [
     ("pricing: mine.yaml", "pricing", "write a list"),
     ("pricing: []", "pricing", "at least one entry"),
     ("pricing: [mine.yaml]", "pricing", "relative to the configuration file"),
-    ("store: postgres://x", "store", "ducklake:"),
+    ("store: postgres://x", "store", "usage.duckdb"),
+    ("store: ducklake:postgres:x", "store", "cannot be one yet"),
     ("store: 3", "store", "write text"),
     ("- 1", "", "must be a mapping"),
     ("a: [", ", line 1, column 5", "not valid YAML"),

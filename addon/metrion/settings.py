@@ -133,8 +133,8 @@ class Settings(_Frozen):
 
     @property
     def store_path(self) -> Path:
-        """The DuckDB file, where ``store`` names a file."""
-        return self.home / (Path(self.store).expanduser() if not self.store.startswith("ducklake:") else "usage.duckdb")
+        """The DuckDB file that ``store`` names."""
+        return self.home / Path(self.store).expanduser()
 
     @property
     def master_key_path(self) -> Path:
@@ -245,8 +245,10 @@ def load_settings(config: Path | None = None, environ: Mapping[str, str] = os.en
         raise SettingsError(
             f"{path}: default_provider: no provider is called so; {_choice(providers, default_provider)}"
         )
-    if re.match(r"[a-z][a-z0-9+.-]+:", file.store) and not file.store.startswith("ducklake:"):
-        raise SettingsError(f"{path}: store: write the name of a DuckDB file, as in usage.duckdb, or ducklake:…")
+    if re.match(r"[a-z][a-z0-9+.-]+:", file.store):
+        raise SettingsError(
+            f"{path}: store: write the name of a DuckDB file, as in usage.duckdb. A ducklake: cannot be one yet."
+        )
     return Settings(
         home=home,
         config_path=path,

@@ -377,6 +377,9 @@ class MeteredStream(HttpStream):
         """Send a response of our own at once, however much of the request is still to come."""
         self.flow = http.HTTPFlow(self.context.client, self.context.server)
         self.flow.request = request
+        if not request.data.host:  # addressed to the proxy itself
+            request.data.host, request.data.port = self.context.client.sockname[:2]
+            request.data.scheme = b"http"
         self.flow.metadata[MARK] = mark
         if self._hooks:
             yield HttpRequestHeadersHook(self.flow)
