@@ -546,3 +546,9 @@ def test_what_a_size_and_a_length_of_time_look_like() -> None:
         "2 h",
         "2 d",
     ]
+
+
+def test_a_home_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    patient = Patient(tmp_path / "deep" / "home")
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
+    assert "METRION_HOME" in str(patient.found(FAIL, f"cannot be made, for {tmp_path} cannot be written").way_out)

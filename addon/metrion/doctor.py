@@ -125,7 +125,13 @@ def _configuration(config: Path | None, environ: Mapping[str, str]) -> tuple[Set
 def _home(subject: Subject) -> Iterator[Finding]:
     home = subject.settings.home
     if not home.exists():
-        yield _ok(f"home: {home} is not there yet", "the first `metrion token create` or `metrion serve` makes it")
+        above = _first_folder(home)
+        if os.access(above, os.W_OK | os.X_OK):
+            yield _ok(f"home: {home} is not there yet", "the first `metrion token create` or `metrion serve` makes it")
+        else:
+            yield _fail(
+                f"home: {home} cannot be made, for {above} cannot be written", "set METRION_HOME to another place"
+            )
         return
     if not home.is_dir():
         yield _fail(f"home: {home} is no folder", "move it away, or set METRION_HOME to another place")
@@ -167,8 +173,13 @@ def _open_to_others(settings: Settings) -> Iterator[Finding]:
                 yield Finding(level, f"home: {path} is open to others ({mode:o})", f"chmod {right:o} {path}")
 
 
+def _first_folder(path: Path) -> Path:
+    """Return the folder, or the nearest one above it that is there."""
+    return next(each for each in (path, *path.parents) if each.is_dir())
+
+
 def _disk_space(subject: Subject) -> Iterator[Finding]:
-    place = next(path for path in (subject.settings.home, *subject.settings.home.parents) if path.is_dir())
+    place = _first_folder(subject.settings.home)
     free = shutil.disk_usage(place).free
     what = f"disk: {_size(free)} free at {place}"
     if free < NO_SPACE:

@@ -50,7 +50,7 @@ def test_nothing_ever_shows_or_keeps_the_key(metrion: Console) -> None:
         metrion("key", "remove", KEY),
         metrion("key", "remove", "openai"),
     ]
-    assert [result.status for result in outputs] == [0, 0, 0, 0, 2, 2, 2, 2, 1, 1, 0]
+    assert [result.status for result in outputs] == [0, 0, 0, 0, 2, 2, 2, 2, 1, 2, 0]
     assert not [result for result in outputs if KEY in result.out + result.err]
     assert KEY.encode() not in metrion.state()
 

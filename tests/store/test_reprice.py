@@ -145,6 +145,20 @@ CHANGED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         },
         {"cost_parts": {"input": Decimal("0.00004"), "input_video": Decimal("0.006")}},
     ),
+    "a part that has no column, of a response within a session": (
+        {
+            "model": "video",
+            "method": "GET",
+            "path": "/v1/realtime",
+            "status": 101,
+            "output_tokens": 0,
+            "cache_read_tokens": 40,
+            "input_audio_tokens": 60,
+            "usage": '{"input_tokens": 100, "input_token_details": {"cached_tokens_details": {"audio_tokens": 10}}}',
+        },
+        {"cost_parts": {"cache_read": Decimal("0.000015"), "cache_read_audio": Decimal("0.00005")}
+         | {"input": Decimal("0.00001"), "input_audio": Decimal("0.0025")}},
+    ),
     "tokens as they were recorded, whatever the usage says": (
         {"usage": '{"prompt_tokens": 999999, "completion_tokens": 999999}'},
         {"cost_usd": NEW},
@@ -178,7 +192,7 @@ STAYS: dict[str, tuple[dict[str, Any], dict[str, int]]] = {
     "a tier without a rate": ({"service_tier": "flex"}, {"no_price": 1}),
     "its usage was not stored": ({"usage": None}, {"no_usage": 1}),
     "its usage is no object": ({"usage": "[1]"}, {"no_usage": 1}),
-    "nobody reads such a path": ({"path": "/v1/audio/speech"}, {"no_usage": 1}),
+    "nobody reads such a path": ({"path": "/v1/files"}, {"no_usage": 1}),
     "it has no path": ({"path": None}, {"no_usage": 1}),
     "its provider is configured no more": ({"provider": "gone", "model": "any"}, {"no_usage": 1}),
     "the price is the same": (
@@ -415,6 +429,7 @@ def measured(exchange: Exchange, number: int, router: Router, prices: PriceBook)
     head = Head(b"", ())
     outcome = Outcome(
         event_id=UUID(int=number),
+        request_id=exchange.id,
         started_at=DAY,
         end_reason=EndReason.COMPLETE,
         status=exchange.status,

@@ -49,13 +49,7 @@ def set_(context: click.Context, provider: str, account: str, settings: Settings
             context,
         )
     if name not in settings.providers:
-        known = ", ".join((*settings.providers, *ALIASES))
-        # Not repeated: it may be the key itself.
-        raise click.BadParameter(
-            f"no provider is called that.{suggestion(provider, (*settings.providers, *ALIASES))} Known are: {known}.",
-            context,
-            param_hint="PROVIDER",
-        )
+        raise _no_such_provider(provider, settings, context)
     secret = _read_key(name)
     with closing(ControlStore.open(settings)) as store:
         store.set_key(name, secret, account)
@@ -101,7 +95,8 @@ def list_(format_: str, settings: Settings) -> None:
 @click.argument("provider", shell_complete=complete_providers)
 @account_option
 @settings_option
-def remove(provider: str, account: str, settings: Settings) -> None:
+@click.pass_context
+def remove(context: click.Context, provider: str, account: str, settings: Settings) -> None:
     """Forget the stored key of PROVIDER.
 
     \b
@@ -111,9 +106,23 @@ def remove(provider: str, account: str, settings: Settings) -> None:
     """  # noqa: D301 (\b is click's mark for text that keeps its lines)
     name = canonical_name(provider)
     with closing(ControlStore.open(settings)) as store:
+        keys = store.keys()
+        known = {
+            *settings.providers,
+            *(each.provider for each in keys),
+        }  # one that is configured no more can be removed
+        if name not in known:
+            raise _no_such_provider(provider, settings, context)
         store.remove_key(name, account)
     left = f" {PROVIDERS[name].environment} is used now." if _overrides(name, account, settings) else ""
     note(f"Removed the {name} key of account {account}.{left}")
+
+
+def _no_such_provider(provider: str, settings: Settings, context: click.Context) -> click.BadParameter:
+    known = (*settings.providers, *ALIASES)
+    # Not repeated: it may be the key itself.
+    message = f"no provider is called that.{suggestion(provider, known)} Known are: {', '.join(known)}."
+    return click.BadParameter(message, context, param_hint="PROVIDER")
 
 
 def _overrides(provider: str, account: str, settings: Settings) -> bool:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import click
 
 from metrion import reports
-from metrion.cli.options import format_option, settings_option
+from metrion.cli.options import format_option, note, settings_option
 from metrion.settings import Settings
 
 
@@ -72,5 +72,7 @@ def report(
     if for_people and len(table.rows) > 1:
         table = type(table)(table.columns, table.types, [*table.rows, answer.total])
     click.echo(FORMATS[format_](table), nl=False)
-    for note in answer.notes if for_people else ():
-        click.echo(f"\n{note}")
+    if not table.rows and for_people:
+        note(f"There is nothing of the kind in {settings.home}. METRION_HOME, --since and --until say where to look.")
+    for remark in answer.notes if for_people else ():
+        click.echo(f"\n{remark}")

@@ -69,6 +69,7 @@ def serve(settings: Settings, host: str | None, port: int | None, workers: int, 
         finally:
             control.close()
 
+    ControlStore.open(settings).close()  # what is wrong with the home is said by the first who looks
     try:
         run(
             settings,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -94,9 +95,15 @@ def _globs(name: str, values: Sequence[str]) -> list[str]:
         case "provider":
             return [canonical_name(value) for value in values]
         case "status":
-            return [value.lower().replace("x", "?") for value in values]
+            return [_status(value) for value in values]
         case _:
             return list(values)
+
+
+def _status(value: str) -> str:
+    if not re.fullmatch(r"[1-5*?][0-9x*?]{0,2}", value, re.IGNORECASE):
+        raise click.BadParameter(f"{value!r} is no status: write 429, 4xx or 4*", param_hint="--status")
+    return value.lower().replace("x", "?")
 
 
 def _condition(wanted: Mapping[str, Sequence[str]]) -> tuple[str, dict[str, str]]:

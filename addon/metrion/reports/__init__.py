@@ -59,7 +59,7 @@ def report(journal_dir: Path, store_path: Path, name: str, span: Span, by: str |
     """
     query = Path(__file__).with_name(f"{name}.sql").read_text(encoding="utf-8")
     if by is not None and "$by" not in query:
-        raise ValueError(f"{name} is always grouped in the same way; `metrion report costs --by {by}` is not")
+        raise ValueError(f"{name} has no --by; `metrion report costs --by {by}` has")
     by = "day" if by is None else by
     kind, colon, tag = by.partition(":")
     if not (kind == "tag" and tag) and (colon or kind not in GROUPS):

@@ -42,7 +42,10 @@ def initialise(journal_dir: Path, store_path: Path) -> None:
     except locks.Busy:
         raise StoreError(f"{store_path} is in use by another Metrion process; try again") from None
     except OSError as error:
-        raise StoreError(f"cannot make the store: {error}") from error
+        raise StoreError(
+            f"{error.filename or store_path}: cannot be made: {error.strerror or error}. Choose another folder with "
+            "METRION_HOME, or another file with `store` in metrion.yaml."
+        ) from error
     except duckdb.Error as error:
         raise StoreError(f"{store_path} cannot be made or brought up to date: {error}") from error
 
@@ -84,7 +87,10 @@ def _connect(store_path: Path) -> duckdb.DuckDBPyConnection:
             return duckdb.connect(str(store_path), read_only=True, config=schema.CONFIG)
         except duckdb.Error as error:
             if not locked_out(error):
-                raise StoreError(f"{store_path} cannot be opened: {error}") from error
+                raise StoreError(
+                    f"{store_path}: cannot be opened: {' '.join(str(error).split())} Put a backup in its place, or "
+                    "move it away: then it is made anew, with what is in the journal."
+                ) from error
             if time.monotonic() >= deadline:
                 raise StoreError(
                     f"{store_path} is open for writing in another process; close it there, or open it with -readonly "

@@ -93,6 +93,7 @@ class Follower:
 
         Raises :class:`StoreError`.
         """
+        store.initialise(self._journal_dir, self._store_path)
         began = time.time()
         for row in self._read_journal():
             self._is_new(row)
@@ -167,11 +168,8 @@ class Follower:
                 del self._segments[name]
 
     def _listed(self) -> set[str]:
-        try:
-            with os.scandir(self._journal_dir) as entries:
-                return {entry.name for entry in entries if entry.name.endswith(".ndjson")} - {schema.SENTINEL}
-        except FileNotFoundError:  # nothing was ever metered
-            return set()
+        with os.scandir(self._journal_dir) as entries:
+            return {entry.name for entry in entries if entry.name.endswith(".ndjson")} - {schema.SENTINEL}
 
     def _read(self, segment: _Open) -> Iterator[Row]:
         while chunk := os.read(segment.descriptor, 1 << 20):

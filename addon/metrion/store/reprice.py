@@ -28,8 +28,7 @@ from typing import Any
 
 import duckdb
 
-from metrion.dialects import DIALECTS
-from metrion.dialects.dialect import Dialect
+from metrion.dialects import DIALECTS, gemini, openai_realtime
 from metrion.dialects.figures import Figures
 from metrion.model import EVENT_COLUMNS, Cost, CostSource, Inbound, Route, Usage
 from metrion.pricing import PriceBook
@@ -67,6 +66,12 @@ _READ = (
     *("usage", "usage_source"),
     *_WRITTEN,
 )  # fmt: skip
+_USAGES: Mapping[str, Callable[[Figures], Usage]] = {
+    **{name: dialect.usage for name, dialect in DIALECTS.items()},
+    "gemini_live": gemini.usage,
+    "openai_realtime": openai_realtime.usage,
+}
+"""What reads the provider's own usage, by the wire format."""
 _PRICED = (CostSource.PROVIDER, CostSource.COMPUTED, CostSource.ESTIMATED, CostSource.UNPRICED)
 
 
@@ -233,7 +238,7 @@ class _Rebuilt:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._router = Router(settings)
-        self._dialect = cache(self._dialect_of)
+        self._reader = cache(self._reader_of)
 
     def usage(self, row: Mapping[str, Any]) -> tuple[Usage, bool]:
         """Return the usage, and whether all of it is known that a price may depend on."""
@@ -246,8 +251,8 @@ class _Rebuilt:
         """Return what has no column, from the provider's own usage; ``None``: that cannot be read any more."""
         if row["usage_source"] == "estimated":
             return {}  # there was no usage to read
-        dialect = self._dialect(row["provider"], row["method"], row["path"])
-        if dialect is None or row["usage"] is None:
+        read = self._reader(row["provider"], row["method"], row["path"])
+        if read is None or row["usage"] is None:
             return None
         try:
             document = json.loads(row["usage"], parse_float=Decimal)
@@ -255,19 +260,19 @@ class _Rebuilt:
             return None
         if not isinstance(document, dict):
             return None
-        usage = dialect.usage(Figures(document))
+        usage = read(Figures(document))
         return {name: getattr(usage, name) for name in _UNSTORED}
 
-    def _dialect_of(self, provider: str, method: str | None, path: str | None) -> Dialect | None:
-        """Return the wire format of what came back from this path, as routing says today."""
+    def _reader_of(self, provider: str, method: str | None, path: str | None) -> Callable[[Figures], Usage] | None:
+        """Return what reads the usage of what came back from this path, as routing says today."""
         configured = self._settings.providers.get(provider)
         if configured is None or not method or not path:
             return None
         # Then from its version on: the upstream may have had another prefix when the event was recorded.
         for own in (path.removeprefix(configured.prefix), *_VERSIONED.findall(path)):
             route = self._router.route(Inbound(method.encode(), f"/{provider}{own}".encode(), ()))
-            if isinstance(route, Route) and (dialect := DIALECTS.get(route.dialect or "")):
-                return dialect
+            if isinstance(route, Route) and (read := _USAGES.get(route.dialect or "")):
+                return read
         return None
 
 
