@@ -172,6 +172,8 @@ OPERATIONS = [
     (b"/openai/v1/files", "files", None),
     (b"/openai/v1/realtime", "realtime", None),
     (b"/openai/v1/realtime/client_secrets", "sessions", None),
+    (b"/openai/v1/realtime/sessions", "sessions", "resource"),
+    (b"/openai/v1/assistants", "assistants", "resource"),
     (b"/openai/v1/threads", "assistants", None),
     (b"/openai/v1/threads/t/messages", "assistants", None),
     (b"/openai/v1/threads/t/runs", "runs", "openai_runs"),
