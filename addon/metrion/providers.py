@@ -127,7 +127,7 @@ GOOGLE_OPERATIONS: Mapping[str, Operation] = {
     "ws/*": Operation("realtime", read_back="gemini_live"),
 }
 """The same for Google's native paths, where a verb after a colon (``models/M:verb``) decides before the path does.
-Sources: the REST references of the Gemini API and of Vertex AI, where raw predictions are those of Anthropic's models."""
+Sources: the REST references of the Gemini API and of Vertex AI; raw predictions there are of Anthropic's models."""
 
 
 @dataclass(frozen=True, slots=True)
