@@ -12,6 +12,7 @@ import pytest
 
 from metrion import reports
 from metrion.reports import Span
+from tests.pages import ROOT, blocks, sections
 from tests.store.events import Home, event
 
 DAY = datetime(2026, 11, 1, 12)
@@ -198,3 +199,21 @@ def test_what_has_no_price_comes_with_the_way_out(home: Home) -> None:
     assert "metrion reprice" in note
     home.record(event(**CUT))
     assert len(reports.report(home.journal_dir, home.store_path, "unpriced", Span()).notes) == 2
+
+
+def test_the_page_on_reports_has_every_question_and_shows_what_is_answered() -> None:
+    page = ROOT / "docs" / "reports.md"
+    assert list(sections(page)) == list(reports.QUESTIONS)
+    listed, *answers = blocks(page)
+    width = max(map(len, reports.QUESTIONS))
+    lines = [f"{name:<{width}}  {answer}" for name, answer in reports.QUESTIONS.items()]
+    assert listed.text.splitlines() == ["$ metrion report --list", *lines]
+    assert [block.section for block in answers] == list(reports.QUESTIONS)
+
+
+@pytest.mark.parametrize("name", reports.QUESTIONS)
+def test_the_page_shows_the_columns_of_today(home: Home, name: str) -> None:
+    (block,) = (block for block in blocks(ROOT / "docs" / "reports.md") if block.section == name)
+    by = "user" if name == "costs" else None
+    table = reports.report(home.journal_dir, home.store_path, name, Span(), by).table
+    assert block.text.splitlines()[1].split() == list(table.columns)
