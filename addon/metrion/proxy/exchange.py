@@ -221,10 +221,10 @@ class Exchange:
             reading,
             self._prices,
             model_requested=self._request_reader.model if self._request_reader else None,
-            settles=self._settles(reading),
+            settles=self._settles(reading, end_reason),
         )
 
-    def _settles(self, reading: Reading) -> bool:
+    def _settles(self, reading: Reading, end_reason: EndReason) -> bool:
         """Whether this response is the first to tell what an earlier request of its provider is billed for."""
         if self._status == 101:
             return self._session is None  # else each billed response has its own row
@@ -240,6 +240,8 @@ class Exchange:
         # A run that waited for a tool's output ends in the answer to another POST, which is billed as such.
         if reading.usage is None or not (is_read_back or route.operation == "runs"):
             return False
+        if end_reason is not EndReason.COMPLETE:
+            return False  # the results of a batch that broke off are read again, whole
         return self._generations.settle(route.provider, route.generation_id or generation_id) and is_read_back
 
     @property
