@@ -128,7 +128,7 @@ def measure(
         audio_seconds=usage.audio_seconds,
         server_tools=usage.server_tools or None,
         usage=usage.raw,
-        usage_source="reported" if reading.usage else "none",
+        usage_source="none" if reading.usage is None else "estimated" if reading.estimated else "reported",
         cost_usd=cost.usd,
         cost_source=cost.source,
         computed_cost_usd=cost.computed_usd,
@@ -154,9 +154,10 @@ def _cost(
     if reading.usage is None:
         failed = outcome.status is not None and outcome.status >= 400 and outcome.end_reason is EndReason.COMPLETE
         return NOTHING_BILLED if failed or reading.stream_error else Cost(CostSource.UNKNOWN)
-    # What a stream has reported halfway is no bill: the counts of its last words are missing.
-    if outcome.end_reason is not EndReason.COMPLETE and reading.finish_reason is None:
+    if not (reading.estimated or reading.has_final_usage(outcome.end_reason)):
         return Cost(CostSource.UNKNOWN)
+    if reading.estimated and None in (reading.usage.input_tokens, reading.usage.output_tokens):
+        return Cost(CostSource.UNKNOWN)  # half of it is no cost
     return prices.cost(
         provider=route.provider,
         model=reading.model,
@@ -164,6 +165,7 @@ def _cost(
         usage=reading.usage,
         when=outcome.started_at,
         service_tier=reading.service_tier,
+        estimated=reading.estimated,
     )
 
 

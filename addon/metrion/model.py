@@ -248,6 +248,15 @@ class Reading:
     """The provider is still at work, as for a background response: what ``generation_id`` names will have usage."""
     warnings: tuple[str, ...] = ()
     """What could not be read and why; contains nothing of prompts, completions or keys."""
+    estimated: bool = False
+    """The usage is not reported, or only in part: Metrion has estimated the rest."""
+
+    def has_final_usage(self, end_reason: EndReason) -> bool:
+        """Whether there is a usage that can be billed.
+
+        What a stream has reported halfway is no bill: the counts of its last words are missing.
+        """
+        return self.usage is not None and (end_reason is EndReason.COMPLETE or self.finish_reason is not None)
 
 
 class CostSource(StrEnum):

@@ -15,6 +15,7 @@ from metrion.dialects.dialect import Draft, label
 from metrion.dialects.figures import Figures
 from metrion.documents import BOM, Elements, Lines, Scanner, Tree, to_json, tree
 from metrion.encodings import Decoder, DecodingError, decoder
+from metrion.estimates.sample import Sample
 from metrion.forms import FormReader, boundary
 from metrion.model import Reading, Usage
 from metrion.sse import EventReader, Part
@@ -31,11 +32,12 @@ MODEL_AND_STREAM = tree([("model",), ("stream",)])
 class _Beside:
     """A reader of one body that never raises."""
 
-    def __init__(self, content_encoding: str | None) -> None:
+    def __init__(self, content_encoding: str | None, sample: Sample | None) -> None:
         self._warnings: list[str] = []
+        self._sample = sample
         self._decoder: Decoder | None = None
         try:
-            self._decoder = decoder(content_encoding, self._read)
+            self._decoder = decoder(content_encoding, self._read if sample is None else self._read_and_keep)
         except DecodingError as error:
             self._warn(str(error))
 
@@ -47,6 +49,8 @@ class _Beside:
             self._decoder.feed(chunk)
         except Exception as error:  # noqa: BLE001  # metering never harms the traffic
             self._give_up(error)
+            if self._sample is not None:
+                self._sample.spoil()
 
     def finish(self) -> None:
         """Take note that the body is over, complete or not."""
@@ -61,6 +65,11 @@ class _Beside:
     def _read(self, plain: bytes) -> None:
         raise NotImplementedError
 
+    def _read_and_keep(self, plain: bytes) -> None:
+        self._read(plain)
+        if self._sample is not None:
+            self._sample.add(plain)
+
     def _give_up(self, error: Exception) -> None:
         self._decoder = None
         # Only our own message is known to quote nothing.
@@ -74,13 +83,20 @@ class Tap(_Beside):
     """Reads the usage out of one response.
 
     ``dialect`` is its wire format, a key of ``DIALECTS``. Where that is ``None``, or the content type is none that a
-    wire format uses, nothing is read; but where ``status`` is an error, its type is read in any case.
+    wire format uses, nothing is read; but where ``status`` is an error, its type is read in any case. What has passed
+    since the latest usage goes into the ``sample``.
     """
 
     def __init__(
-        self, dialect: str | None, *, content_type: str | None, content_encoding: str | None, status: int
+        self,
+        dialect: str | None,
+        *,
+        content_type: str | None,
+        content_encoding: str | None,
+        status: int,
+        sample: Sample | None = None,
     ) -> None:
-        super().__init__(content_encoding)
+        super().__init__(content_encoding, sample)
         self._format = _format(dialect)
         self._dialect = DIALECTS.get(dialect or "")
         self._failed = status >= 400
@@ -100,6 +116,11 @@ class Tap(_Beside):
     def terminal(self) -> bool:
         """Whether the event that ends the stream, well or with an error, has passed, and the blank line behind it."""
         return self._draft.terminal
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the body is a stream of events, whatever its content type says."""
+        return self._events is not None
 
     @property
     def reading(self) -> Reading:
@@ -175,7 +196,10 @@ class Tap(_Beside):
 
     def _note(self, document: object, draft: Draft, *, is_error: bool) -> None:
         if self._dialect and isinstance(document, dict):
+            usage = draft.usage
             self._dialect.read(document, draft)
+            if draft.usage is not usage and self._sample is not None:
+                self._sample.restart()
         if is_error:
             draft.error_type = errors.error_type(document) or draft.error_type
 
@@ -212,10 +236,13 @@ class Tap(_Beside):
 
 
 class RequestReader(_Beside):
-    """Reads what a request asks for, in JSON or in a form with a file. Of any other body it knows nothing."""
+    """Reads what a request asks for, in JSON or in a form with a file. Of any other body it knows nothing.
 
-    def __init__(self, *, content_type: str | None, content_encoding: str | None) -> None:
-        super().__init__(content_encoding)
+    All of it goes into the ``sample``.
+    """
+
+    def __init__(self, *, content_type: str | None, content_encoding: str | None, sample: Sample | None = None) -> None:
+        super().__init__(content_encoding, sample)
         self._document = Scanner(MODEL_AND_STREAM)
         separator = boundary(content_type)
         self._form = FormReader(separator, MODEL_AND_STREAM) if separator else None

@@ -1,0 +1,195 @@
+"""Usage that nobody reported, out of what passed: :class:`Material` in, :class:`~metrion.model.Usage` or ``None`` out.
+
+A stream without a usage chunk, one that was cut, and a provider that reports none leave tokens to be estimated from
+the words of the request and the response. What is not known well enough stays unknown: see docs/estimates.md for how
+well is well enough. What the provider did report is never replaced, only completed.
+
+While bodies pass, the readers in :mod:`metrion.tap` put them into a :class:`Sample` each. At the end :func:`material`
+decides whether an estimate is wanted and takes hold of what it needs, and :func:`estimate` makes one; that takes
+milliseconds and may be done in any thread. Without the optional tokenizers there are no estimates. Nothing here raises
+on what a stranger sent, and no prompt or completion is in a ``repr``, a warning or a result.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from metrion.estimates import texts
+from metrion.estimates.families import Family, Input, Output, family
+from metrion.estimates.sample import Kept, Sample
+from metrion.estimates.texts import Answered, Asked
+from metrion.estimates.tokenizers import Counter, counter, is_available
+from metrion.estimates.tools import declared
+from metrion.model import EndReason, Reading, Usage
+from metrion.sse import EventReader
+
+__all__ = ["Kept", "Material", "Sample", "estimate", "material", "wants"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What an estimate is made of. It refers to no connection, and can go to another thread or process."""
+
+    dialect: str
+    model: str
+    streamed: bool
+    """The response is a stream of events."""
+    reported: Usage | None = None
+    """What the provider said before a stream was cut."""
+    request: Kept | None = field(default=None, repr=False)
+    response: Kept = field(repr=False)
+
+
+def wants(dialect: str | None) -> bool:
+    """Whether bodies of this wire format are worth keeping: there is a way to estimate, and a tokenizer."""
+    return dialect in texts.ANSWERS and is_available()
+
+
+def material(
+    *,
+    dialect: str | None,
+    reading: Reading,
+    end_reason: EndReason,
+    model_requested: str | None,
+    streamed: bool,
+    request: Sample | None,
+    response: Sample | None,
+) -> Material | None:
+    """Take hold of what an estimate needs; ``None`` where none is wanted, or none is possible.
+
+    None is wanted where the usage is known, and where it is not known whether there will be a bill: after an error
+    within a stream, and while a background response is being made.
+    """
+    model = reading.model or model_requested
+    kept = response.taken() if response is not None else None
+    if (
+        dialect is None
+        or dialect not in texts.ANSWERS
+        or model is None
+        or kept is None
+        or not kept.passed
+        or reading.has_final_usage(end_reason)
+        or reading.stream_error
+        or reading.error_type
+        or reading.pending
+    ):
+        return None
+    return Material(
+        dialect=dialect,
+        model=model,
+        streamed=streamed,
+        reported=reading.usage,
+        request=request.taken() if request is not None else None,
+        response=kept,
+    )
+
+
+def estimate(material: Material) -> Usage | None:
+    """Return the usage, completed where a part of it was reported; ``None`` where its output cannot be told.
+
+    Counts that nobody reported and that cannot be estimated, such as the input where there are images in it, stay
+    ``None``. The first estimate of a process loads the tokenizer, which takes a tenth of a second.
+    """
+    kind = family(material.model)
+    count = counter(kind.encoding) if kind is not None else None
+    if kind is None or count is None:
+        return None
+    asked = _asked(material)
+    output_tokens = _output_tokens(material, asked, kind, count)
+    if output_tokens is None:
+        return None
+    reported = material.reported
+    if reported is None:
+        return Usage(input_tokens=_input_tokens(asked, kind.input, count), output_tokens=output_tokens)
+    if reported.output_tokens is not None:
+        before = reported.output_tokens
+        output_tokens = before + output_tokens if material.response.restarted else max(before, output_tokens)
+    if reported.shares is not None:  # billed under several models, and it is not known which of them went on
+        return None
+    # An amount, or the details of an output, are of the part that was reported only.
+    return replace(
+        reported,
+        output_tokens=output_tokens,
+        reasoning_tokens=None,
+        output_audio_tokens=None,
+        output_image_tokens=None,
+        output_video_tokens=None,
+        provider_cost_usd=None,
+    )
+
+
+def _asked(material: Material) -> Asked | None:
+    """Return what was asked; ``None`` where the request is not here as a whole, or is no JSON."""
+    if material.request is None or not material.request.whole:
+        return None
+    document = _json(b"".join(material.request.pieces()))
+    return texts.asked(material.dialect, document) if isinstance(document, dict) else None
+
+
+def _output_tokens(material: Material, asked: Asked | None, kind: Family, count: Counter) -> int | None:
+    documents = list(_documents(material))
+    if not material.streamed and not (documents and material.response.whole):
+        return None
+    answered = texts.answered(material.dialect, documents)
+    told = asked.reasons if asked is not None else None
+    thinks = kind.thinks if told is None else told
+    hidden = (answered.reasoned or thinks is not False) and not kind.shows_thoughts
+    if kind.output is None or answered.unknown or hidden:
+        return None
+    tokens = _spoken(answered, asked, kind.output, count)
+    response = material.response
+    return round(tokens * response.passed / response.kept) if response.kept else 0
+
+
+def _spoken(answered: Answered, asked: Asked | None, figures: Output, count: Counter) -> float:
+    forced = asked is not None and asked.forced
+    called = {place: "".join(answered.pieces.pop(place, ())) for place in answered.names}
+    said = ["".join(pieces) for pieces in answered.pieces.values()]
+    tokens = figures.factor * sum(map(count, (*said, *called.values())))
+    if said:
+        tokens += figures.text + (figures.offered if asked is not None and asked.tools else 0)
+    if not forced:
+        tokens += figures.factor * sum(map(count, answered.names.values())) + figures.call * len(called)
+        tokens += figures.together if len(called) > 1 else 0
+    return tokens + figures.parameter * sum(map(_arguments, called.values()))
+
+
+def _arguments(text: str) -> int:
+    arguments = _json(text)
+    return len(arguments) if isinstance(arguments, dict) else 0
+
+
+def _input_tokens(asked: Asked | None, figures: Input | None, count: Counter) -> int | None:
+    if asked is None or asked.unknown or figures is None:
+        return None
+    tokens = asked.tokens + sum(map(count, asked.texts))
+    if asked.messages:
+        tokens += figures.message * asked.messages + figures.request + figures.call * asked.calls
+    if asked.tools:
+        tokens += count(declared(asked.tools)) + (figures.tools_system if asked.system else figures.tools)
+        tokens += figures.forced if asked.forced else 0
+    return tokens
+
+
+def _documents(material: Material) -> Iterator[Any]:
+    if not material.streamed:
+        body = _json(b"".join(material.response.pieces()))
+        yield from body if isinstance(body, list) else () if body is None else (body,)
+        return
+    events, data = EventReader(), bytearray()
+    for piece in material.response.pieces():
+        for part in events.feed(piece):
+            data += part.data
+            if part.last:
+                yield _json(bytes(data))
+                data.clear()
+
+
+def _json(text: str | bytes) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
