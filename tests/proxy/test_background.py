@@ -32,7 +32,11 @@ def test_background_response(fixture: str, request: pytest.FixtureRequest, simul
     generation = f"resp_{fixture}"
     queued, done = QUEUED | {"id": generation}, DONE | {"id": generation}
     path = f"responses/{generation}"
-    calls = [("POST", "responses", queued), ("GET", path, queued), *[("GET", path, done)] * 4]
+    calls: list[tuple[str, str, dict[str, Any]]] = [
+        ("POST", "responses", queued),
+        ("GET", path, queued),
+        *[("GET", path, done)] * 4,
+    ]
     for number, (method, where, answer) in enumerate(calls):
         call(proxy, simulator, f"{fixture}-background-{number}", method, where, answer)
 
