@@ -52,7 +52,10 @@ def test_a_run_that_ends_in_the_answer_to_a_tools_output_is_billed_there(serve: 
     run = {"id": "run_b1", "object": "thread.run", "status": "requires_action", "model": "gpt-4o", "usage": None}
     usage = {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150}
     done = run | {"status": "completed", "usage": usage}
-    calls = [("POST", "threads/t/runs", run), ("POST", "threads/t/runs/run_b1/submit_tool_outputs", done)]
+    calls: list[tuple[str, str, dict[str, Any]]] = [
+        ("POST", "threads/t/runs", run),
+        ("POST", "threads/t/runs/run_b1/submit_tool_outputs", done),
+    ]
     for number, (method, where, answer) in enumerate([*calls, ("GET", "threads/t/runs/run_b1", done)]):
         call(serve, simulator, f"waiting-run-{number}", method, where, answer)
 
