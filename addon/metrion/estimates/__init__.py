@@ -37,6 +37,8 @@ class Material:
     model: str
     streamed: bool
     """The response is a stream of events."""
+    finished: bool
+    """The provider said that this is all."""
     reported: Usage | None = None
     """What the provider said before a stream was cut."""
     request: Kept | None = field(default=None, repr=False)
@@ -81,6 +83,7 @@ def material(
         dialect=dialect,
         model=model,
         streamed=streamed,
+        finished=reading.finish_reason is not None,
         reported=reading.usage,
         request=request.taken() if request is not None else None,
         response=kept,
@@ -93,26 +96,33 @@ def estimate(material: Material) -> Usage | None:
     Counts that nobody reported and that cannot be estimated, such as the input where there are images in it, stay
     ``None``. The first estimate of a process loads the tokenizer, which takes a tenth of a second.
     """
-    kind = family(material.model)
-    count = counter(kind.encoding) if kind is not None else None
-    if kind is None or count is None:
+    try:
+        asked = _asked(material)
+        answered = texts.answered(material.dialect, _documents(material))
+        kind = family(material.model)
+        count = counter(kind.encoding) if kind is not None else None
+        spoken = _spoken(material, asked, answered, kind, count) if kind is not None and count is not None else None
+        if material.reported is not None:
+            return _completed(material, material.reported, answered, spoken)
+        if spoken is None or kind is None or count is None:
+            return None
+        return Usage(input_tokens=_input_tokens(asked, kind.input, count), output_tokens=spoken)
+    except RecursionError:  # documents may be nested deeper than Python can follow
         return None
-    asked = _asked(material)
-    output_tokens = _output_tokens(material, asked, kind, count)
-    if output_tokens is None:
+
+
+def _completed(material: Material, reported: Usage, answered: Answered, spoken: int | None) -> Usage | None:
+    """Return what was reported with the output that has passed by now."""
+    running = material.response.restarted or answered.counted
+    if running and answered.silent:
+        spoken = 0  # the latest total has all of it, thoughts included
+    if spoken is None or reported.shares is not None:  # of several models' usages, it is not known which one grew
         return None
-    reported = material.reported
-    if reported is None:
-        return Usage(input_tokens=_input_tokens(asked, kind.input, count), output_tokens=output_tokens)
-    if reported.output_tokens is not None:
-        before = reported.output_tokens
-        output_tokens = before + output_tokens if material.response.restarted else max(before, output_tokens)
-    if reported.shares is not None:  # billed under several models, and it is not known which of them went on
-        return None
+    before = reported.output_tokens or 0
     # An amount, or the details of an output, are of the part that was reported only.
     return replace(
         reported,
-        output_tokens=output_tokens,
+        output_tokens=before + spoken if running else max(before, spoken),
         reasoning_tokens=None,
         output_audio_tokens=None,
         output_image_tokens=None,
@@ -129,30 +139,29 @@ def _asked(material: Material) -> Asked | None:
     return texts.asked(material.dialect, document) if isinstance(document, dict) else None
 
 
-def _output_tokens(material: Material, asked: Asked | None, kind: Family, count: Counter) -> int | None:
-    documents = list(_documents(material))
-    if not material.streamed and not (documents and material.response.whole):
-        return None
-    answered = texts.answered(material.dialect, documents)
+def _spoken(material: Material, asked: Asked | None, answered: Answered, kind: Family, count: Counter) -> int | None:
+    """Return the tokens of what was said, counted or extrapolated; ``None`` where they are not known well."""
     told = asked.reasons if asked is not None else None
     thinks = kind.thinks if told is None else told
     hidden = (answered.reasoned or thinks is not False) and not kind.shows_thoughts
-    if kind.output is None or answered.unknown or hidden:
+    unshown = answered.unknown or hidden or (asked is not None and asked.unshown)
+    if kind.output is None or unshown or (answered.names and kind.output.call is None):
         return None
-    tokens = _spoken(answered, asked, kind.output, count)
-    response = material.response
-    return round(tokens * response.passed / response.kept) if response.kept else 0
+    if answered.silent:  # a stream may be cut before its first word; what is over has said something, though not here
+        return None if material.finished or not material.streamed else 0
+    ended = material.dialect == "openai_responses" or (asked is not None and bool(asked.tools))
+    tokens = _tokens(answered, kind.output, count, ended=ended, forced=asked is not None and asked.forced)
+    return round(tokens * material.response.passed / material.response.kept)
 
 
-def _spoken(answered: Answered, asked: Asked | None, figures: Output, count: Counter) -> float:
-    forced = asked is not None and asked.forced
+def _tokens(answered: Answered, figures: Output, count: Counter, *, ended: bool, forced: bool) -> float:
     called = {place: "".join(answered.pieces.pop(place, ())) for place in answered.names}
     said = ["".join(pieces) for pieces in answered.pieces.values()]
     tokens = figures.factor * sum(map(count, (*said, *called.values())))
     if said:
-        tokens += figures.text + (figures.offered if asked is not None and asked.tools else 0)
-    if not forced:
-        tokens += figures.factor * sum(map(count, answered.names.values())) + figures.call * len(called)
+        tokens += figures.text + (figures.ended if ended else 0)
+    if not forced:  # else the name is the caller's, not the model's
+        tokens += figures.factor * sum(map(count, answered.names.values())) + (figures.call or 0) * len(called)
         tokens += figures.together if len(called) > 1 else 0
     return tokens + figures.parameter * sum(map(_arguments, called.values()))
 

@@ -20,10 +20,10 @@ class Output:
     factor: float = 1
     text: int = 0
     """For there being text beside calls, or no call."""
-    offered: int = 0
-    """The same where tools were offered."""
-    call: int = 0
-    """For each call of a tool."""
+    ended: int = 0
+    """The same in the Responses API, and where tools are offered."""
+    call: int | None = 0
+    """For each call of a tool; ``None``: it cannot be told."""
     parameter: int = 0
     """For each argument of a call."""
     together: int = 0
@@ -76,7 +76,10 @@ VENDOR = re.compile(r"(?:.*/)?(?:ft:)?")
 CHAT_INPUT = Input(message=4, request=3, call=7, tools=9, tools_system=4, forced=9)
 """OpenAI's published rule, three tokens and the role for each message and three for the answer to come
 (https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken); the rest is measured."""
-CHAT_OUTPUT = Output(offered=1, call=7, together=12)
+CHAT_OUTPUT = Output(ended=1, call=7, together=12)
+
+GPT_5_INPUT = Input(message=4, request=2, call=16, tools=8, tools_system=8)
+GPT_5_OUTPUT = Output(text=4, call=11, together=12)
 
 FAMILIES = (
     Family(
@@ -93,10 +96,16 @@ FAMILIES = (
         input=CHAT_INPUT,
     ),
     Family(
-        name="GPT-5.1 and later",
-        models=re.compile(r"gpt-5\.[1-9](?!.*(?:codex|pro))"),
-        output=Output(text=4, call=11, together=12),
-        input=Input(message=4, request=2, call=16, tools=9, tools_system=9),
+        name="GPT-5.2, 5.4",
+        models=re.compile(r"gpt-5\.[24](?!.*(?:codex|pro|chat))"),
+        output=GPT_5_OUTPUT,
+        input=GPT_5_INPUT,
+    ),
+    Family(
+        name="GPT-5.x, others",
+        models=re.compile(r"gpt-5\.\d"),
+        output=GPT_5_OUTPUT,
+        input=GPT_5_INPUT,
         thinks=None,
     ),
     Family(
@@ -112,17 +121,17 @@ FAMILIES = (
     Family(
         name="Claude, before",
         models=re.compile(r"claude|anthropic"),
-        output=Output(factor=1.12, text=3, call=32, parameter=9),
+        output=Output(factor=1.13, text=3, call=32, parameter=9),
     ),
     Family(
         name="Gemini 2.0 and before",
         models=re.compile(r"gemini-(?:1|2\.0)(?!.*(?:image|tts|audio|live))"),
-        output=Output(factor=1.05, text=1),
+        output=Output(factor=1.03, text=0, call=None),
     ),
     Family(
         name="Gemini 2.5 and later",
         models=re.compile(r"gemini-(?:2\.5|[3-9])(?!.*(?:image|tts|audio|live))"),
-        output=Output(factor=1.03, text=1, call=5),
+        output=Output(factor=1.03, text=0, call=5),
         thinks=None,
     ),
     Family(
@@ -133,7 +142,7 @@ FAMILIES = (
     ),
     Family(
         name="Grok, not thinking",
-        models=re.compile(r"grok-(?:[\d.-]+fast-)?non-reasoning|grok-4-1-fast-non-reasoning|grok-(?:2|beta)"),
+        models=re.compile(r"grok-(?:.*non-reasoning|2|beta)"),
         output=Output(call=12, parameter=6),
     ),
     Family(
@@ -144,8 +153,8 @@ FAMILIES = (
     ),
     Family(
         name="Llama, Qwen, Kimi",
-        models=re.compile(r"(?:meta-)?llama|qwen|kimi"),
-        output=Output(text=1),
+        models=re.compile(r"(?:meta-)?llama(?!.*sonar)|qwen|kimi"),
+        output=Output(text=1, call=None),
         shows_thoughts=True,
     ),
 )

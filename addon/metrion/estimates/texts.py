@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from metrion.dialects.dialect import mapping
+from metrion.dialects.dialect import label, mapping
 
 SYSTEM = frozenset({"system", "developer"})
 
@@ -30,6 +30,13 @@ class Answered:
     """It shows that the model has thought, though maybe not what."""
     unknown: bool = False
     """Something in it is no text."""
+    counted: bool = False
+    """Something was said before the latest report of a usage: it was a running total."""
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing was said since."""
+        return not (self.pieces or self.names)
 
     def say(self, place: Hashable, text: object) -> None:
         """Note text."""
@@ -53,8 +60,9 @@ class Answered:
             arguments = json.dumps(arguments, ensure_ascii=False) if arguments else None
         self.say(place, arguments)
 
-    def forget_text(self) -> None:
-        """Forget all that was said so far."""
+    def restart(self) -> None:
+        """Forget what was said so far: a usage has been reported that covers it."""
+        self.counted |= not self.silent
         self.pieces.clear()
         self.names.clear()
 
@@ -78,6 +86,8 @@ class Asked:
     """Whether the model is told to think; ``None``: it is not told."""
     unknown: bool = False
     """Something in it is no text, or is not in it."""
+    unshown: bool = False
+    """It asks for more, or less, than the response will show."""
 
     def say(self, *texts: object) -> None:
         """Note text."""
@@ -106,7 +116,7 @@ def answered(dialect: str, documents: Iterable[Any]) -> Answered:
     for document in map(mapping, documents):
         read(document, text)
         if _reports_usage(document):
-            text.forget_text()
+            text.restart()
     return text
 
 
@@ -130,7 +140,7 @@ def _reports_usage(document: Mapping[str, Any]) -> bool:
 
 def _chat_answer(document: Mapping[str, Any], text: Answered) -> None:
     for at, choice in _each(document.get("choices")):
-        index = choice.get("index", at)
+        index = _place(choice.get("index", at))
         text.say((index, "text"), choice.get("text"))
         for message in (mapping(choice.get("delta")), mapping(choice.get("message"))):
             _chat_parts(index, message.get("content"), text)
@@ -143,7 +153,7 @@ def _chat_answer(document: Mapping[str, Any], text: Answered) -> None:
             for nth, call in _each(message.get("tool_calls")):
                 function = mapping(call.get("function")) or mapping(call.get("custom"))
                 arguments = function.get("arguments", function.get("input"))
-                text.call((index, "call", call.get("index", nth)), function.get("name"), arguments)
+                text.call((index, "call", _place(call.get("index", nth))), function.get("name"), arguments)
 
 
 def _chat_parts(index: Hashable, content: object, text: Answered) -> None:
@@ -167,7 +177,7 @@ def _chat_parts(index: Hashable, content: object, text: Answered) -> None:
 def _chat_request(document: Mapping[str, Any], text: Asked) -> None:
     for _, message in _each(document.get("messages")):
         text.messages += 1
-        text.system |= message.get("role") in SYSTEM
+        text.system |= label(message.get("role")) in SYSTEM
         text.say(message.get("name"), message.get("reasoning_content"))
         _parts(message.get("content"), text)
         text.unknown |= bool(message.get("audio"))
@@ -183,23 +193,24 @@ def _chat_request(document: Mapping[str, Any], text: Asked) -> None:
     text.forced = any(isinstance(document.get(name), Mapping) for name in ("tool_choice", "function_call"))
     text.follow(_schema(document.get("response_format")))
     text.unknown |= any(document.get(name) for name in ("web_search_options", "search_parameters", "plugins"))
+    text.unshown = bool(document.get("prediction"))  # what of it is rejected is billed too
     effort = document.get("reasoning_effort") or mapping(document.get("reasoning")).get("effort")
     text.reasons = None if effort is None else effort != "none"
     if "prompt" in document:
         _prompt(document["prompt"], text)
         text.say(document.get("suffix"))
-        text.unknown |= bool(document.get("echo"))
+        text.unshown |= bool(document.get("echo") or document.get("best_of"))
 
 
 def _prompt(prompt: object, text: Asked) -> None:
     """Note the prompt of a completion: a text, tokens, or several of either."""
-    if not isinstance(prompt, list):
-        text.say(prompt)
-    elif prompt and all(type(token) is int for token in prompt):
-        text.tokens += len(prompt)
-    else:
-        for each in prompt:
-            _prompt(each, text)
+    for each in prompt if isinstance(prompt, list) else (prompt,):
+        if type(each) is int:
+            text.tokens += 1
+        elif isinstance(each, list) and all(type(token) is int for token in each):
+            text.tokens += len(each)
+        else:
+            text.say(each)
 
 
 # --- OpenAI's Responses -----------------------------------------------------------------------------------------------
@@ -209,19 +220,21 @@ _DELTAS = {
     "response.refusal.delta": "text",
     "response.function_call_arguments.delta": "call",
     "response.custom_tool_call_input.delta": "call",
-    "response.mcp_call_arguments.delta": "call",
-    "response.code_interpreter_call_code.delta": "call",
     "response.reasoning_text.delta": "thought",
     "response.reasoning_summary_text.delta": "thought",
 }
 
 
+_ITEMS = frozenset({"message", "function_call", "custom_tool_call", "reasoning"})
+"""What a model gives out itself; the others are of the provider's tools, and compactions of the conversation."""
+
+
 def _responses_answer(document: Mapping[str, Any], text: Answered) -> None:
-    kind, delta = document.get("type"), document.get("delta")
-    place = document.get("output_index")
-    match _DELTAS.get(kind) if isinstance(kind, str) else None:
+    kind, delta = label(document.get("type")), document.get("delta")
+    place = _place(document.get("output_index"))
+    match _DELTAS.get(kind or ""):
         case "text":
-            text.say((place, document.get("content_index")), delta)
+            text.say((place, _place(document.get("content_index"))), delta)
         case "call":
             text.call((place, "call"), None, delta)
         case "thought":
@@ -229,8 +242,9 @@ def _responses_answer(document: Mapping[str, Any], text: Answered) -> None:
         case _ if kind == "response.output_item.added":
             item = mapping(document.get("item"))
             text.reasoned |= item.get("type") == "reasoning"
+            text.unknown |= label(item.get("type")) not in _ITEMS
             text.call((place, "call"), item.get("name"), None)
-        case _ if document.get("object") == "response":
+        case _ if "output" in document:
             for at, item in _each(document.get("output")):
                 _item(at, item, text)
         case _:
@@ -242,12 +256,10 @@ def _item(place: Hashable, item: Mapping[str, Any], text: Answered) -> None:
         case "message":
             for at, part in _each(item.get("content")):
                 text.say((place, at), part.get("text", part.get("refusal")))
-        case "function_call" | "mcp_call":
+        case "function_call":
             text.call((place, "call"), item.get("name"), item.get("arguments"))
         case "custom_tool_call":
             text.call((place, "call"), item.get("name"), item.get("input"))
-        case "code_interpreter_call":
-            text.call((place, "call"), None, item.get("code"))
         case "reasoning":
             text.reasoned = True
             for name in ("summary", "content"):
@@ -275,7 +287,7 @@ def _responses_request(document: Mapping[str, Any], text: Asked) -> None:
         text.messages += 1
         match item.get("type", "message"):
             case "message":
-                text.system |= item.get("role") in SYSTEM
+                text.system |= label(item.get("role")) in SYSTEM
                 _parts(item.get("content"), text)
             case "function_call" | "custom_tool_call":
                 text.call(item.get("name"), item.get("arguments", item.get("input")))
@@ -288,7 +300,8 @@ def _responses_request(document: Mapping[str, Any], text: Asked) -> None:
             text.tools.append(tool)
         else:
             text.unknown = True
-    text.forced = isinstance(document.get("tool_choice"), Mapping)
+    choice = document.get("tool_choice")
+    text.forced = isinstance(choice, Mapping) or (choice == "required" and len(text.tools) == 1)
     text.follow(_schema(mapping(document.get("text")).get("format")))
     effort = mapping(document.get("reasoning")).get("effort")
     text.reasons = None if effort is None else effort != "none"
@@ -298,7 +311,7 @@ def _responses_request(document: Mapping[str, Any], text: Asked) -> None:
 
 
 def _messages_answer(document: Mapping[str, Any], text: Answered) -> None:
-    place = document.get("index")
+    place = _place(document.get("index"))
     _block(place, mapping(document.get("content_block")), text)
     delta = mapping(document.get("delta"))
     text.say((place, "text"), delta.get("text"))
@@ -315,14 +328,12 @@ def _block(place: Hashable, block: Mapping[str, Any], text: Answered) -> None:
             pass
         case "text":
             text.say((place, "text"), block.get("text"))
-        case "tool_use" | "server_tool_use" | "mcp_tool_use":
+        case "tool_use":
             text.call((place, "call"), block.get("name"), block.get("input"))
         case "thinking" | "redacted_thinking":
             text.reasoned = True
             text.think((place, "thought"), block.get("thinking"))
-        case kind if isinstance(kind, str) and kind.endswith("_tool_result"):
-            pass  # the model reads this; it is input
-        case _:
+        case _:  # a tool of the provider's: much of what is billed for one does not show
             text.unknown = True
 
 
@@ -360,7 +371,7 @@ _THOUGHT_SIGNS = ("thoughtSignature", "thought_signature")
 
 def _gemini_answer(document: Mapping[str, Any], text: Answered) -> None:
     for at, candidate in _each(document.get("candidates")):
-        index = candidate.get("index", at)
+        index = _place(candidate.get("index", at))
         for _, part in _each(mapping(candidate.get("content")).get("parts")):
             text.reasoned |= any(part.get(name) for name in _THOUGHT_SIGNS)
             if part.get("thought"):
@@ -410,7 +421,7 @@ def _parts(content: object, text: Asked) -> None:
         text.say(content)
         return
     for _, part in _each(content):
-        match part.get("type", "text"):
+        match label(part.get("type", "text")):
             case kind if kind in _TEXT_PARTS:
                 text.say(part.get("text", part.get("refusal")))
             case "tool_use":
@@ -427,6 +438,10 @@ def _schema(form: object) -> object:
     """Return the JSON schema that an answer is to follow."""
     form = mapping(form)
     return form.get("schema") or mapping(form.get("json_schema")).get("schema")
+
+
+def _place(value: object) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 def _each(value: object) -> Iterator[tuple[int, Mapping[str, Any]]]:

@@ -42,23 +42,26 @@ def _members(schema: Mapping[str, Any], depth: int) -> str:
 
 
 def _type(schema: Mapping[str, Any], depth: int) -> str:
-    kind = schema.get("type")
     options = schema.get("anyOf") or schema.get("oneOf")
     values = schema.get("enum")
+    kind = schema.get("type")
     if depth > DEEPEST:
         return "any"
     if isinstance(options, list):
         return " | ".join(_type(mapping(option), depth + 1) for option in options)
-    if isinstance(kind, list):
-        return " | ".join(_type({**schema, "type": each}, depth + 1) for each in kind)
     if isinstance(values, list):
         return " | ".join(json.dumps(value, ensure_ascii=False) for value in values)
-    if kind == "array":
-        return f"{_type(mapping(schema.get('items')), depth + 1)}[]"
-    if kind == "object" or "properties" in schema:
+    kinds = [each for each in (kind if isinstance(kind, list) else (kind,)) if isinstance(each, str)]
+    if "array" in kinds:
+        return " | ".join((f"{_type(mapping(schema.get('items')), depth + 1)}[]", *_names(kinds)))
+    if "object" in kinds or "properties" in schema:
         members = _members(schema, depth + 1)
-        return f"{{\n{members}{'  ' * depth}}}" if members else "object"
-    return NAMES.get(kind, "any") if isinstance(kind, str) else "any"
+        return " | ".join((f"{{\n{members}{'  ' * depth}}}" if members else "object", *_names(kinds)))
+    return " | ".join(_names(kinds)) or "any"
+
+
+def _names(kinds: list[str]) -> list[str]:
+    return [NAMES[kind] for kind in kinds if kind in NAMES]
 
 
 def _comment(text: object) -> str:
