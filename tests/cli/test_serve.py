@@ -80,9 +80,10 @@ def test_port_in_use_is_an_error(serve: Proxy, tmp_path: Path) -> None:
         ("providers: [", "metrion.yaml"),
         ("lisen: 127.0.0.1:80", "lisen"),
         ("providers: {openai: {upstream: nowhere}}", "upstream"),
+        ("pricing: [nowhere.yaml]", "nowhere.yaml"),
         (None, "metrion.yaml"),
     ],
-    ids=["no YAML", "unknown key", "bad value", "unreadable"],
+    ids=["no YAML", "unknown key", "bad value", "no prices", "unreadable"],
 )
 @pytest.mark.parametrize("program", ["serve", "mitmdump"])
 def test_unusable_configuration_starts_nothing(program: str, content: str | None, names: str, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def run(
 
     :raises ServeError: it cannot be done, or workers keep dying.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s")
     listeners = Listeners(host, port, workers)
     board = Board(2 * workers)  # a worker that drains by itself and the one that replaces it are both at work
     ingestion = Ingestion(settings, board)
