@@ -6,7 +6,12 @@ import os
 import signal
 from collections.abc import Callable
 
+import pytest
+
 from metrion.proxy.board import STRANGERS_EVENTS_PER_MINUTE, Board
+
+# pytest-xdist has threads; these children write a few figures and are gone.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 
 
 def in_child(work: Callable[[], None]) -> None:
