@@ -137,6 +137,17 @@ CHANGED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         },
         {"cost_usd": Decimal("0.0006")},
     ),
+    "a mode of what was estimated from a piece of usage": (
+        {
+            "provider": "anthropic",
+            "model": "claude",
+            "path": "/v1/messages",
+            "usage": '{"input_tokens": 100, "output_tokens": 1, "speed": "fast"}',
+            "usage_source": "estimated",
+            "cost_source": "estimated",
+        },
+        {"cost_usd": Decimal("0.0012"), "cost_source": "estimated"},
+    ),
     "a part that has no column": (
         {
             "model": "video",

@@ -249,8 +249,8 @@ class _Rebuilt:
 
     def _unstored(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return what has no column, from the provider's own usage; ``None``: that cannot be read any more."""
-        if row["usage_source"] == "estimated":
-            return {}  # there was no usage to read
+        if row["usage_source"] == "estimated" and row["usage"] is None:
+            return {}  # there was nothing to read
         read = self._reader(row["provider"], row["method"], row["path"])
         if read is None or row["usage"] is None:
             return None
