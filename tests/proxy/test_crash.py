@@ -5,11 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from tests.processes import ROOT
 
 
-def test_no_event_is_lost_or_doubled_when_the_proxy_is_killed() -> None:
-    command = [sys.executable, str(ROOT / "scripts" / "crash-proxy"), "3"]
+@pytest.mark.parametrize(("workers", "rounds"), [(1, 3), (2, 2)])
+def test_no_event_is_lost_or_doubled_when_the_proxy_is_killed(workers: int, rounds: int) -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "crash-proxy"), "--workers", str(workers), str(rounds)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "each with exactly one event" in done.stdout
