@@ -55,6 +55,8 @@ class Exchange:
     expected: dict[str, Any] = field(repr=False)
     flags: frozenset[str]
     ambiguous: frozenset[str]
+    elided: bool = False
+    """Something long is cut out of the request or the response: tokens cannot be counted from them."""
 
 
 def exchanges(kinds: Collection[str] | None = None, providers: Collection[str] | None = None) -> list[Exchange]:
@@ -95,6 +97,7 @@ def _exchange(file: str, row: Mapping[str, Any]) -> Exchange:
         expected=row["expected"],
         flags=frozenset(row["expected"]["flags"]),
         ambiguous=frozenset(row["expected"]["ambiguous"]),
+        elided=bool(row.get("request_elided") or row.get("response_elided")),
     )
 
 

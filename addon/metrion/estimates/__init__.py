@@ -114,8 +114,8 @@ def estimate(material: Material) -> Usage | None:
 def _completed(material: Material, reported: Usage, answered: Answered, spoken: int | None) -> Usage | None:
     """Return what was reported with the output that has passed by now."""
     running = material.response.restarted or answered.counted
-    if running and answered.silent:
-        spoken = 0  # the latest total has all of it, thoughts included
+    if running and answered.silent:  # the latest total has all of it, thoughts included
+        spoken = 0 if reported.output_tokens is not None else None
     if spoken is None or reported.shares is not None:  # of several models' usages, it is not known which one grew
         return None
     before = reported.output_tokens or 0
@@ -149,18 +149,19 @@ def _spoken(material: Material, asked: Asked | None, answered: Answered, kind: F
         return None
     if answered.silent:  # a stream may be cut before its first word; what is over has said something, though not here
         return None if material.finished or not material.streamed else 0
-    ended = material.dialect == "openai_responses" or (asked is not None and bool(asked.tools))
-    tokens = _tokens(answered, kind.output, count, ended=ended, forced=asked is not None and asked.forced)
+    tokens = _tokens(answered, asked or Asked(), kind.output, count)
+    if material.dialect == "openai_responses":
+        tokens += kind.output.item
     return round(tokens * material.response.passed / material.response.kept)
 
 
-def _tokens(answered: Answered, figures: Output, count: Counter, *, ended: bool, forced: bool) -> float:
+def _tokens(answered: Answered, asked: Asked, figures: Output, count: Counter) -> float:
     called = {place: "".join(answered.pieces.pop(place, ())) for place in answered.names}
     said = ["".join(pieces) for pieces in answered.pieces.values()]
     tokens = figures.factor * sum(map(count, (*said, *called.values())))
     if said:
-        tokens += figures.text + (figures.ended if ended else 0)
-    if not forced:  # else the name is the caller's, not the model's
+        tokens += figures.text + (figures.offered if asked.tools else 0)
+    if not asked.forced:  # else the name is the caller's, not the model's
         tokens += figures.factor * sum(map(count, answered.names.values())) + (figures.call or 0) * len(called)
         tokens += figures.together if len(called) > 1 else 0
     return tokens + figures.parameter * sum(map(_arguments, called.values()))

@@ -20,8 +20,10 @@ class Output:
     factor: float = 1
     text: int = 0
     """For there being text beside calls, or no call."""
-    ended: int = 0
-    """The same in the Responses API, and where tools are offered."""
+    offered: int = 0
+    """The same where tools are offered."""
+    item: int = 0
+    """For the response, in the Responses API."""
     call: int | None = 0
     """For each call of a tool; ``None``: it cannot be told."""
     parameter: int = 0
@@ -76,7 +78,7 @@ VENDOR = re.compile(r"(?:.*/)?(?:ft:)?")
 CHAT_INPUT = Input(message=4, request=3, call=7, tools=9, tools_system=4, forced=9)
 """OpenAI's published rule, three tokens and the role for each message and three for the answer to come
 (https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken); the rest is measured."""
-CHAT_OUTPUT = Output(ended=1, call=7, together=12)
+CHAT_OUTPUT = Output(offered=1, item=1, call=7, together=13)
 
 GPT_5_INPUT = Input(message=4, request=2, call=16, tools=8, tools_system=8)
 GPT_5_OUTPUT = Output(text=4, call=11, together=12)

@@ -53,29 +53,28 @@ class Sample:
 
     def __init__(self) -> None:
         self._restarted = False
-        self._spoilt = False
+        self._full = self._spoilt = False
         self._passed = 0
         self._kept = 0
         self._held = 0
         self._blocks: list[bytes] = []
-        self._open: list[bytes] = []
-        self._room = BLOCK
+        self._open = bytearray()
 
     def add(self, data: bytes) -> None:
         """Take what has passed."""
         self._passed += len(data)
-        if self._room > 0:
-            self._open.append(data)
-            self._room -= len(data)
-            if self._room <= 0:
+        if not self._full:
+            self._open += data
+            if len(self._open) >= BLOCK:
                 self._close_block()
 
     def restart(self) -> None:
         """Forget all so far."""
         self._restarted |= self._passed > 0
         self._passed = self._kept = self._held = 0
-        self._blocks, self._open = [], []
-        self._room = 0 if self._spoilt else BLOCK
+        self._blocks.clear()
+        self._open.clear()
+        self._full = self._spoilt
 
     def spoil(self) -> None:
         """Forget all so far, and all that is to come: the body cannot be decoded."""
@@ -86,14 +85,14 @@ class Sample:
         """Return what is kept; ``None`` where the body could not be decoded."""
         if self._spoilt:
             return None
-        rest = b"".join(self._open)
-        return Kept(self._passed, self._kept + len(rest), self._restarted, tuple(self._blocks), rest)
+        kept = self._kept + len(self._open)
+        return Kept(self._passed, kept, self._restarted, tuple(self._blocks), bytes(self._open))
 
     def _close_block(self) -> None:
-        block = b"".join(self._open)
-        self._blocks.append(zstandard.ZstdCompressor(level=LEVEL).compress(block))
-        self._kept += len(block)
+        compressed = zstandard.ZstdCompressor(level=LEVEL).compress(self._open)
+        # A copy, because what the compressor returns goes on holding the memory of the whole block.
+        self._blocks.append(bytes(memoryview(compressed)))
+        self._kept += len(self._open)
         self._held += len(self._blocks[-1])
         self._open.clear()
-        full = self._held > MOST_HELD - BLOCK or self._kept > MOST_KEPT - BLOCK
-        self._room = 0 if full else BLOCK
+        self._full = self._held > MOST_HELD - BLOCK or self._kept > MOST_KEPT - BLOCK

@@ -120,19 +120,18 @@ def answered(dialect: str, documents: Iterable[Any]) -> Answered:
     return text
 
 
-def asked(dialect: str, document: object) -> Asked:
+def asked(dialect: str, document: Mapping[str, Any]) -> Asked:
     """Return what is asked."""
     text = Asked()
-    if isinstance(document, Mapping):
-        REQUESTS[dialect](document, text)
-    else:
-        text.unknown = True
+    REQUESTS[dialect](document, text)
     return text
 
 
 def _reports_usage(document: Mapping[str, Any]) -> bool:
-    holders = (document, *(mapping(document.get(name)) for name in ("message", "response", "x_groq")))
-    return any(mapping(holder.get(name)) for holder in holders for name in ("usage", "usageMetadata"))
+    for name in ("message", "response", "x_groq"):
+        if mapping(document.get(name)).get("usage"):
+            return True
+    return bool(mapping(document.get("usage")) or mapping(document.get("usageMetadata")))
 
 
 # --- OpenAI's chat completions, and the completions before chat -------------------------------------------------------
@@ -142,18 +141,17 @@ def _chat_answer(document: Mapping[str, Any], text: Answered) -> None:
     for at, choice in _each(document.get("choices")):
         index = _place(choice.get("index", at))
         text.say((index, "text"), choice.get("text"))
-        for message in (mapping(choice.get("delta")), mapping(choice.get("message"))):
-            _chat_parts(index, message.get("content"), text)
-            text.say((index, "refusal"), message.get("refusal"))
-            thought = next((message[name] for name in ("reasoning_content", "reasoning") if message.get(name)), None)
-            text.think((index, "reasoning"), thought)
-            text.unknown |= bool(message.get("audio") or message.get("images"))
-            function = mapping(message.get("function_call"))
+        message = mapping(choice.get("delta")) or mapping(choice.get("message"))
+        _chat_parts(index, message.get("content"), text)
+        text.say((index, "refusal"), message.get("refusal"))
+        text.think((index, "reasoning"), message.get("reasoning_content") or message.get("reasoning"))
+        text.unknown |= bool(message.get("audio") or message.get("images"))
+        if function := mapping(message.get("function_call")):
             text.call((index, "function"), function.get("name"), function.get("arguments"))
-            for nth, call in _each(message.get("tool_calls")):
-                function = mapping(call.get("function")) or mapping(call.get("custom"))
-                arguments = function.get("arguments", function.get("input"))
-                text.call((index, "call", _place(call.get("index", nth))), function.get("name"), arguments)
+        for nth, call in _each(message.get("tool_calls")):
+            function = mapping(call.get("function")) or mapping(call.get("custom"))
+            arguments = function.get("arguments", function.get("input"))
+            text.call((index, "call", _place(call.get("index", nth))), function.get("name"), arguments)
 
 
 def _chat_parts(index: Hashable, content: object, text: Answered) -> None:
