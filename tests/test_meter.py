@@ -62,6 +62,7 @@ OUTCOME = Outcome(
 )
 USAGE = Usage(input_tokens=1000, output_tokens=100, raw="{}")
 READING = Reading(model="test-1", usage=USAGE, finish_reason="stop")
+ESTIMATED = replace(READING, finish_reason=None, estimated=True)
 NONE = Reading()
 
 
@@ -119,6 +120,11 @@ def test_what_stands_in_a_row(prices: PriceBook) -> None:
         # counts of half a stream are no bill; those that came with the end are
         ({"reading": replace(READING, finish_reason=None), "end_reason": EndReason.CLIENT_ABORT}, "unknown", None),
         ({"end_reason": EndReason.CLIENT_ABORT}, "computed", Decimal("0.003")),
+        # what is estimated says so, and half an estimate is none
+        ({"reading": ESTIMATED}, "estimated", Decimal("0.003")),
+        ({"reading": ESTIMATED, "end_reason": EndReason.CLIENT_ABORT}, "estimated", Decimal("0.003")),
+        ({"reading": replace(ESTIMATED, usage=Usage(output_tokens=100))}, "unknown", None),
+        ({"reading": ESTIMATED, "operation": "count_tokens"}, "not_billed", Decimal(0)),
         # nothing to bill
         ({"method": b"GET"}, "not_billed", Decimal(0)),
         ({"method": b"GET", "settles": True}, "computed", Decimal("0.003")),
@@ -131,6 +137,11 @@ def test_what_stands_in_a_row(prices: PriceBook) -> None:
 def test_what_it_costs(change: dict[str, Any], source: str, cost: Decimal | None, prices: PriceBook) -> None:
     row = event(prices, **change)
     assert (row.cost_source, row.cost_usd) == (source, cost)
+
+
+@pytest.mark.parametrize(("reading", "source"), [(READING, "reported"), (ESTIMATED, "estimated"), (NONE, "none")])
+def test_where_the_usage_comes_from(reading: Reading, source: str, prices: PriceBook) -> None:
+    assert event(prices, reading=reading).usage_source == source
 
 
 def test_what_is_read_back_is_counted_in_the_row_that_is_billed_only(prices: PriceBook) -> None:

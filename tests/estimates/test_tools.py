@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metrion.estimates.tools import declared
@@ -59,6 +59,7 @@ ANYTHING = st.recursive(
 )
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(ANYTHING, ANYTHING)
 def test_any_schema_at_all_is_declared(description: Any, schema: Any) -> None:
     assert declared([{"name": "f", "description": description, "parameters": schema}, {}])

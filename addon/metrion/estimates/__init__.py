@@ -113,7 +113,7 @@ def estimate(material: Material) -> Usage | None:
 
 def _completed(material: Material, reported: Usage, answered: Answered, spoken: int | None) -> Usage | None:
     """Return what was reported with the output that has passed by now."""
-    running = material.response.restarted or answered.counted
+    running = material.response.restarts > 1 or answered.counted  # and not the opening of a stream, as Anthropic's
     if running and answered.silent:  # the latest total has all of it, thoughts included
         spoken = 0 if reported.output_tokens is not None else None
     if spoken is None or reported.shares is not None:  # of several models' usages, it is not known which one grew

@@ -29,8 +29,8 @@ class Kept:
     passed: int = 0
     """Bytes that passed, kept or not."""
     kept: int = 0
-    restarted: bool = False
-    """Something passed before."""
+    restarts: int = 0
+    """How often a usage was reported that covers what passed before."""
     blocks: tuple[bytes, ...] = field(default=(), repr=False)
     """Compressed."""
     rest: bytes = field(default=b"", repr=False)
@@ -38,7 +38,7 @@ class Kept:
     @property
     def whole(self) -> bool:
         """Whether all of it is here."""
-        return self.kept == self.passed and not self.restarted
+        return self.kept == self.passed and not self.restarts
 
     def pieces(self) -> Iterator[bytes]:
         """Give the bytes again."""
@@ -52,7 +52,7 @@ class Sample:
     """See the module. Once it is spoilt it keeps, and gives, nothing."""
 
     def __init__(self) -> None:
-        self._restarted = False
+        self._restarts = 0
         self._full = self._spoilt = False
         self._passed = 0
         self._kept = 0
@@ -62,6 +62,10 @@ class Sample:
 
     def add(self, data: bytes) -> None:
         """Take what has passed."""
+        if len(data) > BLOCK:
+            for start in range(0, len(data), BLOCK):
+                self.add(data[start : start + BLOCK])
+            return
         self._passed += len(data)
         if not self._full:
             self._open += data
@@ -69,8 +73,8 @@ class Sample:
                 self._close_block()
 
     def restart(self) -> None:
-        """Forget all so far."""
-        self._restarted |= self._passed > 0
+        """Forget all so far: a usage has been reported that covers it."""
+        self._restarts += 1
         self._passed = self._kept = self._held = 0
         self._blocks.clear()
         self._open.clear()
@@ -86,7 +90,7 @@ class Sample:
         if self._spoilt:
             return None
         kept = self._kept + len(self._open)
-        return Kept(self._passed, kept, self._restarted, tuple(self._blocks), bytes(self._open))
+        return Kept(self._passed, kept, self._restarts, tuple(self._blocks), bytes(self._open))
 
     def _close_block(self) -> None:
         compressed = zstandard.ZstdCompressor(level=LEVEL).compress(self._open)
