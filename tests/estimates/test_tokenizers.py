@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import importlib.util
 import random
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -66,14 +69,28 @@ def test_a_text_made_to_be_hard_takes_no_longer_than_another(count: Counter) -> 
         assert time.thread_time() - began < 5
 
 
-def test_without_the_package_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def unloaded() -> Iterator[None]:
+    """Nothing is loaded before the test, and nothing of it stays."""
     caches = (tokenizers.is_available, tokenizers.counter, tokenizers._bindings)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     for each in caches:
         each.cache_clear()
-    try:
-        assert not tokenizers.is_available()
-        assert tokenizers.counter(O200K) is None
-    finally:
-        for each in caches:
-            each.cache_clear()
+    yield
+    for each in caches:
+        each.cache_clear()
+
+
+@pytest.mark.usefixtures("unloaded")
+def test_without_the_package_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    assert not tokenizers.is_available()
+    assert tokenizers.counter(O200K) is None
+
+
+@pytest.mark.usefixtures("unloaded")
+def test_a_package_that_cannot_be_loaded_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (broken := tmp_path / "_bindings.so").write_bytes(b"built for another machine")
+    loader = importlib.machinery.ExtensionFileLoader("bpe_openai._bindings", str(broken))
+    spec = importlib.util.spec_from_file_location("bpe_openai._bindings", broken, loader=loader)
+    monkeypatch.setattr(tokenizers, "_spec", lambda: spec)
+    assert tokenizers.counter(O200K) is None

@@ -72,6 +72,9 @@ def _bindings() -> ModuleType | None:
     spec = _spec()
     if spec is None or spec.loader is None:
         return None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    except ImportError:  # built for another machine
+        return None
     return module
