@@ -8,6 +8,7 @@ import socket
 import uuid
 from collections.abc import Iterator
 
+import anthropic
 import openai
 import pytest
 
@@ -197,3 +198,35 @@ def test_stalled_stream_ends_with_the_providers_error_event(hasty: Proxy, simula
     assert failed.value.code == "timeout"
     assert json.loads(json.dumps(failed.value.body))["message"]
     assert hasty.event("stalled")["end_reason"] == "timeout"
+
+
+def test_stalled_stream_of_anthropic_ends_with_an_error_event_of_that_name(hasty: Proxy, simulator: Simulator) -> None:
+    first = b'event: ping\ndata: {"type": "ping"}\n\n'
+    answer = simulator.register_answer(
+        "stalls-too", pieces=[first, first], headers=[("content-type", "text/event-stream")], chunked=True
+    )
+    client = anthropic.Anthropic(base_url=hasty.url("anthropic"), api_key=hasty.token, max_retries=0)
+    with pytest.raises(anthropic.APIStatusError) as failed:
+        for _ in client.messages.create(
+            model="claude-haiku-4-5-20251001",
+            max_tokens=5,
+            messages=[{"role": "user", "content": "hello"}],
+            stream=True,
+            extra_headers=simulator.select(answer, Delivery(hold=len(first))) | {"x-metrion-user": "stalled-too"},
+        ):
+            pass
+    assert "sent nothing for 0.5 seconds" in str(failed.value)
+    assert hasty.event("stalled-too")["end_reason"] == "timeout"
+
+
+@pytest.mark.parametrize("provider", ["google", "mistral", "xai"])
+def test_stalled_stream_of_others_ends_with_their_error(provider: str, hasty: Proxy, simulator: Simulator) -> None:
+    first = b'data: {"choices": []}\n\n'
+    answer = simulator.register_answer(
+        f"stalls-{provider}", pieces=[first, first], headers=[("content-type", "text/event-stream")], chunked=True
+    )
+    select = selecting(simulator, answer, Delivery(hold=len(first)))
+    started = head(hasty, select, "Content-Length: 2", target=f"/{provider}/v1/chat/completions")
+    said = talk(hasty, started, b"{}", until_closed=False)
+    last = said.removesuffix(b"\r\n0\r\n\r\n").rpartition(b"data: ")[2]
+    assert "sent nothing for 0.5 seconds" in json.dumps(json.loads(last))
