@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import os
 import pty
 import re
@@ -67,7 +68,7 @@ def test_every_command_has_an_example_and_every_example_is_one(name: str) -> Non
     for command, context in every_command(name):
         if isinstance(command, click.Group):
             continue
-        _, mark, examples = (command.help or "").partition("    Examples")
+        _, mark, examples = inspect.cleandoc(command.help or "").partition("\nExamples")
         assert mark, context.command_path
         for line in examples.rstrip().splitlines()[1:]:
             substituted = re.search(r"\$\((.*?)\)", line)
