@@ -10,7 +10,7 @@ from metrion.providers import ALIASES, GOOGLE_OPERATIONS, OPERATIONS, PROVIDERS,
 
 
 def test_the_five_providers_and_where_they_are() -> None:
-    """The table of the contract, DESIGN section 2."""
+    """Where requests go, provider by provider."""
     assert {name: (entry.upstream.authority, entry.native.prefix) for name, entry in PROVIDERS.items()} == {
         "anthropic": (b"api.anthropic.com", b"/v1"),
         "openai": (b"api.openai.com", b"/v1"),

@@ -35,7 +35,7 @@ CODES = [
     (502, "upstream_unreachable"),
     (504, "timeout"),
 ]
-"""Every code of the contract, DESIGN section 3."""
+"""Every code that a refusal can have."""
 
 KINDS = {
     400: ("invalid_request_error", "invalid_request_error", "INVALID_ARGUMENT", "invalid_request_error"),
