@@ -24,7 +24,7 @@ from metrion.proxy.board import Board, Slot
 from metrion.proxy.gateway import Gateway
 from metrion.proxy.ingestion import CHECK_SECONDS, Ingestion
 from metrion.proxy.layers import MARK, MeteredHttpLayer, MeteredStream
-from metrion.proxy.logs import install_filter
+from metrion.proxy.logs import install_filter, log_fault
 from metrion.refusals import render
 from metrion.settings import Settings
 
@@ -112,7 +112,7 @@ class MetrionAddon:
             if nextlayer.layer is not None:
                 nextlayer.layer = self._metered(nextlayer.layer)
         except Exception as error:  # noqa: BLE001 -- an exception here would let the connection pass unmetered
-            logger.error("A connection was closed: %s while choosing its layer.", type(error).__name__)  # noqa: TRY400 -- without the exception's words, which may quote the head
+            log_fault(logger, "A connection was closed while its layer was chosen", error)
             nextlayer.layer = ClosedLayer(nextlayer.context)
 
     def _metered(self, top: layer.Layer) -> layer.Layer:

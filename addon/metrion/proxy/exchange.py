@@ -19,6 +19,7 @@ from metrion.event_id import uuid7
 from metrion.meter import Outcome, measure
 from metrion.model import EndReason, Event, Forward, Headers, Inbound, Reading, Refusal, Route
 from metrion.pricing import PriceBook
+from metrion.proxy.logs import log_fault
 from metrion.tap import RequestReader, Tap
 
 logger = logging.getLogger(__name__)
@@ -148,8 +149,8 @@ class Exchange:
                 self._session.sent(message)
             elif (reading := self._session.received(message)) is not None:
                 self._record_response(reading)
-        except Exception:
-            logger.exception("A realtime response could not be measured; its session goes on undisturbed.")
+        except Exception as error:  # noqa: BLE001 -- a fault in metering must not reach the traffic
+            log_fault(logger, "A realtime response could not be measured; its session goes on undisturbed", error)
 
     def _record_response(self, reading: Reading) -> None:
         outcome = Outcome(
@@ -180,8 +181,8 @@ class Exchange:
         self.finished = True
         try:
             event = self._measure(end_reason)
-        except Exception:
-            logger.exception("An event could not be measured; its request went through undisturbed.")
+        except Exception as error:  # noqa: BLE001 -- a fault in metering must not reach the traffic
+            log_fault(logger, "An event could not be measured; its request went through undisturbed", error)
             return
         if event is not None:
             self._record(event)

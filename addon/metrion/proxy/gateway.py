@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import traceback
 from collections.abc import Hashable
 
 import metrion
@@ -22,6 +21,7 @@ from metrion.model import Answer, EndReason, Forward, Inbound, Refusal, Route
 from metrion.pricing import PriceBook
 from metrion.proxy.board import Slot
 from metrion.proxy.exchange import Exchange
+from metrion.proxy.logs import log_fault
 from metrion.routing import Endpoint, Router
 from metrion.settings import Settings
 
@@ -124,9 +124,7 @@ def _is_strangers(decision: Forward | Refusal) -> bool:
 
 
 def _fault(error: Exception, route: Route | None = None) -> Refusal:
-    # Without the exception's own words: they may quote the head, and so a credential.
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    logger.error("A request was refused: %s at %s:%s", type(error).__name__, where.filename, where.lineno)
+    log_fault(logger, "A request was refused", error)
     message = "Metrion could not check this request and refused it; its log says where."
     if route is None:
         return Refusal(500, "internal", message)
