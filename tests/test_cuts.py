@@ -1,0 +1,138 @@
+"""Every recorded body, cut anywhere, under every content coding: its reading is that of the uncut body.
+
+The cuts are of what was on the wire, codings included. The suite takes the smallest bodies of each wire format;
+``METRION_TEST_CUTS=all`` takes all bodies: small ones in two at every byte, large ones at 200 places (an hour).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, partial
+from itertools import pairwise
+
+import pytest
+
+from metrion.dialects import DIALECTS
+from metrion.model import Reading
+from metrion.tap import Tap
+from tests.corpus import Exchange, encode, exchanges, needs_corpus
+from tests.dialects import test_openai_recordings, test_recorded
+
+ALL = os.environ.get("METRION_TEST_CUTS") == "all"
+SMALL = 8192
+PLACES = 200 if ALL else 3
+"""Where a large body is cut in two."""
+
+pytestmark = [needs_corpus, pytest.mark.timeout(0 if ALL else 300)]
+
+
+def raw_deflate(body: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return packer.compress(body) + packer.flush()
+
+
+CODINGS: Mapping[str, tuple[str, Callable[[bytes], bytes]]] = {
+    "identity": ("identity", bytes),
+    "gzip": ("gzip", partial(encode, content_encoding="gzip")),
+    "gzip, three members": ("gzip", partial(encode, content_encoding="gzip", members=3)),
+    "zlib": ("deflate", partial(encode, content_encoding="deflate")),
+    "raw deflate": ("deflate", raw_deflate),
+    "br": ("br", partial(encode, content_encoding="br")),
+    "zstd": ("zstd", partial(encode, content_encoding="zstd")),
+    "zstd, three frames": ("zstd", partial(encode, content_encoding="zstd", members=3)),
+    "zstd in gzip": ("zstd, gzip", partial(encode, content_encoding="zstd, gzip")),
+}
+"""The header, and what makes a body fit it."""
+
+every_coding = pytest.mark.parametrize("coding", CODINGS)
+
+
+def dialect(exchange: Exchange) -> str | None:
+    routed = test_recorded.routed if exchange.provider in test_recorded.SEGMENTS else test_openai_recordings.route
+    return routed(exchange).dialect
+
+
+def read(exchange: Exchange, content_encoding: str, *pieces: bytes) -> Reading:
+    tap = Tap(
+        dialect_of(exchange.id),
+        content_type=exchange.response_headers.get("content-type"),
+        content_encoding=content_encoding,
+        status=exchange.status,
+    )
+    for piece in pieces:
+        tap.feed(piece)
+    tap.finish()
+    return tap.reading
+
+
+@cache
+def recorded() -> Mapping[str, tuple[Exchange, str | None]]:
+    return {each.id: (each, dialect(each)) for each in exchanges() if each.response_body}
+
+
+def dialect_of(exchange_id: str) -> str | None:
+    return recorded()[exchange_id][1]
+
+
+def small() -> Iterator[Exchange]:
+    """In the suite: of each wire format, whole and streamed, with usage and without, the smallest."""
+    found = [(each, name) for each, name in recorded().values() if len(each.response_body) < SMALL]
+    if ALL:
+        yield from (each for each, _ in found)
+        return
+    seen = set[tuple[object, ...]]()
+    for each, name in sorted(found, key=lambda pair: len(pair[0].response_body)):
+        kind = (name, each.streamed, each.stream_format, each.expected["has_usage"])
+        if kind not in seen:
+            seen.add(kind)
+            yield each
+
+
+def large() -> list[Exchange]:
+    found = [each for each, _ in recorded().values() if len(each.response_body) >= SMALL]
+    return found if ALL else found[::17]
+
+
+def test_the_bodies_are_of_every_wire_format() -> None:
+    names = {dialect_of(each.id) for each in small()}
+    unrecorded = {"mistral_ocr"}
+    assert names == {*DIALECTS, None} - unrecorded
+    assert len(large()) > 15
+
+
+@every_coding
+def test_cut_in_two_at_every_byte(coding: str) -> None:
+    header, pack = CODINGS[coding]
+    for exchange in small():
+        whole = read(exchange, "identity", exchange.response_body)
+        body = pack(exchange.response_body)
+        for at in range(len(body) + 1):
+            assert read(exchange, header, body[:at], body[at:]) == whole, (exchange.id, at)
+
+
+@every_coding
+def test_byte_by_byte(coding: str) -> None:
+    header, pack = CODINGS[coding]
+    for exchange in small():
+        whole = read(exchange, "identity", exchange.response_body)
+        body = pack(exchange.response_body)
+        assert read(exchange, header, *(body[at : at + 1] for at in range(len(body)))) == whole, exchange.id
+
+
+@every_coding
+def test_large_bodies_cut_at_random(coding: str) -> None:
+    rng = random.Random(7)
+    header, pack = CODINGS[coding]
+    for exchange in large():
+        whole = read(exchange, "identity", exchange.response_body)
+        body = pack(exchange.response_body)
+        for _ in range(PLACES):
+            at = rng.randrange(len(body) + 1)
+            assert read(exchange, header, body[:at], body[at:]) == whole, (exchange.id, at)
+        for count in (10, 200):
+            cuts = sorted(rng.randrange(len(body) + 1) for _ in range(count))
+            pieces = [body[start:end] for start, end in pairwise([0, *cuts, len(body)])]
+            assert read(exchange, header, *pieces) == whole, (exchange.id, cuts)
