@@ -1,13 +1,9 @@
-"""The tap against every recorded chat and message, at every cut, under every encoding; and against bad bodies.
-
-``METRION_TEST_CUTS=all`` cuts every small body at every byte instead of a fixed sample of them (an hour).
-"""
+"""The tap against every recorded chat and message, and against bad bodies. Cuts are in ``tests/test_cuts.py``."""
 
 from __future__ import annotations
 
 import gzip
 import json
-import os
 import random
 import time
 import tracemalloc
@@ -26,11 +22,8 @@ from metrion.tap import RequestReader, Tap
 from tests.corpus import Exchange, encode, exchanges, needs_corpus
 
 DIALECT_OF_KIND = {"chat": "openai_chat", "messages": "anthropic_messages"}
-ALL_CUTS = os.environ.get("METRION_TEST_CUTS") == "all"
-SMALL = 8192
 LATER = {"billed_under_several_models", "billed_exceeds_top_level"}
 """What is billed beyond the top-level usage, in ``usage.iterations``: ``tests/dialects/test_recorded.py``."""
-ENCODINGS = [("identity", 1), ("gzip", 1), ("gzip", 3), ("deflate", 1), ("br", 1), ("zstd", 1), ("zstd", 3)]
 
 EXPECTED_NAMES = {
     "input_tokens": "input_tokens_total",
@@ -54,10 +47,6 @@ EXPECTED_NAMES = {
 
 def recorded() -> list[Exchange]:
     return [exchange for exchange in exchanges(DIALECT_OF_KIND) if not exchange.flags & LATER]
-
-
-def small() -> list[Exchange]:
-    return [exchange for exchange in recorded() if 0 < len(exchange.response_body) < SMALL]
 
 
 def tap_for(exchange: Exchange, content_encoding: str | None = None) -> Tap:
@@ -156,41 +145,6 @@ def test_no_recorded_error_is_without_a_type() -> None:
 
 
 # --- cuts -------------------------------------------------------------------------------------------------------------
-
-
-@needs_corpus
-@pytest.mark.parametrize(("content_encoding", "members"), ENCODINGS)
-def test_byte_by_byte(content_encoding: str, members: int) -> None:
-    for exchange in small() if ALL_CUTS else small()[::7]:
-        body = encode(exchange.response_body, content_encoding, members=members)
-        expected = read(tap_for(exchange), exchange.response_body)
-        pieces = [body[at : at + 1] for at in range(len(body))]
-        assert read(tap_for(exchange, content_encoding), *pieces) == expected, exchange.id
-
-
-@needs_corpus
-@pytest.mark.parametrize(("content_encoding", "members"), ENCODINGS)
-def test_cut_in_two_at_every_byte(content_encoding: str, members: int) -> None:
-    for exchange in small() if ALL_CUTS else small()[5::79]:
-        body = encode(exchange.response_body, content_encoding, members=members)
-        expected = read(tap_for(exchange), exchange.response_body)
-        for at in range(len(body) + 1):
-            assert read(tap_for(exchange, content_encoding), body[:at], body[at:]) == expected, (exchange.id, at)
-
-
-@needs_corpus
-@pytest.mark.parametrize(("content_encoding", "members"), ENCODINGS)
-def test_large_bodies_cut_at_random(content_encoding: str, members: int) -> None:
-    rng = random.Random(7)
-    large = [exchange for exchange in recorded() if len(exchange.response_body) >= SMALL]
-    assert large
-    for exchange in large if ALL_CUTS else large[::9]:
-        body = encode(exchange.response_body, content_encoding, members=members)
-        expected = read(tap_for(exchange), exchange.response_body)
-        for _ in range(50 if ALL_CUTS else 3):
-            cuts = sorted(rng.randrange(len(body) + 1) for _ in range(rng.randrange(1, 40)))
-            pieces = [body[start:end] for start, end in zip([0, *cuts], [*cuts, len(body)], strict=True)]
-            assert read(tap_for(exchange, content_encoding), *pieces) == expected, (exchange.id, cuts)
 
 
 def usage_of_events(dialect: str, events: list[bytes]) -> Iterator[tuple[int | None, int | None]]:

@@ -16,15 +16,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from metrion.model import Cost, Inbound, Origin, Reading, Route
 from metrion.pricing import PriceBook
 from metrion.providers import PROVIDERS
 from metrion.routing import Router
 from metrion.settings import ProviderSettings, load_settings
 from metrion.tap import Tap
-from tests.corpus import Exchange, encode, exchanges, needs_corpus
+from tests.corpus import Exchange, exchanges, needs_corpus
 from tests.test_tap import differences
 
 KINDS = {"assistants", "audio", "completions", "embeddings", "images", "moderations", "rerank", "responses"}
@@ -206,19 +204,6 @@ def test_cut_off_at_any_event_the_usage_is_what_was_told_by_then() -> None:
             assert (usage and usage.input_tokens, usage and usage.output_tokens) == expected, (exchange.id, event)
         tap.finish()
         assert tap.reading.warnings == ()
-
-
-@needs_corpus
-@pytest.mark.parametrize("content_encoding", ["identity", "gzip", "br", "zstd"])
-def test_cut_at_random_it_reads_the_same(content_encoding: str) -> None:
-    rng = random.Random(11)
-    for exchange in rng.sample(billed(), 120):
-        expected = read(tap_for(exchange), exchange.response_body)
-        body = encode(exchange.response_body, content_encoding)
-        for size in (1, rng.randrange(2, 200), rng.randrange(200, 9000)):
-            if size > 1 or len(body) < 4000:
-                pieces = [body[at : at + size] for at in range(0, len(body), size)]
-                assert read(tap_for(exchange, content_encoding), *pieces) == expected, (exchange.id, size)
 
 
 @needs_corpus

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import re
 from collections import Counter
 from dataclasses import replace
@@ -13,15 +12,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from metrion.model import Inbound, Reading, Route, Usage
 from metrion.pricing import PriceBook
 from metrion.routing import Router
 from metrion.settings import Settings
 from metrion.tap import Tap
-from tests.corpus import Exchange, encode, exchanges, needs_corpus
-from tests.test_tap import ALL_CUTS, ENCODINGS, EXPECTED_NAMES, SMALL
+from tests.corpus import Exchange, exchanges, needs_corpus
+from tests.test_tap import EXPECTED_NAMES
 
 SEGMENTS = {"anthropic": "anthropic", "google": "google", "mistral": "mistral", "vertex": "google"}
 SETTINGS = Settings(home=Path("/nowhere"))
@@ -41,10 +38,6 @@ def routed(exchange: Exchange) -> Route:
 def recorded() -> list[Exchange]:
     """All but changes to what is kept (PATCH), which are not read."""
     return [exchange for exchange in exchanges(providers=SEGMENTS) if exchange.method != "PATCH"]
-
-
-def small() -> list[Exchange]:
-    return [each for each in recorded() if 0 < len(each.response_body) < SMALL and each.kind not in ("chat", "other")]
 
 
 def read(exchange: Exchange, *pieces: bytes, content_encoding: str | None = None) -> Reading:
@@ -134,42 +127,6 @@ def test_no_recorded_error_is_without_a_type() -> None:
 
 
 # --- cuts -------------------------------------------------------------------------------------------------------------
-
-
-@needs_corpus
-@pytest.mark.parametrize(("content_encoding", "members"), ENCODINGS)
-def test_byte_by_byte(content_encoding: str, members: int) -> None:
-    for exchange in small() if ALL_CUTS else small()[::11]:
-        body = encode(exchange.response_body, content_encoding, members=members)
-        whole = read(exchange, exchange.response_body)
-        pieces = [body[at : at + 1] for at in range(len(body))]
-        assert read(exchange, *pieces, content_encoding=content_encoding) == whole, exchange.id
-
-
-@needs_corpus
-@pytest.mark.parametrize(("content_encoding", "members"), ENCODINGS)
-def test_cut_in_two_at_every_byte(content_encoding: str, members: int) -> None:
-    for exchange in small() if ALL_CUTS else small()[5::199]:
-        body = encode(exchange.response_body, content_encoding, members=members)
-        whole = read(exchange, exchange.response_body)
-        for at in range(len(body) + 1):
-            assert read(exchange, body[:at], body[at:], content_encoding=content_encoding) == whole, (exchange.id, at)
-
-
-@needs_corpus
-@pytest.mark.parametrize(("content_encoding", "members"), ENCODINGS)
-def test_arrays_and_lines_and_large_bodies_cut_at_random(content_encoding: str, members: int) -> None:
-    rng = random.Random(11)
-    large = [each for each in recorded() if len(each.response_body) >= SMALL and each.kind != "other"][::17]
-    many = [each for each in recorded() if each.stream_format == "json-array" or "batch_result_lines" in each.flags]
-    assert len(many) >= 7
-    for exchange in many + large:
-        body = encode(exchange.response_body, content_encoding, members=members)
-        whole = read(exchange, exchange.response_body)
-        for _ in range(40 if ALL_CUTS else 3):
-            cuts = sorted(rng.randrange(len(body) + 1) for _ in range(rng.randrange(1, 40)))
-            pieces = [body[start:end] for start, end in zip([0, *cuts], [*cuts, len(body)], strict=True)]
-            assert read(exchange, *pieces, content_encoding=content_encoding) == whole, (exchange.id, cuts)
 
 
 @needs_corpus
