@@ -25,6 +25,7 @@ import yaml
 from metrion import __version__, doctor
 from metrion.control import ControlStore
 from metrion.doctor import Finding, Level, examine
+from metrion.estimates import tokenizers
 from metrion.settings import load_settings
 from metrion.store import locks, schema
 from tests.processes import free_port
@@ -481,6 +482,17 @@ def test_upstreams_are_tried_on_demand_only(patient: Patient) -> None:
         patient.found(OK, f"upstreams: xai: http://127.0.0.1:{port} answers", network=True)
         finding = patient.found(FAIL, "upstreams: openai: http://127.0.0.1:", "refused", network=True)
         assert "providers.openai.upstream" in str(finding.way_out)
+
+
+# --- estimates
+
+
+@pytest.mark.parametrize(("available", "words"), [(True, "are estimated"), (False, "no tokenizer")])
+def test_whether_tokens_are_estimated(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch, available: bool, words: str
+) -> None:
+    monkeypatch.setattr(tokenizers, "is_available", lambda: available)
+    assert (patient.found(OK, "estimates:", words).way_out is None) is available
 
 
 # --- versions

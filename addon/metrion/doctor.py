@@ -33,6 +33,7 @@ import yaml
 
 from metrion import __version__, store
 from metrion.control import ControlError, ControlStore
+from metrion.estimates import tokenizers
 from metrion.model import CostSource, Origin, Usage
 from metrion.pricing import PriceBook, PricingError
 from metrion.providers import PROVIDERS
@@ -294,6 +295,17 @@ def _day(text: str) -> date | None:
     with suppress(ValueError):
         return date.fromisoformat(text)
     return None
+
+
+# --- estimates --------------------------------------------------------------------------------------------------------
+
+
+def _estimates(_: Subject) -> Iterator[Finding]:
+    if tokenizers.is_available():
+        yield _ok("estimates: of what no provider reports, the tokens are estimated where they can be")
+    else:
+        way_out = "`pip install 'bpe-openai<0.2'` where Metrion is installed, should you want them (docs/estimates.md)"
+        yield _ok("estimates: none, for there is no tokenizer", way_out)
 
 
 # --- journal and store ------------------------------------------------------------------------------------------------
@@ -579,6 +591,7 @@ CHECKS: tuple[Check, ...] = (
     _disk_space,
     _accounts_tokens_and_keys,
     _prices,
+    _estimates,
     _journal,
     _store,
     _proxy,

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from metrion.estimates import texts
-from metrion.estimates.families import Family, Input, Output, family
+from metrion.estimates.families import O200K, Family, Input, Output, family
 from metrion.estimates.sample import Kept, Sample
 from metrion.estimates.texts import Answered, Asked
 from metrion.estimates.tokenizers import Counter, counter, is_available
@@ -26,7 +26,7 @@ from metrion.estimates.tools import declared
 from metrion.model import EndReason, Reading, Usage
 from metrion.sse import EventReader
 
-__all__ = ["Kept", "Material", "Sample", "estimate", "material", "wants"]
+__all__ = ["Kept", "Material", "Sample", "estimate", "material", "prepare", "wants"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +37,8 @@ class Material:
     model: str
     streamed: bool
     """The response is a stream of events."""
-    finished: bool
-    """The provider said that this is all."""
+    cut: bool
+    """It had begun, and ended before the provider said that this is all."""
     reported: Usage | None = None
     """What the provider said before a stream was cut."""
     request: Kept | None = field(default=None, repr=False)
@@ -48,6 +48,11 @@ class Material:
 def wants(dialect: str | None) -> bool:
     """Whether bodies of this wire format are worth keeping: there is a way to estimate, and a tokenizer."""
     return dialect in texts.ANSWERS and is_available()
+
+
+def prepare() -> None:
+    """Load the tokenizer of nearly all models now, because it holds the interpreter's lock for a fifth of a second."""
+    counter(O200K)
 
 
 def material(
@@ -83,7 +88,7 @@ def material(
         dialect=dialect,
         model=model,
         streamed=streamed,
-        finished=reading.finish_reason is not None,
+        cut=reading.model is not None and reading.finish_reason is None and end_reason is not EndReason.COMPLETE,
         reported=reading.usage,
         request=request.taken() if request is not None else None,
         response=kept,
@@ -94,7 +99,7 @@ def estimate(material: Material) -> Usage | None:
     """Return the usage, completed where a part of it was reported; ``None`` where its output cannot be told.
 
     Counts that nobody reported and that cannot be estimated, such as the input where there are images in it, stay
-    ``None``. The first estimate of a process loads the tokenizer, which takes a tenth of a second.
+    ``None``.
     """
     try:
         asked = _asked(material)
@@ -148,7 +153,7 @@ def _spoken(material: Material, asked: Asked | None, answered: Answered, kind: F
     if kind.output is None or unshown or (answered.names and kind.output.call is None):
         return None
     if answered.silent:  # a stream may be cut before its first word; what is over has said something, though not here
-        return None if material.finished or not material.streamed else 0
+        return 0 if material.streamed and material.cut else None
     tokens = _tokens(answered, asked or Asked(), kind.output, count)
     if material.dialect == "openai_responses":
         tokens += kind.output.item

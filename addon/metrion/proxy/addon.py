@@ -18,9 +18,11 @@ from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers import HttpLayer
 from mitmproxy.proxy.tunnel import TunnelLayer
 
+from metrion import estimates
 from metrion.model import EndReason, Refusal
 from metrion.proxy import http1
 from metrion.proxy.board import Board, Slot
+from metrion.proxy.exchange import Exchange
 from metrion.proxy.gateway import Gateway
 from metrion.proxy.ingestion import CHECK_SECONDS, Ingestion
 from metrion.proxy.layers import MARK, MeteredHttpLayer, MeteredStream
@@ -84,7 +86,8 @@ class MetrionAddon:
             ctx.options.update(**changed)
 
     def running(self) -> None:
-        """Start the ingester, where it is this process's own (mitmproxy's hook after start)."""
+        """Start the ingester, where it is this process's own, and get ready (mitmproxy's hook after start)."""
+        estimates.prepare()
         if self._own_board is not None:
             self._watch = asyncio.get_running_loop().create_task(self._keep_ingesting(self._own_board))
 
@@ -132,6 +135,10 @@ class MetrionAddon:
             return top  # what is inside the TLS is asked for when it is there
         return ClosedLayer(top.context)
 
+    async def metrion_estimate(self, exchange: Exchange) -> None:
+        """Estimate off the event loop; the stream of the exchange waits (the hook of our own layers)."""
+        await asyncio.to_thread(exchange.estimate)
+
     # --- gates ---
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
@@ -149,6 +156,6 @@ class MetrionAddon:
         """Finish what a connection leaves unfinished, should its layers have failed to say so."""
         self.gateway.tunnels.pop(client.id, None)
         for stream, exchange in tuple(self.gateway.live.items()):
-            if isinstance(stream, MeteredStream) and stream.context.client is client:
+            if isinstance(stream, MeteredStream) and stream.context.client is client and not exchange.is_estimating:
                 self.gateway.finish(exchange, EndReason.CLIENT_ABORT)
                 self.gateway.forget(stream)

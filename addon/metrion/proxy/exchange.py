@@ -10,14 +10,16 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from urllib.parse import unquote
 
+from metrion import estimates
 from metrion.control.generations import Generations
 from metrion.dialects import SESSIONS, SessionReader
 from metrion.event_id import uuid7
 from metrion.meter import Outcome, measure
-from metrion.model import EndReason, Event, Forward, Headers, Inbound, Reading, Refusal, Route
+from metrion.model import EndReason, Event, Forward, Headers, Inbound, Reading, Refusal, Route, Usage
 from metrion.pricing import PriceBook
 from metrion.proxy.logs import log_fault
 from metrion.tap import RequestReader, Tap
@@ -62,6 +64,7 @@ class Exchange:
         """The head went to the provider: from then on it may work, and charge, for this request."""
         self._request_bytes = 0
         self._request_reader: RequestReader | None = None
+        self._request_sample: estimates.Sample | None = None
         self._status: int | None = None
         self._error_type: str | None = None
         self._streamed: bool | None = None
@@ -72,6 +75,9 @@ class Exchange:
         self._takes_events = False
         self._last_bytes = b"\n\n"
         self._tap: Tap | None = None
+        self._response_sample: estimates.Sample | None = None
+        self._material: estimates.Material | None = None
+        self._estimated: Usage | None = None
         self._session: SessionReader | None = None
 
     # --- what passes, in order ---
@@ -81,8 +87,12 @@ class Exchange:
         self.reached_upstream = True
         if isinstance(self.decision, Forward) and self.inbound.method == b"POST":
             headers = self.inbound.headers
+            if estimates.wants(self.decision.route.dialect):
+                self._request_sample, self._response_sample = estimates.Sample(), estimates.Sample()
             self._request_reader = RequestReader(
-                content_type=header(headers, b"content-type"), content_encoding=header(headers, b"content-encoding")
+                content_type=header(headers, b"content-type"),
+                content_encoding=header(headers, b"content-encoding"),
+                sample=self._request_sample,
             )
 
     def request_data(self, chunk: bytes) -> None:
@@ -114,6 +124,7 @@ class Exchange:
             content_type=content_type,
             content_encoding=header(headers, b"content-encoding"),
             status=status,
+            sample=self._response_sample,
         )
 
     def response_data(self, chunk: bytes) -> None:
@@ -174,6 +185,39 @@ class Exchange:
         self._error_type = code
         self._response_bytes = size
 
+    def wants_estimate(self, end_reason: EndReason) -> bool:
+        """Whether :meth:`estimate`, which takes milliseconds in any thread, has something to do now that it is over."""
+        route, tap = self.decision.route, self._tap
+        if self.finished or route is None or tap is None or self._response_sample is None or not self._succeeded:
+            return False
+        try:
+            tap.finish()
+            self._material = estimates.material(
+                dialect=route.dialect,
+                reading=tap.reading,
+                end_reason=end_reason,
+                model_requested=route.model or self._model_requested,
+                streamed=tap.is_stream,
+                request=self._request_sample,
+                response=self._response_sample,
+            )
+        except Exception as error:  # noqa: BLE001 -- a fault in metering must not reach the traffic
+            log_fault(logger, "An estimate could not be prepared; its request went through undisturbed", error)
+        return self.is_estimating
+
+    @property
+    def is_estimating(self) -> bool:
+        """Whether an estimate is wanted, or is being made, and the event waits for it."""
+        return self._material is not None
+
+    def estimate(self) -> None:
+        """Estimate the tokens that nobody reported, for the event that follows."""
+        try:
+            self._estimated = estimates.estimate(self._material) if self._material else None
+        except Exception as error:  # noqa: BLE001 -- a fault in metering must not reach the traffic
+            log_fault(logger, "Tokens could not be estimated; their request went through undisturbed", error)
+        self._material = None
+
     def finish(self, end_reason: EndReason) -> None:
         """Write the event, unless it is written."""
         if self.finished:
@@ -194,8 +238,8 @@ class Exchange:
             reading = self._tap.reading
             for warning in reading.warnings:
                 logger.warning("%s %s: %s", self.provider, self.inbound.path.decode("latin-1"), warning)
-        if self._request_reader is not None:
-            self._request_reader.finish()
+        if self._estimated is not None:
+            reading = replace(reading, usage=self._estimated, estimated=True)
         if reading.stream_error:
             end_reason = EndReason.STREAM_ERROR
         now = self._clock()
@@ -221,7 +265,7 @@ class Exchange:
             outcome,
             reading,
             self._prices,
-            model_requested=self._request_reader.model if self._request_reader else None,
+            model_requested=self._model_requested,
             settles=self._settles(reading, end_reason),
         )
 
@@ -244,6 +288,17 @@ class Exchange:
         if end_reason is not EndReason.COMPLETE:
             return False  # the results of a batch that broke off are read again, whole
         return self._generations.settle(route.provider, route.generation_id or generation_id) and is_read_back
+
+    @property
+    def _succeeded(self) -> bool:
+        return self._status is not None and 200 <= self._status < 300
+
+    @property
+    def _model_requested(self) -> str | None:
+        if self._request_reader is None:
+            return None
+        self._request_reader.finish()
+        return self._request_reader.model
 
     @property
     def provider(self) -> str:

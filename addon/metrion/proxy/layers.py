@@ -9,7 +9,7 @@ on, and what mitmproxy would say in HTML is said in the provider's JSON. Bodies 
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from mitmproxy import flow, http
 from mitmproxy.connection import ConnectionState
@@ -65,6 +65,16 @@ UNREAD_BODY_SECONDS = 2.0
 """How much of a refused request's body is read and dropped before closing: a reset may destroy the answer."""
 
 
+@dataclass
+class MetrionEstimateHook(commands.StartHook):
+    """Asks for an estimate of the tokens that nobody reported. Only the stream that asks waits for it.
+
+    The name becomes that of the addon's method, and must not be one of another script's.
+    """
+
+    exchange: Exchange
+
+
 class MeteredHttpLayer(HttpLayer):
     """An HTTP layer whose streams are metered."""
 
@@ -101,17 +111,21 @@ class MeteredStream(HttpStream):
         self._upgraded = False
         self._closed = False
         """The client has, or will get, no more from us: whatever mitmproxy's stream still wants is dropped."""
+        self._client_left = False
         self._unread = 0
 
     # --- events ---
 
     def handle_event(self, event: events.Event) -> Commands:
         """Override: a deadline also passes while the stream waits for a connection."""
-        return self._on_alarm() if isinstance(event, events.Wakeup) else super().handle_event(event)
+        waits = self._paused is not None
+        return self._on_alarm() if waits and isinstance(event, events.Wakeup) else super().handle_event(event)
 
     def _handle_event(self, event: events.Event) -> Commands:
         if isinstance(event, RequestHeaders):
             return self._on_request_head(event)
+        if isinstance(event, events.Wakeup):
+            return self._on_alarm()
         if self._closed:
             return self._on_unread(event)
         if isinstance(event, Interim):
@@ -121,7 +135,7 @@ class MeteredStream(HttpStream):
             if event.response.status_code == 101 and not self._asks_for_websocket():
                 return self._on_unasked_upgrade()
         elif isinstance(event, RequestProtocolError):
-            self._finish(EndReason.CLIENT_ABORT)
+            self._client_left = True
         elif isinstance(event, ResponseEndOfMessage) and self.client_state != self.state_done:
             return self._on_early_end(event)
         return self._watched(super()._handle_event(event))
@@ -224,7 +238,7 @@ class MeteredStream(HttpStream):
                     self._alarm.cancel()
                 # It comes before the end of the message goes on, or in place of it.
                 ended_well = self.server_state == self.state_done
-                self._finish(EndReason.COMPLETE if ended_well else EndReason.UPSTREAM_ERROR)
+                yield from self._end(EndReason.COMPLETE if ended_well else self._who_broke_off())
                 yield from self._drop()
             elif not isinstance(command, commands.Log):
                 reply = yield command
@@ -250,14 +264,14 @@ class MeteredStream(HttpStream):
         elif isinstance(event, ResponseData):
             exchange.response_data(event.data)
             if exchange.is_complete:
-                self._finish(EndReason.COMPLETE)
+                yield from self._end(EndReason.COMPLETE)
         elif isinstance(event, ResponseEndOfMessage):
-            self._finish(EndReason.COMPLETE)
+            yield from self._end(EndReason.COMPLETE)
         elif isinstance(event, ResponseProtocolError) and not self._closed:
             if not self._response_begun and event.code is not ErrorCode.KILL:
                 yield from self._answer_failure(event)
                 return
-            self._finish(EndReason.UPSTREAM_ERROR)
+            yield from self._end(EndReason.UPSTREAM_ERROR)
         yield command
 
     def _on_response_head(self, event: ResponseHeaders) -> None:
@@ -294,7 +308,7 @@ class MeteredStream(HttpStream):
 
         mitmproxy's stream would end it after the request only, for which the client may wait in turn.
         """
-        self._finish(EndReason.COMPLETE)
+        yield from self._end(EndReason.COMPLETE)
         self._closed = True
         self._alarm.set(UNREAD_BODY_SECONDS)
         yield SendHttp(event, self.context.client)
@@ -355,6 +369,15 @@ class MeteredStream(HttpStream):
             self._gateway.forget(self)
 
     # --- endings ---
+
+    def _end(self, end_reason: EndReason) -> Commands:
+        """Write the event, with estimated tokens where nobody reported any."""
+        if self._paused is None and self._exchange.wants_estimate(end_reason):
+            yield MetrionEstimateHook(self._exchange)
+        self._finish(end_reason)
+
+    def _who_broke_off(self) -> EndReason:
+        return EndReason.CLIENT_ABORT if self._client_left else EndReason.UPSTREAM_ERROR
 
     def _finish(self, end_reason: EndReason) -> None:
         self._gateway.finish(self._exchange, end_reason)
@@ -444,7 +467,7 @@ class MeteredStream(HttpStream):
         exchange, forward = self._exchange, self._forward
         timeout = forward.caller.timeout or 0
         left = exchange.last_activity + timeout - time.perf_counter()
-        if left > 0 or self._alarm.is_client_slow():
+        if left > 0 or self._alarm.is_client_slow() or exchange.is_estimating:
             self._alarm.set(left if left > 0 else timeout)
             return
         refusal = refuse(
@@ -459,7 +482,7 @@ class MeteredStream(HttpStream):
             yield SendHttp(gone, self.context.server)
         if self._response_begun:
             self._closed = True
-            self._finish(EndReason.TIMEOUT)
+            yield from self._end(EndReason.TIMEOUT)
             if exchange.takes_events:
                 last_words = error_event(refusal)
                 yield SendHttp(ResponseData(self.stream_id, last_words), self.context.client)
