@@ -105,6 +105,8 @@ class Route:
     """The provider's own timeout in seconds, where one is configured."""
     generation_id: str | None = None
     """The id of what was generated before, where the path reads it back."""
+    inject_usage: bool = False
+    """A stream's usage is to be asked for, and kept from the client: :mod:`metrion.include_usage`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import unquote
 
+from metrion.include_usage import applies
 from metrion.model import Inbound, Origin, Refusal, Route
 from metrion.providers import (
     ALIASES,
@@ -74,6 +75,7 @@ class _Served:
     upstream: Origin
     prefix: bytes
     timeout: float | None
+    inject_usage: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,14 @@ class Router:
 
     def __init__(self, settings: Settings) -> None:
         served = {
-            name: _Served(name, PROVIDERS[entry.like], entry.upstream, entry.prefix.encode(), entry.timeout)
+            name: _Served(
+                name,
+                PROVIDERS[entry.like],
+                entry.upstream,
+                entry.prefix.encode(),
+                entry.timeout,
+                entry.inject_usage,
+            )
             for name, entry in settings.providers.items()
         }
         self._by_segment = {name.encode(): served[canonical_name(name)] for name in (*served, *ALIASES)}
@@ -118,17 +127,19 @@ class Router:
         if entry.compatible and _COMPATIBLE.match(found.own):
             surface, words = entry.compatible.surface, words[1:]
         operation, generation_id = _operation(surface, words)
+        dialect = _dialect(operation, inbound.method.upper())
         return Route(
             provider=found.served.name,
             upstream=found.upstream,
             target=found.outgoing + mark + query,
             operation=operation.name,
-            dialect=_dialect(operation, inbound.method.upper()),
+            dialect=dialect,
             credential_place=surface.credential_place,
             error_shape=surface.error_shape,
             request_id_headers=entry.request_id_headers,
             model=_model(words) if surface.names_models else None,
             timeout=found.served.timeout,
+            inject_usage=found.served.inject_usage and applies(inbound.method, operation.name, dialect),
             generation_id=generation_id if operation.read_back else None,
         )
 

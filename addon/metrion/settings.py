@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from metrion.model import Origin
-from metrion.providers import PROVIDERS, canonical_name
+from metrion.providers import PROVIDERS, UNASKED_USAGE, canonical_name
 
 RESERVED_NAMES = frozenset({"api", "health", "messages", "metrics", "v1"})
 """First path segments that are Metrion's own or Anthropic's: no provider can be called so."""
@@ -64,6 +64,8 @@ class ProviderSettings(_Frozen):
     prefix: str = ""
     """The path put before every outgoing path: empty, or ``/…`` without a slash at its end."""
     timeout: Seconds | None = None
+    inject_usage: bool = False
+    """The usage of a stream is asked for where the client does not: :mod:`metrion.include_usage`."""
 
 
 class Cors(_Frozen):
@@ -190,6 +192,7 @@ class _ProviderEntry(_Frozen):
     like: str | None = None
     upstream: Annotated[tuple[Origin, str] | None, BeforeValidator(_parse_upstream)] = None
     timeout: Seconds | None = None
+    include_usage: Literal["inject"] | None = None
 
 
 class _File(_Frozen):
@@ -359,7 +362,10 @@ def _provider(where: str, name: str, entry: _ProviderEntry, variable: tuple[str,
     version = PROVIDERS[like].native.prefix.decode()
     if prefix.endswith(version):
         raise SettingsError(f"{source}: leave out the {version} at its end: it is put before every path anyway")
-    return ProviderSettings(like=like, upstream=origin, prefix=prefix, timeout=entry.timeout)
+    inject_usage = entry.include_usage == "inject"
+    if inject_usage and (reason := UNASKED_USAGE.get(origin.host) or PROVIDERS[like].unasked_usage):
+        raise SettingsError(f"{where}.include_usage: {reason}; leave the key out")
+    return ProviderSettings(like=like, upstream=origin, prefix=prefix, timeout=entry.timeout, inject_usage=inject_usage)
 
 
 def _upstream_variable(name: str) -> str:
@@ -406,6 +412,7 @@ _WORDS = {
     "greater_than_equal": "write 0 or more",
     "int_type": "write a whole number, as in 100",
     "invalid_key": "write this key as text",
+    "literal_error": "write inject, or leave the key out",
     "model_type": "write a mapping, one `key: value` a line",
     "string_too_short": "write at least one character",
     "string_type": "write text",
