@@ -166,8 +166,6 @@ class Provider:
     """The environment variable that its SDK reads the key from."""
     aliases: tuple[str, ...] = ()
     compatible: Compatible | None = None
-    unasked_usage: str | None = None
-    """What makes ``include_usage: inject`` wrong for it, where its streams report their usage without being asked."""
 
 
 PROVIDERS: Mapping[str, Provider] = {
@@ -176,7 +174,6 @@ PROVIDERS: Mapping[str, Provider] = {
         native=Surface(b"/v1", CredentialPlace.X_API_KEY, ErrorShape.ANTHROPIC, OPERATIONS),
         request_id_headers=(b"request-id",),
         environment="ANTHROPIC_API_KEY",
-        unasked_usage="Anthropic's streams have no such option and report their usage anyway",
     ),
     "openai": Provider(
         upstream=Origin("https", "api.openai.com", 443),
@@ -207,7 +204,6 @@ PROVIDERS: Mapping[str, Provider] = {
         native=Surface(b"/v1", CredentialPlace.BEARER, ErrorShape.MISTRAL, OPERATIONS),
         request_id_headers=(b"mistral-correlation-id", b"x-kong-request-id", b"x-request-id"),
         environment="MISTRAL_API_KEY",
-        unasked_usage="Mistral answers 422 to stream_options, and reports the usage of its streams anyway",
     ),
     "xai": Provider(
         upstream=Origin("https", "api.x.ai", 443),
@@ -219,15 +215,18 @@ PROVIDERS: Mapping[str, Provider] = {
 }
 
 UNASKED_USAGE: Mapping[str, str] = {
+    "api.anthropic.com": "Anthropic reports the usage of its streams anyway",
     "api.deepseek.com": "DeepSeek reports the usage of its streams anyway",
     "api.groq.com": "Groq reports the usage of its streams anyway",
     "api.mistral.ai": "Mistral answers 422 to stream_options, and reports the usage of its streams anyway",
     "api.perplexity.ai": "Perplexity reports the usage of its streams anyway",
     "openrouter.ai": "OpenRouter reports the usage of its streams anyway",
 }
-"""The same for servers that speak like a provider, by host. Sources: recorded streams of requests that did not ask
-(Groq, Mistral, OpenRouter, Perplexity), https://api-docs.deepseek.com/api/create-chat-completion and OpenRouter's
-``ChatStreamOptions``. Azure, xAI, vLLM and others report it only where it is asked for."""
+"""Why the usage of a stream is not to be asked for there, by host: the client, from which the answer is kept, would
+miss what it gets anyway. OpenAI, Azure, xAI, vLLM and most others report it only where it is asked for.
+
+Sources: recorded streams of requests that did not ask (Groq, Mistral, OpenRouter, Perplexity), the reference at
+https://api-docs.deepseek.com/api/create-chat-completion, and ``ChatStreamOptions`` in OpenRouter's."""
 
 ALIASES: Mapping[str, str] = {alias: name for name, provider in PROVIDERS.items() for alias in provider.aliases}
 """Other names that a person may type, and the names they stand for."""

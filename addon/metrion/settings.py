@@ -363,9 +363,14 @@ def _provider(where: str, name: str, entry: _ProviderEntry, variable: tuple[str,
     if prefix.endswith(version):
         raise SettingsError(f"{source}: leave out the {version} at its end: it is put before every path anyway")
     inject_usage = entry.include_usage == "inject"
-    if inject_usage and (reason := UNASKED_USAGE.get(origin.host) or PROVIDERS[like].unasked_usage):
+    if inject_usage and (reason := _why_not_inject(origin, like)):
         raise SettingsError(f"{where}.include_usage: {reason}; leave the key out")
     return ProviderSettings(like=like, upstream=origin, prefix=prefix, timeout=entry.timeout, inject_usage=inject_usage)
+
+
+def _why_not_inject(origin: Origin, like: str) -> str | None:
+    """Say why the usage of streams is not to be asked for at a server, by where it is and by whom it speaks like."""
+    return UNASKED_USAGE.get(origin.host) or UNASKED_USAGE.get(PROVIDERS[like].upstream.host)
 
 
 def _upstream_variable(name: str) -> str:
