@@ -82,18 +82,55 @@ def test_streamed_chat_completions_are_what_the_openai_sdk_reads(openai_sdk: ope
     assert chunks[-1].usage is not None
 
 
+@pytest.mark.parametrize("provider", MODELS)
+@pytest.mark.parametrize("options", [None, {}, {"include_usage": None}, {"include_usage": False}])
+def test_a_stream_reports_usage_unasked_where_the_provider_does(provider: str, options: object) -> None:
+    chunks = _streamed(provider, "/chat/completions", {"messages": MESSAGES, "stream_options": options})
+    with_usage = [chunk for chunk in chunks if "usage" in chunk]
+    assert with_usage == (chunks[-1:] if provider == "mistral" else [])
+
+
 @pytest.mark.parametrize(
-    ("provider", "reported", "beside_choices"),
-    [("openai", False, False), ("mistral", True, True), ("xai", True, False), ("google", False, False)],
+    ("provider", "beside_choices", "null_elsewhere"),
+    [("openai", False, True), ("mistral", True, False), ("xai", False, False), ("google", True, False)],
 )
-def test_a_stream_reports_usage_where_the_provider_does(provider: str, reported: bool, beside_choices: bool) -> None:
-    path = COMPATIBLE.get(provider, "/v1") + "/chat/completions"
-    answer = _ask(provider, path, {"model": MODELS[provider], "messages": MESSAGES, "stream": True})
-    chunks = [json.loads(piece[6:]) for piece in answer.pieces[:-1]]
+def test_a_stream_that_is_asked_to_reports_usage_in_the_providers_way(
+    provider: str, beside_choices: bool, null_elsewhere: bool
+) -> None:
+    asked = {"messages": MESSAGES, "stream_options": {"include_usage": True}}
+    *others, last = _streamed(provider, "/chat/completions", asked)
+    assert last["usage"]["total_tokens"]
+    assert bool(last["choices"]) is beside_choices
+    assert all(chunk["choices"] and chunk.get("usage") is None for chunk in others)
+    assert {"usage" in chunk for chunk in others} == {null_elsewhere}
+
+
+def _streamed(provider: str, path: str, asked: dict[str, Any]) -> list[Any]:
+    answer = _ask(
+        provider, COMPATIBLE.get(provider, "/v1") + path, {"model": MODELS[provider], "stream": True, **asked}
+    )
     assert answer.pieces[-1] == b"data: [DONE]\n\n"
-    with_usage = [chunk for chunk in chunks if chunk.get("usage")]
-    assert bool(with_usage) is reported
-    assert any(chunk["choices"] for chunk in with_usage) is beside_choices
+    return [json.loads(piece.removeprefix(b"data: ")) for piece in answer.pieces[:-1]]
+
+
+def test_text_completions_are_what_the_openai_sdk_reads(simulator: Simulator) -> None:
+    sdk = openai.OpenAI(base_url=simulator.upstream("openai") + "/v1", api_key="sk-any", max_retries=0)
+    whole = sdk.completions.create(model="gpt-3.5-turbo-instruct", prompt="Where is my order?")
+    assert whole.usage is not None
+    silent = list(sdk.completions.create(model="gpt-3.5-turbo-instruct", prompt="Where is my order?", stream=True))
+    asked = list(
+        sdk.completions.create(
+            model="gpt-3.5-turbo-instruct",
+            prompt="Where is my order?",
+            stream=True,
+            stream_options={"include_usage": True},
+        )
+    )
+    for chunks in (silent, asked):
+        assert "".join(choice.text for chunk in chunks for choice in chunk.choices) == whole.choices[0].text
+    assert not any("usage" in chunk.model_fields_set for chunk in silent)
+    assert [chunk.usage is not None for chunk in asked] == [*(False for _ in silent), True]
+    assert all("usage" in chunk.model_fields_set for chunk in asked)
 
 
 def test_reasoning_is_counted_as_each_provider_counts_it() -> None:
@@ -221,9 +258,10 @@ def test_every_status_has_an_error_body(provider: str, status: int) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"\xff", b'{"model": "gpt-4o"}', b'{"messages": []}'])
-def test_a_body_that_is_no_request_gets_a_400(body: bytes) -> None:
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+def test_a_body_that_is_no_request_gets_a_400(path: str, body: bytes) -> None:
     headers = {"authorization": "Bearer any"}
-    assert provider_answer("openai", Request("POST", "/v1/chat/completions", "", headers, body, 1)).status == 400
+    assert provider_answer("openai", Request("POST", path, "", headers, body, 1)).status == 400
 
 
 @pytest.mark.parametrize(

@@ -211,6 +211,8 @@ class _Chat:
     usage: Callable[[Reply], Json]
     usage_if_asked: bool
     """A stream has usage only where ``stream_options.include_usage`` asks for it."""
+    null_usage: bool
+    """Such a stream has ``"usage": null`` in its other chunks."""
     usage_beside_choices: bool
     """A stream has usage in its last chunk with choices, else in one of its own."""
     id_format: str
@@ -223,21 +225,37 @@ _CHATS: Mapping[str, _Chat] = {
     "openai": _Chat(
         _openai_usage,
         usage_if_asked=True,
+        null_usage=True,
         usage_beside_choices=False,
         id_format="chatcmpl-sim{:08d}",
         extra={"service_tier": "default", "system_fingerprint": "fp_simulator"},
         request_id_header="x-request-id",
     ),
-    "mistral": _Chat(_mistral_usage, usage_if_asked=False, usage_beside_choices=True, id_format="{:032x}", extra={}),
+    "mistral": _Chat(
+        _mistral_usage,
+        usage_if_asked=False,
+        null_usage=False,
+        usage_beside_choices=True,
+        id_format="{:032x}",
+        extra={},
+    ),
     "xai": _Chat(
         _xai_usage,
-        usage_if_asked=False,
+        usage_if_asked=True,
+        null_usage=False,
         usage_beside_choices=False,
         id_format="{:08x}-5157-4000-8000-000000000000",
         extra={"system_fingerprint": "fp_simulator"},
         request_id_header="x-request-id",
     ),
-    "google": _Chat(_google_usage, usage_if_asked=True, usage_beside_choices=True, id_format="sim{:08d}", extra={}),
+    "google": _Chat(
+        _google_usage,
+        usage_if_asked=True,
+        null_usage=False,
+        usage_beside_choices=True,
+        id_format="sim{:08d}",
+        extra={},
+    ),
 }
 
 
@@ -260,22 +278,50 @@ def _chat(provider: str, request: Request) -> Answer:
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
         whole = common | {"object": "chat.completion", "choices": [choice], "usage": dialect.usage(reply)}
         return _json(200, whole, *headers)
-    options = asked.get("stream_options")
-    include_usage = not dialect.usage_if_asked or bool(isinstance(options, dict) and options.get("include_usage"))
-    chunks: list[Json] = [
+    choices: list[Json] = [
         {"delta": {"role": "assistant", "content": ""}, "finish_reason": None},
         *({"delta": {"content": fragment}, "finish_reason": None} for fragment in _fragments(reply.text)),
         {"delta": {}, "finish_reason": "stop"},
     ]
     common["object"] = "chat.completion.chunk"
-    if dialect.usage_if_asked and include_usage:
-        common["usage"] = None
-    bodies: list[Json] = [common | {"choices": [{"index": 0, **choice}]} for choice in chunks]
+    indexed = ({"index": 0, **choice} for choice in choices)
+    return _sse(_chunks(dialect, asked, common, indexed, dialect.usage(reply)), *headers)
+
+
+def _completions(provider: str, request: Request) -> Answer:
+    """Answer as the API that was before chat."""
+    dialect = _CHATS[provider]
+    asked = request.json()
+    model = str(asked.get("model", ""))
+    if not model or "prompt" not in asked:
+        return error_answer(provider, 400, request.path)
+    reply = _reply(request, model)
+    usage = {name: count for name, count in dialect.usage(reply).items() if name.endswith("_tokens")}
+    common = {
+        "id": f"cmpl-sim{request.number:08d}",
+        "object": "text_completion",
+        "created": CREATED,
+        "model": model,
+    }
+    header = ("x-request-id", f"req_sim{request.number:08d}")
+    choice = {"text": "", "index": 0, "logprobs": None, "finish_reason": "stop"}
+    if not asked.get("stream"):
+        return _json(200, common | {"choices": [choice | {"text": reply.text}], "usage": usage}, header)
+    fragments = [choice | {"text": fragment, "finish_reason": None} for fragment in _fragments(reply.text)]
+    return _sse(_chunks(dialect, asked, common, [*fragments, choice], usage), header)
+
+
+def _chunks(dialect: _Chat, asked: Json, common: Json, choices: Iterable[Json], usage: Json) -> list[bytes]:
+    """Return the events of a streamed completion, with usage if that is asked for."""
+    options = asked.get("stream_options")
+    include_usage = not dialect.usage_if_asked or bool(isinstance(options, dict) and options.get("include_usage"))
+    null_usage = {"usage": None} if include_usage and dialect.null_usage else {}
+    bodies = [common | {"choices": [choice]} | null_usage for choice in choices]
     if include_usage and dialect.usage_beside_choices:
-        bodies[-1]["usage"] = dialect.usage(reply)
+        bodies[-1]["usage"] = usage
     elif include_usage:
-        bodies.append(common | {"choices": [], "usage": dialect.usage(reply)})
-    return _sse([*map(_data, bodies), b"data: [DONE]\n\n"], *headers)
+        bodies.append(common | {"choices": [], "usage": usage})
+    return [*map(_data, bodies), b"data: [DONE]\n\n"]
 
 
 # --- Anthropic messages -----------------------------------------------------------------------------------------------
@@ -554,6 +600,7 @@ def credential(provider: str, request: Request) -> str | None:
 
 _PATHS: Mapping[tuple[str, str, str], Callable[[str, Request], Answer]] = {
     ("openai", "POST", "/v1/chat/completions"): _chat,
+    ("openai", "POST", "/v1/completions"): _completions,
     ("openai", "GET", "/v1/models"): _models,
     ("mistral", "POST", "/v1/chat/completions"): _chat,
     ("mistral", "GET", "/v1/models"): _models,
