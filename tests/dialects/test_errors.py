@@ -19,6 +19,8 @@ BODIES: list[tuple[str, str | None]] = [
     # Azure, OpenRouter
     ('{"error":{"code":"404","message": "Resource not found"}}', "404"),
     ('{"error":{"code":400,"message":"not a valid model ID"},"user_id":"user_1"}', "400"),
+    ('{"error":{"code":"Invalid input","details":[{"type":"string_type"}],"message":"no","status":422}}',
+     "Invalid input"),
     # Google, native and compatible
     ('{"error":{"code":400,"message":"API key not valid.","status":"INVALID_ARGUMENT"}}', "INVALID_ARGUMENT"),
     ('[{"error":{"code":429,"message":"quota","status":"RESOURCE_EXHAUSTED"}}]', "RESOURCE_EXHAUSTED"),

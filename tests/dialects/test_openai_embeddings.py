@@ -42,6 +42,22 @@ def test_usage(raw: dict[str, Any], expected: dict[str, Any]) -> None:
     assert read_documents(DIALECT, {"object": "list", "data": [], "model": "m", "usage": raw}) == expected
 
 
+@pytest.mark.parametrize(
+    ("billed", "expected"),
+    [
+        ({"search_units": 1}, {"server_tools": {"search_units": 1}}),
+        ({"search_units": 0}, {"server_tools": {}}),
+        ({"input_tokens": 12}, {"input_tokens": 12}),
+        ({}, {}),
+    ],
+)
+def test_cohere_says_beside_a_ranking_what_it_is_billed_for(billed: dict[str, Any], expected: dict[str, Any]) -> None:
+    meta = {"api_version": {"version": "2"}, "billed_units": billed}
+    ranking = {"id": "84277d75", "results": [{"index": 1, "relevance_score": 0.97}], "meta": meta}
+    assert read_documents(DIALECT, ranking) == expected
+    assert drafted(DIALECT, ranking).generation_id == "84277d75"
+
+
 def test_a_moderation_of_openais_has_no_usage() -> None:
     draft = drafted(DIALECT, {"id": "modr-1", "model": "omni-moderation-latest", "results": [{"flagged": False}]})
     assert (draft.model, draft.generation_id, draft.usage) == ("omni-moderation-latest", "modr-1", None)

@@ -15,6 +15,7 @@ CALLS = (
     ("num_search_queries",),  # Perplexity
     ("prompt_audio_seconds",),  # Mistral bills what it heard by the second, beside the tokens
     ("request_count",),  # Mistral's moderation
+    ("search_units",),  # Cohere's rankings
 )
 """Counts of what is billed by the call. Zero is left out, as a tool that was not called."""
 

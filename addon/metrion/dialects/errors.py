@@ -12,7 +12,7 @@ from typing import Any
 from metrion.documents import EACH, Path
 
 WORD = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]{0,63}")
-WORDS = re.compile(r"[A-Za-z_]+(?: [A-Za-z_]+){0,11}")
+WORDS = re.compile(r"[A-Za-z_]{1,32}(?: [A-Za-z_]{1,32}){0,11}")
 NUMBER = re.compile(r"[0-9]{1,6}")
 
 PLACES: tuple[tuple[Path, re.Pattern[str]], ...] = (
@@ -20,6 +20,7 @@ PLACES: tuple[tuple[Path, re.Pattern[str]], ...] = (
     (("error", "code"), WORD),  # OpenAI and its kin: model_not_found; more telling than their type
     (("error", "type"), WORD),  # Anthropic: overloaded_error; OpenAI where it has no code
     (("error", "code"), NUMBER),  # OpenRouter, Azure: a status
+    (("error", "code"), WORDS),  # Azure's models that are not OpenAI's: Invalid input
     (("code",), WORDS),  # xAI
     (("type",), WORD),  # Mistral: invalid_request_prompt
     (("code",), NUMBER),  # Mistral: 3051

@@ -2,7 +2,8 @@
 
 Sources: ``CreateEmbeddingResponse`` in the openai SDK, ``EmbeddingResponse`` and ``ModerationResponse`` in the
 mistralai SDK. The usage is that of chat completions, but what ``total_tokens`` has beyond the prompt is no output: it
-is a moderation's own instructions.
+is a moderation's own instructions. Rankings as Cohere makes them say in ``meta.billed_units`` what they are billed for
+(https://docs.cohere.com/reference/rerank).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from metrion.dialects import openai_chat
-from metrion.dialects.dialect import Dialect, Draft, label
+from metrion.dialects.dialect import Dialect, Draft, label, mapping
 from metrion.dialects.figures import Figures
 from metrion.documents import Object
 from metrion.model import Usage
@@ -22,20 +23,25 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
     """Note what a list of embeddings, or of judgements, says."""
     draft.model = label(document.get("model"), draft.model)
     draft.generation_id = label(document.get("id"), draft.generation_id)
-    usage = document.get("usage")
-    if isinstance(usage, Object) and usage:
-        draft.usage, draft.usage_source = usage, usage.source
+    for usage in (document.get("usage"), mapping(document.get("meta")).get("billed_units")):
+        if isinstance(usage, Object) and usage:
+            draft.usage, draft.usage_source = usage, usage.source
+            break
 
 
 def usage(figures: Figures) -> Usage:
     """Read a ``CreateEmbeddingResponse.Usage``."""
     return replace(
         openai_chat.usage(figures),
-        input_tokens=figures.count("prompt_tokens"),
+        input_tokens=figures.first_count(("prompt_tokens",), ("input_tokens",)),
         output_tokens=figures.count("completion_tokens"),
     )
 
 
 DIALECT = Dialect(
-    wanted=(("model",), ("id",), ("usage",)), nullable=("usage",), read=read, usage=usage, end_data=b"[DONE]"
+    wanted=(("model",), ("id",), ("usage",), ("meta", "billed_units")),
+    nullable=("usage",),
+    read=read,
+    usage=usage,
+    end_data=b"[DONE]",
 )
