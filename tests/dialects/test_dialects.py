@@ -16,6 +16,7 @@ UNENDED = {
     "anthropic_completions",
     "gemini",
     "mistral_ocr",
+    "openai_videos",
     "resource",
     "vertex_predict",
 }

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from metrion.dialects.figures import Figures
-from metrion.dialects.openai_chat import usage
+from metrion.dialects.openai_chat import DIALECT, usage
+from tests.dialects.reading import drafted
 
 OPENAI = {
     "prompt_tokens": 1210,
@@ -173,3 +174,20 @@ def test_money_keeps_its_digits() -> None:
     raw = json.loads('{"cost": 0.1000000000000000000000000000000000001}', parse_float=Decimal)
     assert str(usage(Figures(raw)).provider_cost_usd) == "0.1000000000000000000000000000000000001"
     assert str(usage(Figures({"cost_in_usd_ticks": (1 << 63) - 1})).provider_cost_usd) == "922337203.6854775807"
+
+
+@pytest.mark.parametrize(
+    ("document", "generation_id", "pending"),
+    [
+        ({"request_id": "f15c114e-f47d-40ca-8d5c-8c23d656eeb6"}, "f15c114e-f47d-40ca-8d5c-8c23d656eeb6", True),
+        ({"request_id": 5}, None, True),
+        ({"request_id": "20251103", "id": "chatcmpl-1", "choices": [], "usage": DEEPSEEK}, "chatcmpl-1", False),
+        ({"id": "chatcmpl-1", "object": "chat.completion", "choices": []}, "chatcmpl-1", False),
+    ],
+    ids=["xAI: deferred", "no id", "Zhipu has both ids", "done"],
+)
+def test_a_completion_that_is_deferred_is_nothing_but_an_id(
+    document: dict[str, Any], generation_id: str | None, *, pending: bool
+) -> None:
+    draft = drafted(DIALECT, document)
+    assert (draft.generation_id, draft.pending) == (generation_id, pending)

@@ -1,13 +1,15 @@
 """Images, whole and streamed."""
 
+import json
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from metrion.dialects.figures import Figures
 from metrion.dialects.openai_images import DIALECT
 from metrion.tap import Tap
-from tests.dialects.reading import read_documents
+from tests.dialects.reading import drafted, read_documents
 
 USAGE = {
     "input_tokens": 10,
@@ -38,6 +40,20 @@ DETAILS = {"output_tokens_details": {"image_tokens": 4000, "text_tokens": 160}}
 )  # fmt: skip
 def test_usage(document: dict[str, Any], expected: dict[str, Any]) -> None:
     assert read_documents(DIALECT, document) == expected
+
+
+def test_what_another_model_writes_of_a_drawing_is_billed_under_its_name() -> None:
+    written = {"model": "gpt-6-luna", "input_tokens": 40, "output_tokens": 900, "reasoning_tokens": 100,
+               "total_tokens": 940}  # fmt: skip
+    draft = drafted(DIALECT, {"created": 1, "data": [{"b64_json": "PHN2"}], "usage": USAGE, "svg_usage": written})
+    assert json.loads(draft.usage_source or "") == {**USAGE, "svg_usage": written}
+    shares = DIALECT.usage(Figures(draft.usage or {})).shares or ()
+    assert [(model, share.input_tokens, share.output_tokens, share.reasoning_tokens) for model, share in shares] == [
+        (None, 10, 4160, None),
+        ("gpt-6-luna", 40, 900, 100),
+    ]
+    alone = drafted(DIALECT, {"created": 1, "data": [{"b64_json": "PHN2"}], "svg_usage": written})
+    assert [model for model, _ in DIALECT.usage(Figures(alone.usage or {})).shares or ()] == ["gpt-6-luna"]
 
 
 def test_partial_images_are_passed_over_and_the_last_event_ends_the_stream() -> None:

@@ -153,6 +153,38 @@ def test_messages(messages: list[dict[str, Any]], expected: list[tuple[Any, ...]
     assert read(*messages, model="asked-for") == expected
 
 
+def live(kind: str, seconds: object) -> dict[str, Any]:
+    return {"event_id": "event_1", "type": kind, "usage": {"seconds": seconds}}
+
+
+STARTED = {"type": "session.started", "session": {"id": "live_1", "model": "gpt-live-1", "status": "active"}}
+
+
+def test_a_live_session_is_billed_by_what_was_added_to_it() -> None:
+    closed = live("session.closed", 61.75) | {"reason": "close_requested", "session": STARTED["session"]}
+    heard = [live("session.usage.updated", seconds) for seconds in (12.5, 12.5, 40)]
+    assert read(STARTED, *heard, closed) == [
+        ("gpt-live-1", "live_1", None, None, {"audio_seconds": seconds}) for seconds in (12.5, 27.5, 21.75)
+    ]
+    assert read(STARTED, {"type": "session.closed"}, live("session.usage.updated", "12")) == []
+
+
+def test_what_a_live_session_delegates_is_billed_under_its_own_model() -> None:
+    finished = {"type": "response.completed", "response": {"id": "r", "model": "gpt-6-sol", "status": "completed",
+                                                            "service_tier": "default", "usage": USAGE}}  # fmt: skip
+    decided = {"type": "decision.completed", "decision": {"model": "gpt-6-luna", "answers": [], "usage": USAGE}}
+    delegated = [
+        {"type": "response.event", "delegation_id": "d", "event": {"type": "response.output_text.delta", "delta": "a"}},
+        {"type": "response.event", "delegation_id": "d", "event": finished},
+        {"type": "decision.event", "delegation_id": "d", "event": decided},
+        {"type": "decision.event", "event": {"type": "decision.completed", "decision": {"model": "gpt-6-luna"}}},
+    ]
+    assert read(STARTED, *delegated) == [
+        ("gpt-6-sol", "r", "completed", None, READ),
+        ("gpt-6-luna", None, None, None, READ),
+    ]
+
+
 @pytest.mark.parametrize("place", ["audio", "input_audio_transcription"])
 def test_a_client_chooses_the_model_that_transcribes(place: str) -> None:
     reader = RealtimeReader()

@@ -25,6 +25,7 @@ from metrion.dialects import (
     openai_realtime,
     openai_responses,
     openai_runs,
+    openai_videos,
     resource,
     vertex_predict,
 )
@@ -47,6 +48,7 @@ DIALECTS: Mapping[str, Dialect] = {
     "openai_images": openai_images.DIALECT,
     "openai_responses": openai_responses.DIALECT,
     "openai_runs": openai_runs.DIALECT,
+    "openai_videos": openai_videos.DIALECT,
     "resource": resource.DIALECT,
     "vertex_predict": vertex_predict.DIALECT,
 }

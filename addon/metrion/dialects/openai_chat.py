@@ -8,6 +8,8 @@ Sources: ``CompletionUsage`` in the openai SDK, and recorded answers of the serv
 - A stream's usage stands in its last chunk with ``choices: []``; with other servers in a chunk with choices, or in each
   chunk as a running total. The last one that is not null counts; they are never summed.
 - ``service_tier`` beside ``usage`` is the tier that is billed. Mistral's inside ``usage`` is left where it is.
+- xAI answers a deferred completion at once, with nothing but a ``request_id``; its usage is read back later, with a GET
+  (https://docs.x.ai/developers/advanced-api-usage/deferred-chat-completions).
 """
 
 from __future__ import annotations
@@ -37,6 +39,8 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
     draft.model = label(document.get("model"), draft.model)
     draft.generation_id = label(document.get("id"), draft.generation_id)
     draft.service_tier = label(document.get("service_tier"), draft.service_tier)
+    if document.keys() == {"request_id"}:
+        draft.generation_id, draft.pending = label(document["request_id"]), True
     choices = [mapping(choice) for choice in document.get("choices") or ()]
     for choice in choices:
         draft.finish_reason = label(choice.get("finish_reason"), draft.finish_reason)
@@ -93,6 +97,7 @@ DIALECT = Dialect(
     wanted=(
         ("model",),
         ("id",),
+        ("request_id",),
         ("service_tier",),
         ("usage",),
         ("x_groq", "usage"),

@@ -1,19 +1,24 @@
-"""OpenAI's Realtime API, and the Responses API over a WebSocket: messages of one session in, billed readings out.
+"""OpenAI's Realtime and Live APIs, and Responses over a WebSocket: messages of one session in, billed readings out.
 
 Sources: ``RealtimeResponseUsage``, ``ConversationItemInputAudioTranscriptionCompletedEvent`` and
-``ResponsesServerEvent`` in the openai SDK; https://docs.x.ai/docs/guides/voice/agent for xAI's.
+``ResponsesServerEvent`` in the openai SDK, there also ``SessionUsageUpdatedEvent``, ``ResponseEvent`` and
+``DecisionEvent`` for the Live API; https://docs.x.ai/docs/guides/voice/agent for xAI's.
 
 - Each response that is over has its usage, cut off ones included. What earlier turns left in the conversation is input
   again each time, so that usages are added up and never replace one another.
 - The transcription of what the client said is another model's work, and is billed apart.
 - xAI bills by the second: ``billable_audio_seconds``.
+- A Live session tells how many seconds it has lasted, again and again: what was added is billed each time. Responses
+  and decisions that it delegates are other models' work, and pass wrapped into its own events.
 
 Nothing here raises, and nothing of a message is held.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from metrion.dialects import errors, openai_responses
 from metrion.dialects.dialect import Draft, label, mapping
@@ -23,15 +28,22 @@ from metrion.model import Reading, Usage
 
 RESPONSES = frozenset({"response.done", *openai_responses.END_TYPES})
 TRANSCRIPTION = "conversation.item.input_audio_transcription.completed"
+DELEGATED = frozenset({"response.event", "decision.event"})
+LASTED = frozenset({"session.usage.updated", "session.closed"})
 
-MARKS = (b"response.done", b"response.completed", b"response.incomplete", b"response.failed", b"session.",
-         b"_session.", b"input_audio_transcription.completed")  # fmt: skip
+MARKS = (b"response.done", b"response.completed", b"response.incomplete", b"response.failed", b"decision.completed",
+         b"session.created", b"session.started", b"session.updated", b"session.usage", b"session.closed",
+         b"input_audio_transcription.completed")  # fmt: skip
 """A message that shows none of these has nothing new. Nearly all are of that kind, and many are long."""
 
 WANTED = tree(
     [
         *openai_responses.DIALECT.wanted,
         ("item_id",),
+        *(("event", *path) for path in openai_responses.DIALECT.wanted),
+        ("event", "decision", "model"),
+        ("event", "decision", "usage"),
+        ("session", "id"),
         ("session", "model"),
         ("session", "audio", "input", "transcription", "model"),
         ("session", "input_audio_transcription", "model"),
@@ -45,6 +57,9 @@ class RealtimeReader:
     def __init__(self, model: str | None = None) -> None:
         self._model = model
         self._transcription_model: str | None = None
+        self._session_id: str | None = None
+        self._lasted = 0.0
+        """Seconds of a Live session that have been billed."""
 
     def sent(self, message: bytes) -> None:
         """Look at a message of the client's: it may choose a model, which not every server repeats."""
@@ -62,16 +77,43 @@ class RealtimeReader:
                 return self._response(document)
             case str() as name if name == TRANSCRIPTION:
                 return self._transcription(document)
+            case str() as name if name in DELEGATED:
+                return self._delegated(mapping(document.get("event")))
+            case str() as name if name in LASTED:
+                return self._more_seconds(document)
         return None
 
     def _note_session(self, document: object) -> None:
         session = mapping(mapping(document).get("session"))
         self._model = label(session.get("model"), self._model)
+        self._session_id = label(session.get("id"), self._session_id)
         heard = mapping(mapping(mapping(session.get("audio")).get("input")).get("transcription"))
         older = mapping(session.get("input_audio_transcription"))
         self._transcription_model = label(heard.get("model"), older.get("model"), self._transcription_model)
 
-    def _response(self, document: dict[str, object]) -> Reading:
+    def _delegated(self, event: Mapping[str, Any]) -> Reading | None:
+        if event.get("type") in RESPONSES:
+            return self._response(event)
+        decision = mapping(event.get("decision"))
+        usage = decision.get("usage")
+        if not isinstance(usage, Object) or not usage:
+            return None
+        return _reading(Draft(model=label(decision.get("model")), usage=usage, usage_source=usage.source))
+
+    def _more_seconds(self, document: Mapping[str, Any]) -> Reading | None:
+        usage = document.get("usage")
+        if not isinstance(usage, Object):
+            return None
+        lasted = Figures(usage).seconds("seconds")
+        if lasted is None or lasted <= self._lasted:
+            return None
+        more, self._lasted = round(lasted - self._lasted, 6), lasted
+        reading = _reading(
+            Draft(model=self._model, generation_id=self._session_id, usage=usage, usage_source=usage.source)
+        )
+        return replace(reading, usage=reading.usage and replace(reading.usage, audio_seconds=more))
+
+    def _response(self, document: Mapping[str, Any]) -> Reading:
         draft = Draft(model=self._model)
         openai_responses.read(document, draft)
         response = mapping(document.get("response"))
