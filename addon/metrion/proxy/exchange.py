@@ -65,6 +65,15 @@ class Exchange:
         self._request_bytes = 0
         self._request_reader: RequestReader | None = None
         self._request_sample: estimates.Sample | None = None
+        self._response_sample: estimates.Sample | None = None
+        if isinstance(decision, Forward) and inbound.method == b"POST":
+            if estimates.wants(decision.route.dialect):
+                self._request_sample, self._response_sample = estimates.Sample(), estimates.Sample()
+            self._request_reader = RequestReader(
+                content_type=header(inbound.headers, b"content-type"),
+                content_encoding=header(inbound.headers, b"content-encoding"),
+                sample=self._request_sample,
+            )
         self._status: int | None = None
         self._error_type: str | None = None
         self._streamed: bool | None = None
@@ -75,7 +84,6 @@ class Exchange:
         self._takes_events = False
         self._last_bytes = b"\n\n"
         self._tap: Tap | None = None
-        self._response_sample: estimates.Sample | None = None
         self._material: estimates.Material | None = None
         self._estimated: Usage | None = None
         self._session: SessionReader | None = None
@@ -85,18 +93,9 @@ class Exchange:
     def request_head_sent(self) -> None:
         """Take note that the provider has the head."""
         self.reached_upstream = True
-        if isinstance(self.decision, Forward) and self.inbound.method == b"POST":
-            headers = self.inbound.headers
-            if estimates.wants(self.decision.route.dialect):
-                self._request_sample, self._response_sample = estimates.Sample(), estimates.Sample()
-            self._request_reader = RequestReader(
-                content_type=header(headers, b"content-type"),
-                content_encoding=header(headers, b"content-encoding"),
-                sample=self._request_sample,
-            )
 
     def request_data(self, chunk: bytes) -> None:
-        """Take note of a piece of the request body, after it has been sent."""
+        """Take note of a piece of the request body as the client sent it."""
         self.last_activity = self._clock()
         self._request_bytes += len(chunk)
         if self._request_reader is not None:

@@ -42,11 +42,13 @@ from mitmproxy.proxy.mode_specs import LocalMode, ReverseMode, TransparentMode, 
 
 from metrion.callers import identified, shown
 from metrion.cors import allowed_origin, allowing
+from metrion.encodings import DecodingError
 from metrion.model import Answer, EndReason, Forward, Head, Inbound, Origin, Refusal
 from metrion.proxy.alarm import Alarm
 from metrion.proxy.exchange import Exchange
 from metrion.proxy.gateway import Gateway
 from metrion.proxy.http1 import Commands, Interim
+from metrion.proxy.injection import Injection
 from metrion.refusals import error_event, render
 
 MARK = "metrion"
@@ -97,6 +99,8 @@ class MeteredStream(HttpStream):
     """Set when the head has arrived, unless the answer is Metrion's own and no refusal."""
     _forward: Forward
     """Set when the request goes on."""
+    _held_head: RequestHeaders
+    """Set while an injection holds the request."""
 
     def __init__(
         self, context: Context, stream_id: int, http_layer: HttpLayer, gateway: Gateway, *, hooks: bool
@@ -112,6 +116,7 @@ class MeteredStream(HttpStream):
         self._closed = False
         """The client has, or will get, no more from us: whatever mitmproxy's stream still wants is dropped."""
         self._client_left = False
+        self._injection: Injection | None = None
         self._unread = 0
 
     # --- events ---
@@ -160,6 +165,8 @@ class MeteredStream(HttpStream):
         self._cors_origin = allowed_origin(inbound, self._gateway.settings.cors.origins)
         self._aim(request)
         request.stream = True
+        if decision.route.inject_usage and not event.end_stream:
+            self._injection = Injection(request)
         if decision.caller.timeout:
             self._alarm.set(decision.caller.timeout)
         yield from self._watched(super()._handle_event(event))
@@ -248,7 +255,10 @@ class MeteredStream(HttpStream):
                 return
 
     def _send(self, command: SendHttp) -> Commands:
-        exchange, event = self._exchange, command.event
+        exchange, event, injection = self._exchange, command.event, self._injection
+        if injection is not None and command.connection is self.context.server and injection.holds:
+            yield from self._hold(injection, command)
+            return
         if isinstance(event, RequestHeaders):
             yield SendHttp(self._wire(event), command.connection)
             exchange.request_head_sent()
@@ -265,14 +275,61 @@ class MeteredStream(HttpStream):
             exchange.response_data(event.data)
             if exchange.is_complete:
                 yield from self._end(EndReason.COMPLETE)
+            if injection is not None:
+                yield from self._send_seen(injection, event.data)
+                return
         elif isinstance(event, ResponseEndOfMessage):
             yield from self._end(EndReason.COMPLETE)
+            yield from self._send_rest()
         elif isinstance(event, ResponseProtocolError) and not self._closed:
             if not self._response_begun and event.code is not ErrorCode.KILL:
                 yield from self._answer_failure(event)
                 return
             yield from self._end(EndReason.UPSTREAM_ERROR)
+            yield from self._send_rest()
         yield command
+
+    def _hold(self, injection: Injection, command: SendHttp) -> Commands:
+        """Keep the request back until its body is whole, then send it with the option in it."""
+        event = command.event
+        if isinstance(event, RequestHeaders):
+            self._held_head = event
+        elif isinstance(event, RequestData):
+            self._exchange.request_data(event.data)
+            if not injection.hold(event.data):
+                yield from self._release(injection)
+        elif isinstance(event, RequestProtocolError):
+            if self.context.server.alpn != b"h2":  # else other requests use the connection, and this one never began
+                yield command
+        else:
+            yield from self._release(injection)
+            yield command
+
+    def _release(self, injection: Injection) -> Commands:
+        head = self._wire(self._held_head)
+        body = injection.release(head.request)
+        yield SendHttp(head, self.context.server)
+        self._exchange.request_head_sent()
+        yield SendHttp(RequestData(self.stream_id, body), self.context.server)
+
+    def _send_seen(self, injection: Injection, data: bytes) -> Commands:
+        """Send what the client is to see of a piece of the response."""
+        try:
+            seen = injection.seen(data)
+        except DecodingError as error:  # nor could the client have read it
+            self._closed = True
+            yield from self._end(EndReason.UPSTREAM_ERROR)
+            broken = str(error)
+            yield SendHttp(RequestProtocolError(self.stream_id, broken, ErrorCode.CANCEL), self.context.server)
+            yield SendHttp(ResponseProtocolError(self.stream_id, broken, ErrorCode.CANCEL), self.context.client)
+            yield from self._drop()
+            return
+        if seen:
+            yield SendHttp(ResponseData(self.stream_id, seen), self.context.client)
+
+    def _send_rest(self) -> Commands:
+        if self._injection is not None and (rest := self._injection.rest()):
+            yield SendHttp(ResponseData(self.stream_id, rest), self.context.client)
 
     def _on_response_head(self, event: ResponseHeaders) -> None:
         response = event.response
@@ -284,6 +341,8 @@ class MeteredStream(HttpStream):
         self._exchange.response_head(self._forward.route, status, response.headers.fields)
         if self._cors_origin is not None:
             response.headers.fields += allowing(self._cors_origin, response.headers.fields)
+        if self._injection is not None:
+            self._injection.open_response(self.flow.request, response)
         if self._upgraded:
             self._alarm.cancel()
         elif event.end_stream:
@@ -309,6 +368,7 @@ class MeteredStream(HttpStream):
         mitmproxy's stream would end it after the request only, for which the client may wait in turn.
         """
         yield from self._end(EndReason.COMPLETE)
+        yield from self._send_rest()
         self._closed = True
         self._alarm.set(UNREAD_BODY_SECONDS)
         yield SendHttp(event, self.context.client)
