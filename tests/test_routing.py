@@ -18,7 +18,8 @@ from tests.corpus import exchanges, needs_corpus
 BEARER = ((b"Authorization", b"Bearer something"),)
 GOOGLE_KEY = ((b"X-Goog-Api-Key", b"something"),)
 
-ROUTER = Router(Settings(home=Path("/nowhere")))
+SETTINGS = Settings(home=Path("/nowhere"))
+ROUTER = Router(SETTINGS)
 
 
 def configured(default_provider: str | None = None, **upstreams: str) -> Router:
@@ -289,6 +290,45 @@ def test_what_was_generated_before_is_read_back_with_a_get(target: bytes, operat
 )
 def test_what_is_read_back_is_known_by_the_id_in_its_path(target: bytes, generation_id: str | None) -> None:
     assert route(target, b"GET").generation_id == generation_id
+
+
+INJECTING = Router(
+    SETTINGS.model_copy(
+        update={
+            "providers": {
+                name: entry.model_copy(update={"inject_usage": name in ("openai", "google")})
+                for name, entry in SETTINGS.providers.items()
+            }
+        }
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "origin", "injected"),
+    [
+        (b"POST", b"/openai/v1/chat/completions", None, True),
+        (b"POST", b"/api/proxy/openai/chat/completions?x=1", None, True),
+        (b"POST", b"/openai/completions", None, True),
+        (b"POST", b"/openai/v1/deployments/mine/chat/completions?api-version=2024-10-21", None, True),
+        (b"POST", b"/v1/chat/completions", PROVIDERS["openai"].upstream, True),
+        (b"POST", b"/gemini/chat/completions", None, True),
+        (b"POST", b"/gemini/v1beta/models/m:streamGenerateContent?alt=sse", None, False),
+        (b"GET", b"/openai/v1/chat/completions", None, False),
+        (b"GET", b"/openai/v1/chat/completions/chatcmpl-1", None, False),
+        (b"POST", b"/openai/v1/chat/completions/chatcmpl-1", None, False),
+        (b"POST", b"/openai/v1/responses", None, False),
+        (b"POST", b"/openai/v1/embeddings", None, False),
+        (b"POST", b"/openai/v1/nobody/knows", None, False),
+        (b"POST", b"/grok/v1/chat/completions", None, False),
+        (b"POST", b"/v1/messages", None, False),
+    ],
+)
+def test_usage_is_asked_for_where_that_is_set_and_where_it_applies(
+    method: bytes, target: bytes, origin: Origin | None, *, injected: bool
+) -> None:
+    assert route(target, method, origin=origin, router=INJECTING).inject_usage is injected
+    assert route(target, method, origin=origin).inject_usage is False
 
 
 @pytest.mark.parametrize(

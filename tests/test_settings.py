@@ -138,6 +138,20 @@ def test_a_provider_like_another(load: Load) -> None:
     assert settings.providers["second"].like == "google"
 
 
+def test_the_usage_of_streams_is_asked_for_where_that_is_said(load: Load) -> None:
+    settings = load(
+        "providers:\n"
+        "  openai: {include_usage: inject}\n"
+        "  grok: {include_usage: inject}\n"
+        "  gemini: {include_usage: null}\n"
+        "  my-vllm: {like: openai, upstream: http://localhost:8000, include_usage: inject}\n"
+        "  azure: {like: openai, upstream: https://mine.openai.azure.com/openai, include_usage: inject}\n"
+        "  my-mistral: {like: mistral, upstream: http://localhost:8001}\n"
+    )
+    asked = [name for name, entry in settings.providers.items() if entry.inject_usage]
+    assert asked == ["openai", "xai", "my-vllm", "azure"]
+
+
 def test_the_environment_wins_over_the_file_and_knows_aliases(load: Load) -> None:
     settings = load(
         "providers: {grok: {upstream: http://file}, my-vllm: {like: openai, upstream: http://file}}",
@@ -237,6 +251,35 @@ MISTAKES = [
     ("providers: {openai: {timeout: -1}}", "providers.openai.timeout", "0 or more"),
     ("providers: {openai: {timeout: .inf}}", "providers.openai.timeout", "a number of seconds"),
     ("providers: {openai: {like: mistral}}", "providers.openai.like", "another name"),
+    (
+        "providers: {openai: {include_usage: true}}",
+        "providers.openai.include_usage",
+        "write inject, or leave the key out",
+    ),
+    ("providers: {openai: {include_usage: Inject}}", "providers.openai.include_usage", "write inject"),
+    ("providers: {mistral: {include_usage: inject}}", "providers.mistral.include_usage", "422 to stream_options"),
+    ("providers: {mistral: {include_usage: inject}}", "providers.mistral.include_usage", "leave the key out"),
+    (
+        "providers: {anthropic: {include_usage: inject}}",
+        "providers.anthropic.include_usage",
+        "anyway; leave the key out",
+    ),
+    *(
+        (
+            f"providers: {{mine: {{like: {like}, upstream: '{upstream}', include_usage: inject}}}}",
+            "providers.mine.include_usage",
+            f"{name} ",
+        )
+        for like, upstream, name in [
+            ("mistral", "http://localhost:8000", "Mistral"),
+            ("anthropic", "http://localhost:8000", "Anthropic"),
+            ("openai", "https://api.mistral.ai", "Mistral"),
+            ("openai", "https://API.deepseek.com", "DeepSeek"),
+            ("openai", "https://api.groq.com/openai", "Groq"),
+            ("openai", "https://api.perplexity.ai", "Perplexity"),
+            ("openai", "https://openrouter.ai/api", "OpenRouter"),
+        ]
+    ),
     ("providers: {opnai: {timeout: 3}}", "providers.opnai", "did you mean openai?"),
     ("providers: {mine: {upstream: 'http://x'}}", "providers.mine", "add `like: openai`"),
     ("providers: {mine: {like: opnai, upstream: 'http://x'}}", "providers.mine.like", "did you mean openai?"),

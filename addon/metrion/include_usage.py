@@ -11,8 +11,8 @@ How the shell uses it, where ``Route.inject_usage`` is true (routing has asked :
    ``Content-Length`` in its place. ``None``: send the body as it came, and leave the response alone too.
 2. Only for a success that is ``text/event-stream``: the tap reads the provider's bytes as ever. What goes to the client
    is ``feed(chunk)`` of them decoded, and ``finish()`` at the end, without ``Content-Length``. Encoded bytes have to be
-   decoded, and then go out without ``Content-Encoding``; it is simpler to ask the provider for none, by leaving
-   ``Accept-Encoding`` out of the request.
+   decoded, and then go out without ``Content-Encoding``; it is simpler to ask the provider for none, with
+   ``Accept-Encoding: identity`` in such a request.
 3. A chunk in which the stream's last event is complete comes out of ``feed`` at once: what has to be done before it may
    go on (the event) is done before ``feed``'s answer is sent, as it is for the chunk itself without the option.
 """
@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 LIMIT = 1 << 20
-"""An event of which more bytes than this have come without its blank line passes as it is."""
+"""An event of more bytes than this, its last line ends not counted, passes as it is."""
 
 DIALECT = "openai_chat"
 OPERATIONS = frozenset({"chat", "completions"})
@@ -95,7 +95,7 @@ class UsageFilter:
         start = 0
         while end := self._end_of_event(start):
             event = bytes(held[start:end])
-            seen = event if self._long else _without_usage(event)
+            seen = event if self._long or _is_too_large(event) else _without_usage(event)
             if seen is None:
                 if end == len(held) and event.endswith(b"\r"):
                     break  # an LF that may follow belongs to it
@@ -104,7 +104,7 @@ class UsageFilter:
             self._long = False
             start = self._searched = end
         del held[:start]
-        if self._long or len(held) > LIMIT:
+        if self._long or _is_too_large(held):
             self._long = True
             end = len(held.rstrip(b"\r\n"))  # a blank line must be seen in one piece
             given.append(bytes(held[:end]))
@@ -131,6 +131,10 @@ class UsageFilter:
             return at + 2 if at >= 0 else 0
         found = BLANK_LINE.search(self._held, start)
         return found.end() if found else 0
+
+
+def _is_too_large(event: bytes | bytearray) -> bool:
+    return len(event) > LIMIT and len(event.rstrip(b"\r\n")) > LIMIT
 
 
 class _Object(NamedTuple):
