@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, NoReturn
 
+from metrion import estimates
 from metrion.proxy.board import Board
 from metrion.proxy.ingestion import CHECK_SECONDS, Ingestion
 from metrion.proxy.listening import Listeners, Listening, ServeError
@@ -77,6 +78,7 @@ def run(
         from metrion.proxy import runner  # here, since it takes long: the ingester starts meanwhile
 
         runner.prepare_certificates(settings)
+        estimates.prepare()  # so that all workers share its memory
         ingestion.wait_until_ready()
         listeners.listen()
 
