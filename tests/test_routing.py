@@ -217,7 +217,7 @@ OPERATIONS = [
     (b"/gemini/v1beta/models/m:streamGenerateContent?alt=sse", "generate_content", "gemini"),
     (b"/gemini/v1beta/models/m:countTokens", "count_tokens", None),
     (b"/gemini/v1beta/models/m:batchEmbedContents", "embeddings", "gemini"),
-    (b"/gemini/v1beta/models/m:batchGenerateContent", "batch", None),
+    (b"/gemini/v1beta/models/m:batchGenerateContent", "batch", "gemini_batches"),
     (b"/gemini/v1beta/models/m:unheardOf", "models", None),
     (b"/gemini/v1beta/batches/b:cancel", "cancel", None),
     (b"/gemini/v1beta/interactions", "interactions", "gemini_interactions"),
@@ -269,6 +269,8 @@ def test_only_a_post_is_read_for_usage(method: bytes) -> None:
         (b"/v1/messages/batches/msgbatch_1", "batch", "anthropic_batches"),
         (b"/v1/messages/batches/msgbatch_1/results", "batch", "anthropic_batch_results"),
         (b"/gemini/v1beta/interactions/v1_x", "interactions", "gemini_interactions"),
+        (b"/gemini/v1beta/batches/b", "batch", "gemini_batches"),
+        (b"/gemini/v1beta/batches", "batch", None),
     ],
 )
 def test_what_was_generated_before_is_read_back_with_a_get(target: bytes, operation: str, dialect: str | None) -> None:

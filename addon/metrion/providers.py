@@ -121,7 +121,7 @@ longest entry that is the path or a parent of it names the operation; wire forma
 GOOGLE_OPERATIONS: Mapping[str, Operation] = {
     ":asyncBatchEmbedContent": Operation("batch"),
     ":batchEmbedContents": Operation("embeddings", "gemini"),
-    ":batchGenerateContent": Operation("batch"),
+    ":batchGenerateContent": Operation("batch", "gemini_batches"),
     ":cancel": Operation("cancel"),
     ":countTokens": Operation("count_tokens"),
     ":embedContent": Operation("embeddings", "gemini"),
@@ -132,6 +132,7 @@ GOOGLE_OPERATIONS: Mapping[str, Operation] = {
     ":streamGenerateContent": Operation("generate_content", "gemini"),
     ":streamRawPredict": Operation("messages", "anthropic_messages"),
     "batches": Operation("batch"),
+    "batches/*": Operation("batch", read_back="gemini_batches"),
     "cachedContents": Operation("cached_contents", "resource"),
     "cachedContents/*": Operation("cached_contents", read_back="resource"),
     "decisions": Operation("decisions", "gemini_interactions"),

@@ -15,6 +15,7 @@ UNENDED = {
     "anthropic_batches",
     "anthropic_completions",
     "gemini",
+    "gemini_batches",
     "mistral_ocr",
     "openai_videos",
     "resource",
