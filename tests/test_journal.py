@@ -93,6 +93,7 @@ class Disk:
         ("cost_usd", Decimal("999999.999999999999"), "999999.999999999999"),
         ("cost_parts", {"input": Decimal("0.1")}, {"input": "0.100000000000"}),
         ("server_tools", {"web_search": 2}, {"web_search": 2}),
+        ("unreported_tools", {"google_search": 2}, {"google_search": 2}),
         ("tags", {"team": "größe"}, {"team": "größe"}),
         ("input_tokens", 2**63 - 1, 2**63 - 1),
         ("input_tokens", 0, 0),

@@ -29,6 +29,11 @@ from metrion.model import (
 from metrion.pricing import PriceBook
 from metrion.routing import Router
 from metrion.settings import load_settings
+from metrion.tap import Tap
+from tests.corpus import Exchange, exchanges, needs_corpus
+from tests.dialects.test_openai_recordings import route as route_as_openai
+from tests.dialects.test_recorded import SEGMENTS, routed
+from tests.test_tap import EXPECTED_NAMES
 
 TOKEN = b"sk-metrion-" + b"t" * 43
 ROUTE = Route(
@@ -215,3 +220,50 @@ def test_which_paths_are_billed(method: bytes, target: bytes, prices: PriceBook,
     row = measure(inbound, replace(FORWARD, route=route), OUTCOME, Reading(), prices)
     assert row is not None
     assert (row.cost_source, row.cost_usd) == (("unknown", None) if is_billed else ("not_billed", Decimal(0)))
+
+
+# --- every recorded exchange ------------------------------------------------------------------------------------------
+
+COLUMNS = {**EXPECTED_NAMES, "server_tools": "server_tools"}
+
+ON_PURPOSE = {
+    "xai-audio-4ddb16350ce2": {"audio_seconds": (3.7, None)},  # its duration is what is billed, and no usage says it
+}
+
+
+def recorded_event(exchange: Exchange, prices: PriceBook) -> Event:
+    """The row of a recorded exchange, were it the first to tell what is billed."""
+    route = routed(exchange) if exchange.provider in SEGMENTS else route_as_openai(exchange)
+    tap = Tap(
+        route.dialect,
+        content_type=exchange.response_headers.get("content-type"),
+        content_encoding=None,
+        status=exchange.status,
+    )
+    tap.feed(exchange.response_body)
+    tap.finish()
+    inbound = Inbound(exchange.method.encode(), exchange.path.encode(), ())
+    outcome = replace(OUTCOME, status=exchange.status)
+    row = measure(inbound, replace(FORWARD, route=route), outcome, tap.reading, prices, settles=True)
+    assert row is not None
+    return row
+
+
+@needs_corpus
+def test_the_columns_of_every_recorded_exchange_are_what_an_independent_parser_expects() -> None:
+    prices = PriceBook.load(load_settings(environ={"METRION_HOME": "/nowhere"}).pricing)
+    wrong: dict[str, dict[str, Any]] = {}
+    priced = 0
+    for exchange in exchanges():
+        row = recorded_event(exchange, prices)
+        # A tool that was not called has no place in a map, and an empty map none in a column.
+        expected = exchange.expected | {"server_tools": exchange.expected["server_tools"] or None}
+        pairs = {column: (getattr(row, column), expected[field]) for column, field in COLUMNS.items()}
+        found = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+        if found := {name: pair for name, pair in found.items() if COLUMNS[name] not in exchange.ambiguous}:
+            wrong[exchange.id] = found
+        if row.cost_parts is not None:
+            assert sum(row.cost_parts.values()) == row.computed_cost_usd, exchange.id
+            priced += 1
+    assert wrong == ON_PURPOSE
+    assert priced > 1_900

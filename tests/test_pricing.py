@@ -189,6 +189,17 @@ IMAGE = "{input: 5, input_image: 10, cache_read: 1.25, cache_read_image: 2.5, ou
             id="a tool with a fee and one without",
         ),
         pytest.param(
+            "{input: 1, output: 2, fees: {web_search: 10, file_search: 2.50}}",
+            Usage(
+                input_tokens=100,
+                output_tokens=0,
+                server_tools={"web_search.num_requests": 3},
+                unreported_tools={"file_search_calls": 2, "web_search_calls": 1},
+            ),
+            {"input": "0.0001", "web_search": "0.04", "file_search": "0.005"},
+            id="tools that the usage counts, and others that it does not",
+        ),
+        pytest.param(
             "{input: 1, output: 2, fees: {request: 5}}",
             Usage(input_tokens=100),
             {"input": "0.0001", "request": "0.005"},
@@ -945,20 +956,45 @@ def test_each_share_is_priced_under_its_own_model(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("model", ["nobody-knows", "adviser"])
 def test_a_share_without_a_price_leaves_the_whole_without_one(model: str, tmp_path: Path) -> None:
-    usage = shared((None, Usage(input_tokens=1)), (model, Usage(input_tokens=1, modes=("fast",))))
+    own, asked = Usage(input_tokens=1, output_tokens=0), Usage(input_tokens=1, output_tokens=0, modes=("fast",))
+    usage = shared((None, own), (model, asked))
     got = cost(book(tmp_path, SHARED), usage)
     assert (got.usd, got.source) == (None, CostSource.UNPRICED)
 
 
 def test_nothing_of_a_model_is_needed_that_has_no_share(tmp_path: Path) -> None:
-    got = cost(book(tmp_path, SHARED), shared(("adviser", Usage(input_tokens=1_000_000))), model=None)
-    assert got.parts == {"adviser:input": Decimal(5)}
+    asked = Usage(input_tokens=1_000_000, output_tokens=0)
+    assert cost(book(tmp_path, SHARED), shared(("adviser", asked)), model=None).parts == {"adviser:input": Decimal(5)}
+
+
+def test_all_shares_are_billed_whatever_the_counts_are_of(tmp_path: Path) -> None:
+    own, asked = Usage(input_tokens=1000, output_tokens=0), Usage(input_tokens=2000, output_tokens=10)
+    usage = dataclasses.replace(own, shares=(("m", own), ("adviser", asked)))
+    got = cost(book(tmp_path, SHARED.replace(", request: 1000", "")), usage)
+    assert got.parts == {
+        "input": Decimal("0.002"), "adviser:input": Decimal("0.01"), "adviser:output": Decimal("0.00025"),
+    }  # fmt: skip
+    assert got.usd == Decimal("0.01225")
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        shared((None, Usage(input_tokens=1, output_tokens=1)), ("adviser", Usage(output_tokens=1))),
+        shared((None, Usage(input_tokens=1, output_tokens=1)), ("adviser", Usage(input_tokens=1, cache_read_tokens=1))),
+        shared((None, Usage(input_tokens=1, output_tokens=1)), ("adviser", Usage(input_tokens=2**63, output_tokens=1))),
+        Usage(output_tokens=9, largest_input_tokens=5),
+    ],
+)
+def test_a_sum_of_which_a_part_is_not_known_has_no_cost(usage: Usage, tmp_path: Path) -> None:
+    got = cost(book(tmp_path, SHARED), usage)
+    assert (got.usd, got.source) == (None, CostSource.UNKNOWN)
 
 
 def test_long_contexts_go_by_the_longest_of_what_is_added_up(tmp_path: Path) -> None:
     prices = book(tmp_path, SHARED.replace(", request: 1000", ""))
-    many = Usage(input_tokens=1_000_000, largest_input_tokens=50_000)
-    long = Usage(input_tokens=1_000_000, largest_input_tokens=100_001)
+    many = Usage(input_tokens=1_000_000, output_tokens=0, largest_input_tokens=50_000)
+    long = Usage(input_tokens=1_000_000, output_tokens=0, largest_input_tokens=100_001)
     assert cost(prices, many).parts == {"input": Decimal(2)}
     assert cost(prices, long).parts == {"input": Decimal(4)}
     assert cost(prices, shared((None, many), (None, long))).parts == {"input": Decimal(6)}
@@ -972,5 +1008,5 @@ def test_a_tier_may_have_another_name_at_vertex(tier: str, tmp_path: Path) -> No
 
 def test_searches_of_gemini_fall_under_the_fee_for_searches(tmp_path: Path) -> None:
     prices = book(tmp_path, "p:\n  m: {input: 1, fees: {web_search: 14}}\n")
-    got = cost(prices, Usage(input_tokens=0, server_tools={"google_search": 2, "google_maps": 1}))
+    got = cost(prices, Usage(input_tokens=0, unreported_tools={"google_search": 2, "google_maps": 1}))
     assert got.parts == {"web_search": Decimal("0.028")}

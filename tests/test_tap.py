@@ -22,8 +22,6 @@ from metrion.tap import RequestReader, Tap
 from tests.corpus import Exchange, encode, exchanges, needs_corpus
 
 DIALECT_OF_KIND = {"chat": "openai_chat", "messages": "anthropic_messages"}
-LATER = {"billed_under_several_models", "billed_exceeds_top_level"}
-"""What is billed beyond the top-level usage, in ``usage.iterations``: ``tests/dialects/test_recorded.py``."""
 
 EXPECTED_NAMES = {
     "input_tokens": "input_tokens_total",
@@ -46,7 +44,7 @@ EXPECTED_NAMES = {
 
 
 def recorded() -> list[Exchange]:
-    return [exchange for exchange in exchanges(DIALECT_OF_KIND) if not exchange.flags & LATER]
+    return exchanges(DIALECT_OF_KIND)
 
 
 def tap_for(exchange: Exchange, content_encoding: str | None = None) -> Tap:
@@ -147,6 +145,9 @@ def test_no_recorded_error_is_without_a_type() -> None:
 # --- cuts -------------------------------------------------------------------------------------------------------------
 
 
+ANTHROPIC_INPUT = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+
+
 def usage_of_events(dialect: str, events: list[bytes]) -> Iterator[tuple[int | None, int | None]]:
     """Input and output after each event, read in the plainest way."""
     latest: dict[str, Any] = {}
@@ -163,8 +164,9 @@ def usage_of_events(dialect: str, events: list[bytes]) -> Iterator[tuple[int | N
             )
         else:
             latest |= {name: value for name, value in usage.items() if value is not None}
-            caches = (latest.get(f"cache_{way}_input_tokens") or 0 for way in ("creation", "read"))
-            yield latest["input_tokens"] + sum(caches) if latest else None, latest.get("output_tokens")
+            billed = [latest, *(each for each in latest.get("iterations") or () if each["type"] == "compaction")]
+            read = [each.get(name) or 0 for each in billed for name in ANTHROPIC_INPUT]
+            yield (sum(read), sum(each["output_tokens"] for each in billed)) if latest else (None, None)
 
 
 @needs_corpus

@@ -139,6 +139,7 @@ def measure(
         overhead_ms=outcome.overhead_ms,
         request_bytes=outcome.request_bytes,
         response_bytes=outcome.response_bytes,
+        unreported_tools=usage.unreported_tools or None,
     )
 
 

@@ -192,7 +192,10 @@ class Forward:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one response is billed for, as reported. Every count may be ``None``: not reported."""
+    """What one response is billed for, as reported. Every count may be ``None``: not reported.
+
+    The counts are of what is billed under the response's own model; what other models did for it is in ``shares``.
+    """
 
     input_tokens: int | None = None
     """Everything billed as input, cache reads and writes included."""
@@ -210,7 +213,9 @@ class Usage:
     output_image_tokens: int | None = None
     audio_seconds: float | None = None
     server_tools: Mapping[str, int] | None = None
-    """Calls of tools that the provider runs and bills, by the provider's name for them."""
+    """Calls of tools that the provider runs and bills, as its usage counts them, by its name for them."""
+    unreported_tools: Mapping[str, int] | None = None
+    """More such calls, which the answer shows and its usage does not count."""
     raw: str | None = None
     """The provider's own usage object as JSON text."""
     provider_cost_usd: Decimal | None = None
@@ -224,7 +229,7 @@ class Usage:
     """What else than the service tier changes the rates, as the provider names it: ``fast`` (Anthropic's ``speed``),
     ``us`` (its ``inference_geo``). Standard modes are left out."""
     shares: tuple[tuple[str | None, Usage], ...] | None = None
-    """What the counts above add up to, where it is billed apart: each with the model that it is billed under, ``None``
+    """All that is billed, where not all of it is priced alike: each with the model that it is billed under, ``None``
     being the response's own. Not stored, as is the one below."""
     largest_input_tokens: int | None = None
     """The most input that one of the responses had which are added up here; rates for long contexts go by it. ``None``:
@@ -356,6 +361,8 @@ class Event:
     overhead_ms: float | None = None
     request_bytes: int | None = None
     response_bytes: int | None = None
+
+    unreported_tools: Mapping[str, int] | None = None
 
 
 EVENT_COLUMNS: tuple[str, ...] = tuple(column.name for column in fields(Event))

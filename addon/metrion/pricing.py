@@ -285,7 +285,7 @@ class PriceBook:
         if usage is None:
             return Cost(CostSource.UNKNOWN)
         charged = _charged(usage)
-        known = _is_known(usage)
+        known = all(_is_known(share, whole=usage.shares is not None) for _, share in usage.shares or ((None, usage),))
         bill = self._whole_bill(provider, model, model_requested, usage, when, service_tier) if known else None
         if not bill:
             if charged is not None:
@@ -391,9 +391,14 @@ def _part(rate: Decimal, count: Decimal | int, per: Decimal) -> Decimal:
     return _places(_CONTEXT.divide(_CONTEXT.multiply(rate, Decimal(count)), per))
 
 
-def _is_known(usage: Usage) -> bool:
-    """Whether anything that can be billed was reported, and every number of it can be a count."""
-    tools = (usage.server_tools or {}).values()
+def _is_known(usage: Usage, *, whole: bool) -> bool:
+    """Whether anything that can be billed was reported, and every number of it can be a count.
+
+    Of several usages added up, or ``whole``, both sums: where one is not known, nor is what any of them is billed for.
+    """
+    if (whole or usage.largest_input_tokens is not None) and None in (usage.input_tokens, usage.output_tokens):
+        return False
+    tools = _calls(usage).values()
     billable = (usage.input_tokens, usage.output_tokens, usage.cache_read_tokens, usage.cache_write_tokens)
     subsets = (
         usage.cache_write_1h_tokens,
@@ -409,6 +414,13 @@ def _is_known(usage: Usage) -> bool:
     )
     known = [count for count in (*billable, usage.audio_seconds, *tools) if count is not None]
     return bool(known) and all(0 <= count <= _LARGEST for count in (*known, *subsets) if count is not None)
+
+
+def _calls(usage: Usage) -> Mapping[str, int]:
+    """Return the calls of tools: those that the usage counts, and those that it does not. No call is in both."""
+    calls = Counter(usage.server_tools or {})
+    calls.update(usage.unreported_tools or {})
+    return calls
 
 
 def _charged(usage: Usage) -> Decimal | None:
@@ -435,7 +447,7 @@ def _bill(usage: Usage, prices: _Period, *, is_request: bool) -> _Bill | None:
     if usage.audio_seconds and AUDIO_HOUR in prices.rates:
         parts[AUDIO] = _part(prices.rates[AUDIO_HOUR].base, Decimal(repr(usage.audio_seconds)), _HOUR)
     used = Counter({PER_REQUEST: int(is_request)})
-    for tool, count in (usage.server_tools or {}).items():
+    for tool, count in _calls(usage).items():
         used[_FEES.get(tool, tool)] += count
     parts.update((name, _part(fee, used[name], _THOUSAND)) for name, fee in prices.fees.items() if used[name])
     if not parts and (counts or usage.audio_seconds or used.total() > is_request):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cache
 
-from metrion.dialects import DIALECTS, errors
+from metrion.dialects import DIALECTS, errors, several
 from metrion.dialects.dialect import Draft, label
 from metrion.dialects.figures import Figures
 from metrion.documents import BOM, Elements, Lines, Scanner, Tree, to_json, tree
@@ -228,9 +228,9 @@ class Tap(_Beside):
             return None
         figures = Figures(draft.usage)
         raw = to_json(draft.usage) if self._dialect.lines else draft.usage_source
-        usage = replace(self._dialect.usage(figures), raw=raw)
-        if draft.server_tools:
-            usage = replace(usage, server_tools={**(usage.server_tools or {}), **draft.server_tools})
+        usage = replace(several.under(draft.model, self._dialect.usage(figures)), raw=raw)
+        if draft.unreported_tools:
+            usage = replace(usage, unreported_tools=draft.unreported_tools)
         self._warn(*figures.warnings)
         return usage
 

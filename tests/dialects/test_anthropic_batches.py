@@ -83,6 +83,47 @@ def test_the_same_is_read_again_from_what_is_stored() -> None:
     assert {model for model, _ in again.shares or ()} == {"claude-haiku-4-5", "claude-opus-4-8", "claude-sonnet-5"}
 
 
+ADVISED = line(
+    iterations=[
+        {"type": "message", "input_tokens": 20, "output_tokens": 5},
+        {"type": "advisor_message", "model": "claude-opus-4-8", "input_tokens": 7, "output_tokens": 1},
+    ]
+)
+DECLINED = line(
+    iterations=[
+        {"type": "message", "model": "claude-fable-5", "input_tokens": 3, "output_tokens": 0},
+        {"type": "fallback_message", "model": "claude-haiku-4-5", "input_tokens": 20, "output_tokens": 5},
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("lines", "model", "counts", "shares"),
+    [
+        pytest.param(
+            [line(), ADVISED, ADVISED], "claude-haiku-4-5", (60, 15),
+            [("claude-haiku-4-5", 60), ("claude-opus-4-8", 14)], id="one that asked another",
+        ),
+        pytest.param(
+            [line(), DECLINED], "claude-haiku-4-5", (40, 10),
+            [("claude-haiku-4-5", 40), ("claude-fable-5", 3)], id="one that served in place of another",
+        ),
+        pytest.param(
+            [ADVISED, line("claude-opus-4-8")], None, (47, 11),
+            [("claude-haiku-4-5", 20), ("claude-opus-4-8", 27)], id="several: none of them is the row's, all are",
+        ),
+    ],
+)  # fmt: skip
+def test_the_counts_are_those_of_the_model_that_answered_every_request(
+    lines: list[bytes], model: str | None, counts: tuple[int, int], shares: list[tuple[str, int]]
+) -> None:
+    reading = results(*lines)
+    usage = reading.usage
+    assert usage is not None
+    assert (reading.model, (usage.input_tokens, usage.output_tokens)) == (model, counts)
+    assert [(name, share.input_tokens) for name, share in usage.shares or ()] == shares
+
+
 @pytest.mark.parametrize(
     ("broken", "warning"),
     [

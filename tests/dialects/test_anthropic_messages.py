@@ -9,6 +9,8 @@ from metrion.dialects.anthropic_messages import DIALECT
 from metrion.dialects.dialect import Draft
 from metrion.dialects.figures import Figures
 from metrion.documents import Scanner, tree
+from metrion.model import Reading
+from metrion.tap import Tap
 
 
 def drafted(*documents: dict[str, Any]) -> Draft:
@@ -143,7 +145,7 @@ def iteration(kind: str, input_tokens: int, output_tokens: int, model: str | Non
 
 
 @pytest.mark.parametrize(
-    ("iterations", "top", "totals", "shares"),
+    ("iterations", "top", "own", "shares"),
     [
         pytest.param([iteration("message", 20, 5)], (20, 5), (20, 5), None, id="one sampling"),
         pytest.param(
@@ -158,14 +160,27 @@ def iteration(kind: str, input_tokens: int, output_tokens: int, model: str | Non
         pytest.param(
             [iteration("message", 1128, 110), iteration("advisor_message", 2518, 22, "claude-opus-4-8"),
              iteration("message", 1262, 11), iteration("advisor_message", 100, 1, "claude-opus-4-8")],
-            (2390, 121), (5008, 144), [(None, 2390, 121), ("claude-opus-4-8", 2618, 23)],
+            (2390, 121), (2390, 121), [(None, 2390, 121), ("claude-opus-4-8", 2618, 23)],
             id="advisor",
+        ),
+        pytest.param(
+            [iteration("message", 10, 1, "claude-sonnet-5"), iteration("advisor_message", 20, 2, "claude-opus-4-8")],
+            (10, 1), (10, 1), [(None, 10, 1), ("claude-opus-4-8", 20, 2)],
+            id="the model itself may be named too",
         ),
         pytest.param(
             [iteration("message", 408, 0, "claude-fable-5"),
              iteration("fallback_message", 412, 264, "claude-opus-4-8")],
-            (412, 264), (820, 264), [("claude-fable-5", 408, 0), ("claude-opus-4-8", 412, 264)],
+            (412, 264), (412, 264), [(None, 412, 264), ("claude-fable-5", 408, 0)],
             id="fallback",
+        ),
+        pytest.param(
+            [iteration("message", 408, 0, "claude-fable-5"), iteration("message", 100, 9, "claude-opus-4-8"),
+             iteration("advisor_message", 50, 5, "claude-opus-4-7"),
+             iteration("fallback_message", 412, 264, "claude-opus-4-8"), iteration("compaction", 7, 3)],
+            (512, 273), (519, 276),
+            [(None, 519, 276), ("claude-fable-5", 408, 0), ("claude-opus-4-7", 50, 5)],
+            id="fallback that took several samplings, an advisor and a compaction",
         ),
         pytest.param([], (5, 6), (5, 6), None, id="none"),
     ],
@@ -173,18 +188,47 @@ def iteration(kind: str, input_tokens: int, output_tokens: int, model: str | Non
 def test_iterations_are_what_is_billed(
     iterations: list[dict[str, Any]],
     top: tuple[int, int],
-    totals: tuple[int, int],
+    own: tuple[int, int],
     shares: list[tuple[str | None, int, int]] | None,
 ) -> None:
     raw = {"input_tokens": top[0], "output_tokens": top[1], "server_tool_use": {"web_search_requests": 2}}
-    found, warnings = usage({**raw, "speed": "fast", "iterations": iterations})
-    assert (found["input_tokens"], found["output_tokens"], warnings) == (*totals, [])
-    assert found["server_tools"] == {"web_search_requests": 2}
+    thought = {"output_tokens_details": {"thinking_tokens": 1}}
+    found, warnings = usage({**raw, **thought, "speed": "fast", "iterations": iterations})
+    assert (found["input_tokens"], found["output_tokens"], warnings) == (*own, [])
+    assert (found["server_tools"], found["reasoning_tokens"]) == ({"web_search_requests": 2}, 1)
     split = found.get("shares")
     assert shares == (split and [(model, share.input_tokens, share.output_tokens) for model, share in split])
     if split:
-        assert [share.server_tools for _, share in split].count({"web_search_requests": 2}) == 1
+        told = [(model, share.server_tools, share.reasoning_tokens) for model, share in split if share.server_tools]
+        assert told == [(None, {"web_search_requests": 2}, 1)]
         assert {share.modes for _, share in split} == {("fast",)}
+
+
+def tapped(model: str, **raw: Any) -> Reading:
+    tap = Tap("anthropic_messages", content_type="application/json", content_encoding=None, status=200)
+    tap.feed(json.dumps({"type": "message", "model": model, "usage": raw}).encode())
+    return tap.reading
+
+
+@pytest.mark.parametrize(("advisor", "counts"), [("claude-opus-4-8", (10, 1)), ("claude-sonnet-5", (30, 3))])
+def test_the_counts_are_those_of_the_model_that_the_response_names(advisor: str, counts: tuple[int, int]) -> None:
+    iterations = [iteration("message", 10, 1), iteration("advisor_message", 20, 2, advisor)]
+    usage = tapped("claude-sonnet-5", input_tokens=10, output_tokens=1, iterations=iterations).usage
+    assert usage is not None
+    assert (usage.input_tokens, usage.output_tokens) == counts
+    assert [(model, share.input_tokens) for model, share in usage.shares or ()] == [(None, 10), (advisor, 20)]
+
+
+def test_cache_writes_of_which_no_sampling_tells_the_lifetime_have_that_of_the_whole() -> None:
+    written = {"cache_creation_input_tokens": 50}
+    lifetimes = {"cache_creation": {"ephemeral_5m_input_tokens": 20, "ephemeral_1h_input_tokens": 30}}
+    iterations = [
+        iteration("message", 10, 1) | written,
+        iteration("advisor_message", 20, 2, "claude-opus-4-8") | {"cache_creation_input_tokens": 7},
+    ]
+    found, _ = usage({"input_tokens": 10, "output_tokens": 1, **written, **lifetimes, "iterations": iterations})
+    assert (found["input_tokens"], found["cache_write_tokens"], found["cache_write_1h_tokens"]) == (60, 50, 30)
+    assert [share.cache_write_1h_tokens for _, share in found["shares"]] == [30, None]
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from metrion.dialects.gemini import DIALECT
+from metrion.tap import Tap
 from tests.dialects.reading import drafted, read_usage
 
 
@@ -153,4 +155,13 @@ def test_tiers_of_vertex(traffic: object, tier: str | None) -> None:
     ],
 )  # fmt: skip
 def test_searches_are_counted_as_they_are_billed(documents: list[dict[str, Any]], tools: dict[str, int]) -> None:
-    assert drafted(DIALECT, *documents).server_tools == tools
+    assert drafted(DIALECT, *documents).unreported_tools == tools
+
+
+def test_what_the_usage_does_not_count_stays_apart() -> None:
+    body = grounded("gemini-3-pro-preview", "a", "b") | {"usageMetadata": {"promptTokenCount": 9}}
+    tap = Tap("gemini", content_type="application/json", content_encoding=None, status=200)
+    tap.feed(json.dumps(body).encode())
+    usage = tap.reading.usage
+    assert usage is not None
+    assert (usage.input_tokens, usage.server_tools, usage.unreported_tools) == (9, None, {"google_search": 2})

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from metrion.dialects.gemini_interactions import DIALECT
-from tests.dialects.reading import drafted, read_usage
+from tests.dialects.reading import drafted, read_documents, read_usage
 
 RAW = {
     "total_tokens": 229, "total_input_tokens": 9, "total_cached_tokens": 0, "total_output_tokens": 13,
@@ -77,4 +77,5 @@ def test_searches_are_counted_as_they_are_billed(
 ) -> None:
     told = [{"type": name, "count": count} for name, count in counts]
     document = {"model": model, "usage": {**RAW, "grounding_tool_count": told}}
-    assert drafted(DIALECT, document).server_tools == tools
+    found = read_documents(DIALECT, document)
+    assert (found["server_tools"], found.get("unreported_tools")) == (tools, None)

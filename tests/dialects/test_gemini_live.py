@@ -67,7 +67,8 @@ def test_searches_of_a_turn_are_billed_with_it() -> None:
     first, second = received(reader, TURN), received(reader, TURN)
     assert first.usage is not None
     assert second.usage is not None
-    assert (first.usage.server_tools, second.usage.server_tools) == ({"google_search": 2}, None)
+    assert (first.usage.unreported_tools, second.usage.unreported_tools) == ({"google_search": 2}, None)
+    assert first.usage.server_tools is None
 
 
 @pytest.mark.parametrize(

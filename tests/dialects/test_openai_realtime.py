@@ -132,7 +132,7 @@ def changed(**response: Any) -> dict[str, Any]:
         pytest.param(
             [{"type": "response.completed",
               "response": {"id": "resp_2", "model": "gpt-5.1", "status": "completed", "usage": USAGE, "output": []}}],
-            [("gpt-5.1", "resp_2", "completed", None, READ | {"server_tools": {}})],
+            [("gpt-5.1", "resp_2", "completed", None, READ)],
             id="Responses over a WebSocket",
         ),
         pytest.param(

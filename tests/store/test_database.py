@@ -3,13 +3,21 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
 import pytest
 
-from metrion.store import StoreError, database
+from metrion import store
+from metrion.model import EVENT_COLUMNS
+from metrion.pricing import PriceBook
+from metrion.settings import load_settings
+from metrion.store import StoreError, database, schema
+from metrion.store.follow import Follower
+from metrion.store.reprice import Selection, reprice
 from tests.store.events import Home, event
 
 
@@ -65,6 +73,94 @@ def test_columns_that_a_newer_metrion_has_are_added(tmp_path: Path) -> None:
     home.record(event(response_bytes=7))
     home.ingest()
     assert home.values("SELECT response_bytes FROM events ORDER BY ALL") == [(7,), (None,)]
+
+
+LATER = {"unreported_tools"}
+"""Columns that were not in the first version."""
+
+
+@contextmanager
+def first_version(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Within it, Metrion has the columns that it had at first."""
+    columns = {name: kind for name, kind in schema.COLUMN_TYPES.items() if name not in LATER}
+    with monkeypatch.context() as patch:
+        for name, old in {
+            "COLUMN_TYPES": columns,
+            "COLUMNS": ", ".join(columns),
+            "TABLES": "CREATE TABLE ingested ({}); CREATE TABLE watermarks (writer VARCHAR, seq BIGINT);".format(
+                ", ".join(f"{name} {kind}" for name, kind in columns.items())
+            ),
+        }.items():
+            patch.setattr(schema, name, old)
+        yield
+
+
+def _spawned(home: Home) -> None:
+    process = store.spawn_ingester(home.journal_dir, home.store_path)
+    store.wait_until_ready(process, 20)
+    assert process.stdin is not None
+    process.stdin.close()
+    assert process.wait() == 0
+
+
+def _followed(home: Home) -> None:
+    with Follower(home.journal_dir, home.store_path) as follower:
+        assert [row[-1] for row in follower.history(9)] == [None, None]
+        home.record(event(unreported_tools={"file_search_calls": 5}))
+        assert [row[-1] for row in follower.news()] == [{"file_search_calls": 5}]
+
+
+def _repriced(home: Home) -> None:
+    settings = load_settings(None, {"METRION_HOME": str(home.path)})
+    assert reprice(settings, PriceBook.load([]), Selection(), dry_run=False).waiting == 0
+
+
+FIRST_COMERS: dict[str, Callable[[Home], object]] = {
+    "a query": lambda home: home.values("FROM events"),
+    "serve": _spawned,
+    "tail": _followed,
+    "reprice": _repriced,
+}
+
+
+@pytest.mark.parametrize("comes_first", FIRST_COMERS.values(), ids=FIRST_COMERS)
+def test_a_store_and_a_journal_of_the_first_version_go_on(
+    comes_first: Callable[[Home], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home(tmp_path)
+    with first_version(monkeypatch):
+        home.initialise()
+        home.record(event(server_tools={"web_search": 1}))
+        home.ingest()
+        home.record(event(server_tools={"web_search": 2}))
+        with duckdb.connect(home.store_path, read_only=True) as connection:
+            assert len(connection.execute("FROM events").fetchone() or ()) == len(EVENT_COLUMNS) - len(LATER)
+    comes_first(home)
+    home.record(event(server_tools={"web_search": 3}, unreported_tools={"google_search": 4}))
+    tools = "SELECT server_tools, unreported_tools FROM events WHERE server_tools IS NOT NULL ORDER BY event_id"
+    expected = [({"web_search": 1}, None), ({"web_search": 2}, None), ({"web_search": 3}, {"google_search": 4})]
+    for ingested in (False, True):
+        if ingested:
+            home.ingest()
+            assert home.segments == []
+        assert home.values(tools) == expected
+        with duckdb.connect(home.store_path, read_only=True) as connection:
+            assert connection.execute(tools).fetchall() == expected
+            described = connection.execute("DESCRIBE events").fetchall()
+        assert tuple(name for name, *_ in described) == EVENT_COLUMNS
+
+
+def test_an_ingester_of_the_first_version_that_is_still_at_work_is_not_disturbed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home(tmp_path)
+    with first_version(monkeypatch):
+        home.initialise()
+    home.initialise()
+    with first_version(monkeypatch):
+        home.record(event(server_tools={"web_search": 1}))
+        home.ingest()
+    assert home.values("SELECT server_tools, unreported_tools FROM ingested") == [({"web_search": 1}, None)]
 
 
 @pytest.mark.parametrize("content", [b"this is no database" * 1000, b""])

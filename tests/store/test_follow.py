@@ -59,6 +59,7 @@ RICH: dict[str, Any] = {
     "cost_parts": {"input": Decimal("0.000000000001"), "output": Decimal(2)},
     "latency_ms": 100.0,
     "request_bytes": 2**40,
+    "unreported_tools": {"google_search": 1},
     "path": "/v1/\u2028\x07",
 }
 

@@ -73,6 +73,7 @@ FULL: dict[str, Any] = {
     "overhead_ms": 0.5,
     "request_bytes": 10,
     "response_bytes": 20,
+    "unreported_tools": {"google_search": 3},
 }
 
 

@@ -40,7 +40,11 @@ PRICES: dict[str, Any] = {
         "dated": {"rates": [{"until": "2026-11-05", "input": 7}, {"from": "2026-11-05", "input": 9}]},
         "video": {"input": 1, "input_video": 100, "input_audio": 50, "cache_read_audio": 5, "cache_read": 0.5},
     },
-    "anthropic": {"claude": {"input": 3, "output": 15, "service_tiers": {"fast": {"input": 6, "output": 30}}}},
+    "anthropic": {
+        "claude": {"input": 3, "output": 15, "service_tiers": {"fast": {"input": 6, "output": 30}}},
+        "adviser": {"input": 5, "output": 25},
+    },
+    "google": {"gemini-3": {"input": 2, "output": 10, "fees": {"web_search": 14}}},
     "xai": {"grok": {"input": 4, "output": 8}},
     "gone": {"any": {"input": 1, "output": 1}},
 }
@@ -89,6 +93,15 @@ def money(home: Home) -> list[dict[str, Any]]:
     rows = home.values(f"SELECT {', '.join(MONEY)} FROM events ORDER BY event_id")  # noqa: S608 - names of columns
     return [dict(zip(MONEY, row, strict=True)) for row in rows]
 
+
+HALVES = {"input": Decimal("0.0002"), "output": Decimal("0.0002")}
+SEARCHED = Decimal("0.028")
+GROUNDED: dict[str, Any] = {
+    "provider": "google",
+    "model": "gemini-3",
+    "path": "/v1beta/models/gemini-3:generateContent",
+    "usage": '{"promptTokenCount": 100, "candidatesTokenCount": 20}',
+}
 
 CHANGED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "computed": ({}, {"cost_usd": NEW, "cost_source": "computed", "computed_cost_usd": NEW}),
@@ -169,6 +182,29 @@ CHANGED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         },
         {"cost_parts": {"cache_read": Decimal("0.000015"), "cache_read_audio": Decimal("0.00005")}
          | {"input": Decimal("0.00001"), "input_audio": Decimal("0.0025")}},
+    ),
+    "what another model did": (
+        {
+            "provider": "anthropic",
+            "model": "claude",
+            "path": "/v1/messages",
+            "usage": '{"input_tokens": 100, "output_tokens": 20, "iterations": ['
+            '{"type": "message", "input_tokens": 100, "output_tokens": 20},'
+            '{"type": "advisor_message", "model": "adviser", "input_tokens": 1000, "output_tokens": 40}]}',
+        },
+        {
+            "cost_usd": Decimal("0.0066"),
+            "cost_parts": {"input": Decimal("0.0003"), "output": Decimal("0.0003")}
+            | {"adviser:input": Decimal("0.005"), "adviser:output": Decimal("0.001")},
+        },
+    ),
+    "calls that the usage does not count": (
+        GROUNDED | {"unreported_tools": {"google_search": 2}},
+        {"cost_usd": NEW + SEARCHED, "cost_parts": HALVES | {"web_search": SEARCHED}},
+    ),
+    "the same calls, recorded before they had a column of their own": (
+        GROUNDED | {"server_tools": {"google_search": 2}},
+        {"cost_usd": NEW + SEARCHED, "cost_parts": HALVES | {"web_search": SEARCHED}},
     ),
     "tokens as they were recorded, whatever the usage says": (
         {"usage": '{"prompt_tokens": 999999, "completion_tokens": 999999}'},

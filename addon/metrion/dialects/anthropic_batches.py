@@ -25,17 +25,18 @@ class Results(dict[str, Any]):
     def __init__(self) -> None:
         super().__init__(responses=0, billed=[])
         self.models: set[str | None] = set()
+        """Those that answered; their advisors are not among them."""
         self._entries: dict[several.Kind, dict[str, Any]] = {}
 
     def add(self, model: str | None, usage: Usage) -> None:
         """Add what a message under this model is billed for."""
         self["responses"] += 1
+        self.models.add(model)
         for share_model, share in usage.shares or ((None, usage),):
             kind = several.kind(share_model or model, share)
             if (entry := self._entries.get(kind)) is None:
                 entry = self._entries[kind] = {"model": share_model or model, **several.counts(share)}
                 self["billed"].append(entry)
-                self.models.add(share_model or model)
             else:
                 both = several.added_up([several.read(Figures(entry)), share])
                 entry.update(several.counts(both))
@@ -55,7 +56,9 @@ def read_result(document: Mapping[str, Any], draft: Draft) -> None:
         return
     if not isinstance(draft.usage, Results):
         draft.usage = Results()
-    draft.usage.add(label(message.get("model")), anthropic_messages.usage(Figures(raw)))
+    figures = Figures(raw)
+    served = anthropic_messages.fallback(figures.entries("iterations"))
+    draft.usage.add(label(served, message.get("model")), anthropic_messages.usage(figures))
     draft.model = next(iter(draft.usage.models)) if len(draft.usage.models) == 1 else None
     draft.service_tier = label(raw.get("service_tier"), draft.service_tier)
 

@@ -9,11 +9,12 @@ https://docs.anthropic.com/en/docs/build-with-claude/streaming.
 - ``output_tokens`` has the thinking in it.
 - ``iterations`` tells what each sampling of the request is billed for. The rest of the usage leaves some of them out:
   compactions, which the model itself does, and advisors and declined attempts, which are billed under their own model.
+  A model is named there where it may be another than the response's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +25,9 @@ from metrion.documents import Object, to_json
 from metrion.model import Usage
 
 CACHE_WRITES = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
+
+TOLD_ONCE = ("reasoning_tokens", "server_tools")
+"""What the usage tells as a whole, and of no sampling. It is of the model that served."""
 
 STANDARD_MODES = frozenset({"standard", "global", "not_available"})
 """Values of ``speed`` and ``inference_geo`` that leave the rates as they are; the last stands on older models."""
@@ -46,43 +50,50 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
             draft.usage = _latest(draft.usage, usage)
             draft.usage_source = to_json(draft.usage)
         draft.service_tier = label(usage.get("service_tier"), draft.service_tier)
-        draft.model = label(_fallback(usage), draft.model)
+        draft.model = label(fallback(Figures(usage).entries("iterations")), draft.model)
 
 
 def usage(figures: Figures) -> Usage:
-    """Read a ``Usage``."""
+    """Read a ``Usage``; of its shares, those of the model that served have no name."""
     plain = _usage(figures)
-    iterations = [(each.text("model"), replace(_usage(each), modes=plain.modes)) for each in _iterations(figures)]
+    iterations = figures.entries("iterations")
     if not iterations:
         return plain
-    billed = several.together(iterations)
-    if not (_covers(billed.input_tokens, plain.input_tokens) and _covers(billed.output_tokens, plain.output_tokens)):
+    served = fallback(iterations)
+    own, others = list[Usage](), list[tuple[str | None, Usage]]()
+    for each in iterations:
+        model = _billed_under(each, served)
+        sampling = replace(_usage(each), modes=plain.modes, **dict.fromkeys(TOLD_ONCE))
+        if model is None:
+            own.append(sampling)
+        else:
+            others.append((model, sampling))
+    counted = several.added_up(own)
+    if not (_covers(counted.input_tokens, plain.input_tokens) and _covers(counted.output_tokens, plain.output_tokens)):
         figures.warnings.append("usage.iterations does not cover the usage")
         return plain
-    rest: dict[str, Any] = {"reasoning_tokens": plain.reasoning_tokens, "server_tools": plain.server_tools}
-    if billed.cache_write_1h_tokens is None:
-        rest["cache_write_1h_tokens"] = plain.cache_write_1h_tokens
-    if billed.shares:  # the model itself called the tools: the one that has no name here, else the one that served
-        shares = dict(enumerate(billed.shares))
-        own = next((at for at, (model, _) in shares.items() if model is None), len(shares) - 1)
-        shares[own] = (shares[own][0], replace(shares[own][1], server_tools=plain.server_tools))
-        rest["shares"] = tuple(shares.values())
-    return replace(billed, **rest)
+    told: dict[str, Any] = {name: getattr(plain, name) for name in TOLD_ONCE}
+    if counted.cache_write_1h_tokens is None:
+        told["cache_write_1h_tokens"] = plain.cache_write_1h_tokens
+    own[-1] = replace(own[-1], **told)
+    return several.under(None, several.together([*((None, each) for each in own), *others]))
 
 
-def _iterations(figures: Figures) -> list[Figures]:
-    return figures.entries("iterations") or []
+def fallback(iterations: Sequence[Figures] | None) -> str | None:
+    """Return the model that served a response in place of the one that was asked; ``None``: that one served."""
+    served = [each.text("model") for each in iterations or () if each.text("type") == "fallback_message"]
+    return served[-1] if served else None
+
+
+def _billed_under(iteration: Figures, served: str | None) -> str | None:
+    """Return the model that a sampling is billed under; ``None``: the response's own."""
+    model = iteration.text("model")
+    asked = served is None and iteration.text("type") == "message"
+    return None if asked or model == served else model
 
 
 def _covers(billed: int | None, plain: int | None) -> bool:
     return billed is not None and billed >= (plain or 0)
-
-
-def _fallback(usage: Mapping[str, Any]) -> object:
-    """Return the model that served a response in place of the one that was asked."""
-    iterations = usage.get("iterations")
-    last = mapping(iterations[-1]) if isinstance(iterations, list) and iterations else {}
-    return last.get("model") if last.get("type") == "fallback_message" else None
 
 
 def _usage(figures: Figures) -> Usage:

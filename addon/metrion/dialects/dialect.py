@@ -27,8 +27,8 @@ class Draft:
     """The provider's usage: the latest, or all of them merged where the format says so."""
     usage_source: str | None = None
     """The same as JSON text."""
-    server_tools: dict[str, int] = field(default_factory=dict)
-    """Calls of tools that the provider bills and tells outside of the usage."""
+    unreported_tools: dict[str, int] = field(default_factory=dict)
+    """Calls of tools that the provider bills, and that show in the answer only."""
     seen: set[str] = field(default_factory=set)
     """What is counted already of that which a stream says more than once."""
     error_type: str | None = None

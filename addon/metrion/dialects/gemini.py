@@ -82,8 +82,8 @@ def count_tool(name: str, calls: set[str], draft: Draft) -> None:
     new = {f"{name} {call}" for call in calls} - draft.seen
     draft.seen |= new
     if new:
-        known = draft.server_tools.get(name, 0)
-        draft.server_tools[name] = 1 if GROUNDED_ONCE.match(draft.model or "") else known + len(new)
+        known = draft.unreported_tools.get(name, 0)
+        draft.unreported_tools[name] = 1 if GROUNDED_ONCE.match(draft.model or "") else known + len(new)
 
 
 def enum(value: object, names: Mapping[int, str]) -> str | None:

@@ -23,6 +23,9 @@ from metrion.model import Usage
 AUDIO, VIDEO = ("audio",), ("video",)
 IMAGE = ("image", "document")
 
+BILLED = "billed calls"
+"""Under this name the searches stand beside the provider's own usage, counted as they are billed."""
+
 
 def read(document: Mapping[str, Any], draft: Draft) -> None:
     """Note what an interaction, or an event that has one in it, says."""
@@ -37,9 +40,10 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
     usage = interaction.get("usage")
     if isinstance(usage, Object) and usage:
         draft.usage, draft.usage_source = usage, usage.source
-        tools = Figures(usage).tally("grounding_tool_count", by="type", of="count") or {}
-        once = GROUNDED_ONCE.match(draft.model or "") is not None
-        draft.server_tools = {str(name): 1 if once else count for name, count in tools.items() if count}
+        tools = Figures(usage).tally("grounding_tool_count", by="type", of="count")
+        if tools is not None:
+            once = GROUNDED_ONCE.match(draft.model or "") is not None
+            draft.usage = {**usage, BILLED: {str(name): 1 if once else count for name, count in tools.items() if count}}
 
 
 def usage(figures: Figures) -> Usage:
@@ -60,6 +64,7 @@ def usage(figures: Figures) -> Usage:
         input_image_tokens=part(inputs, IMAGE),
         output_audio_tokens=part(outputs, AUDIO),
         output_image_tokens=part(outputs, IMAGE),
+        server_tools=figures.calls(BILLED),
         cache_read_audio_tokens=part([cached], AUDIO, absent),
         cache_read_image_tokens=part([cached], IMAGE, absent),
         input_video_tokens=part(inputs, VIDEO),

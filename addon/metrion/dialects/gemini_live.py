@@ -63,7 +63,7 @@ class LiveReader:
             return None
         draft, self._draft = self._draft, Draft(model=self._model)
         figures = Figures(draft.usage or {})
-        usage = replace(gemini.usage(figures), raw=draft.usage_source, server_tools=draft.server_tools or None)
+        usage = replace(gemini.usage(figures), raw=draft.usage_source, unreported_tools=draft.unreported_tools or None)
         return Reading(
             model=draft.model,
             service_tier=draft.service_tier,

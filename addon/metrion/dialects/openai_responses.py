@@ -6,7 +6,7 @@ https://platform.openai.com/docs/guides/tools-web-search for which searches are 
 - A stream tells its usage once, in the event that ends it: ``response.completed``, ``.incomplete`` or ``.failed``.
 - A background response is answered at once, ``queued`` and without usage; that is read back later, with a GET.
 - Tools of the provider's are counted by the provider where it does so (xAI in ``usage``, OpenAI in ``tool_usage``).
-  Where it does not, those that are billed by the call are counted from the output.
+  Where it does not, those that are billed by the call are counted from the output, and stay apart.
 """
 
 from __future__ import annotations
@@ -67,14 +67,13 @@ def usage(figures: Figures) -> Usage:
     if found.server_tools is not None:
         return found
     told = _tool_usage(figures)
-    counted = figures.calls(COUNTED)
-    if told is None and counted is None:
-        return found
-    told = told or {}
-    better = {kind for name in told for kind, tool in BILLED_ITEMS.values() if name.startswith(f"{tool}.")}
-    calls = {name: count for name, count in told.items() if count}
-    calls |= {kind: count for kind, count in (counted or {}).items() if kind not in better}
-    return replace(found, server_tools=calls)
+    better = {kind for name in told or () for kind, tool in BILLED_ITEMS.values() if name.startswith(f"{tool}.")}
+    shown = {kind: count for kind, count in (figures.calls(COUNTED) or {}).items() if kind not in better}
+    return replace(
+        found,
+        server_tools=told and {name: count for name, count in told.items() if count},
+        unreported_tools=shown or None,
+    )
 
 
 def _note_status(status: str, response: Mapping[str, Any], draft: Draft) -> None:

@@ -1,7 +1,8 @@
 """Several usages that one request is billed for → one :class:`~metrion.model.Usage` that knows its shares.
 
-The counts add up to everything that is billed. What must be priced apart stays apart in ``shares``: another model,
-other modes, and, because rates for long contexts go by the input of each response, responses with a long input.
+What must be priced apart stays apart in ``shares``: another model, other modes, and, because rates for long contexts go
+by the input of each response, responses with a long input. The counts add up to everything that is billed, until
+:func:`under` leaves those of the response's own model.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ WHOLE = ("input_tokens", "output_tokens")
 """Where one of these is not known, neither is its sum."""
 LARGEST = "largest_input_tokens"
 COUNTS = tuple(each.name for each in fields(Usage) if each.name.endswith("_tokens") and each.name != LARGEST)
+TOOLS = ("server_tools", "unreported_tools")
 
 type Kind = tuple[str | None, tuple[str, ...], int]
 """What usages must have in common to be priced together: model, modes, and about how long a long input is."""
@@ -38,6 +40,18 @@ def together(billed: Iterable[tuple[str | None, Usage]]) -> Usage:
     return total if len(shares) < 2 and all(model is None for model, _ in shares) else replace(total, shares=shares)
 
 
+def under(model: str | None, usage: Usage) -> Usage:
+    """Return the usage with the counts of what is billed under the response's own model, and with all of its shares.
+
+    Where no share is the response's own, all are: the results of a batch, for instance, that several models made.
+    """
+    own = [share for name, share in usage.shares or () if name is None or name == model]
+    if not own:
+        return usage
+    counted = added_up(own)
+    return replace(usage, **{name: getattr(counted, name) for name in (*COUNTS, *TOOLS, LARGEST)})
+
+
 def added_up(usages: Sequence[Usage]) -> Usage:
     """Return one usage with the sums of all counts. What not one of them reports, the sum does not report either."""
     if len(usages) == 1:
@@ -46,10 +60,11 @@ def added_up(usages: Sequence[Usage]) -> Usage:
     for name in WHOLE:
         if any(getattr(usage, name) is None for usage in usages):
             sums[name] = None
-    tools = [usage.server_tools for usage in usages if usage.server_tools is not None]
+    for name in TOOLS:
+        tools = [calls for usage in usages if (calls := getattr(usage, name)) is not None]
+        sums[name] = dict(sum(map(Counter, tools), Counter[str]())) if tools else None
     return Usage(
         **sums,
-        server_tools=dict(sum(map(Counter, tools), Counter[str]())) if tools else None,
         modes=usages[0].modes if usages else None,
         largest_input_tokens=max(map(_largest, usages), default=None),
     )
@@ -63,7 +78,7 @@ def kind(model: str | None, usage: Usage) -> Kind:
 
 def counts(usage: Usage) -> Mapping[str, Any]:
     """Return what :func:`read` makes a usage of again, as JSON knows it."""
-    found = {name: getattr(usage, name) for name in (*COUNTS, "server_tools", LARGEST)}
+    found = {name: getattr(usage, name) for name in (*COUNTS, *TOOLS, LARGEST)}
     found["modes"] = None if usage.modes is None else list(usage.modes)
     return {name: value for name, value in found.items() if value is not None or name in WHOLE}
 
@@ -71,9 +86,9 @@ def counts(usage: Usage) -> Mapping[str, Any]:
 def read(figures: Figures) -> Usage:
     """Read a usage that stands there in the words of its own columns."""
     found: dict[str, Any] = {name: figures.count(name) for name in COUNTS}
+    found |= {name: figures.calls(name) for name in TOOLS}
     return Usage(
         **found,
-        server_tools=figures.calls("server_tools"),
         modes=figures.texts("modes"),
         largest_input_tokens=figures.count(LARGEST),
     )

@@ -80,6 +80,7 @@ COLUMN_TYPES: dict[str, str] = {
     "overhead_ms": "DOUBLE",
     "request_bytes": "BIGINT",
     "response_bytes": "BIGINT",
+    "unreported_tools": "MAP(VARCHAR, BIGINT)",
 }
 """The columns of ``events`` with their DuckDB types, in the order of :data:`metrion.model.EVENT_COLUMNS`."""
 
