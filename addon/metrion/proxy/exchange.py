@@ -84,6 +84,7 @@ class Exchange:
         self._takes_events = False
         self._last_bytes = b"\n\n"
         self._tap: Tap | None = None
+        self._reading: Reading | None = None
         self._material: estimates.Material | None = None
         self._estimated: Usage | None = None
         self._session: SessionReader | None = None
@@ -190,10 +191,9 @@ class Exchange:
         if self.finished or route is None or tap is None or self._response_sample is None or not self._succeeded:
             return False
         try:
-            tap.finish()
             self._material = estimates.material(
                 dialect=route.dialect,
-                reading=tap.reading,
+                reading=self._final_reading(),
                 end_reason=end_reason,
                 model_requested=route.model or self._model_requested,
                 streamed=tap.is_stream,
@@ -231,12 +231,9 @@ class Exchange:
             self._record(event)
 
     def _measure(self, end_reason: EndReason) -> Event | None:
-        reading = Reading()
-        if self._tap is not None:
-            self._tap.finish()
-            reading = self._tap.reading
-            for warning in reading.warnings:
-                logger.warning("%s %s: %s", self.provider, self.inbound.path.decode("latin-1"), warning)
+        reading = self._final_reading()
+        for warning in reading.warnings:
+            logger.warning("%s %s: %s", self.provider, self.inbound.path.decode("latin-1"), warning)
         if self._estimated is not None:
             reading = replace(reading, usage=self._estimated, estimated=True)
         if reading.stream_error:
@@ -267,6 +264,13 @@ class Exchange:
             model_requested=self._model_requested,
             settles=self._settles(reading, end_reason),
         )
+
+    def _final_reading(self) -> Reading:
+        """Return what the response said, now that it is over."""
+        if self._reading is None and self._tap is not None:
+            self._tap.finish()
+            self._reading = self._tap.reading
+        return self._reading or Reading()
 
     def _settles(self, reading: Reading, end_reason: EndReason) -> bool:
         """Whether this response is the first to tell what an earlier request of its provider is billed for."""
