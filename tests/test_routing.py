@@ -260,6 +260,7 @@ def test_only_a_post_is_read_for_usage(method: bytes) -> None:
         (b"/grok/v1/chat/deferred-completion/r", "chat", "openai_chat"),
         (b"/openai/v1/batches/batch_1", "batch", "openai_batches"),
         (b"/openai/v1/live/sessions", "realtime", "openai_realtime"),
+        (b"/mistral/v1/audio/transcriptions/realtime?model=m", "realtime", "openai_realtime"),
         (b"/openai/v1/live/sessions/live_1/fork", "realtime", "openai_realtime"),
         (b"/openai/v1/live/sessions/live_1/attach", "realtime", None),
         (b"/openai/v1/realtime/translations", "realtime", None),

@@ -46,6 +46,13 @@ READ = {"input_tokens": 26, "input_audio_tokens": 21, "output_tokens": 4}
             id="Mistral counts both",
         ),
         pytest.param(
+            [{"model": "voxtral-mini-2507", "text": "x", "language": "en", "segments": [], "usage": {
+                "prompt_audio_seconds": 203, "prompt_tokens": 4, "total_tokens": 3264, "completion_tokens": 635}}],
+            {"input_tokens": 2629, "output_tokens": 635, "audio_seconds": 203.0,
+             "server_tools": {"prompt_audio_seconds": 203}},
+            id="Mistral counts what it heard in the total only",
+        ),
+        pytest.param(
             [{"type": "transcript.text.delta", "delta": "Hel"}, {"type": "transcript.text.delta", "delta": "lo"},
              {"type": "transcript.text.done", "text": "Hello", "usage": TOKENS}],
             READ,

@@ -185,6 +185,28 @@ def test_what_a_live_session_delegates_is_billed_under_its_own_model() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("model", "message", "expected"),
+    [
+        ("voxtral-mini-transcribe-realtime-2602",
+         {"type": "transcription.done", "model": "voxtral-mini-transcribe-realtime-2602", "text": "secret",
+          "language": "en", "usage": {"prompt_audio_seconds": 12, "prompt_tokens": 4, "total_tokens": 195,
+                                      "completion_tokens": 35}},
+         {"input_tokens": 160, "output_tokens": 35, "server_tools": {"prompt_audio_seconds": 12},
+          "audio_seconds": 12.0}),
+        ("voxtral-mini-tts-2603",
+         {"type": "speech.audio.done", "usage": {"prompt_tokens": 3, "completion_tokens": 10, "total_tokens": 13}},
+         {"input_tokens": 3, "output_tokens": 10}),
+    ],
+    ids=["transcribing", "speaking"],
+)  # fmt: skip
+def test_what_mistral_hears_and_says_is_billed_when_it_is_done(
+    model: str, message: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    created = {"type": "session.created", "session": {"request_id": "req_1", "model": model}}
+    assert read(created, {"type": message["type"], "usage": None}, message) == [(model, "req_1", None, None, expected)]
+
+
 @pytest.mark.parametrize("place", ["audio", "input_audio_transcription"])
 def test_a_client_chooses_the_model_that_transcribes(place: str) -> None:
     reader = RealtimeReader()

@@ -79,8 +79,9 @@ def _totals(figures: Figures) -> tuple[int | None, int | None]:
     """Return input and output.
 
     What ``total_tokens`` has beyond prompt and completion is output: xAI counts reasoning beside the completion
-    (https://docs.x.ai/docs/guides/reasoning), Gemini's compatible endpoint its thoughts. It is input where it is just
-    the audio of the prompt, which Mistral counts beside the prompt's text.
+    (https://docs.x.ai/docs/guides/reasoning), Gemini's compatible endpoint its thoughts. It is input where it is the
+    audio of the prompt, which Mistral counts beside the prompt's text, in details or in none but its seconds
+    (https://docs.mistral.ai/api/endpoint/audio/transcriptions).
     """
     prompt, completion, total = (figures.count(f"{name}_tokens") for name in ("prompt", "completion", "total"))
     if prompt is None or total is None or (completion is None and figures.has("completion_tokens")):
@@ -88,7 +89,9 @@ def _totals(figures: Figures) -> tuple[int | None, int | None]:
     beyond = total - prompt - (completion or 0)
     if beyond <= 0:
         return prompt, completion
-    if beyond == figures.count("prompt_tokens_details", "audio_tokens") and beyond != figures.first_count(*REASONING):
+    heard = figures.count("prompt_tokens_details", "audio_tokens")
+    is_heard = bool(figures.count("prompt_audio_seconds")) if heard is None else beyond == heard
+    if is_heard and beyond != figures.first_count(*REASONING):
         return prompt + beyond, completion
     return prompt, total - prompt
 

@@ -2,7 +2,8 @@
 
 Sources: ``RealtimeResponseUsage``, ``ConversationItemInputAudioTranscriptionCompletedEvent`` and
 ``ResponsesServerEvent`` in the openai SDK, there also ``SessionUsageUpdatedEvent``, ``ResponseEvent`` and
-``DecisionEvent`` for the Live API; https://docs.x.ai/docs/guides/voice/agent for xAI's.
+``DecisionEvent`` for the Live API; https://docs.x.ai/docs/guides/voice/agent for xAI's; ``TranscriptionStreamDone``
+and ``SpeechStreamDone`` in the mistralai SDK for sessions of Mistral's that transcribe or speak.
 
 - Each response that is over has its usage, cut off ones included. What earlier turns left in the conversation is input
   again each time, so that usages are added up and never replace one another.
@@ -30,10 +31,11 @@ RESPONSES = frozenset({"response.done", *openai_responses.END_TYPES})
 TRANSCRIPTION = "conversation.item.input_audio_transcription.completed"
 DELEGATED = frozenset({"response.event", "decision.event"})
 LASTED = frozenset({"session.usage.updated", "session.closed"})
+DONE = frozenset({"transcription.done", "speech.audio.done"})
 
 MARKS = (b"response.done", b"response.completed", b"response.incomplete", b"response.failed", b"decision.completed",
          b"session.created", b"session.started", b"session.updated", b"session.usage", b"session.closed",
-         b"input_audio_transcription.completed")  # fmt: skip
+         b"input_audio_transcription.completed", b"transcription.done", b"speech.audio.done")  # fmt: skip
 """A message that shows none of these has nothing new. Nearly all are of that kind, and many are long."""
 
 WANTED = tree(
@@ -44,6 +46,7 @@ WANTED = tree(
         ("event", "decision", "model"),
         ("event", "decision", "usage"),
         ("session", "id"),
+        ("session", "request_id"),
         ("session", "model"),
         ("session", "audio", "input", "transcription", "model"),
         ("session", "input_audio_transcription", "model"),
@@ -81,12 +84,14 @@ class RealtimeReader:
                 return self._delegated(mapping(document.get("event")))
             case str() as name if name in LASTED:
                 return self._more_seconds(document)
+            case str() as name if name in DONE:
+                return self._done(document)
         return None
 
     def _note_session(self, document: object) -> None:
         session = mapping(mapping(document).get("session"))
         self._model = label(session.get("model"), self._model)
-        self._session_id = label(session.get("id"), self._session_id)
+        self._session_id = label(session.get("id"), session.get("request_id"), self._session_id)
         heard = mapping(mapping(mapping(session.get("audio")).get("input")).get("transcription"))
         older = mapping(session.get("input_audio_transcription"))
         self._transcription_model = label(heard.get("model"), older.get("model"), self._transcription_model)
@@ -99,6 +104,13 @@ class RealtimeReader:
         if not isinstance(usage, Object) or not usage:
             return None
         return _reading(Draft(model=label(decision.get("model")), usage=usage, usage_source=usage.source))
+
+    def _done(self, document: Mapping[str, Any]) -> Reading | None:
+        usage = document.get("usage")
+        if not isinstance(usage, Object) or not usage:
+            return None
+        model = label(document.get("model"), self._model)
+        return _reading(Draft(model=model, generation_id=self._session_id, usage=usage, usage_source=usage.source))
 
     def _more_seconds(self, document: Mapping[str, Any]) -> Reading | None:
         usage = document.get("usage")
@@ -136,7 +148,7 @@ class RealtimeReader:
 def usage(figures: Figures) -> Usage:
     """Read the usage of a response or of a transcription."""
     found = openai_responses.usage(figures)
-    seconds = (figures.seconds(name) for name in ("seconds", "billable_audio_seconds"))
+    seconds = (figures.seconds(name) for name in ("seconds", "billable_audio_seconds", "prompt_audio_seconds"))
     return replace(found, audio_seconds=next((length for length in seconds if length is not None), None))
 
 
