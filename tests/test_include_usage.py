@@ -81,10 +81,12 @@ UNTOUCHED = {
     "null": b'{"stream":null}',
     "one": b'{"stream":1}',
     "a word": b'{"stream":"true"}',
+    "an escape in stream": b'{"str\\u0065am":true}',
     "a stream inside": b'{"metadata":{"stream":true}}',
     "asked for": b'{"stream":true,"stream_options":{"include_usage":true}}',
     "asked for among others": b'{"stream_options":{"x":1, "include_usage" : true},"stream":true}',
     "strange": b'{"stream":true,"stream_options":{"include_usage":1}}',
+    "strange nought": b'{"stream":true,"stream_options":{"include_usage":0}}',
     "strange text": b'{"stream":true,"stream_options":{"include_usage":"false"}}',
     "options are text": b'{"stream":true,"stream_options":"include_usage"}',
     "options are a list": b'{"stream":true,"stream_options":[]}',
@@ -393,7 +395,7 @@ def test_whole_events_do_not_wait_for_a_half_one() -> None:
 def test_an_event_that_is_too_large_passes_as_it_is(size: int, end: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(include_usage, "LIMIT", 100)
     small = b'data: {"choices":[{}],"usage":null}' + end
-    large = b'data: {"x":"' + b"x" * 150 + b'",' + end[: len(end) // 2] + b'"choices":[],"usage":null}' + end
+    large = b": " + b"x" * 150 + end[: len(end) // 2] + small
     fitting = b'data: {"usage":null,"x":"%b"}' % (b"x" * 73)
     assert len(fitting) == 100
     one_more = fitting.replace(b"x", b"xx", 1) + end
@@ -513,6 +515,7 @@ def test_recorded_streams_where_asking_would_take_something_away(provider: str) 
         (b"POST", "chat", "openai_chat", True),
         (b"post", "completions", "openai_chat", True),
         (b"GET", "chat", "openai_chat", False),
+        (b"POST", "batch", "openai_chat", False),
         (b"POST", "completions", "anthropic_completions", False),
         (b"POST", "responses", "openai_responses", False),
         (b"POST", "embeddings", "openai_embeddings", False),

@@ -56,6 +56,8 @@ def ask_for_usage(body: bytes) -> bytes | None:
 
     ``None``: there is nothing to change. No stream is asked for, or its usage is already, or it cannot be told.
     """
+    if b'"stream"' not in body:
+        return None
     text = body.decode("latin-1")
     try:
         if not body.isascii():
@@ -67,7 +69,8 @@ def ask_for_usage(body: bytes) -> bytes | None:
     if splice is None:
         return None
     start, end, new = splice
-    return body[:start] + new + body[end:]
+    view = memoryview(body)
+    return b"".join((view[:start], new, view[end:]))
 
 
 class UsageFilter:
@@ -93,7 +96,8 @@ class UsageFilter:
         held += chunk
         given: list[bytes] = []
         start = 0
-        while end := self._end_of_event(start):
+        lf_only = held.find(b"\r", self._searched) < 0
+        while end := self._end_of_event(start, lf_only=lf_only):
             event = bytes(held[start:end])
             seen = event if self._long or _is_too_large(event) else _without_usage(event)
             if seen is None:
@@ -116,17 +120,15 @@ class UsageFilter:
         """Give what is held; the stream is over."""
         held = bytes(self._held)
         self._held.clear()
-        if self._long:
-            return held
         seen = _without_usage(held)
         return _comments(held) if seen is None else seen
 
-    def _end_of_event(self, start: int) -> int:
+    def _end_of_event(self, start: int, *, lf_only: bool) -> int:
         """Return where the event that starts there ends, behind its blank line; 0 where that is not known yet."""
         if not self._long and (empty := LINE_ENDS.match(self._held, start)):
             return empty.end()
         start = max(start, self._searched)
-        if self._held.find(b"\r", start) < 0:  # five times as fast
+        if lf_only:  # five times as fast
             at = self._held.find(b"\n\n", start)
             return at + 2 if at >= 0 else 0
         found = BLANK_LINE.search(self._held, start)
@@ -170,7 +172,7 @@ def _object(text: str, at: int) -> _Object:
 
 
 def _splice(text: str, request: _Object) -> tuple[int, int, bytes] | None:
-    """Return from where to where the request is to be replaced, and by what."""
+    """Return from where to where the request is to be replaced, and by what. Raises as :func:`_object` does."""
     if request.members.get("stream") is not True:
         return None
     if "stream_options" not in request.members:
@@ -181,8 +183,6 @@ def _splice(text: str, request: _Object) -> tuple[int, int, bytes] | None:
         return start, end, b'{"include_usage":true}'
     if options == {}:
         return start + 1, start + 1, b'"include_usage":true'
-    if not isinstance(options, dict):
-        return None
     inner = _object(text, start)
     if "include_usage" not in inner.members:
         return *_behind(inner), b',"include_usage":true'
