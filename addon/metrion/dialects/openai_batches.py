@@ -4,21 +4,29 @@ Sources: ``Batch`` and ``BatchUsage`` in the openai SDK.
 
 - A batch is billed once, when it is over, at rates of its own; what it costs until then grows, and is passed over.
 - Its usage adds up all of its requests, which have one model. Batches of before September 2025 have none.
+- How long each request was is not told. Rates for long contexts go by their average, and never by the sum.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from metrion.dialects import openai_tokens
-from metrion.dialects.dialect import Dialect, Draft, label
-from metrion.documents import Object
+from metrion.dialects.dialect import Dialect, Draft, label, mapping
+from metrion.dialects.figures import Figures
+from metrion.documents import Object, to_json
+from metrion.model import Usage
 
 OVER = frozenset({"completed", "failed", "expired", "cancelled"})
 
 TIER = "batch"
 """The service tier of everything in a batch, which the answer does not name."""
+
+
+COMPLETED = "completed_requests"
+"""Under this name the number of requests stands beside the provider's own usage."""
 
 
 def read(document: Mapping[str, Any], draft: Draft) -> None:
@@ -35,13 +43,22 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
     draft.finish_reason = status
     usage = document.get("usage")
     if isinstance(usage, Object) and usage:
-        draft.usage, draft.usage_source = usage, usage.source
+        draft.usage = {**usage, COMPLETED: mapping(document.get("request_counts")).get("completed")}
+        draft.usage_source = to_json(draft.usage)
+
+
+def usage(figures: Figures) -> Usage:
+    """Read a ``BatchUsage``, and with it how many requests it adds up."""
+    found, completed = openai_tokens.usage(figures), figures.count(COMPLETED)
+    if not completed or found.input_tokens is None or found.output_tokens is None:
+        return found
+    return replace(found, largest_input_tokens=-(-found.input_tokens // completed))
 
 
 DIALECT = Dialect(
-    wanted=(("object",), ("model",), ("id",), ("status",), ("usage",)),
+    wanted=(("object",), ("model",), ("id",), ("status",), ("usage",), ("request_counts", "completed")),
     nullable=("usage",),
     read=read,
-    usage=openai_tokens.usage,
+    usage=usage,
     end_data=b"[DONE]",
 )
