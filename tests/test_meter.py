@@ -106,6 +106,25 @@ def test_what_stands_in_a_row(prices: PriceBook) -> None:
 
 
 @pytest.mark.parametrize(
+    ("counted", "shown", "columns"),
+    [
+        ({"a": 2}, {"b": 1}, ({"a": 2}, {"b": 1})),
+        ({}, {}, (None, None)),
+        (None, None, (None, None)),
+    ],
+)
+def test_tools_that_the_usage_counts_and_those_that_only_the_answer_shows_stand_apart(
+    counted: dict[str, int] | None,
+    shown: dict[str, int] | None,
+    columns: tuple[dict[str, int] | None, dict[str, int] | None],
+    prices: PriceBook,
+) -> None:
+    usage = replace(USAGE, server_tools=counted, unreported_tools=shown)
+    row = event(prices, reading=replace(READING, usage=usage))
+    assert (row.server_tools, row.unreported_tools) == columns
+
+
+@pytest.mark.parametrize(
     ("change", "source", "cost"),
     [
         ({}, "computed", Decimal("0.003")),

@@ -95,6 +95,15 @@ def money(home: Home) -> list[dict[str, Any]]:
 
 
 HALVES = {"input": Decimal("0.0002"), "output": Decimal("0.0002")}
+HALVES_OF_CLAUDE = {"input": Decimal("0.0003"), "output": Decimal("0.0003")}
+BATCH: dict[str, Any] = {
+    "provider": "anthropic",
+    "method": "GET",
+    "path": "/v1/messages/batches/msgbatch_1/results",
+    "usage": '{"responses": 2, "billed": ['
+    '{"model": "claude", "input_tokens": 100, "output_tokens": 20},'
+    '{"model": "adviser", "input_tokens": 1000, "output_tokens": 40}]}',
+}
 SEARCHED = Decimal("0.028")
 GROUNDED: dict[str, Any] = {
     "provider": "google",
@@ -194,7 +203,18 @@ CHANGED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         },
         {
             "cost_usd": Decimal("0.0066"),
-            "cost_parts": {"input": Decimal("0.0003"), "output": Decimal("0.0003")}
+            "cost_parts": HALVES_OF_CLAUDE | {"adviser:input": Decimal("0.005"), "adviser:output": Decimal("0.001")},
+        },
+    ),
+    "a batch that one model answered, and another advised": (
+        BATCH | {"model": "claude"},
+        {"cost_parts": HALVES_OF_CLAUDE | {"adviser:input": Decimal("0.005"), "adviser:output": Decimal("0.001")}},
+    ),
+    "a batch that several models answered": (
+        BATCH | {"model": None, "input_tokens": 1100, "output_tokens": 60},
+        {
+            "cost_usd": Decimal("0.0066"),
+            "cost_parts": {"claude:input": Decimal("0.0003"), "claude:output": Decimal("0.0003")}
             | {"adviser:input": Decimal("0.005"), "adviser:output": Decimal("0.001")},
         },
     ),
