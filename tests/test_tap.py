@@ -289,7 +289,9 @@ JSON = b'{"id": "c1", "model": "m", "choices": [{"finish_reason": "stop"}], "usa
         pytest.param(b'{"x":' * 50_000 + JSON + b"}" * 50_000, Usage(), (), id="deep"),
         pytest.param(SSE[:-1], Usage(input_tokens=9, output_tokens=5), (), id="half an event"),
         pytest.param(OPENING + LAST[:-1], Usage(), (), id="half the event with the usage"),
-        pytest.param(OPENING + LAST[:-30] + b"\n\n", Usage(), (), id="an event with half a document"),
+        pytest.param(
+            OPENING + LAST[:-30] + b"\n\n", Usage(), ("an event is no JSON",), id="an event with half a document"
+        ),
         pytest.param(OPENING + b"data: {]}\n\n\xff\n\n" + LAST, Usage(input_tokens=9, output_tokens=5), (), id="junk"),
         pytest.param(
             OPENING + LAST.replace(b"9", b"-9"), Usage(output_tokens=5), ("usage.prompt_tokens is no count",), id="< 0"

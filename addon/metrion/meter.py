@@ -159,11 +159,14 @@ def _cost(
         return Cost(CostSource.UNKNOWN)
     if reading.estimated and None in (reading.usage.input_tokens, reading.usage.output_tokens):
         return Cost(CostSource.UNKNOWN)  # half of it is no cost
+    usage = reading.usage
+    if reading.doubtful and not reading.estimated:  # what the provider says it charged is sure all the same
+        usage = Usage(provider_cost_usd=usage.provider_cost_usd)
     return prices.cost(
         provider=route.provider,
         model=reading.model,
         model_requested=model_requested,
-        usage=reading.usage,
+        usage=usage,
         when=outcome.started_at,
         service_tier=reading.service_tier,
         estimated=reading.estimated,

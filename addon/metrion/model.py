@@ -257,13 +257,21 @@ class Reading:
     """What could not be read and why; contains nothing of prompts, completions or keys."""
     estimated: bool = False
     """The usage is not reported, or only in part: Metrion has estimated the rest."""
+    cut_short: bool = False
+    """The body ended, or could not be read on, before the provider had told all of the usage."""
+    goes_on: bool = False
+    """More usage may follow, whatever the finish reason says."""
+    doubtful: bool = False
+    """Of what is billed something is missing in the usage, or cannot be read: no cost can be computed of the rest."""
 
     def has_final_usage(self, end_reason: EndReason) -> bool:
         """Whether there is a usage that can be billed.
 
         What a stream has reported halfway is no bill: the counts of its last words are missing.
         """
-        return self.usage is not None and (end_reason is EndReason.COMPLETE or self.finish_reason is not None)
+        if self.usage is None or self.cut_short:
+            return False
+        return end_reason is EndReason.COMPLETE or (self.finish_reason is not None and not self.goes_on)
 
 
 class CostSource(StrEnum):

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 from metrion.dialects import DIALECTS, errors, several
 from metrion.dialects.dialect import Draft, label
 from metrion.dialects.figures import Figures
-from metrion.documents import BOM, Elements, Lines, Scanner, Tree, to_json, tree
+from metrion.documents import BOM, EACH, Elements, Lines, Path, Scanner, Tree, to_json, tree
 from metrion.encodings import Decoder, DecodingError, decoder
 from metrion.estimates.sample import Sample
 from metrion.forms import FormReader, boundary
@@ -26,6 +27,12 @@ LINES = frozenset({"application/x-jsonl", "application/jsonl", "application/x-nd
 VAGUE = frozenset({"", "text/plain", "text/json", "application/octet-stream", "application/x-www-form-urlencoded"})
 """What JSON and events are called by mistake (the last is curl's default). Their first byte tells them apart anyway."""
 
+FIELDS = b":deir"
+"""What a line of a stream of events begins with: a comment, ``data``, ``event``, ``id``, ``retry``."""
+
+USAGES = frozenset({"usage", "usageMetadata", "usage_info"})
+"""What providers call the object in which they tell the usage."""
+
 MODEL_AND_STREAM = tree([("model",), ("stream",)])
 
 
@@ -36,6 +43,7 @@ class _Beside:
         self._warnings: list[str] = []
         self._sample = sample
         self._decoder: Decoder | None = None
+        self._gave_up = False
         try:
             self._decoder = decoder(content_encoding, self._read if sample is None else self._read_and_keep)
         except DecodingError as error:
@@ -72,6 +80,7 @@ class _Beside:
 
     def _give_up(self, error: Exception) -> None:
         self._decoder = None
+        self._gave_up = True
         # Only our own message is known to quote nothing.
         self._warn(str(error) if isinstance(error, DecodingError) else f"{type(error).__name__} while reading")
 
@@ -109,6 +118,9 @@ class Tap(_Beside):
         """The body, where it is a stream of events."""
         self._event: Scanner | None = None
         """The data of the event that comes in parts."""
+        self._missed = False
+        """Something that was wanted could not be read."""
+        self._promises_json = _is_json(content_type)
         if not (self._dialect or self._failed) or not _is_legible(content_type):
             self._decoder = None
 
@@ -136,8 +148,7 @@ class Tap(_Beside):
         if self._draft.terminal:  # a client may leave before the trailer of an encoding has come
             self._decoder = None
         super().finish()
-        whole = self._document if self._documents is None else self._documents
-        if whole is not None and not whole.complete:
+        if (whole := self._whole) is not None and not whole.complete:
             self._warn("the JSON body ends early, or is broken")
 
     def _read(self, plain: bytes) -> None:
@@ -148,7 +159,7 @@ class Tap(_Beside):
             for document in self._documents.feed(plain):
                 self._read_document(document)
                 if not document.complete:
-                    self._warn("a line is no JSON")
+                    self._miss("a line is no JSON")
             if isinstance(self._documents, Elements) and self._documents.complete:
                 self._draft.terminal = True
         elif self._document is not None:
@@ -162,15 +173,19 @@ class Tap(_Beside):
                 self._document = Scanner(self._format.wanted)
             else:
                 self._events = EventReader(self._matters)
+                if self._promises_json and not self._failed and start[0] not in FIELDS:
+                    self._warn("the body is no JSON")
             self._read(start)
 
     def _matters(self, events: bytes) -> bool:
         """Whether there is anything new in these events. This is asked for each chunk, so it has to be fast."""
-        if self._draft.model is None or self._draft.generation_id is None:
-            return True
         for mark in self._format.marks:
             if mark in events:
                 return True
+        if self._draft.model is None or self._draft.generation_id is None:
+            for name in self._format.model_names if self._draft.model is None else self._format.id_names:
+                if name in events:
+                    return True
         for member, null, spaced_null in self._format.nullable:
             if (there := events.count(member)) and there != events.count(null) + events.count(spaced_null):
                 return True
@@ -185,10 +200,12 @@ class Tap(_Beside):
         self._read_document(event, is_error=part.name == b"error")
         if self._dialect and self._dialect.is_end(part.data, event.document):
             self._draft.terminal = True
+        elif not event.complete:
+            self._miss("an event is no JSON")
 
     def _read_document(self, scanner: Scanner, *, is_error: bool = False) -> None:
         """Note one document of many."""
-        self._warn(*scanner.faults)
+        self._miss(*scanner.faults)
         is_error = is_error or errors.has_error(scanner.document)
         self._note(scanner.document, self._draft, is_error=is_error)
         if is_error and not self._failed:
@@ -198,8 +215,13 @@ class Tap(_Beside):
         if self._dialect and isinstance(document, dict):
             usage = draft.usage
             self._dialect.read(document, draft)
-            if draft.usage is not usage and self._sample is not None:
-                self._sample.restart()
+            if draft.usage is not usage:
+                draft.finished_first = draft.finish_reason is not None
+                if self._sample is not None:
+                    self._sample.restart()
+            for path in self._format.usages:
+                if not isinstance(_find(document, path), dict | None):
+                    self._miss(f"{'.'.join(path)} is no object")
         if is_error:
             draft.error_type = errors.error_type(document) or draft.error_type
 
@@ -208,8 +230,8 @@ class Tap(_Beside):
         if self._document is not None:
             draft, document = Draft(), self._document.document
             self._note(document, draft, is_error=self._failed or errors.has_error(document))
-            self._warn(*self._document.faults)
-        usage = self._usage(draft)
+            self._miss(*self._document.faults)
+        usage, doubtful = self._usage(draft)
         return Reading(
             model=draft.model,
             service_tier=draft.service_tier,
@@ -221,18 +243,44 @@ class Tap(_Beside):
             stream_error=draft.stream_error,
             pending=draft.pending and usage is None,
             warnings=tuple(self._warnings),
+            cut_short=usage is not None and self._is_cut_short(draft),
+            goes_on=usage is not None and self._goes_on(draft),
+            doubtful=doubtful,
         )
 
-    def _usage(self, draft: Draft) -> Usage | None:
+    def _goes_on(self, draft: Draft) -> bool:
+        """Whether more usage may follow the latest."""
+        is_last = draft.finished_first and self._dialect is not None and not self._dialect.ends_with_body
+        return self._document is None and not draft.terminal and not is_last
+
+    def _is_cut_short(self, draft: Draft) -> bool:
+        """Whether the usage that has been read may not be all of it, should the body be over."""
+        if self._missed or (self._gave_up and self._goes_on(draft)):
+            return True
+        if (whole := self._whole) is not None:
+            return not whole.complete
+        return not draft.terminal and draft.finish_reason is None
+
+    @property
+    def _whole(self) -> Scanner | Elements | Lines | None:
+        """The body, where it is no stream of events."""
+        return self._document if self._documents is None else self._documents
+
+    def _miss(self, *faults: str) -> None:
+        """Take note that something that was wanted could not be read, so that what is known may not be all."""
+        self._missed = self._missed or bool(faults)
+        self._warn(*faults)
+
+    def _usage(self, draft: Draft) -> tuple[Usage | None, bool]:
+        """Return the usage, and whether it is doubtful."""
         if self._dialect is None or draft.usage is None:
-            return None
+            return None, False
         figures = Figures(draft.usage)
         raw = to_json(draft.usage) if self._dialect.lines else draft.usage_source
-        usage = replace(several.under(draft.model, self._dialect.usage(figures)), raw=raw)
-        if draft.unreported_tools:
-            usage = replace(usage, unreported_tools=draft.unreported_tools)
+        usage = figures.checked(several.under(draft.model, self._dialect.usage(figures)))
+        usage = replace(usage, raw=raw, unreported_tools=draft.unreported_tools or usage.unreported_tools)
         self._warn(*figures.warnings)
-        return usage
+        return usage, figures.is_doubtful(usage, self._dialect.needs)
 
 
 class RequestReader(_Beside):
@@ -279,21 +327,48 @@ class _Format:
     wanted: Tree
     marks: tuple[bytes, ...]
     nullable: tuple[tuple[bytes, bytes, bytes], ...]
+    model_names: tuple[bytes, ...]
+    id_names: tuple[bytes, ...]
+    usages: tuple[Path, ...]
 
 
 @cache
 def _format(name: str | None) -> _Format:
     dialect = DIALECTS.get(name or "")
     if dialect is None:
-        return _Format(tree(errors.WANTED), (), ())
-    members = [f'"{member}"'.encode() for member in (*dialect.nullable, "error")]
+        return _Format(tree(errors.WANTED), (), (), (), (), ())
+    ends = [name.encode() for name in sorted(dialect.end_types)]
+    ends += [dialect.end_data] if dialect.end_data is not None else []
+    nullable = _quoted(*dialect.nullable, "error")
     return _Format(
         wanted=tree((*dialect.wanted, *errors.WANTED)),
-        marks=dialect.marks if dialect.end_data is None else (*dialect.marks, dialect.end_data),
-        nullable=tuple((member, member + b":null", member + b": null") for member in members),
+        marks=(*dialect.marks, *(end for end in ends if not any(mark in end for mark in dialect.marks))),
+        nullable=tuple((member, member + b":null", member + b": null") for member in nullable),
+        model_names=_quoted(*dialect.model_names),
+        id_names=_quoted(*dialect.id_names),
+        usages=tuple(path for path in dialect.wanted if path[-1] in USAGES and EACH not in path),
     )
 
 
+def _quoted(*names: str) -> tuple[bytes, ...]:
+    return tuple(f'"{name}"'.encode() for name in names)
+
+
+def _find(value: Any, path: Path) -> Any:
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
 def _is_legible(content_type: str | None) -> bool:
-    name = (content_type or "").partition(";")[0].strip().lower()
-    return name in {JSON, EVENTS} or name in VAGUE or name in LINES or name.endswith("+json")
+    name = _media_type(content_type)
+    return name == EVENTS or name in VAGUE or name in LINES or _is_json(content_type)
+
+
+def _is_json(content_type: str | None) -> bool:
+    name = _media_type(content_type)
+    return name == JSON or name.endswith("+json")
+
+
+def _media_type(content_type: str | None) -> str:
+    return (content_type or "").partition(";")[0].strip().lower()

@@ -130,7 +130,7 @@ def test_the_counts_are_those_of_the_model_that_answered_every_request(
         (b'{"custom_id": "x", "result": {\n', "a line is no JSON"),
         (b"}}}\n", "a line is no JSON"),
         (b"\r\n\n", None),
-        (b'{"result": {"message": {"usage": 5}}}\n', None),
+        (b'{"result": {"message": {"usage": 5}}}\n', "result.message.usage is no object"),
     ],
 )
 def test_a_broken_line_leaves_the_others_alone(broken: bytes, warning: str | None) -> None:

@@ -84,4 +84,5 @@ RESULTS = Dialect(
     read=read_result,
     usage=usage,
     lines=True,
+    needs=("input_tokens", "output_tokens"),
 )

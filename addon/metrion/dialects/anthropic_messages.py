@@ -165,4 +165,5 @@ DIALECT = Dialect(
     read=read,
     usage=usage,
     end_types=frozenset({"message_stop"}),
+    needs=("input_tokens", "output_tokens"),
 )

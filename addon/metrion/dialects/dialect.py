@@ -27,6 +27,8 @@ class Draft:
     """The provider's usage: the latest, or all of them merged where the format says so."""
     usage_source: str | None = None
     """The same as JSON text."""
+    finished_first: bool = False
+    """The finish reason was told before the latest usage, or with it."""
     unreported_tools: dict[str, int] = field(default_factory=dict)
     """Calls of tools that the provider bills, and that show in the answer only."""
     seen: set[str] = field(default_factory=set)
@@ -58,6 +60,17 @@ class Dialect:
     neither, a stream ends with its body."""
     lines: bool = False
     """A body is many documents, one to a line, and not one. Their usage is added up in the draft."""
+    needs: tuple[str, ...] = ()
+    """Counts of ours that every usage of the format has: one without them is not whole."""
+    model_names: tuple[str, ...] = ("model",)
+    """Members that may name the model: until it is known, an event that shows one of them has something new."""
+    id_names: tuple[str, ...] = ("id",)
+    """The same for what was generated."""
+
+    @property
+    def ends_with_body(self) -> bool:
+        """Whether nothing but its end tells that a stream is over: a finish reason may be followed by another."""
+        return self.end_data is None and not self.end_types
 
     def is_end(self, data: bytes, document: Any) -> bool:
         """Whether the event with this data, or with this document in it, ends a stream."""

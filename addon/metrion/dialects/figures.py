@@ -1,17 +1,24 @@
 """The numbers in a provider's usage object, each checked before it is believed.
 
 A count is an integer from 0 up to 2^63 - 1, an amount of money is a number that is not negative. What is absent or
-null is ``None``; so is what is there and no such thing, and then a warning is noted. Nothing here raises.
+null is ``None``; so is what is there and no such thing, and then a warning is noted. So is a sum that is no count any
+more. Nothing here raises.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
 from decimal import Decimal
 from typing import Any, TypeGuard
 
+from metrion.model import Usage
+
 MOST = (1 << 63) - 1
 """The largest value of a BIGINT column."""
+
+COUNTS = tuple(each.name for each in fields(Usage) if each.name.endswith("_tokens"))
+TOOLS = ("server_tools", "unreported_tools")
 
 
 class Figures:
@@ -21,6 +28,8 @@ class Figures:
         self._usage = usage
         self._name = name
         self.warnings: list[str] = []
+        self._unread: list[str] = []
+        """Those of the warnings that are about something billed."""
 
     def has(self, *path: str) -> bool:
         """Whether there is something other than null, readable or not."""
@@ -71,7 +80,7 @@ class Figures:
             return None
         if type(value) in (int, Decimal) and Decimal(value).is_finite() and 0 <= value <= MOST:
             return Decimal(value)
-        self._doubt(path, "no amount of money")
+        self._doubt(path, "no amount of money", is_billed=False)  # what is charged can be computed all the same
         return None
 
     def text(self, *path: str) -> str | None:
@@ -98,15 +107,18 @@ class Figures:
     def tally(self, *path: str, by: str, of: str) -> dict[str | int, int] | None:
         """Return the counts (member ``of``) in an array of objects, added up by what they are counts of (``by``).
 
-        ``None`` where there is no such array. What has no count, or none that can be read, is left out.
+        ``None`` where there is no such array. What has no count is left out; so is a kind of which one cannot be read.
         """
         tallied: dict[str | int, int] = {}
+        unreadable = set[str | int]()
         entries = self.entries(*path)
         for entry in entries or ():
             kind, count = entry._usage.get(by), entry.count(of)
             if isinstance(kind, str | int) and count is not None:
                 tallied[kind] = tallied.get(kind, 0) + count
-        return None if entries is None else tallied
+            elif isinstance(kind, str | int) and entry.has(of):
+                unreadable.add(kind)
+        return None if entries is None else {kind: tallied[kind] for kind in tallied.keys() - unreadable}
 
     def entries(self, *path: str) -> list[Figures] | None:
         """Return the objects in an array of them, each to be read by itself; ``None`` where there is no array."""
@@ -119,11 +131,28 @@ class Figures:
         for entry in value:
             if isinstance(entry, dict):
                 figures = Figures(entry, f"{self._name}.{'.'.join((*path, '*'))}")
-                figures.warnings = self.warnings
+                figures.warnings, figures._unread = self.warnings, self._unread
                 found.append(figures)
             else:
                 self._doubt((*path, "*"), "no object")
         return found
+
+    def checked(self, usage: Usage) -> Usage:
+        """Return what was read here without sums that are no count."""
+        sums: dict[str, Any] = {name: None for name in COUNTS if (getattr(usage, name) or 0) > MOST}
+        for name in TOOLS:
+            calls: Mapping[str, int] = getattr(usage, name) or {}
+            if max(calls.values(), default=0) > MOST:
+                sums[name] = {tool: count for tool, count in calls.items() if count <= MOST}
+        for name in sums:
+            self._note(f"the sum for {name} is no count")
+        shares = usage.shares and tuple((model, self.checked(share)) for model, share in usage.shares)
+        return replace(usage, shares=shares, **sums)
+
+    def is_doubtful(self, usage: Usage, needs: Iterable[str] = ()) -> bool:
+        """Whether something that is billed cannot be read here, or a count is not there that has to be."""
+        shares = [share for _, share in usage.shares or ((None, usage),)]
+        return bool(self._unread) or any(getattr(share, name) is None for share in shares for name in needs)
 
     def _find(self, path: tuple[str, ...]) -> Any:
         value: Any = self._usage
@@ -135,10 +164,14 @@ class Figures:
             value = value.get(name)
         return value
 
-    def _doubt(self, path: tuple[str, ...], what: str) -> None:
-        warning = f"{self._name}.{'.'.join(path)} is {what}"
+    def _doubt(self, path: tuple[str, ...], what: str, *, is_billed: bool = True) -> None:
+        self._note(f"{self._name}.{'.'.join(path)} is {what}", is_billed=is_billed)
+
+    def _note(self, warning: str, *, is_billed: bool = True) -> None:
         if warning not in self.warnings:
             self.warnings.append(warning)
+            if is_billed:
+                self._unread.append(warning)
 
 
 def _is_count(value: object) -> TypeGuard[int]:

@@ -145,4 +145,6 @@ DIALECT = Dialect(
     marks=(b'"usageMetadata"', b'"finishReason"', b'"groundingMetadata"', b'"promptFeedback"'),
     read=read,
     usage=usage,
+    model_names=("modelVersion",),
+    id_names=("responseId",),
 )

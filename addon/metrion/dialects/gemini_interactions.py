@@ -81,4 +81,5 @@ DIALECT = Dialect(
     read=read,
     usage=usage,
     end_data=b"[DONE]",
+    model_names=("model", "agent"),
 )

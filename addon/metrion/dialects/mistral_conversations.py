@@ -43,4 +43,5 @@ DIALECT = Dialect(
     read=read,
     usage=usage,
     end_types=frozenset({"conversation.response.done"}),
+    id_names=("conversation_id",),
 )

@@ -61,4 +61,5 @@ DIALECT = Dialect(
     read=read,
     usage=usage,
     end_data=b"[DONE]",
+    needs=("input_tokens", "output_tokens"),
 )

@@ -111,4 +111,5 @@ DIALECT = Dialect(
     read=read,
     usage=usage,
     end_data=b"[DONE]",
+    needs=("input_tokens", "output_tokens"),
 )

@@ -129,4 +129,5 @@ DIALECT = Dialect(
     read=read,
     usage=usage,
     end_types=END_TYPES,
+    needs=("input_tokens", "output_tokens"),
 )

@@ -51,4 +51,5 @@ DIALECT = Dialect(
     read=read,
     usage=openai_chat.usage,
     end_data=b"[DONE]",
+    needs=("input_tokens", "output_tokens"),
 )
