@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
 
 from metrion.dialects import DIALECTS, errors, several
-from metrion.dialects.dialect import Draft, label
+from metrion.dialects.dialect import Draft, label, no_objects, usages
 from metrion.dialects.figures import Figures
-from metrion.documents import BOM, EACH, Elements, Lines, Path, Scanner, Tree, to_json, tree
+from metrion.documents import BOM, Elements, Lines, Path, Scanner, Tree, to_json, tree
 from metrion.encodings import Decoder, DecodingError, decoder
 from metrion.estimates.sample import Sample
 from metrion.forms import FormReader, boundary
@@ -29,9 +28,6 @@ VAGUE = frozenset({"", "text/plain", "text/json", "application/octet-stream", "a
 
 FIELDS = b":deir"
 """What a line of a stream of events begins with: a comment, ``data``, ``event``, ``id``, ``retry``."""
-
-USAGES = frozenset({"usage", "usageMetadata", "usage_info"})
-"""What providers call the object in which they tell the usage."""
 
 MODEL_AND_STREAM = tree([("model",), ("stream",)])
 
@@ -219,9 +215,7 @@ class Tap(_Beside):
                 draft.finished_first = draft.finish_reason is not None
                 if self._sample is not None:
                     self._sample.restart()
-            for path in self._format.usages:
-                if not isinstance(_find(document, path), dict | None):
-                    self._miss(f"{'.'.join(path)} is no object")
+            self._miss(*no_objects(document, self._format.usages))
         if is_error:
             draft.error_type = errors.error_type(document) or draft.error_type
 
@@ -346,18 +340,12 @@ def _format(name: str | None) -> _Format:
         nullable=tuple((member, member + b":null", member + b": null") for member in nullable),
         model_names=_quoted(*dialect.model_names),
         id_names=_quoted(*dialect.id_names),
-        usages=tuple(path for path in dialect.wanted if path[-1] in USAGES and EACH not in path),
+        usages=usages(dialect.wanted),
     )
 
 
 def _quoted(*names: str) -> tuple[bytes, ...]:
     return tuple(f'"{name}"'.encode() for name in names)
-
-
-def _find(value: Any, path: Path) -> Any:
-    for name in path:
-        value = value.get(name) if isinstance(value, dict) else None
-    return value
 
 
 def _is_legible(content_type: str | None) -> bool:

@@ -73,7 +73,7 @@ def test_searches_of_a_turn_are_billed_with_it() -> None:
 
 @pytest.mark.parametrize(
     "junk",
-    [b"", b"usageMetadata", b'{"usageMetadata"', b'{"usageMetadata": 5}', b'{"usageMetadata": {}}', b"\xff" * 9,
+    [b"", b"usageMetadata", b'{"usageMetadata"', b'{"usageMetadata": {}}', b"\xff" * 9,
      b'[{"usageMetadata": {"promptTokenCount": 1}}]', b'{"usageMetadata": {"trafficType": "ON_DEMAND"}}'],
 )  # fmt: skip
 def test_junk_is_passed_over(junk: bytes) -> None:
@@ -81,6 +81,30 @@ def test_junk_is_passed_over(junk: bytes) -> None:
     reader.sent(junk)
     assert reader.received(junk) is None
     assert received(reader, TURN).model is None
+
+
+@pytest.mark.parametrize(
+    ("broken", "tokens", "warning"),
+    [
+        (b'{"usageMetadata": 5}', None, "usageMetadata is no object"),
+        (b'{"usageMetadata": {"promptTokenCount": 9, "responseTokenCount": "5"}}', (9, None),
+         "usage.responseTokenCount is no count"),
+        (b'{"usageMetadata": {"promptTokenCount": 9, "responseTokenCount": 5}, "serverContent": {', (9, 5),
+         "a message is no JSON"),
+        (b'{"usageMetadata": {"responseTokenCount": 9223372036854775807, "thoughtsTokenCount": 1}}', (None, None),
+         "the sum for output_tokens is no count"),
+    ],
+)  # fmt: skip
+def test_a_turn_whose_usage_cannot_be_read_is_billed_all_the_same(
+    broken: bytes, tokens: tuple[int | None, int | None] | None, warning: str
+) -> None:
+    reader = LiveReader()
+    reading = reader.received(broken)
+    assert reading is not None
+    assert (reading.usage and (reading.usage.input_tokens, reading.usage.output_tokens)) == tokens
+    assert reading.warnings == (warning,)
+    assert reading.doubtful or reading.cut_short
+    assert received(reader, TURN).warnings == ()
 
 
 def test_a_count_that_is_none_is_a_warning() -> None:

@@ -235,3 +235,39 @@ def test_no_message_raises_and_none_is_a_bill(message: bytes) -> None:
     reader.sent(message + b'"session""model"')
     reading = reader.received(message)
     assert reading is None or reading.usage is None
+
+
+@pytest.mark.parametrize(
+    ("broken", "tokens", "warning"),
+    [
+        (b'{"type": "response.done", "response": {"id": "r", "usage": "none"}}', None, "response.usage is no object"),
+        (b'{"type": "response.done", "response": {"id": "r", "usage": {"input_tokens": -9, "output_tokens": 5}}}',
+         (None, 5), "usage.input_tokens is no count"),
+        (b'{"type": "response.done", "response": {"id": "r", "usage": {"input_tokens": 9, "output_tokens": 5}, "o',
+         (9, 5), "a message is no JSON"),
+        (b'{"type": "response.done", "response": {"id": "r", "usage": {"input_tokens": 9, "out', None,
+         "a message is no JSON"),
+        (b'{"type": "conversation.item.input_audio_transcription.completed", "usage": [9]}', None,
+         "usage is no object"),
+    ],
+)  # fmt: skip
+def test_a_response_whose_usage_cannot_be_read_is_billed_all_the_same(
+    broken: bytes, tokens: tuple[int | None, int | None] | None, warning: str
+) -> None:
+    reader = RealtimeReader("gpt-realtime")
+    reading = reader.received(broken)
+    assert reading is not None
+    assert (reading.usage and (reading.usage.input_tokens, reading.usage.output_tokens)) == tokens
+    assert reading.warnings == (warning,)
+    assert reading.doubtful or reading.cut_short
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [b"", b"response.done", b'["response.done"]', b'{"response.done', b"\xff response.done",
+     b'{"type": ["response.done"]}', b'"' * 99 + b"response.done", b"[" * 99_999],
+)  # fmt: skip
+def test_junk_is_passed_over(junk: bytes) -> None:
+    reader = RealtimeReader()
+    reader.sent(b'{"type": "session.update", "session": {"model": ' + junk)
+    assert reader.received(junk) is None

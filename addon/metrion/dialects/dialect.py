@@ -6,13 +6,16 @@ JSON body or the data of each event in turn, and notes what it finds in a :class
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from metrion.dialects.figures import Figures
-from metrion.documents import Path
+from metrion.documents import EACH, Path
 from metrion.model import Usage
+
+USAGES = frozenset({"usage", "usageMetadata", "usage_info"})
+"""What providers call the object in which they tell the usage."""
 
 
 @dataclass(slots=True)
@@ -80,6 +83,23 @@ class Dialect:
 def label(*values: object) -> str | None:
     """Return the first that is a name: a string that is neither empty nor as long as content."""
     return next((value for value in values if isinstance(value, str) and 0 < len(value) <= 256), None)
+
+
+def usages(wanted: Iterable[Path]) -> tuple[Path, ...]:
+    """Return where among the wanted members the usage may stand."""
+    return tuple(path for path in wanted if path[-1] in USAGES and EACH not in path)
+
+
+def no_objects(document: object, paths: Iterable[Path]) -> list[str]:
+    """Say which of these members are there, and neither objects nor null."""
+    found = []
+    for path in paths:
+        value: Any = document
+        for name in path:
+            value = value.get(name) if isinstance(value, dict) else None
+        if not isinstance(value, dict | None):
+            found.append(f"{'.'.join(path)} is no object")
+    return found
 
 
 def mapping(value: object) -> Mapping[str, Any]:

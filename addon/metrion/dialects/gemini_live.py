@@ -12,27 +12,29 @@ Nothing here raises, and nothing of a message is held.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from metrion.dialects import gemini
-from metrion.dialects.dialect import Draft, label, mapping
+from metrion.dialects.dialect import Draft, label, mapping, usages
 from metrion.dialects.figures import Figures
-from metrion.documents import Scanner, tree
+from metrion.dialects.messages import Message
+from metrion.documents import tree
 from metrion.model import Reading
 
 MARKS = (b"usageMetadata", b"groundingMetadata")
 """A message that shows none of these has nothing new. Nearly all are of that kind, and many are long."""
 
-WANTED = tree(
-    [
-        ("usageMetadata",),
-        ("setup", "model"),
-        ("serverContent", "turnComplete"),
-        ("serverContent", "interrupted"),
-        ("serverContent", "groundingMetadata", "webSearchQueries"),
-        ("serverContent", "groundingMetadata", "groundingChunks"),
-    ]
+MEMBERS = (
+    ("usageMetadata",),
+    ("setup", "model"),
+    ("serverContent", "turnComplete"),
+    ("serverContent", "interrupted"),
+    ("serverContent", "groundingMetadata", "webSearchQueries"),
+    ("serverContent", "groundingMetadata", "groundingChunks"),
 )
+WANTED, USAGES = tree(MEMBERS), usages(MEMBERS)
 ENDS = {"turnComplete": "turn_complete", "interrupted": "interrupted"}
 
 
@@ -47,7 +49,7 @@ class LiveReader:
     def sent(self, message: bytes) -> None:
         """Look at a message of the client's: the first chooses the model."""
         if not self._is_set_up and b'"setup"' in message:
-            model = label(mapping(_document(message).get("setup")).get("model"))
+            model = label(mapping(Message(message, WANTED).document.get("setup")).get("model"))
             self._is_set_up = model is not None
             self._draft.model = self._model = model or self._model
 
@@ -55,7 +57,10 @@ class LiveReader:
         """Look at a message of the provider's. Returns the reading of what it says is over and billed, if it does."""
         if not any(mark in message for mark in MARKS):
             return None
-        document = _document(message)
+        read = Message(message, WANTED)
+        return read.reading(self._read(read.document), USAGES)
+
+    def _read(self, document: Mapping[str, Any]) -> Reading | None:
         content = mapping(document.get("serverContent"))
         gemini.note_searches(mapping(content.get("groundingMetadata")), self._draft)
         gemini.note_usage(document.get("usageMetadata"), self._draft)
@@ -63,7 +68,8 @@ class LiveReader:
             return None
         draft, self._draft = self._draft, Draft(model=self._model)
         figures = Figures(draft.usage or {})
-        usage = replace(gemini.usage(figures), raw=draft.usage_source, unreported_tools=draft.unreported_tools or None)
+        usage = figures.checked(gemini.usage(figures))
+        usage = replace(usage, raw=draft.usage_source, unreported_tools=draft.unreported_tools or None)
         return Reading(
             model=draft.model,
             service_tier=draft.service_tier,
@@ -71,10 +77,5 @@ class LiveReader:
             usage=usage,
             terminal=True,
             warnings=tuple(figures.warnings),
+            doubtful=figures.is_doubtful(usage),
         )
-
-
-def _document(message: bytes) -> dict[str, object]:
-    scanner = Scanner(WANTED)
-    scanner.feed(message)
-    return scanner.document if isinstance(scanner.document, dict) else {}

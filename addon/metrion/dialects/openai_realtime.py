@@ -22,9 +22,10 @@ from dataclasses import replace
 from typing import Any
 
 from metrion.dialects import errors, openai_responses
-from metrion.dialects.dialect import Draft, label, mapping
+from metrion.dialects.dialect import Draft, label, mapping, usages
 from metrion.dialects.figures import Figures
-from metrion.documents import Object, Scanner, tree
+from metrion.dialects.messages import Message
+from metrion.documents import Object, tree
 from metrion.model import Reading, Usage
 
 RESPONSES = frozenset({"response.done", *openai_responses.END_TYPES})
@@ -38,20 +39,19 @@ MARKS = (b"response.done", b"response.completed", b"response.incomplete", b"resp
          b"input_audio_transcription.completed", b"transcription.done", b"speech.audio.done")  # fmt: skip
 """A message that shows none of these has nothing new. Nearly all are of that kind, and many are long."""
 
-WANTED = tree(
-    [
-        *openai_responses.DIALECT.wanted,
-        ("item_id",),
-        *(("event", *path) for path in openai_responses.DIALECT.wanted),
-        ("event", "decision", "model"),
-        ("event", "decision", "usage"),
-        ("session", "id"),
-        ("session", "request_id"),
-        ("session", "model"),
-        ("session", "audio", "input", "transcription", "model"),
-        ("session", "input_audio_transcription", "model"),
-    ]
+MEMBERS = (
+    *openai_responses.DIALECT.wanted,
+    ("item_id",),
+    *(("event", *path) for path in openai_responses.DIALECT.wanted),
+    ("event", "decision", "model"),
+    ("event", "decision", "usage"),
+    ("session", "id"),
+    ("session", "request_id"),
+    ("session", "model"),
+    ("session", "audio", "input", "transcription", "model"),
+    ("session", "input_audio_transcription", "model"),
 )
+WANTED, USAGES = tree(MEMBERS), usages(MEMBERS)
 
 
 class RealtimeReader:
@@ -67,15 +67,18 @@ class RealtimeReader:
     def sent(self, message: bytes) -> None:
         """Look at a message of the client's: it may choose a model, which not every server repeats."""
         if b"session" in message and b'"model"' in message:
-            self._note_session(_document(message))
+            self._note_session(Message(message, WANTED).document)
 
     def received(self, message: bytes) -> Reading | None:
         """Look at a message of the provider's. Returns the reading of what it says is over and billed, if it does."""
         if not any(mark in message for mark in MARKS):
             return None
-        document = _document(message)
-        self._note_session(document)
-        match mapping(document).get("type"):
+        read = Message(message, WANTED)
+        self._note_session(read.document)
+        return read.reading(self._read(read.document), USAGES)
+
+    def _read(self, document: Mapping[str, Any]) -> Reading | None:
+        match document.get("type"):
             case str() as name if name in RESPONSES:
                 return self._response(document)
             case str() as name if name == TRANSCRIPTION:
@@ -135,7 +138,7 @@ class RealtimeReader:
             draft.error_type = errors.error_type(details) or draft.error_type
         return _reading(draft)
 
-    def _transcription(self, document: dict[str, object]) -> Reading | None:
+    def _transcription(self, document: Mapping[str, Any]) -> Reading | None:
         usage = document.get("usage")
         if not isinstance(usage, Object) or not usage:
             return None  # a server that does not bill it apart
@@ -154,20 +157,16 @@ def usage(figures: Figures) -> Usage:
 
 def _reading(draft: Draft) -> Reading:
     figures = Figures(draft.usage or {})
+    found = replace(figures.checked(usage(figures)), raw=draft.usage_source) if draft.usage is not None else None
     return Reading(
         model=draft.model,
         service_tier=draft.service_tier,
         generation_id=draft.generation_id,
         finish_reason=draft.finish_reason,
         error_type=draft.error_type,
-        usage=replace(usage(figures), raw=draft.usage_source) if draft.usage is not None else None,
+        usage=found,
         terminal=True,
         stream_error=draft.stream_error,
         warnings=tuple(figures.warnings),
+        doubtful=found is not None and figures.is_doubtful(found),
     )
-
-
-def _document(message: bytes) -> dict[str, object]:
-    scanner = Scanner(WANTED)
-    scanner.feed(message)
-    return scanner.document if isinstance(scanner.document, dict) else {}
