@@ -17,6 +17,7 @@ UNENDED = {
     "gemini",
     "gemini_batches",
     "mistral_ocr",
+    "openai_evals",
     "openai_videos",
     "resource",
     "vertex_predict",
