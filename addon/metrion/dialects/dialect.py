@@ -55,7 +55,7 @@ class Dialect:
     read: Callable[[Mapping[str, Any], Draft], None]
     """Note what a document says."""
     usage: Callable[[Figures], Usage]
-    """Turn the provider's usage into ours; ``raw`` is left to the caller."""
+    """Turn the provider's usage into ours; ``raw``, and to leave out other models' counts, are left to the caller."""
     end_data: bytes | None = None
     """The data of the event that ends a stream, where it is no JSON."""
     end_types: frozenset[str] = field(default=frozenset())
