@@ -1,12 +1,15 @@
 """Responses, whole, streamed, in the background, failed; and which of the provider's tools are billed."""
 
+import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from metrion.dialects.figures import Figures
 from metrion.dialects.openai_responses import DIALECT
 from metrion.tap import Tap
-from tests.dialects.reading import drafted, read_documents, read_usage
+from tests.dialects.reading import drafted, read_documents, read_usage, reported
 
 USAGE = {"input_tokens": 9, "output_tokens": 5, "total_tokens": 14}
 WHOLE: dict[str, Any] = {
@@ -180,3 +183,48 @@ def test_counts_that_are_none_are_left_out_and_told() -> None:
         {"input_tokens": 1, "server_tools": {}},
         ["usage.tool_usage.web_search.num_requests is no count"],
     )
+
+
+MADE = {
+    "input_tokens": 50,
+    "input_tokens_details": {"image_tokens": 0, "text_tokens": 50},
+    "output_tokens": 1056,
+    "output_tokens_details": {"image_tokens": 1000, "text_tokens": 56},
+    "total_tokens": 1106,
+}
+DRAWN = {"model": "gpt-6-luna", "input_tokens": 40, "output_tokens": 900, "reasoning_tokens": 100, "total_tokens": 940}
+
+
+@pytest.mark.parametrize(
+    ("response", "expected"),
+    [
+        ({"tools": [{"type": "web_search"}, {"type": "image_generation", "model": "gpt-image-1.5"}],
+          "tool_usage": {"image_gen": MADE}},
+         [("gpt-image-1.5", {"input_tokens": 50, "input_image_tokens": 0, "output_tokens": 1056,
+                             "output_image_tokens": 1000})]),
+        ({"tools": [{"type": "image_generation", "size": "auto"}],
+          "tool_usage": {"image_gen": {"input_tokens": 50, "output_tokens": 1056, "cached_tokens": 20,
+                                       "cached_tokens_details": {"cached_image_tokens": 0, "cached_text_tokens": 20}}}},
+         [("image_generation", {"input_tokens": 50, "cache_read_tokens": 20, "cache_read_image_tokens": 0,
+                                "output_tokens": 1056, "output_image_tokens": 1056})]),
+        ({"output": [call("image_generation_call") | {"svg_usage": DRAWN}]},
+         [("gpt-6-luna", {"input_tokens": 40, "output_tokens": 900, "reasoning_tokens": 100})]),
+        ({"output": [call("image_generation_call")], "tools": [{"type": "image_generation"}]}, None),
+        ({"tool_usage": {"image_gen": IDLE_IMAGES}, "tools": [{"type": "image_generation"}]}, None),
+    ],
+    ids=["its model is told", "it is not", "a drawing", "nothing is told", "no image was made"],
+)  # fmt: skip
+@pytest.mark.parametrize("streamed", [False, True])
+def test_what_other_models_made_is_billed_under_their_names(
+    response: dict[str, Any], expected: list[tuple[str, dict[str, Any]]] | None, *, streamed: bool
+) -> None:
+    document = WHOLE | response
+    draft = drafted(DIALECT, {"type": "response.completed", "response": document} if streamed else document)
+    for raw in (draft.usage or {}, json.loads(draft.usage_source or "")):  # as read now, and again when prices change
+        found = DIALECT.usage(Figures(raw))
+        assert (found.input_tokens, found.output_tokens) == (
+            WHOLE["usage"]["input_tokens"],
+            WHOLE["usage"]["output_tokens"],
+        )
+        assert (found.shares and [(model, reported(share)) for model, share in found.shares[1:]]) == expected
+        assert found.shares is None or found.shares[0] == (None, replace(found, shares=None))

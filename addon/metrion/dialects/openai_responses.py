@@ -7,6 +7,8 @@ https://platform.openai.com/docs/guides/tools-web-search for which searches are 
 - A background response is answered at once, ``queued`` and without usage; that is read back later, with a GET.
 - Tools of the provider's are counted by the provider where it does so (xAI in ``usage``, OpenAI in ``tool_usage``).
   Where it does not, those that are billed by the call are counted from the output, and stay apart.
+- Images are made by another model, which ``tools`` names, and drawings (SVG) are written by a third: what they used is
+  told in ``tool_usage.image_gen`` and in the output, and is billed under their names.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import Any
 from metrion.dialects import errors, openai_tokens
 from metrion.dialects.dialect import Dialect, Draft, label, mapping
 from metrion.dialects.figures import Figures
-from metrion.documents import EACH, Object, Path
+from metrion.documents import EACH, Object, Path, to_json
 from metrion.model import Usage
 
 UNDER_WAY = frozenset({"queued", "in_progress"})
@@ -40,6 +42,10 @@ BILLED_ACTIONS = frozenset({None, "search"})
 COUNTED = "calls in output"
 """Under this name the counts of the output stand beside the provider's own usage."""
 
+IMAGE_MODEL, WRITTEN = "image_generation", "svg_usage"
+"""So do the name of the model that made images, and what was used to write drawings. The first also stands for the name
+where that is not told, so that images are never billed under another model."""
+
 
 def read(document: Mapping[str, Any], draft: Draft) -> None:
     """Note what a response, or an event that has one in it, says."""
@@ -59,6 +65,9 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
     if usage := next((usage for usage in places if isinstance(usage, Object) and usage), None):
         draft.usage = {**usage, "tool_usage": response.get("tool_usage"), COUNTED: _billed_calls(response)}
         draft.usage_source = usage.source
+        if images := _images(response):
+            draft.usage |= images
+            draft.usage_source = to_json({**usage, "tool_usage": response.get("tool_usage"), **images})
 
 
 def usage(figures: Figures) -> Usage:
@@ -69,11 +78,13 @@ def usage(figures: Figures) -> Usage:
     told = _tool_usage(figures)
     better = {kind for name in told or () for kind, tool in BILLED_ITEMS.values() if name.startswith(f"{tool}.")}
     shown = {kind: count for kind, count in (figures.calls(COUNTED) or {}).items() if kind not in better}
-    return replace(
+    found = replace(
         found,
         server_tools=told and {name: count for name, count in told.items() if count},
         unreported_tools=shown or None,
     )
+    others = _by_others(figures)
+    return replace(found, shares=((None, found), *others)) if others else found
 
 
 def _note_status(status: str, response: Mapping[str, Any], draft: Draft) -> None:
@@ -92,6 +103,43 @@ def _billed_calls(response: Mapping[str, Any]) -> Mapping[str, int] | None:
         if billed and mapping(item.get("action")).get("type") in BILLED_ACTIONS and item.get("status") != "failed":
             calls[billed[0]] += 1
     return dict(calls)
+
+
+def _images(response: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is told beside the usage of images that were made; nothing where there are none."""
+    made = mapping(mapping(response.get("tool_usage")).get("image_gen"))
+    output, tools = ([mapping(item) for item in items] if isinstance(items := response.get(name), list) else []
+                     for name in ("output", "tools"))  # fmt: skip
+    written = [usage for item in output if isinstance(usage := item.get(WRITTEN), Object) and usage]
+    if not made.get("output_tokens") and not written:
+        return {}
+    names = (tool.get("model") for tool in tools if tool.get("type") == IMAGE_MODEL)
+    return {IMAGE_MODEL: label(*names, IMAGE_MODEL), WRITTEN: written}
+
+
+def _by_others(figures: Figures) -> list[tuple[str | None, Usage]]:
+    """Read what other models used to make images and to write drawings."""
+    billed: list[tuple[str | None, Usage]] = []
+    made = ("tool_usage", "image_gen")
+    if figures.holds_object(*made) and (output_tokens := figures.count(*made, "output_tokens")):
+        drawn = figures.count(*made, "output_tokens_details", "image_tokens")
+        images = Usage(
+            input_tokens=figures.count(*made, "input_tokens"),
+            cache_read_tokens=figures.count(*made, "cached_tokens"),
+            output_tokens=output_tokens,
+            input_image_tokens=figures.count(*made, "input_tokens_details", "image_tokens"),
+            output_image_tokens=output_tokens if drawn is None else drawn,
+            cache_read_image_tokens=figures.count(*made, "cached_tokens_details", "cached_image_tokens"),
+        )
+        billed.append((figures.text(IMAGE_MODEL) or IMAGE_MODEL, images))
+    for each in figures.entries(WRITTEN) or ():
+        written = Usage(
+            input_tokens=each.count("input_tokens"),
+            output_tokens=each.count("output_tokens"),
+            reasoning_tokens=each.count("reasoning_tokens"),
+        )
+        billed.append((each.text("model") or IMAGE_MODEL, written))
+    return billed
 
 
 def _tool_usage(figures: Figures) -> dict[str, int] | None:
@@ -121,6 +169,9 @@ IN_RESPONSE: tuple[Path, ...] = (
     ("output", EACH, "type"),
     ("output", EACH, "status"),
     ("output", EACH, "action", "type"),
+    ("output", EACH, "svg_usage"),
+    ("tools", EACH, "type"),
+    ("tools", EACH, "model"),
 )
 
 DIALECT = Dialect(
