@@ -100,6 +100,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "responses/*/cancel": Operation("cancel", "openai_responses"),
     "responses/compact": Operation("responses", "openai_responses"),
     "responses/input_tokens": Operation("count_tokens"),
+    "score": Operation("rerank", "openai_embeddings"),  # vLLM
     "stt": Operation("audio", "openai_audio"),
     "threads": Operation("assistants"),
     "threads/*/runs": Operation("runs", "openai_runs"),

@@ -34,9 +34,11 @@ MISTRAL = {
         ({"prompt_tokens": 3, "total_tokens": 3, "cost": 6e-08},
          {"input_tokens": 3, "provider_cost_usd": Decimal("6e-08")}),
         ({"total_tokens": 17, "cost": 3.4e-07}, {"provider_cost_usd": Decimal("3.4e-07")}),
+        ({"total_tokens": 17}, {"input_tokens": 17}),
         ({"prompt_tokens": 0, "total_tokens": 0}, {"input_tokens": 0}),
     ],
-    ids=["OpenAI", "Mistral", "Mistral's moderation: its instructions are no output", "OpenRouter", "a ranking", "0"],
+    ids=["OpenAI", "Mistral", "Mistral's moderation: its instructions are no output", "OpenRouter", "a ranking",
+         "Voyage", "0"],
 )  # fmt: skip
 def test_usage(raw: dict[str, Any], expected: dict[str, Any]) -> None:
     assert read_documents(DIALECT, {"object": "list", "data": [], "model": "m", "usage": raw}) == expected

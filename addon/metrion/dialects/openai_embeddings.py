@@ -2,8 +2,9 @@
 
 Sources: ``CreateEmbeddingResponse`` in the openai SDK, ``EmbeddingResponse`` and ``ModerationResponse`` in the
 mistralai SDK. The usage is that of chat completions, but what ``total_tokens`` has beyond the prompt is no output: it
-is a moderation's own instructions. Rankings as Cohere makes them say in ``meta.billed_units`` what they are billed for
-(https://docs.cohere.com/reference/rerank).
+is a moderation's own instructions. Voyage tells nothing but the total, which is the input
+(https://docs.voyageai.com/reference/embeddings-api). Rankings as Cohere makes them say in ``meta.billed_units`` what
+they are billed for (https://docs.cohere.com/reference/rerank).
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
     for usage in (document.get("usage"), mapping(document.get("meta")).get("billed_units")):
         if isinstance(usage, Object) and usage:
             draft.usage, draft.usage_source = usage, usage.source
+            if document.get("object") == "list" and usage.keys() == {"total_tokens"}:
+                draft.usage = {"prompt_tokens": usage["total_tokens"]}
             break
 
 
@@ -39,7 +42,7 @@ def usage(figures: Figures) -> Usage:
 
 
 DIALECT = Dialect(
-    wanted=(("model",), ("id",), ("usage",), ("meta", "billed_units")),
+    wanted=(("object",), ("model",), ("id",), ("usage",), ("meta", "billed_units")),
     nullable=("usage",),
     read=read,
     usage=usage,
