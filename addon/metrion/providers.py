@@ -21,7 +21,7 @@ class Operation:
     dialect: str | None = None
     """The wire format of the answer to a POST; ``None``: passed through unread."""
     read_back: str | None = None
-    """That of the answer to a GET, which reads back what was generated before."""
+    """That of the answer to a GET, which reads back what was generated before, or opens a session."""
 
 
 OTHER = Operation("other")
@@ -95,7 +95,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "realtime/transcription_sessions": Operation("sessions", "resource"),
     "realtime/translations/client_secrets": Operation("sessions"),
     "rerank": Operation("rerank", "openai_embeddings"),
-    "responses": Operation("responses", "openai_responses"),
+    "responses": Operation("responses", "openai_responses", read_back="openai_realtime"),
     "responses/*": Operation("responses", read_back="openai_responses"),
     "responses/*/cancel": Operation("cancel", "openai_responses"),
     "responses/compact": Operation("responses", "openai_responses"),

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -281,6 +282,45 @@ def test_each_turn_of_a_live_session_has_its_row(realtime: Proxy) -> None:
     ]
     rows = session(realtime, "/gemini/ws/google.ai.generativelanguage.v1beta.Live", said)
     assert sorted(row["input_tokens"] or 0 for row in rows) == [0, 20, 20]
+
+
+USED = {"total_tokens": 30, "input_tokens": 20, "output_tokens": 10}
+
+
+@pytest.mark.parametrize(
+    ("target", "messages", "costs"),
+    [
+        pytest.param(
+            "/openai/v1/responses",
+            [{"type": "response.completed", "response": {"id": f"resp_{n}", "model": "gpt-4o", "status": "completed",
+                                                         "output": [], "usage": USED}} for n in (1, 2)],
+            ["0.00015", "0.00015"],
+            id="responses",
+        ),
+        pytest.param(
+            "/openai/v1/live/sessions",
+            [{"type": "session.started", "session": {"id": "live_1", "model": "gpt-live-1"}},
+             {"type": "session.usage.updated", "usage": {"seconds": 6}},
+             {"type": "session.closed", "usage": {"seconds": 18}}],
+            ["0.005", "0.01"],
+            id="Live, by the second",
+        ),
+        pytest.param(
+            "/mistral/v1/audio/transcriptions/realtime?model=voxtral-mini-transcribe-realtime-2602",
+            [{"type": "transcription.done", "model": "voxtral-mini-transcribe-realtime-2602", "text": "x",
+              "usage": {"prompt_audio_seconds": 36, "prompt_tokens": 1, "total_tokens": 460}}] * 2,
+            ["0.0036", "0.0036"],
+            id="Mistral's transcriptions",
+        ),
+    ],
+)  # fmt: skip
+def test_a_session_of_any_kind_is_billed_as_it_goes(
+    realtime: Proxy, target: str, messages: list[dict[str, Any]], costs: list[str]
+) -> None:
+    rows = session(realtime, target, messages)
+    assert [(row["cost_source"], Decimal(str(row["cost_usd"]))) for row in rows if row["usage"] is not None] == [
+        ("computed", Decimal(cost)) for cost in costs
+    ]
 
 
 def session(proxy: Proxy, target: str, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
