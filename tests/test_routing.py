@@ -279,6 +279,12 @@ def test_only_a_post_is_read_for_usage(method: bytes) -> None:
         (b"/v1/messages/batches/msgbatch_1", "batch", "anthropic_batches"),
         (b"/v1/messages/batches/msgbatch_1/results", "batch", "anthropic_batch_results"),
         (b"/gemini/v1beta/interactions/v1_x", "interactions", "gemini_interactions"),
+        (
+            b"/gemini/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent",
+            "realtime",
+            "gemini_live",
+        ),
+        (b"/gemini/ws/google.cloud.aiplatform.v1beta1.LlmBidiService/BidiGenerateContent", "realtime", "gemini_live"),
         (b"/gemini/v1beta/batches/b", "batch", "gemini_batches"),
         (b"/gemini/v1beta/batches", "batch", None),
     ],

@@ -151,6 +151,7 @@ GOOGLE_OPERATIONS: Mapping[str, Operation] = {
     "upload": Operation("files"),
     "ws": Operation("realtime"),
     "ws/*": Operation("realtime", read_back="gemini_live"),
+    "ws/*/*": Operation("realtime", read_back="gemini_live"),  # Vertex AI
 }
 """The same for Google's native paths, where a verb after a colon (``models/M:verb``) decides before the path does.
 Sources: the REST references of the Gemini API and of Vertex AI; raw predictions there are of Anthropic's models."""
