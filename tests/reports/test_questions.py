@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -198,7 +198,66 @@ def test_what_has_no_price_comes_with_the_way_out(home: Home) -> None:
     (note,) = reports.report(home.journal_dir, home.store_path, "unpriced", Span()).notes
     assert "metrion reprice" in note
     home.record(event(**CUT))
-    assert len(reports.report(home.journal_dir, home.store_path, "unpriced", Span()).notes) == 2
+    _, note = reports.report(home.journal_dir, home.store_path, "unpriced", Span()).notes
+    assert "docs/configuration.md" in note
+    assert "docs/estimates.md" in note
+
+
+UNDER_WAY: dict[str, Any] = CUT | {"end_reason": "complete", "generation_id": "resp_1"}
+READ_BACK: dict[str, Any] = {"method": "GET", "generation_id": "resp_1", "cost_usd": Decimal("0.5")}
+READ_AGAIN: dict[str, Any] = READ_BACK | {"cost_usd": Decimal(0), "cost_source": "not_billed"}
+
+
+@pytest.mark.parametrize(
+    ("later", "unknown"),
+    [
+        ([], 1),
+        ([READ_AGAIN], 1),
+        ([READ_BACK], 0),
+        ([READ_BACK, READ_AGAIN], 0),
+        ([READ_BACK | {"cost_source": "unpriced", "cost_usd": None}], 0),
+        ([READ_BACK | {"generation_id": "resp_2"}], 1),
+        ([READ_BACK | {"provider": "xai"}], 1),
+        ([READ_BACK | {"method": "POST"}], 1),  # the next answer of a conversation has its id
+        ([READ_BACK | {"method": "POST", "operation": "runs"}], 0),
+        ([READ_BACK | {"generation_id": "done_1", "path": "/v1/chat/deferred-completion/resp_1"}], 0),
+        ([READ_BACK | {"generation_id": None, "path": None}], 1),  # a response in a WebSocket session
+    ],
+)
+def test_what_is_told_later_is_not_unknown(home: Home, later: list[dict[str, Any]], unknown: int) -> None:
+    home.record(event(**UNDER_WAY), *(event(**{"started_at": DAY + timedelta(days=40)} | each) for each in later))
+    for name in reports.QUESTIONS.keys() - {"errors", "latency", "unpriced"}:
+        assert (name, answer(home, name, until=DAY)[-1]["unknown"]) == (name, unknown)
+    assert answer(home, "unpriced", until=DAY)[-1]["requests"] == unknown
+
+
+def test_what_has_no_id_stays_unknown(home: Home) -> None:
+    home.record(event(**CUT), event(**READ_BACK | {"started_at": DAY}))
+    assert answer(home, "costs")[-1]["unknown"] == 1
+    assert answer(home, "unpriced")[-1]["requests"] == 1
+
+
+def test_a_million_tokens_of_a_model_are_without_what_others_did_for_it(home: Home) -> None:
+    parts = {"input": Decimal("0.001"), "output": Decimal("0.001"), "claude-opus:ft:input": Decimal("0.5")}
+    home.record(
+        event(model="claude", cost_usd=sum(parts.values()), cost_parts=parts, input_tokens=900, output_tokens=100),
+        event(model="claude", cost_usd=Decimal("0.004"), cost_parts=None, input_tokens=900, output_tokens=100),
+    )
+    assert picked(answer(home, "models"), "model", "cost_usd", "usd_per_million")[0] == (
+        "claude",
+        Decimal("0.506"),
+        3.0,
+    )
+
+
+def test_a_batch_that_several_models_made_is_among_the_models(home: Home) -> None:
+    parts = {"gpt-5:input": Decimal("0.001"), "gpt-5-mini:input": Decimal("0.001")}
+    batch: dict[str, Any] = {"model": None, "model_requested": None, "input_tokens": 1000, "output_tokens": None}
+    home.record(event(**batch, cost_usd=Decimal("0.002"), cost_parts=parts), event(**REFUSED, model_requested=None))
+    assert picked(answer(home, "models"), "model", "requests", "cost_usd", "usd_per_million") == [
+        (None, 1, Decimal("0.002"), 2.0),
+        ("", 1, Decimal("0.002"), 2.0),
+    ]
 
 
 def test_the_page_on_reports_has_every_question_and_shows_what_is_answered() -> None:

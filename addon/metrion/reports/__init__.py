@@ -113,13 +113,14 @@ _NAMED: Mapping[str, Callable[[datetime], datetime]] = {
 
 _NOTES: Mapping[str, str] = {
     "unpriced": "of a model without a price: their usage is known, their cost is in no figure here",
-    "unknown": "of unknown usage (a stream that was cut, for instance): billed, but in no figure here",
+    "unknown": "of unknown usage (`metrion report unpriced` says the way out): billed, but in no figure here",
 }
 """What a column counts that no sum has."""
 
 _WAYS_OUT: Mapping[str, str] = {
     "unpriced": "give the model a price in a file of your own (docs/pricing.md), then run `metrion reprice`",
-    "unknown": "the provider never said what was used; its own bill is the only one who knows",
+    "unknown": "nobody said what was used. Streams say it where they are asked to (docs/configuration.md, The usage of "
+    "streams), and of others it may be estimated (docs/estimates.md); both help from then on",
 }
 """What to do about the rows of the question ``unpriced``, by their ``why``."""
 

@@ -1,6 +1,9 @@
 -- What was spent: requests, tokens and dollars, by whatever --by says.
 -- NULL is not known: a cost that nobody knows is in no sum, it is counted beside it.
-WITH asked AS (
+WITH told_later AS (  -- what was not done when its request was answered, and is billed in the row that read it back
+    SELECT provider, unnest([generation_id, split_part(path, '/', -1)]) AS id FROM events
+    WHERE (method <> 'POST' OR operation = 'runs') AND cost_source NOT IN ('not_billed', 'unknown')
+), asked AS (
     SELECT
         *,
         CASE $by
@@ -24,7 +27,10 @@ SELECT
     sum(cost_usd) AS cost_usd,
     sum(cost_usd) FILTER (cost_source = 'estimated') AS estimated_usd,
     count(*) FILTER (cost_source = 'unpriced') AS unpriced,
-    count(*) FILTER (coalesce(cost_source, 'unknown') = 'unknown') AS unknown,
+    count(*) FILTER (
+        coalesce(cost_source, 'unknown') = 'unknown'
+        AND (generation_id IS NULL OR (provider, generation_id) NOT IN (FROM told_later WHERE id IS NOT NULL))
+    ) AS unknown,
     grouping(key) = 1 AS is_total
 FROM asked
 GROUP BY GROUPING SETS ((key), ())

@@ -1,7 +1,25 @@
 -- What each model was used for and cost: every token class, and what a million tokens came to.
+WITH told_later AS (  -- what was not done when its request was answered, and is billed in the row that read it back
+    SELECT provider, unnest([generation_id, split_part(path, '/', -1)]) AS id FROM events
+    WHERE (method <> 'POST' OR operation = 'runs') AND cost_source NOT IN ('not_billed', 'unknown')
+), asked AS (
+    SELECT
+        *,
+        coalesce(model, model_requested) AS name,
+        input_tokens + coalesce(output_tokens, 0) AS tokens,
+        -- Parts of other models (MODEL:part) are in the cost, and their tokens in no column.
+        cost_usd - CASE
+            WHEN model IS NULL THEN 0
+            ELSE coalesce(list_sum([part.value FOR part IN map_entries(cost_parts) IF contains(part.key, ':')]), 0)
+        END AS own_usd
+    FROM events
+    WHERE started_at >= coalesce($since::TIMESTAMP, '-infinity')
+        AND started_at < coalesce($until::TIMESTAMP, 'infinity')
+        AND (coalesce(model, model_requested) IS NOT NULL OR coalesce(cost_source, 'unknown') <> 'not_billed')
+)
 SELECT
     provider,
-    coalesce(model, model_requested) AS model,
+    name AS model,
     count(DISTINCT request_id) AS requests,
     sum(input_tokens) AS input_tokens,
     sum(cache_read_tokens) AS cache_read_tokens,
@@ -10,15 +28,14 @@ SELECT
     sum(reasoning_tokens) AS reasoning_tokens,
     sum(cost_usd) AS cost_usd,
     round(
-        sum(cost_usd) FILTER (input_tokens + coalesce(output_tokens, 0) > 0)::DOUBLE * 1e6
-        / nullif(sum(input_tokens + coalesce(output_tokens, 0)) FILTER (cost_usd IS NOT NULL), 0), 4
+        sum(own_usd) FILTER (tokens > 0)::DOUBLE * 1e6 / nullif(sum(tokens) FILTER (own_usd IS NOT NULL), 0), 4
     ) AS usd_per_million,
     count(*) FILTER (cost_source = 'unpriced') AS unpriced,
-    count(*) FILTER (coalesce(cost_source, 'unknown') = 'unknown') AS unknown,
+    count(*) FILTER (
+        coalesce(cost_source, 'unknown') = 'unknown'
+        AND (generation_id IS NULL OR (provider, generation_id) NOT IN (FROM told_later WHERE id IS NOT NULL))
+    ) AS unknown,
     grouping(provider) = 1 AS is_total
-FROM events
-WHERE started_at >= coalesce($since::TIMESTAMP, '-infinity')
-    AND started_at < coalesce($until::TIMESTAMP, 'infinity')
-    AND coalesce(model, model_requested) IS NOT NULL
-GROUP BY GROUPING SETS ((provider, coalesce(model, model_requested)), ())
+FROM asked
+GROUP BY GROUPING SETS ((provider, name), ())
 ORDER BY is_total, cost_usd DESC NULLS LAST, requests DESC, 1, 2
