@@ -285,6 +285,36 @@ def test_prices_that_nobody_checked_for_long(patient: Patient, days: int, found:
     assert [each.level for each in findings] == [WARN] * found
 
 
+@pytest.mark.parametrize(("name", "warned"), [("opnai", True), ("openai", False), ("grok", False), ("my-vllm", False)])
+def test_prices_of_a_provider_that_is_not_there(patient: Patient, name: str, warned: bool) -> None:
+    (patient.path / "mine.yaml").write_text(f"{name}:\n  gpt: {{input: 1}}\n")
+    patient.configure(
+        pricing=["pricing.yaml", "mine.yaml"],
+        providers={"my-vllm": {"like": "openai", "upstream": "http://localhost:1"}},
+    )
+    findings = [each for each in patient.examine() if "no such provider is configured" in each.what]
+    assert [(each.level, f"mine.yaml has prices for {name}" in each.what) for each in findings] == [
+        (WARN, True)
+    ] * warned
+
+
+@pytest.mark.parametrize(
+    ("files", "without"),
+    [
+        (["pricing.yaml", "mine.yaml"], None),
+        (["pricing.yaml"], "my-vllm"),
+        (["mine.yaml"], "anthropic, openai, google, mistral, xai"),
+    ],
+)
+def test_providers_without_any_price(patient: Patient, files: list[str], without: str | None) -> None:
+    (patient.path / "mine.yaml").write_text("my-vllm:\n  llama: {input: 0}\n")
+    patient.configure(pricing=files, providers={"my-vllm": {"like": "openai", "upstream": "http://localhost:1"}})
+    findings = [each for each in patient.examine() if "none for any model" in each.what]
+    assert [(each.level, each.what) for each in findings] == (
+        [(WARN, f"prices: none for any model of {without}")] if without else []
+    )
+
+
 UNPRICED: dict[str, Any] = {"cost_source": "unpriced", "cost_usd": None, "started_at": NOW}
 
 
@@ -301,6 +331,43 @@ def test_models_that_were_metered_without_a_price(patient: Patient) -> None:
     assert "there is one now: `metrion reprice`" in str(patient.found(WARN, "openai gpt-4o-mini was").way_out)
     assert "file of your own" in str(patient.found(WARN, "openai gpt-4o-mini (unheard-of) was").way_out)
     assert not any("long ago" in finding.what for finding in patient.examine())
+
+
+SILENT: dict[str, Any] = {
+    "streamed": True,
+    "end_reason": "complete",
+    "usage_source": "none",
+    "cost_source": "unknown",
+    "cost_usd": None,
+    "started_at": NOW,
+}
+
+
+@pytest.mark.parametrize(
+    ("columns", "found"),
+    [
+        ({}, True),
+        ({"usage_source": "estimated", "cost_source": "estimated"}, True),
+        ({"operation": "completions", "provider": "google"}, True),
+        ({"usage_source": "reported", "cost_source": "computed"}, False),
+        ({"streamed": False}, False),
+        ({"end_reason": "client_abort"}, False),
+        ({"cost_source": "not_billed"}, False),
+        ({"operation": "responses"}, False),
+        ({"started_at": NOW - timedelta(hours=25)}, False),
+        ({"provider": "mistral"}, False),
+        ({"provider": "xai"}, False),
+        ({"provider": "gone"}, False),
+    ],
+)
+def test_streams_that_were_not_asked_for_their_usage(patient: Patient, columns: dict[str, Any], found: bool) -> None:
+    patient.configure(providers={"grok": {"include_usage": "inject"}})
+    patient.store.initialise()
+    patient.store.record(event(**SILENT | columns))
+    findings = [each for each in patient.examine() if each.what.startswith("streams: 1 stream of ")]
+    assert [each.level for each in findings] == [WARN] * found
+    for each in findings:
+        assert f"providers: {{{columns.get('provider', 'openai')}: {{include_usage: inject}}}}" in str(each.way_out)
 
 
 def test_of_very_many_models_some_are_named(patient: Patient) -> None:
@@ -352,7 +419,7 @@ def test_a_store_that_answers(patient: Patient) -> None:
     patient.store.initialise()
     patient.found(OK, "usage.duckdb answers, with 0 events (DuckDB's format v1.4.0")
     patient.store.record(event(started_at=datetime(2026, 11, 1, 10)))  # noqa: DTZ001 -- times in events are naive UTC
-    patient.found(OK, "with 1 events, the last at 2026-11-01 10:00:00 UTC")
+    patient.found(OK, "with 1 event, the last at 2026-11-01 10:00:00 UTC")
 
 
 def test_a_store_that_is_none(patient: Patient) -> None:

@@ -221,6 +221,8 @@ def test_keys_from_the_environment(load: Load, variable: str, value: str, keys: 
 MISTAKES = [
     # (what is written, the key that is named, the way out that is given)
     ("a: 1", "a", "unknown key; known: listen, default_provider"),
+    ("include_usage: inject", "include_usage", "belongs deeper, as in providers: {openai: {include_usage: …}}"),
+    ("requests_per_month: 5", "requests_per_month", "belongs deeper, as in plans: {pro: {requests_per_month: …}}"),
     ("listne: here:1", "listne", "did you mean listen?"),
     ("1: 2", "1", "as text"),
     ("listen: 8080", "listen", "127.0.0.1:8080"),

@@ -36,8 +36,8 @@ from metrion.control import ControlError, ControlStore
 from metrion.estimates import tokenizers
 from metrion.model import CostSource, Origin, Usage
 from metrion.pricing import PriceBook, PricingError
-from metrion.providers import PROVIDERS
-from metrion.settings import Settings, SettingsError, load_settings
+from metrion.providers import PROVIDERS, canonical_name
+from metrion.settings import Settings, SettingsError, load_settings, why_not_inject
 from metrion.store import StoreError, database, locks, schema
 
 PATIENCE_SECONDS = 2.0
@@ -47,6 +47,8 @@ PRICES_AGE = timedelta(days=90)
 """Prices that nobody has checked for longer may be out of date."""
 METERED = timedelta(days=30)
 """How far back a model that has no price is of interest."""
+STREAMED = timedelta(hours=24)
+"""How far back a stream that did not tell its usage is of interest: no longer, for its client may have been mended."""
 BACKLOG_SECONDS = 60.0
 """A segment of the journal that is older should have been ingested."""
 LITTLE_SPACE = 1 << 30
@@ -271,17 +273,30 @@ def _prices(subject: Subject) -> Iterator[Finding]:
     except PricingError as error:
         yield _fail(f"prices: {error}", "correct it: `metrion serve` does not start with it")
         return
-    models = 0
+    models, priced = 0, set[str]()
     for path in settings.pricing:
         document = yaml.load(path.read_bytes(), Loader=yaml.BaseLoader) or {}  # noqa: S506 -- it makes nothing but text
         models += sum(len(entries) for entries in document.values())
+        named = {canonical_name(name) for name in document}
+        priced |= named
+        if strangers := sorted(named - settings.providers.keys()):
+            yield _warn(
+                f"prices: {path} has prices for {', '.join(strangers)}, but no such provider is configured",
+                f"these price nothing: check the name; known: {', '.join(settings.providers)}",
+            )
         checked = max((day for day in map(_day, _checked(document)) if day), default=None)
         if checked and subject.now.date() - checked > PRICES_AGE:
             yield _warn(
                 f"prices: {path} was last checked on {checked}",
                 "update Metrion, or put what has changed into a file of your own (docs/pricing.md)",
             )
-    yield _ok(f"prices: {models} models in {', '.join(map(str, settings.pricing))} (version {book.version})")
+    yield _ok(f"prices: {_number(models, 'model')} in {', '.join(map(str, settings.pricing))} (version {book.version})")
+    if without := [name for name in settings.providers if name not in priced]:
+        yield _warn(
+            f"prices: none for any model of {', '.join(without)}",
+            "give them one in a file of your own, named after Metrion's: `pricing: [pricing.yaml, my-prices.yaml]` "
+            "(docs/pricing.md)",
+        )
 
 
 def _checked(document: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -400,8 +415,9 @@ def _store(subject: Subject) -> Iterator[Finding]:
                 f"store: {path} has DuckDB's format {version}", "tools with a DuckDB older than that cannot open it"
             )
         since = f", the last at {last} UTC" if last else ""
-        yield _ok(f"store: {path} answers, with {count:,} events{since} (DuckDB's format {version})")
+        yield _ok(f"store: {path} answers, with {_number(count, 'event')}{since} (DuckDB's format {version})")
         yield from _models_without_a_price(subject)
+        yield from _streams_that_do_not_tell(subject)
 
 
 def _models_without_a_price(subject: Subject) -> Iterator[Finding]:
@@ -426,7 +442,7 @@ def _models_without_a_price(subject: Subject) -> Iterator[Finding]:
         )
         has_price = probe.source is not CostSource.UNPRICED
         yield _warn(
-            f"prices: {name} was metered {count:,} times in 30 days without a price",
+            f"prices: {name} was metered {_number(count, 'time')} in 30 days without a price",
             "there is one now: `metrion reprice`"
             if has_price
             else "give it one in a file of your own (docs/pricing.md), then `metrion reprice`",
@@ -435,6 +451,24 @@ def _models_without_a_price(subject: Subject) -> Iterator[Finding]:
         yield _warn(
             f"prices: {len(rows) - MODELS_NAMED} more models without one", "`metrion report unpriced` lists all"
         )
+
+
+def _streams_that_do_not_tell(subject: Subject) -> Iterator[Finding]:
+    settings = subject.settings
+    query = """
+        SELECT provider, count(*) FROM events
+        WHERE streamed AND operation IN ('chat', 'completions') AND end_reason = 'complete'
+            AND usage_source <> 'reported' AND cost_source <> 'not_billed' AND started_at >= $since
+        GROUP BY ALL ORDER BY 2 DESC, 1"""
+    rows = store.ask(settings.journal_dir, settings.store_path, query, {"since": subject.now - STREAMED}).rows
+    for name, count in rows:
+        provider = settings.providers.get(name)
+        if provider and not provider.inject_usage and not why_not_inject(provider.upstream, provider.like):
+            yield _warn(
+                f"streams: {_number(count, 'stream')} of {name}'s in 24 hours did not tell what they used",
+                'have the clients ask with `"stream_options": {"include_usage": true}`, or Metrion with '
+                f"`providers: {{{name}: {{include_usage: inject}}}}` (docs/configuration.md)",
+            )
 
 
 def _foreign_holders(path: Path) -> Iterator[tuple[str, bool]]:
@@ -568,6 +602,10 @@ def _fits(version: str, bounds: str) -> bool:
         key(version) >= key(bound) if relation == ">=" else key(version)[: len(key(bound))] < key(bound)
         for relation, bound in re.findall(r"(>=|<)\s*([\d.]+)", bounds)
     )
+
+
+def _number(count: int, thing: str) -> str:
+    return f"{count:,} {thing}" + ("" if count == 1 else "s")
 
 
 def _size(count: float) -> str:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from metrion.model import Origin
+from metrion.model import CredentialPlace, Origin
 from metrion.providers import PROVIDERS, UNASKED_USAGE, canonical_name
 
 RESERVED_NAMES = frozenset({"api", "health", "messages", "metrics", "v1"})
@@ -25,6 +25,7 @@ RESERVED_NAMES = frozenset({"api", "health", "messages", "metrics", "v1"})
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _UPSTREAM_VARIABLE = re.compile(r"METRION_([A-Z0-9_]+)_UPSTREAM")
+_VERSION = re.compile(r"/v\d[\w.-]*$")
 _NO_LINE = re.compile(r"[\x00-\x20\x7f]")
 _TOKEN_PREFIX = "sk-metrion-"  # noqa: S105 - what every token begins with, not a token
 _BUILT_IN_PRICES = (Path(__file__).with_name("pricing.yaml"), Path(__file__).parents[2] / "pricing.yaml")
@@ -63,6 +64,10 @@ class ProviderSettings(_Frozen):
     upstream: Origin
     prefix: str = ""
     """The path put before every outgoing path: empty, or ``/…`` without a slash at its end."""
+    version: str | None = None
+    """What is put before a path that has no version: empty, or ``/v1`` and the like; ``None``: what ``like`` has."""
+    credential: CredentialPlace | None = None
+    """Where the stored key goes; ``None``: where ``like`` has it."""
     timeout: Seconds | None = None
     inject_usage: bool = False
     """The usage of a stream is asked for where the client does not: :mod:`metrion.include_usage`."""
@@ -185,12 +190,22 @@ def _parse_upstream(value: object) -> tuple[Origin, str] | None:
     return Origin(url.scheme, host.lower(), port or {"http": 80, "https": 443}[url.scheme]), prefix
 
 
+def _parse_version(value: object) -> str | None:
+    if value is None or value == "":
+        return value
+    if isinstance(value, str) and _VERSION.fullmatch(f"/{value}"):
+        return f"/{value}"
+    raise ValueError('write it as it stands in paths, as in v1, or "" if paths have none')
+
+
 PlanName = Literal["free", "pro"]
 
 
 class _ProviderEntry(_Frozen):
     like: str | None = None
     upstream: Annotated[tuple[Origin, str] | None, BeforeValidator(_parse_upstream)] = None
+    version: Annotated[str | None, BeforeValidator(_parse_version)] = None
+    credential: CredentialPlace | None = None
     timeout: Seconds | None = None
     include_usage: Literal["inject"] | None = None
 
@@ -359,17 +374,40 @@ def _provider(where: str, name: str, entry: _ProviderEntry, variable: tuple[str,
     if upstream is None and name not in PROVIDERS:
         raise SettingsError(f"{source}: is missing; write where the server is, as in http://localhost:8000")
     origin, prefix = upstream or (PROVIDERS[name].upstream, "")
-    version = PROVIDERS[like].native.prefix.decode()
-    if prefix.endswith(version):
-        raise SettingsError(f"{source}: leave out the {version} at its end: it is put before every path anyway")
+    prefix, at_end = _split_version(prefix)
+    if at_end is not None and entry.version is not None:
+        raise SettingsError(f"{where}.version: stands at the end of {source} too; write it in one place")
+    version = at_end if entry.version is None else entry.version
+    if PROVIDERS[like].compatible:
+        theirs = {f"{where}.version": entry.version, f"{where}.credential": entry.credential, source: at_end}
+        for key, value in theirs.items():
+            if value is not None:
+                raise SettingsError(f"{key}: leave {value or 'it'} out: {like} has two APIs, and each has its own")
     inject_usage = entry.include_usage == "inject"
-    if inject_usage and (reason := _why_not_inject(origin, like)):
+    if inject_usage and (reason := why_not_inject(origin, like)):
         raise SettingsError(f"{where}.include_usage: {reason}; leave the key out")
-    return ProviderSettings(like=like, upstream=origin, prefix=prefix, timeout=entry.timeout, inject_usage=inject_usage)
+    return ProviderSettings(
+        like=like,
+        upstream=origin,
+        prefix=prefix,
+        version=version,
+        credential=entry.credential,
+        timeout=entry.timeout,
+        inject_usage=inject_usage,
+    )
 
 
-def _why_not_inject(origin: Origin, like: str) -> str | None:
-    """Say why the usage of streams is not to be asked for at a server, by where it is and by whom it speaks like."""
+def _split_version(prefix: str) -> tuple[str, str | None]:
+    """Tell the version at the end of an upstream, where base URLs of SDKs have it, from the prefix before it."""
+    found = _VERSION.search(prefix)
+    return (prefix[: found.start()], found[0]) if found else (prefix, None)
+
+
+def why_not_inject(origin: Origin, like: str) -> str | None:
+    """Say why the usage of streams is not to be asked for at a server, by where it is and by whom it speaks like.
+
+    ``None``: it may be.
+    """
     return UNASKED_USAGE.get(origin.host) or UNASKED_USAGE.get(PROVIDERS[like].upstream.host)
 
 
@@ -411,6 +449,7 @@ def _environment_keys(environ: Mapping[str, str]) -> dict[str, str]:
 
 _WORDS = {
     "bool_type": "write true or false",
+    "enum": f"write a header: {', '.join(CredentialPlace)}",
     "dict_type": "write a mapping, one `key: value` a line",
     "finite_number": "write a number of seconds, as in 30",
     "float_type": "write a number of seconds, as in 30",
@@ -422,7 +461,7 @@ _WORDS = {
     "string_too_short": "write at least one character",
     "string_type": "write text",
     "too_short": "write at least one entry, or leave the key out",
-    "tuple_type": "write a list, as in [one, two]",
+    "tuple_type": "write a list, as in [one, two], also of one",
 }
 """Findings of pydantic's in the words of someone who edits YAML."""
 
@@ -440,10 +479,17 @@ def _explain(path: Path | None, detail: Mapping[str, Any]) -> str:
     *parents, key = (str(part) for part in detail["loc"] if part != "[key]")
     message = _WORDS.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "extra_forbidden":
-        message = f"unknown key; {_choice(_KEYS[parents[0] if parents else ''], key)}"
+        unknown = f"unknown key; {_choice(_KEYS[parents[0] if parents else ''], key)}"
+        message = unknown if parents else _deeper(key) or unknown
     elif parents == ["plans"] and detail["type"] == "literal_error":
         message = f"no plan is called so; {_choice(_built_in_plans(), key)}"
     return f"{path}: {'.'.join((*parents, key))}: {message[0].lower()}{message[1:]}"
+
+
+def _deeper(key: str) -> str | None:
+    """Say where a key belongs that was written at the top, as people do."""
+    examples = {"providers": "providers: {openai: {%s: …}}", "plans": "plans: {pro: {%s: …}}"}
+    return next((f"belongs deeper, as in {form % key}" for name, form in examples.items() if key in _KEYS[name]), None)
 
 
 def _choice(known: Iterable[str], wrong: str = "") -> str:
