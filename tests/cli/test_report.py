@@ -68,6 +68,7 @@ def test_a_span(home: Home) -> None:
         (["nothing"], "costs"),
         (["--since", "soon"], "no point in time"),
         (["--until", "7"], "no point in time"),
+        (["--since", "2d", "--until", "3d"], "is not after --since"),
         (["--by", "moon"], "tag:NAME"),
         (["--format", "xml"], "markdown"),
     ],

@@ -60,8 +60,9 @@ def test_people_see_the_difference_and_what_was_left_alone(metrion: Console, hom
     assert (
         notes[:2]
         == [
-            "1 keep their recorded price: the price files have none for them any more.",
-            "1 keep their recorded price: what it depends on beside the tokens cannot be read again.",
+            "1 event keeps its recorded price: the price files have none any more for the model, its service tier or a "
+            "kind of its tokens.",
+            "1 event keeps its recorded price: what it depends on beside the tokens cannot be read again.",
         ]
         or notes[1::-1] == notes[:2]
     )
@@ -107,6 +108,21 @@ def test_several_models_have_a_total(metrion: Console, home: Home) -> None:
     assert [cell.strip() for cell in total.strip("|").split("|")] == [
         *("total", "", "2", "2", "0.001234567890", "0.000800000000", "-0.000434567890", "1", "0")
     ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--since", "nonsense"), "no point in time; write 2026-11-01"),
+        (("--since", "2026-11-02", "--until", "2026-11-01"), "is not after --since (2026-11-02 00:00 UTC)"),
+        (("--since", "2026-11-01", "--until", "2026-11-01"), "is not after --since"),
+        (("--dryrun",), "--dry-run"),
+    ],
+)
+def test_bad_usage_names_the_way_out(metrion: Console, arguments: tuple[str, ...], message: str) -> None:
+    result = metrion("reprice", *arguments)
+    assert (result.status, result.out) == (2, "")
+    assert message in result.err
 
 
 def test_before_the_first_serve_there_is_nothing_to_price(metrion: Console) -> None:

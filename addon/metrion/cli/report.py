@@ -19,6 +19,14 @@ def moment(_context: click.Context, _parameter: click.Parameter, value: str | No
         raise click.BadParameter(str(error)) from error
 
 
+def check_span(since: datetime | None, until: datetime | None) -> None:
+    """Refuse a span that nothing can be in."""
+    if since and until and until <= since:
+        raise click.UsageError(
+            f"--until ({until:%Y-%m-%d %H:%M} UTC) is not after --since ({since:%Y-%m-%d %H:%M} UTC)"
+        )
+
+
 def _list(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:
     if asked:
         width = max(map(len, reports.QUESTIONS))
@@ -56,6 +64,7 @@ def report(
       metrion report latency --since today
       metrion report errors --format markdown
     """  # noqa: D301 (\b is click's mark for text that keeps its lines)
+    check_span(since, until)
     from metrion import store
     from metrion.cli.tables import FORMATS  # DuckDB, which --help need not load
 

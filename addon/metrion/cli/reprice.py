@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from metrion.cli.options import format_option, note, settings_option
-from metrion.cli.report import moment
+from metrion.cli.report import check_span, moment
 
 if TYPE_CHECKING:  # DuckDB, which --help need not load
     from metrion.settings import Settings
@@ -17,8 +17,8 @@ if TYPE_CHECKING:  # DuckDB, which --help need not load
     from metrion.store.reprice import Line, Result
 
 KEPT = {
-    "no_price": "keep their recorded price: the price files have none for them any more",
-    "no_usage": "keep their recorded price: what it depends on beside the tokens cannot be read again",
+    "no_price": "the price files have none any more for the model, its service tier or a kind of its tokens",
+    "no_usage": "what it depends on beside the tokens cannot be read again",
 }
 COLUMNS = {
     "provider": "VARCHAR",
@@ -62,6 +62,7 @@ def reprice(
       metrion reprice --model 'grok-4*'
       metrion reprice --since 2026-10-01 --until 2026-11-01 --closed
     """  # noqa: D301 (\b is click's mark for text that keeps its lines)
+    check_span(since, until)
     from metrion.cli.tables import FORMATS
     from metrion.pricing import PriceBook
     from metrion.store.reprice import Selection
@@ -77,7 +78,8 @@ def reprice(
     does = "would get" if dry_run else "got"
     note(f"{result.changed:,} of {result.events:,} events {does} another price, by price version {prices.version}.")
     for reason, count in result.kept.items():
-        note(f"{count:,} {KEPT[reason]}.")
+        keep = "event keeps its" if count == 1 else "events keep their"
+        note(f"{count:,} {keep} recorded price: {KEPT[reason]}.")
     if result.waiting:
         note(
             f"{result.waiting} segments of the journal could not be ingested, their events are as they were: "
