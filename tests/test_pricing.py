@@ -795,11 +795,11 @@ def test_a_bad_file_is_told_with_its_line_and_key(tmp_path: Path, text: str, lin
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"p: {m: {input: 1}", "is not valid YAML"),
-        (b"p:\n\tm: 1", "is not valid YAML"),
-        (b"p: {m: {input: 1}}\n---\np: {}\n", "is not valid YAML"),
-        (b"p: {m: {input: *rate}}", "is not valid YAML"),
-        (b"\xff\xfe\x00", "is not UTF-8; save it as UTF-8"),
+        (b"p: {m: {input: 1}\n", ", line 2: is not valid YAML"),
+        (b"p:\n\tm: 1", ", line 2: is not valid YAML: found character"),
+        (b"p: {m: {input: 1}}\n---\np: {}\n", ", line 2: is not valid YAML"),
+        (b"p: {m: {input: *rate}}", ", line 1: is not valid YAML: found undefined alias"),
+        (b"\xff\xfe\x00", ": is not UTF-8; save it as UTF-8"),
     ],
 )
 def test_a_file_that_is_not_yaml(tmp_path: Path, content: bytes, message: str) -> None:
@@ -807,7 +807,8 @@ def test_a_file_that_is_not_yaml(tmp_path: Path, content: bytes, message: str) -
     path.write_bytes(content)
     with pytest.raises(PricingError) as error:
         PriceBook.load([path])
-    assert str(error.value).startswith(f"{path}: {message}")
+    assert str(error.value).startswith(f"{path}{message}")
+    assert "\n" not in str(error.value)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

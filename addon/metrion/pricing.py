@@ -536,8 +536,11 @@ class _File:
             root = yaml.compose(text.decode(), Loader=_Loader)
         except UnicodeDecodeError as error:
             raise PricingError(f"{self._path}: is not UTF-8; save it as UTF-8") from error
+        except yaml.MarkedYAMLError as error:
+            line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+            raise PricingError(f"{self._path}{line}: is not valid YAML: {error.problem}") from error
         except yaml.YAMLError as error:
-            raise PricingError(f"{self._path}: is not valid YAML: {error}") from error
+            raise PricingError(f"{self._path}: is not valid YAML: {' '.join(str(error).split())}") from error
         if root is None:
             return {}
         providers: dict[str, list[_Entry]] = {}
