@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrion.callers import Directory, Token, admit, labels, mask, shown, token_digest
-from metrion.model import Caller, Forward, Head, Headers, Inbound, Quota, Refusal, Route
+from metrion.model import Caller, CredentialPlace, Forward, Head, Headers, Inbound, Quota, Refusal, Route
 from metrion.providers import PROVIDERS
 from metrion.routing import Router
 from metrion.settings import Plan, Settings
@@ -288,6 +289,23 @@ def test_a_place_that_the_client_did_not_use_is_appended(provider: str) -> None:
     forward = forwarded((b"Accept", b"*/*"), identity(TOKEN), (b"Last", b"1"), target=PATHS[provider])
     host = HOSTS[provider.split()[0].encode()]
     assert forward.wire.headers == ((b"host", host), (b"Accept", b"*/*"), (b"Last", b"1"), PLACE[provider])
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (CredentialPlace.API_KEY, b"stored-openai"),
+        (CredentialPlace.X_API_KEY, b"stored-openai"),
+        (CredentialPlace.BEARER, b"Bearer stored-openai"),
+    ],
+)
+def test_a_place_that_was_configured(place: CredentialPlace, value: bytes) -> None:
+    inbound = Inbound(b"POST", PATHS["openai"], (bearer(TOKEN), (b"API-Key", TOKEN)))
+    route = ROUTER.route(inbound)
+    assert isinstance(route, Route)
+    forward = admit(inbound, replace(route, credential_place=place), DIRECTORY, PLANS, now=NOW)
+    assert isinstance(forward, Forward)
+    assert [(name.lower(), value) for name, value in forward.wire.headers[1:]] == [(place.encode(), value)]
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,10 @@ import pytest
 from pydantic import BaseModel
 
 from metrion.cli import COMMANDS, commands
-from metrion.model import EVENT_COLUMNS
+from metrion.model import EVENT_COLUMNS, Inbound, Route
 from metrion.providers import ALIASES, GOOGLE_OPERATIONS, OPERATIONS, PROVIDERS
 from metrion.reports import GROUPS
+from metrion.routing import Router
 from metrion.settings import _File, load_settings
 from metrion.store.schema import COLUMN_TYPES
 from tests.pages import ROOT, anchors, blocks, links, pages, prose, sections, table_column, text_of
@@ -25,19 +26,24 @@ DOCS = ROOT / "docs"
 SOURCES = [*sorted((ROOT / "addon").rglob("*.py")), *(file for file in (ROOT / "scripts").iterdir() if file.is_file())]
 KNOWN_HOSTS = {
     "127.0.0.1",
+    "api.deepseek.com",
+    "api.groq.com",
+    "api.perplexity.ai",
     "app.example.com",
     "example.com",
     "github.com",
     "keepachangelog.com",
     "localhost",
+    "mine.openai.azure.com",
     "mitmproxy.org",
+    "openrouter.ai",
     "semver.org",
     *(provider.upstream.host for provider in PROVIDERS.values()),
 }
 """What a page may point at. Nobody should be sent to a package registry, or anywhere else, by the way."""
 
 CODE = re.compile(r"`([^`]+)`")
-URL = re.compile(r"https?://[^\s\"'`)>,]+")
+URL = re.compile(r"https?://[^\s\"'`)>,}]+")
 
 
 def _command_tree(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
@@ -128,12 +134,32 @@ def test_every_key_of_the_configuration_is_documented_and_no_other() -> None:
 
 
 def test_the_documented_defaults_are_the_defaults(tmp_path: Path) -> None:
-    (written,) = (block for block in blocks(DOCS / "configuration.md") if block.language == "yaml")
+    written, _ = (block for block in blocks(DOCS / "configuration.md") if block.language == "yaml")
     file = tmp_path / "metrion.yaml"
     file.write_text(written.text)
     environment = {"METRION_HOME": str(tmp_path / "home")}
     assert load_settings(file, environment) == load_settings(None, environment).model_copy(update={"config_path": file})
     assert set(_File.model_fields) == {line.partition(":")[0] for line in written.text.splitlines() if line[0] != " "}
+
+
+def test_the_documented_servers_get_the_paths_of_their_own_apis(tmp_path: Path) -> None:
+    _, servers = (block for block in blocks(DOCS / "configuration.md") if block.language == "yaml")
+    file = tmp_path / "metrion.yaml"
+    file.write_text(servers.text)
+    settings = load_settings(file, {"METRION_HOME": str(tmp_path)})
+    router, addresses = Router(settings), set()
+    for name in settings.providers.keys() - PROVIDERS.keys():
+        found = router.route(Inbound(b"POST", f"/{name}/chat/completions".encode(), ()))
+        assert isinstance(found, Route)
+        addresses.add(f"{found.upstream.host}{found.target.decode()}")
+    assert addresses == {
+        "localhost/v1/chat/completions",
+        "api.groq.com/openai/v1/chat/completions",
+        "openrouter.ai/api/v1/chat/completions",
+        "api.deepseek.com/v1/chat/completions",
+        "api.perplexity.ai/chat/completions",
+        "mine.openai.azure.com/openai/v1/chat/completions",
+    }
 
 
 def test_every_variable_is_documented() -> None:

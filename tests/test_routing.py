@@ -502,6 +502,78 @@ def test_a_provider_like_another() -> None:
     assert "/my-vllm/" in refusal(b"/nope", router=router).message
 
 
+OTHERS = """
+providers:
+  groq: {like: openai, upstream: https://api.groq.com/openai/v1}
+  openrouter: {like: openai, upstream: https://openrouter.ai/api}
+  bare: {like: openai, upstream: https://bare.example}
+  perplexity: {like: openai, upstream: https://api.perplexity.ai, version: ""}
+  zai: {like: openai, upstream: https://api.z.ai/api/paas, version: v4}
+  azure: {like: openai, upstream: https://mine.openai.azure.com/openai, credential: api-key}
+  mine: {like: anthropic, upstream: https://mine.example/v2, credential: authorization}
+"""
+
+
+@pytest.mark.parametrize(
+    ("target", "outgoing", "operation", "model"),
+    [
+        (b"/groq/chat/completions", b"/openai/v1/chat/completions", "chat", None),
+        (b"/groq/v1/chat/completions", b"/openai/v1/chat/completions", "chat", None),
+        (b"/openrouter/chat/completions", b"/api/v1/chat/completions", "chat", None),
+        # as their own paths are, at servers whose upstream was given without them
+        (b"/bare/openai/v1/chat/completions", b"/openai/v1/chat/completions", "chat", None),
+        (b"/bare/api/v1/embeddings", b"/api/v1/embeddings", "embeddings", None),
+        (b"/bare/api/paas/v4/chat/completions", b"/api/paas/v4/chat/completions", "chat", None),
+        (
+            b"/bare/openai/deployments/d-1/completions?a=1",
+            b"/openai/deployments/d-1/completions?a=1",
+            "completions",
+            "d-1",
+        ),
+        # which a model or an id that looks like a version does not make of them
+        (b"/bare/models/v3", b"/v1/models/v3", "models", None),
+        (b"/bare/responses/v2", b"/v1/responses/v2", "responses", None),
+        (b"/bare/what/ever", b"/v1/what/ever", "other", None),
+        (b"/perplexity/chat/completions", b"/chat/completions", "chat", None),
+        (b"/perplexity/v1/chat/completions", b"/v1/chat/completions", "chat", None),
+        (b"/zai/chat/completions", b"/api/paas/v4/chat/completions", "chat", None),
+        (
+            b"/azure/deployments/my%20d/embeddings?a=1",
+            b"/openai/deployments/my%20d/embeddings?a=1",
+            "embeddings",
+            "my d",
+        ),
+        (b"/azure/chat/completions", b"/openai/v1/chat/completions", "chat", None),
+        (b"/azure/responses", b"/openai/v1/responses", "responses", None),
+        (b"/mine/messages", b"/v2/messages", "messages", None),
+        # the built-in ones keep to the table
+        (b"/openai/openai/v1/chat/completions", b"/v1/openai/v1/chat/completions", "other", None),
+    ],
+)
+def test_servers_that_speak_like_another_have_paths_of_their_own(
+    target: bytes, outgoing: bytes, operation: str, model: str | None, tmp_path: Path
+) -> None:
+    config = tmp_path / "metrion.yaml"
+    config.write_text(OTHERS)
+    found = route(target, router=Router(load_settings(config, {"METRION_HOME": str(tmp_path)})))
+    assert (found.target, found.operation, found.model) == (outgoing, operation, model)
+
+
+@pytest.mark.parametrize(
+    ("target", "place"),
+    [
+        (b"/azure/chat/completions", CredentialPlace.API_KEY),
+        (b"/mine/messages", CredentialPlace.BEARER),
+        (b"/bare/chat/completions", CredentialPlace.BEARER),
+    ],
+)
+def test_the_place_of_the_key_can_be_another(target: bytes, place: CredentialPlace, tmp_path: Path) -> None:
+    config = tmp_path / "metrion.yaml"
+    config.write_text(OTHERS)
+    found = route(target, router=Router(load_settings(config, {"METRION_HOME": str(tmp_path)})))
+    assert found.credential_place is place
+
+
 def test_a_providers_timeout_travels_with_the_route() -> None:
     settings = Settings(home=Path("/nowhere"))
     slow = settings.providers["openai"].model_copy(update={"timeout": 7.0})
@@ -517,7 +589,7 @@ OPENAI, GOOGLE, MOVED = PROVIDERS["openai"].upstream, PROVIDERS["google"].upstre
     ("origin", "target", "provider", "operation", "place"),
     [
         (OPENAI, b"/v1/chat/completions", "openai", "chat", CredentialPlace.BEARER),
-        (OPENAI, b"/anthropic/v1/messages", "openai", "other", CredentialPlace.BEARER),
+        (OPENAI, b"/anthropic/v1/messages", "openai", "messages", CredentialPlace.BEARER),
         (OPENAI, b"/health", "openai", "other", CredentialPlace.BEARER),
         (GOOGLE, b"/v1beta/models/m:generateContent", "google", "generate_content", CredentialPlace.X_GOOG_API_KEY),
         (GOOGLE, b"/v1beta/openai/chat/completions", "google", "chat", CredentialPlace.BEARER),

@@ -126,6 +126,23 @@ def test_upstream(load: Load, url: str, origin: Origin, prefix: str) -> None:
         assert (mistral.like, mistral.upstream, mistral.prefix) == ("mistral", origin, prefix)
 
 
+@pytest.mark.parametrize(
+    ("keys", "prefix", "version"),
+    [
+        ("upstream: 'http://x'", "", None),
+        ("upstream: 'http://x/v1'", "", "/v1"),
+        ("upstream: 'http://x/api/paas/v4/'", "/api/paas", "/v4"),
+        ("upstream: 'http://x/v1/inner'", "/v1/inner", None),
+        ("upstream: 'http://x/api', version: v4", "/api", "/v4"),
+        ("upstream: 'http://x', version: ''", "", ""),
+        ("upstream: 'http://x', version: null", "", None),
+    ],
+)
+def test_a_version_may_stand_at_the_end_of_an_upstream(load: Load, keys: str, prefix: str, version: str | None) -> None:
+    mine = load(f"providers: {{mine: {{like: openai, {keys}}}}}").providers["mine"]
+    assert (mine.prefix, mine.version) == (prefix, version)
+
+
 def test_a_provider_like_another(load: Load) -> None:
     settings = load(
         "providers:\n"
@@ -246,7 +263,17 @@ MISTAKES = [
     ("providers: {openai: {upstream: 'http://x/#a'}}", "providers.openai.upstream", "no fragment"),
     ("providers: {openai: {upstream: 'http://x/../y'}}", "providers.openai.upstream", "dot segments"),
     ("providers: {openai: {upstream: 'http://x/é'}}", "providers.openai.upstream", "ASCII"),
-    ("providers: {openai: {upstream: 'http://x/v1/'}}", "providers.openai.upstream", "leave out the /v1"),
+    ("providers: {google: {upstream: 'http://x/v1beta/'}}", "providers.google.upstream", "leave /v1beta out"),
+    ("providers: {google: {version: v1}}", "providers.google.version", "has two APIs"),
+    ("providers: {google: {credential: api-key}}", "providers.google.credential", "has two APIs"),
+    ("providers: {openai: {version: one}}", "providers.openai.version", "as in v1"),
+    ("providers: {openai: {version: 1}}", "providers.openai.version", "as in v1"),
+    ("providers: {openai: {upstream: 'http://x/v2', version: v3}}", "providers.openai.version", "in one place"),
+    (
+        "providers: {openai: {credential: cookie}}",
+        "providers.openai.credential",
+        "write a header: authorization, x-api",
+    ),
     ("providers: {openai: {upstream: 'http://me:hunter2@x'}}", "providers.openai.upstream", "leave user and password"),
     ("providers: {openai: {timeout: soon}}", "providers.openai.timeout", "a number of seconds"),
     ("providers: {openai: {timeout: true}}", "providers.openai.timeout", "a number of seconds"),
@@ -344,7 +371,7 @@ def test_every_mistake_is_told_at_once(load: Load) -> None:
     [
         ("METRION_OPENAI_UPSTREAM", "localhost:80", "scheme://host"),
         ("METRION_OPENAI_UPSTREAM", "http://me:hunter2@x", "leave user and password"),
-        ("METRION_OPENAI_UPSTREAM", "http://x/v1", "leave out the /v1"),
+        ("METRION_GEMINI_UPSTREAM", "http://x/v1beta", "leave /v1beta out"),
         ("METRION_OPNAI_UPSTREAM", "http://x", "did you mean METRION_OPENAI_UPSTREAM?"),
         ("OPENAI_API_KEY", "hunter2\r\nx: y", "printable ASCII"),
         ("OPENAI_API_KEY", "hunter2 \N{BULLET}", "printable ASCII"),

@@ -68,7 +68,9 @@ class CredentialPlace(StrEnum):
     """Where a provider expects its key."""
 
     BEARER = "authorization"
+    """As ``Bearer KEY``."""
     X_API_KEY = "x-api-key"
+    API_KEY = "api-key"
     X_GOOG_API_KEY = "x-goog-api-key"
 
 

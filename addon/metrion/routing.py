@@ -15,7 +15,7 @@ from enum import StrEnum
 from urllib.parse import unquote
 
 from metrion.include_usage import applies
-from metrion.model import Inbound, Origin, Refusal, Route
+from metrion.model import CredentialPlace, Inbound, Origin, Refusal, Route
 from metrion.providers import (
     ALIASES,
     GOOGLE_OPERATIONS,
@@ -53,13 +53,16 @@ _MAYBE_COMPATIBLE = re.compile(rb"(?:/+v1(?=/))?(/+([^/]+)(?:/.*)?)", re.DOTALL)
 """The path without its ``v1``, and the first segment of that."""
 _COMPATIBLE = re.compile(rb"/+v\d[^/]*/+openai(?:/|$)")
 _VERB = re.compile(rb":|%3a", re.IGNORECASE)
-_VERSION_WORD = re.compile(r"v\d")
+_VERSION_WORD = re.compile(r"v\d[\w.-]*")
+_DEPLOYMENTS = "deployments"
 _DOT_SEGMENT = re.compile(rb"(?:^|[/\\]|%2f|%5c)(?:\.|%2e){1,2}(?=$|[/\\;#]|%2f|%5c|%3b|%23)", re.IGNORECASE)
 """``.`` or ``..`` between anything that some server takes for a separator: a backslash (Windows, browsers) and a
 semicolon (parameters, in Java's servers) included."""
 _UNSENDABLE = re.compile(rb"[\x00-\x20\x7f]")
 _KEY_IN_QUERY = re.compile(rb"(?:^|&)key=")
 _TABLE_PATHS = [path.split("/") for path in (*OPERATIONS, *GOOGLE_OPERATIONS)]
+_FIRST_WORDS = frozenset(words[0] for words in _TABLE_PATHS)
+"""What a path without a version begins with."""
 _TABLE_DEPTH = max(map(len, _TABLE_PATHS))
 """How many segments the longest path in a table of operations has."""
 _ID_PLACES = sorted({tuple(at for at, word in enumerate(words) if word == "*") for words in _TABLE_PATHS})
@@ -74,6 +77,10 @@ class _Served:
     entry: Provider
     upstream: Origin
     prefix: bytes
+    version: bytes
+    """Put before a path that has none."""
+    credential: CredentialPlace
+    """Where the key goes on the native surface."""
     timeout: float | None
     inject_usage: bool
 
@@ -95,9 +102,11 @@ class Router:
         served = {
             name: _Served(
                 name,
-                PROVIDERS[entry.like],
+                known := PROVIDERS[entry.like],
                 entry.upstream,
                 entry.prefix.encode(),
+                known.native.prefix if entry.version is None else entry.version.encode(),
+                entry.credential or known.native.credential_place,
                 entry.timeout,
                 entry.inject_usage,
             )
@@ -123,7 +132,8 @@ class Router:
         if not isinstance(found, _Match):
             return found
         entry = found.served.entry
-        surface, words = entry.native, _words(found.own)
+        segments = _split(found.own)
+        surface, words = entry.native, _words(segments)
         if entry.compatible and _COMPATIBLE.match(found.own):
             surface, words = entry.compatible.surface, words[1:]
         operation, generation_id = _operation(surface, words)
@@ -134,10 +144,10 @@ class Router:
             target=found.outgoing + mark + query,
             operation=operation.name,
             dialect=dialect,
-            credential_place=surface.credential_place,
+            credential_place=found.served.credential if surface is entry.native else surface.credential_place,
             error_shape=surface.error_shape,
             request_id_headers=entry.request_id_headers,
-            model=_model(words) if surface.names_models else None,
+            model=_model(words) if surface.names_models else _deployment(segments),
             timeout=found.served.timeout,
             inject_usage=found.served.inject_usage and applies(inbound.method, operation.name, dialect),
             generation_id=generation_id if operation.read_back else None,
@@ -182,7 +192,8 @@ class Router:
 def _addressed(served: _Served, rest: bytes, inbound: Inbound) -> _Match:
     """Complete what stands behind a provider's segment to the provider's own path."""
     entry = served.entry
-    own = rest if _VERSIONED.match(rest) else entry.native.prefix + rest
+    is_whole = _VERSIONED.match(rest) or (served.name not in PROVIDERS and _has_version_within(rest))
+    own = rest if is_whole else served.version + rest
     if entry.compatible and (path := _compatible_path(entry.compatible, rest, inbound)):
         own = entry.compatible.surface.prefix + path
     return _Match(served, served.upstream, served.prefix + own, own)
@@ -209,13 +220,40 @@ def _has_native_credential(inbound: Inbound) -> bool:
     return native
 
 
-def _words(own: bytes) -> list[str]:
-    """Split a path for reading, leniently, without its version."""
-    text = own.decode("utf-8", "replace")
-    words = [word for word in (unquote(text) if "%" in text else text).split("/") if word]
-    if "deployments" in words[:2]:  # Azure's paths name a deployment before they say what it is to do
-        words = words[words.index("deployments") + 2 :]
-    return words[1:] if words and _VERSION_WORD.match(words[0]) else words
+def _has_version_within(rest: bytes) -> bool:
+    """Whether a path of a server that is not built in is whole, though it does not begin with its version.
+
+    Groq's is ``openai/v1/…``, OpenRouter's ``api/v1/…``; Azure's has a deployment in its place.
+    """
+    segments = _split(rest)
+    return _DEPLOYMENTS in segments[:2] or _behind_version(segments) > 0
+
+
+def _split(path: bytes) -> list[str]:
+    """Split a path for reading, leniently."""
+    text = path.decode("utf-8", "replace")
+    return [word for word in (unquote(text) if "%" in text else text).split("/") if word]
+
+
+def _words(segments: list[str]) -> list[str]:
+    """Return what a path says behind its version, and what stands before that."""
+    if _DEPLOYMENTS in segments[:2]:  # Azure's paths name a deployment before they say what it is to do
+        segments = segments[segments.index(_DEPLOYMENTS) + 2 :]
+    return segments[_behind_version(segments) :]
+
+
+def _behind_version(segments: list[str]) -> int:
+    """Return the place behind the version of a path, 0 where it has none."""
+    if segments and segments[0] in _FIRST_WORDS:
+        return 0
+    return next((at + 1 for at, word in enumerate(segments[:3]) if _VERSION_WORD.fullmatch(word)), 0)
+
+
+def _deployment(segments: list[str]) -> str | None:
+    """Return the model that a path of Azure's names."""
+    if _DEPLOYMENTS not in segments[:2]:
+        return None
+    return next(iter(segments[segments.index(_DEPLOYMENTS) + 1 :]), None)
 
 
 def _operation(surface: Surface, words: list[str]) -> tuple[Operation, str | None]:
