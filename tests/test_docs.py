@@ -20,7 +20,7 @@ from metrion.reports import GROUPS
 from metrion.routing import Router
 from metrion.settings import _File, load_settings
 from metrion.store.schema import COLUMN_TYPES
-from tests.pages import ROOT, anchors, blocks, links, pages, prose, sections, table_column, text_of
+from tests.pages import ROOT, Block, anchors, blocks, links, pages, prose, sections, table_column, text_of
 
 DOCS = ROOT / "docs"
 SOURCES = [*sorted((ROOT / "addon").rglob("*.py")), *(file for file in (ROOT / "scripts").iterdir() if file.is_file())]
@@ -133,8 +133,15 @@ def test_every_key_of_the_configuration_is_documented_and_no_other() -> None:
     assert described == set(_keys(_File))
 
 
+def _configured(section: str) -> Block:
+    """The one YAML block of a section; without a name, of what stands before them all."""
+    written = [block for block in blocks(DOCS / "configuration.md") if block.language == "yaml"]
+    (block,) = (block for block in written if block.section == section)
+    return block
+
+
 def test_the_documented_defaults_are_the_defaults(tmp_path: Path) -> None:
-    written, _ = (block for block in blocks(DOCS / "configuration.md") if block.language == "yaml")
+    written = _configured("")
     file = tmp_path / "metrion.yaml"
     file.write_text(written.text)
     environment = {"METRION_HOME": str(tmp_path / "home")}
@@ -143,9 +150,8 @@ def test_the_documented_defaults_are_the_defaults(tmp_path: Path) -> None:
 
 
 def test_the_documented_servers_get_the_paths_of_their_own_apis(tmp_path: Path) -> None:
-    _, servers = (block for block in blocks(DOCS / "configuration.md") if block.language == "yaml")
     file = tmp_path / "metrion.yaml"
-    file.write_text(servers.text)
+    file.write_text(_configured("Servers that speak like a provider").text)
     settings = load_settings(file, {"METRION_HOME": str(tmp_path)})
     router, addresses = Router(settings), set()
     for name in settings.providers.keys() - PROVIDERS.keys():
