@@ -259,7 +259,7 @@ def test_only_a_post_is_read_for_usage(method: bytes) -> None:
         (b"/openai/v1/responses/resp_1", "responses", "openai_responses"),
         (b"/openai/v1/responses/resp_1?stream=true", "responses", "openai_responses"),
         (b"/openai/v1/responses/resp_1/input_items", "responses", None),
-        (b"/openai/v1/responses", "responses", "openai_realtime"),
+        (b"/openai/v1/responses", "realtime", "openai_realtime"),
         (b"/openai/v1/threads/t/runs/r", "assistants", "openai_runs"),
         (b"/openai/v1/threads/t/runs", "runs", None),
         (b"/openai/v1/threads/t/runs/r/steps", "assistants", None),

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import unquote
 
+from metrion.dialects import SESSIONS
 from metrion.include_usage import applies
 from metrion.model import CredentialPlace, Inbound, Origin, Refusal, Route
 from metrion.providers import (
@@ -142,7 +143,7 @@ class Router:
             provider=found.served.name,
             upstream=found.upstream,
             target=found.outgoing + mark + query,
-            operation=operation.name,
+            operation="realtime" if dialect in SESSIONS else operation.name,
             dialect=dialect,
             credential_place=found.served.credential if surface is entry.native else surface.credential_place,
             error_shape=surface.error_shape,

@@ -334,7 +334,7 @@ def session(proxy: Proxy, target: str, messages: list[dict[str, Any]]) -> list[d
     query = f"SELECT * FROM events WHERE user_label = '{label}' ORDER BY event_id"  # noqa: S608 -- our own
     rows = eventually(lambda: proxy.events(query), until=lambda found: len(found) == 3)
     assert len({row["request_id"] for row in rows}) == 1
-    assert {row["status"] for row in rows} == {101}
+    assert {(row["status"], row["operation"]) for row in rows} == {(101, "realtime")}
     return rows
 
 
