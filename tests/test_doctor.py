@@ -200,6 +200,14 @@ def test_where_each_key_comes_from(patient: Patient, has_control_db: bool) -> No
     assert not any(SECRET in f"{finding}" for finding in patient.examine())
 
 
+def test_traffic_that_is_intercepted_for_nobody(patient: Patient) -> None:
+    patient.configure(intercept={"account": "acme"})
+    with contextlib.closing(patient.control()) as control:
+        patient.found(WARN, "there is no account acme")
+        control.create_account("acme", "free")
+    assert not any(each.what.startswith("intercept") for each in patient.examine())
+
+
 def test_a_key_of_a_provider_that_is_configured_no_more(patient: Patient) -> None:
     patient.configure(providers={"mine": {"like": "openai", "upstream": "http://localhost:1"}})
     with contextlib.closing(patient.control()) as control:

@@ -212,6 +212,7 @@ def _accounts_tokens_and_keys(subject: Subject) -> Iterator[Finding]:
             return
         with closing(ControlStore.open(settings)) as control:
             tokens, keys = control.tokens(), control.keys()
+            accounts = {account.name for account in control.accounts()}
     except ControlError as error:
         yield _fail(str(error).rstrip("."), "no request is admitted before this is well")
         return
@@ -220,6 +221,11 @@ def _accounts_tokens_and_keys(subject: Subject) -> Iterator[Finding]:
         yield _ok(f"tokens: {active} can be used")
     else:
         yield _warn("tokens: none can be used", "`metrion token create` makes one")
+    if settings.intercept.account not in accounts:
+        yield _warn(
+            f"intercept: there is no account {settings.intercept.account}; transparent and local traffic has its name all the same",
+            f"`metrion account create {settings.intercept.account}`, or correct `intercept.account`",
+        )
     for problem in dict.fromkeys(key.problem for key in keys if key.problem):
         yield _fail(problem, "every request is refused until it opens")
     yield from _keys(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from metrion import reports
 from metrion.cli.report import report
 from tests.store.events import Home, event
 
@@ -53,6 +54,11 @@ def test_programs_get_the_rows_alone(home: Home) -> None:
         ("xai", None, 1),
     ]
     assert len(run("--by", "provider", "--format", "csv").stdout.splitlines()) == 3
+
+
+def test_help_names_every_question() -> None:
+    text = run("--help").stdout
+    assert all(f"`{name}`" in text for name in reports.QUESTIONS)
 
 
 def test_a_span(home: Home) -> None:

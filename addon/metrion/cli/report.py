@@ -54,8 +54,9 @@ def report(
 ) -> None:
     """Answer an everyday question about everything metered so far; days and times are UTC.
 
-    QUESTION is `costs` where it is left out; `--list` says what else can be asked. The column `unpriced` counts
-    requests whose model has no price, `unknown` those whose usage is not known; neither is in the dollars.
+    QUESTION is `costs` where it is left out, or `errors`, `latency`, `models`, `providers`, `tokens`, `unpriced` or
+    `users`; `--list` says what each answers. The column `unpriced` counts requests whose model has no price, `unknown`
+    those whose usage is not known; neither is in the dollars.
 
     \b
     Examples:

@@ -55,7 +55,7 @@ def serve(settings: Settings, host: str | None, port: int | None, workers: int, 
     \b
     Examples:
       metrion serve
-      metrion serve --host 0.0.0.0 --port 9000
+      metrion serve --port 9000 --workers 2
       metrion serve --config /etc/metrion.yaml
     """  # noqa: D301 (\b is click's mark for text that keeps its lines)
     from metrion.control import ControlStore
