@@ -223,7 +223,7 @@ def _accounts_tokens_and_keys(subject: Subject) -> Iterator[Finding]:
         yield _warn("tokens: none can be used", "`metrion token create` makes one")
     if settings.intercept.account not in accounts:
         yield _warn(
-            f"intercept: there is no account {settings.intercept.account}; transparent and local traffic has its name all the same",
+            f"intercept: there is no account {settings.intercept.account}; intercepted traffic has its name anyway",
             f"`metrion account create {settings.intercept.account}`, or correct `intercept.account`",
         )
     for problem in dict.fromkeys(key.problem for key in keys if key.problem):
