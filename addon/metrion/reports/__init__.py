@@ -119,8 +119,8 @@ _NOTES: Mapping[str, str] = {
 
 _WAYS_OUT: Mapping[str, str] = {
     "unpriced": "give the model a price in a file of your own (docs/pricing.md), then run `metrion reprice`",
-    "unknown": "nobody said what was used. Streams say it where they are asked to (docs/configuration.md, The usage of "
-    "streams), and of others it may be estimated (docs/estimates.md); both help from then on",
+    "unknown": "not told, or not yet. A background response tells it when it is read back, a stream where it is asked "
+    "to (docs/configuration.md, The usage of streams); what breaks off may be estimated (docs/estimates.md)",
 }
 """What to do about the rows of the question ``unpriced``, by their ``why``."""
 
