@@ -765,6 +765,7 @@ def test_every_rate_is_documented(rate: str) -> None:
         ),
         ("p:\n  m: 3", 2, "p > m: must hold rates, as in `{input: 1.50, output: 6}`"),
         ("p:\n  m:", 2, "p > m: must hold rates"),
+        ("gpt-4o: {input: 3, output: 4}", 1, "gpt-4o > input: is no model; a provider stands above its models"),
         ("p: 3", 1, "p: must hold models, as in `my-model: {input: 1.50, output: 6}`"),
         ("- p", 1, "the file: must hold providers, and under each its models"),
         ("p:\n  m: {input: 1, above: {many: {input: 2}}}", 2, "p > m > above > many: is no number of input tokens"),

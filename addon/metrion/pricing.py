@@ -556,6 +556,8 @@ class _File:
         return providers
 
     def _entry(self, model: str, block: yaml.Node, where: str) -> _Entry:
+        if model in RATES and isinstance(block, yaml.ScalarNode):
+            raise self._error(block, where, "is no model; a provider stands above its models, as in `openai:`")
         keys = self._block(block, where, _ENTRY_KEYS)
         if "rates" in keys:
             if inline := next((key for key in keys if key in _PERIOD_KEYS), None):
