@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
+import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +18,7 @@ from metrion.demo.delivery import Delivery
 from metrion.estimates.tokenizers import is_available
 from tests.corpus import Exchange, exchanges, needs_corpus
 from tests.estimates.test_accuracy import without_usage
-from tests.processes import Proxy, running_serve, upstreams
+from tests.processes import Proxy, eventually, running_serve, upstreams
 from tests.simulator import Simulator
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="there is no tokenizer: pip install 'metrion[estimates]'")
@@ -167,6 +170,75 @@ def test_of_a_long_stream_the_end_is_extrapolated(serve: Proxy, simulator: Simul
     event = serve.event(under_way.label)
     assert known(event)[:3] == ("estimated", "estimated", 12)
     assert event["output_tokens"] == pytest.approx(100_000, rel=0.02)
+
+
+# Enough words for an estimate of a quarter of a second.
+SPEECH = [
+    b"".join(sse(*({"model": "gpt-4o", "choices": [{"index": 0, "delta": {"content": f" {at * 31}"}}]} for at in part)))
+    for part in itertools.batched(range(32_000), 1000)
+]
+
+
+def in_their_last_event(proxy: Proxy, simulator: Simulator, count: int) -> list[Call]:
+    """Long streams of which nothing but ``[DONE]`` is to come, once the simulator is told to."""
+    whole = b"".join(SPEECH)
+    headers = simulator.select(answer(simulator, [*SPEECH, *DONE]), Delivery(hold=len(whole)))
+    calls = [call(proxy, CHAT, asked("gpt-4o"), headers) for _ in range(count)]
+    for under_way in calls:
+        assert under_way.response.read(len(whole)) == whole
+    return calls
+
+
+def test_long_estimates_keep_no_other_stream_waiting(serve: Proxy, simulator: Simulator) -> None:
+    """Neither one that needs no estimate, nor one that needs a short one."""
+    long = in_their_last_event(serve, simulator, 4)
+    ends = [threading.Thread(target=under_way.response.read) for under_way in long]
+    for end in ends:
+        end.start()
+    headers = simulator.select(answer(simulator, [*WORDS, *STOP, *DONE]))
+    short = 0
+    simulator.release(len(long))
+    while any(end.is_alive() for end in ends):
+        call(serve, CHAT, asked("gpt-4o"), headers).response.read()
+        short += 1
+    assert short > 30  # there is time for hundreds of them
+    assert {known(serve.event(under_way.label))[0] for under_way in long} == {"estimated"}
+
+
+def test_client_that_leaves_while_its_estimate_is_made(serve: Proxy, simulator: Simulator) -> None:
+    (under_way,) = in_their_last_event(serve, simulator, 1)
+    simulator.release()
+    under_way.response.close()
+    under_way.connection.close()
+    event = serve.event(under_way.label)
+    assert event["usage_source"] == "estimated"
+    assert event["end_reason"] in {"complete", "client_abort"}  # whichever was heard of first
+    eventually(lambda: serve.health()["in_flight"], until=lambda count: count == 0)
+
+
+def test_end_of_the_proxy_while_an_estimate_is_made(simulator: Simulator, tmp_path: Path) -> None:
+    """Told to end, it waits for it."""
+    with running_serve(tmp_path / "home", upstreams(simulator)) as proxy:
+        (under_way,) = in_their_last_event(proxy, simulator, 1)
+        simulator.release()
+        proxy.process.terminate()
+        assert under_way.response.read() == b"data: [DONE]\n\n"
+        assert proxy.process.wait(20) == 0
+        (event,) = proxy.events()
+    assert (event["end_reason"], event["usage_source"]) == ("complete", "estimated")
+
+
+def test_death_of_the_proxy_while_an_estimate_is_made(simulator: Simulator, tmp_path: Path) -> None:
+    """Nobody has seen a response whole that has no row."""
+    with running_serve(tmp_path / "home", upstreams(simulator)) as proxy:
+        (under_way,) = in_their_last_event(proxy, simulator, 1)
+        simulator.release()
+        proxy.kill()
+        try:
+            is_whole = b"[DONE]\n\n" in under_way.response.read()
+        except (http.client.IncompleteRead, ConnectionResetError):
+            is_whole = False
+        assert len(proxy.events()) in ({1} if is_whole else {0, 1})
 
 
 def recorded() -> list[Exchange]:

@@ -18,10 +18,10 @@ from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers import HttpLayer
 from mitmproxy.proxy.tunnel import TunnelLayer
 
-from metrion import estimates
 from metrion.model import EndReason, Refusal
 from metrion.proxy import http1
 from metrion.proxy.board import Board, Slot
+from metrion.proxy.estimating import Estimator
 from metrion.proxy.exchange import Exchange
 from metrion.proxy.gateway import Gateway
 from metrion.proxy.ingestion import CHECK_SECONDS, Ingestion
@@ -64,6 +64,7 @@ class MetrionAddon:
         self.gateway = Gateway(settings, slot)
         self._ingestion: Ingestion | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._estimator = Estimator()
 
     def load(self, loader: Loader) -> None:  # noqa: ARG002 -- mitmproxy passes it by name
         """Set the options that metering and fail-closed routing stand on."""
@@ -87,7 +88,7 @@ class MetrionAddon:
 
     def running(self) -> None:
         """Start the ingester, where it is this process's own, and get ready (mitmproxy's hook after start)."""
-        estimates.prepare()
+        self._estimator.prepare()
         if self._own_board is not None:
             self._watch = asyncio.get_running_loop().create_task(self._keep_ingesting(self._own_board))
 
@@ -102,6 +103,7 @@ class MetrionAddon:
         if self._watch is not None:
             self._watch.cancel()
         self.gateway.close()
+        self._estimator.close()
         if self._ingestion is not None:
             self._ingestion.close()
 
@@ -137,7 +139,7 @@ class MetrionAddon:
 
     async def metrion_estimate(self, exchange: Exchange) -> None:
         """Estimate off the event loop; the stream of the exchange waits (the hook of our own layers)."""
-        await asyncio.to_thread(exchange.estimate)
+        await self._estimator.estimate(exchange)
 
     # --- gates ---
 

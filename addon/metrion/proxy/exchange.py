@@ -206,22 +206,29 @@ class Exchange:
 
     @property
     def is_estimating(self) -> bool:
-        """Whether an estimate is wanted, or is being made, and the event waits for it."""
+        """Whether the event waits for an estimate, until :meth:`finish`."""
         return self._material is not None
+
+    @property
+    def bytes_to_estimate(self) -> int:
+        """How much an estimate has to read."""
+        kept = (self._material.request, self._material.response) if self._material else ()
+        return sum(each.kept for each in kept if each is not None)
 
     def estimate(self) -> None:
         """Estimate the tokens that nobody reported, for the event that follows."""
+        material = self._material
         try:
-            self._estimated = estimates.estimate(self._material) if self._material else None
+            self._estimated = estimates.estimate(material) if material else None
         except Exception as error:  # noqa: BLE001 -- a fault in metering must not reach the traffic
             log_fault(logger, "Tokens could not be estimated; their request went through undisturbed", error)
-        self._material = None
 
     def finish(self, end_reason: EndReason) -> None:
         """Write the event, unless it is written."""
         if self.finished:
             return
         self.finished = True
+        self._material = None
         try:
             event = self._measure(end_reason)
         except Exception as error:  # noqa: BLE001 -- a fault in metering must not reach the traffic
