@@ -5,11 +5,14 @@ The other half of each test is what the client would have seen: the same call th
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
+import threading
 import uuid
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -18,7 +21,7 @@ import pytest
 from metrion.demo.delivery import Delivery
 from metrion.include_usage import UsageFilter
 from tests.corpus import Exchange, encode, exchanges, needs_corpus
-from tests.processes import Proxy, eventually, running_serve, upstreams
+from tests.processes import MITMDUMP, ROOT, Proxy, eventually, free_port, running_proxy, running_serve, upstreams
 from tests.simulator import Received, Simulator
 
 CHAT = "/openai/v1/chat/completions"
@@ -223,6 +226,119 @@ def test_client_that_leaves_while_its_request_is_held(asking: Proxy, simulator: 
     event = asking.event(label)
     assert (event["end_reason"], event["cost_source"]) == ("client_abort", "not_billed")
     assert [each for each in simulator.received(finished=False) if each.body_bytes] == []
+
+
+@contextlib.contextmanager
+def impatient_server(idle: threading.Event) -> Iterator[int]:
+    """A provider that closes a connection on which nothing comes; gives its port. ``idle``: it has closed one."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    body = b"".join(EVENTS)
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: {SSE[1]}\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            with connection:
+                connection.settimeout(0.3)
+                with contextlib.suppress(TimeoutError):
+                    received = b""
+                    while data := connection.recv(65536):
+                        received += data
+                        if received.endswith(ASKING):
+                            connection.sendall(head + body)
+            idle.set()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield listening.getsockname()[1]
+    finally:
+        listening.shutdown(socket.SHUT_RDWR)
+        listening.close()
+        thread.join()
+
+
+def test_provider_that_closes_an_idle_connection_while_a_request_is_held(tmp_path: Path) -> None:
+    """The request goes out on one that is open when it is whole."""
+    idle = threading.Event()
+    with impatient_server(idle) as port:
+        config = {"providers": {"openai": {"upstream": f"http://127.0.0.1:{port}", "include_usage": "inject"}}}
+        with running_serve(tmp_path / "home", config) as proxy:
+            connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=20)
+            for _ in range(2):
+                connection.putrequest("POST", CHAT)
+                connection.putheader("authorization", f"Bearer {proxy.token}")
+                connection.putheader("content-length", str(len(ASKED)))
+                connection.endheaders(ASKED[:20])
+                idle.wait(1)
+                idle.clear()
+                connection.send(ASKED[20:])
+                assert connection.getresponse().read() == SEEN
+            connection.close()
+
+
+@pytest.mark.parametrize(("path", "seen"), [(CHAT, SEEN), ("/openai/v1/responses", b"".join(EVENTS))])
+def test_requests_that_do_not_wait_for_answers(
+    path: str, seen: bytes, asking: Proxy, simulator: Simulator, stream: str
+) -> None:
+    """Held or not, they are answered one after the other."""
+    head = f"POST {path} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {asking.token}\r\n"
+    own = {"content-type": "application/json", "content-length": str(len(ASKED)), **simulator.select(stream)}
+    head += "".join(f"{name}: {value}\r\n" for name, value in own.items())
+    with socket.create_connection(("127.0.0.1", asking.port), timeout=20) as client:
+        client.sendall((head.encode() + b"\r\n" + ASKED) * 3)
+        for _ in range(3):
+            response = http.client.HTTPResponse(client)
+            response.begin()
+            assert response.read() == seen
+    assert len(simulator.received(3)) == 3
+
+
+SCRIPT = """
+from mitmproxy import http
+
+def requestheaders(flow):
+    if flow.request.headers.get("x-script") == "answer":
+        flow.response = http.Response.make(418, b"mine")
+
+def request(flow):
+    if flow.request.headers.get("x-script") == "kill":
+        flow.kill()
+    elif flow.request.headers.get("x-script") == "change":
+        flow.request.text = flow.request.text.replace("red", "violet")
+"""
+
+
+def test_another_script_beside(simulator: Simulator, stream: str, tmp_path: Path) -> None:
+    """What it does to a request is done, whether the body is held or not, and has one event."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    port = free_port()
+    command = [*MITMDUMP, "-s", str(ROOT / "addon" / "metrion_addon.py"), "-s", str(script)]
+    command += ["-p", str(port), "--listen-host", "127.0.0.1", "--set", f"confdir={tmp_path / 'ca'}"]
+    config = upstreams(simulator)
+    config["providers"]["openai"]["include_usage"] = "inject"
+    with running_proxy(tmp_path / "home", command, config, ports=[port]) as proxy:
+        proxy.port = port
+        for path, killed in ((CHAT, "not_billed"), ("/openai/v1/responses", "unknown")):
+            label, connection = call(proxy, {"x-script": "answer"} | simulator.select(stream), path=path)
+            response = connection.getresponse()
+            assert (response.status, response.read()) == (418, b"mine")
+            assert (proxy.event(label)["status"], proxy.event(label)["cost_source"]) == (418, "not_billed")
+            label, connection = call(proxy, {"x-script": "kill"} | simulator.select(stream), path=path)
+            with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
+                connection.getresponse()
+            assert (proxy.event(label)["status"], proxy.event(label)["cost_source"]) == (None, killed)
+        simulator.received()
+        label, connection = call(proxy, {"x-script": "change"} | simulator.select(stream))
+        assert connection.getresponse().read() == SEEN
+        (received,) = simulator.received(1)
+        assert received.body == ASKING.replace(b"red", b"violet")
+        assert known(proxy.event(label)) == REPORTED
+        assert "crashed" not in proxy.log.read_text()
 
 
 def test_stream_that_breaks_off(asking: Proxy, simulator: Simulator, stream: str) -> None:

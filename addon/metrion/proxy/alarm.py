@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 
 from mitmproxy import ctx
 from mitmproxy.addons.proxyserver import Proxyserver
@@ -18,9 +19,8 @@ class Alarm:
     Costs a timer that can be taken back; mitmproxy's own wakeups cost a task each that sleeps to its end.
     """
 
-    def __init__(self, http_layer: HttpLayer, stream: HttpStream) -> None:
-        self._layer = http_layer
-        self._stream = stream
+    def __init__(self, stream: HttpStream) -> None:
+        self._context = stream.context
         self._timer: asyncio.TimerHandle | None = None
 
     def set(self, seconds: float) -> None:
@@ -37,18 +37,20 @@ class Alarm:
     def is_client_slow(self) -> bool:
         """Whether bytes for the client wait to be read by it; then the silence is not the provider's."""
         handler = self._handler()
-        stream = handler.transports.get(self._layer.context.client) if handler else None
+        stream = handler.transports.get(self._context.client) if handler else None
         writer = stream.writer if stream else None
         return isinstance(writer, asyncio.StreamWriter) and writer.transport.get_write_buffer_size() > 0
 
     def _handler(self) -> ProxyConnectionHandler | None:
         proxyserver: Proxyserver = ctx.master.addons.get("proxyserver")
-        return proxyserver.connections.get(self._layer.context.client.id)
+        return proxyserver.connections.get(self._context.client.id)
 
     def _ring(self, seconds: float) -> None:
         handler = self._handler()
         if handler is None:
             return
         wakeup = commands.RequestWakeup(seconds)
-        self._layer.command_sources[wakeup] = self._stream
+        for layer, within in pairwise(self._context.layers):  # two of them are HTTP layers where there is a tunnel
+            if isinstance(layer, HttpLayer):
+                layer.command_sources[wakeup] = within
         asyncio_utils.create_task(handler.server_event(events.Wakeup(wakeup)), name="metrion alarm", keep_ref=True)

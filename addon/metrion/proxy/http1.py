@@ -4,6 +4,8 @@
   the final one.
 * Trailers pass in both directions; mitmproxy raises NotImplementedError, and the client hangs.
 * A request head has a greatest size; mitmproxy collects without end.
+* Requests that a client sends without waiting for the answers go out one after the other; mitmproxy takes the
+  connection to the provider for the next before it is done with the last, and crashes.
 """
 
 from __future__ import annotations
@@ -124,6 +126,18 @@ class Http1Client(_Trailers, _http1.Http1Client):
                 response = http1.read_response_head([bytes(line) for line in lines])
                 yield ReceiveHttp(Interim(self.stream_id, response))
         yield from super().read_headers(event)
+
+    def read_body(self, event: events.Event) -> Commands:
+        """Override: this connection is done before the client's is, which may have the next request at hand."""
+        end: commands.Command | None = None
+        for command in super().read_body(event):
+            upgrades = self.response is not None and self.response.status_code == 101
+            if isinstance(command, ReceiveHttp) and isinstance(command.event, ResponseEndOfMessage) and not upgrades:
+                end = command
+            else:
+                yield command
+        if end is not None:
+            yield end
 
 
 def install() -> None:

@@ -21,33 +21,32 @@ MOST_HELD = 32 << 20
 
 
 class Injection:
-    """See the module. First the request: :meth:`hold` and :meth:`release`; then the response."""
+    """See the module. First the request: :meth:`ask`, then :meth:`asked`; then the response."""
 
-    def __init__(self, request: http.Request) -> None:
-        self._body = bytearray()
+    def __init__(self) -> None:
+        self._asking: bytes | None = None
         self._filter: UsageFilter | None = None
         self._decoder: Decoder | None = None
         self._plain: list[bytes] = []
-        self.holds = "content-encoding" not in request.headers
-        """What comes of the request's body belongs here."""
 
-    def hold(self, chunk: bytes) -> bool:
-        """Take a piece of the request's body; false: it is too long, and has to be released."""
-        self._body += chunk
-        return len(self._body) <= MOST_HELD
+    @staticmethod
+    def suits(request: http.Request) -> bool:
+        """Whether the body of a request with this head can be read, and so is worth being held."""
+        return "content-encoding" not in request.headers
 
-    def release(self, head: http.Request) -> bytes:
-        """Return the body that goes out, and fit the head to it."""
-        self.holds = False
-        body = bytes(self._body)
-        self._body.clear()
-        if len(body) > MOST_HELD or (asking := ask_for_usage(body)) is None:
-            return body
-        self._filter = UsageFilter()
+    def ask(self, head: http.Request, body: bytes) -> None:
+        """Put the option into a body that is whole, and fit its head to it."""
+        self._asking = ask_for_usage(body)
+        if self._asking is not None:
+            self._filter = UsageFilter()
+            head.headers["accept-encoding"] = "identity"
         if "content-length" in head.headers:
-            head.headers["content-length"] = str(len(asking))
-        head.headers["accept-encoding"] = "identity"
-        return asking
+            head.headers["content-length"] = str(len(self._asking or body))
+
+    def asked(self, body: bytes) -> bytes:
+        """Return what goes out in place of a body; a second time, the body."""
+        asking, self._asking = self._asking, None
+        return body if asking is None else asking
 
     def open_response(self, request: http.Request, response: http.Response) -> None:
         """Look at the head of the response, and fit it to what the client will see."""

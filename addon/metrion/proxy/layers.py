@@ -48,7 +48,7 @@ from metrion.proxy.alarm import Alarm
 from metrion.proxy.exchange import Exchange
 from metrion.proxy.gateway import Gateway
 from metrion.proxy.http1 import Commands, Interim
-from metrion.proxy.injection import Injection
+from metrion.proxy.injection import MOST_HELD, Injection
 from metrion.refusals import error_event, render
 
 MARK = "metrion"
@@ -87,7 +87,7 @@ class MeteredHttpLayer(HttpLayer):
 
     def make_stream(self, stream_id: int) -> layer.CommandGenerator[None]:
         """Override: our own stream."""
-        stream = MeteredStream(self.context.fork(), stream_id, self, self._gateway, hooks=self._hooks)
+        stream = MeteredStream(self.context.fork(), stream_id, self._gateway, hooks=self._hooks)
         self.streams[stream_id] = stream
         yield from self.event_to_child(stream, events.Start())
 
@@ -99,17 +99,13 @@ class MeteredStream(HttpStream):
     """Set when the head has arrived, unless the answer is Metrion's own and no refusal."""
     _forward: Forward
     """Set when the request goes on."""
-    _held_head: RequestHeaders
-    """Set while an injection holds the request."""
 
-    def __init__(
-        self, context: Context, stream_id: int, http_layer: HttpLayer, gateway: Gateway, *, hooks: bool
-    ) -> None:
+    def __init__(self, context: Context, stream_id: int, gateway: Gateway, *, hooks: bool) -> None:
         super().__init__(context, stream_id)
         self._gateway = gateway
         self._hooks = hooks
         """Whether other addons are to see the flow; without any to see it, the hooks are not worth their time."""
-        self._alarm = Alarm(http_layer, self)
+        self._alarm = Alarm(self)
         self._cors_origin: bytes | None = None
         self._response_begun = False
         self._upgraded = False
@@ -139,9 +135,11 @@ class MeteredStream(HttpStream):
             event.response.stream = True
             if event.response.status_code == 101 and not self._asks_for_websocket():
                 return self._on_unasked_upgrade()
+        elif isinstance(event, RequestData):
+            return self._on_request_data(event)
         elif isinstance(event, RequestProtocolError):
             self._client_left = True
-        elif isinstance(event, ResponseEndOfMessage) and self.client_state != self.state_done:
+        elif isinstance(event, ResponseEndOfMessage) and self.client_state == self.state_stream_request_body:
             return self._on_early_end(event)
         return self._watched(super()._handle_event(event))
 
@@ -164,12 +162,16 @@ class MeteredStream(HttpStream):
         self._forward = decision
         self._cors_origin = allowed_origin(inbound, self._gateway.settings.cors.origins)
         self._aim(request)
-        request.stream = True
-        if decision.route.inject_usage and not event.end_stream:
-            self._injection = Injection(request)
+        if decision.route.inject_usage and Injection.suits(request):
+            self._injection = Injection()
+        request.stream = self._injection is None
         if decision.caller.timeout:
             self._alarm.set(decision.caller.timeout)
         yield from self._watched(super()._handle_event(event))
+
+    def _on_request_data(self, event: RequestData) -> Commands:
+        yield from self._watched(super()._handle_event(event))
+        self._exchange.request_data(event.data)
 
     def _decide(self, inbound: Inbound, request: http.Request) -> Forward | Refusal | Answer:
         client = self.context.client
@@ -238,6 +240,8 @@ class MeteredStream(HttpStream):
                     self._mark()
                 if self._hooks:
                     reply = yield command
+                    if self.flow.response:
+                        self.flow.request.stream = False  # another script has answered
                 elif isinstance(command, WEBSOCKET_HOOKS):
                     yield from self.passthrough(events.HookCompleted(command))
             elif isinstance(command, DropStream):
@@ -256,27 +260,32 @@ class MeteredStream(HttpStream):
 
     def _send(self, command: SendHttp) -> Commands:
         exchange, event, injection = self._exchange, command.event, self._injection
-        if injection is not None and command.connection is self.context.server and injection.holds:
-            yield from self._hold(injection, command)
-            return
         if isinstance(event, RequestHeaders):
-            yield SendHttp(self._wire(event), command.connection)
+            head = self._wire(event)
+            if injection is not None and (body := self.flow.request.raw_content) is not None:
+                injection.ask(head.request, body)
+            yield SendHttp(head, command.connection)
             exchange.request_head_sent()
             return
-        if isinstance(event, RequestData):
-            yield command
-            exchange.request_data(event.data)
-            return
-        if isinstance(event, ResponseHeaders):
+        if isinstance(event, RequestData) and injection is not None:
+            event.data = injection.asked(event.data)
+            if not self.context.options.store_streamed_bodies:
+                self.flow.request.raw_content = None
+        elif isinstance(event, ResponseHeaders):
             self._on_response_head(event)
         elif isinstance(event, ResponseEndOfMessage) and self._upgraded:
             pass  # of the upgrade; the session has just begun
         elif isinstance(event, ResponseData):
             exchange.response_data(event.data)
+            if injection is not None:
+                try:
+                    event.data = injection.seen(event.data)
+                except DecodingError as error:  # nor could the client have read it
+                    yield from self._break_off(str(error))
+                    return
             if exchange.is_complete:
                 yield from self._end(EndReason.COMPLETE)
-            if injection is not None:
-                yield from self._send_seen(injection, event.data)
+            if not event.data:
                 return
         elif isinstance(event, ResponseEndOfMessage):
             yield from self._end(EndReason.COMPLETE)
@@ -285,47 +294,29 @@ class MeteredStream(HttpStream):
             if not self._response_begun and event.code is not ErrorCode.KILL:
                 yield from self._answer_failure(event)
                 return
-            yield from self._end(EndReason.UPSTREAM_ERROR)
+            yield from self._end(self._who_broke_off())
             yield from self._send_rest()
         yield command
 
-    def _hold(self, injection: Injection, command: SendHttp) -> Commands:
-        """Keep the request back until its body is whole, then send it with the option in it."""
-        event = command.event
-        if isinstance(event, RequestHeaders):
-            self._held_head = event
-        elif isinstance(event, RequestData):
-            self._exchange.request_data(event.data)
-            if not injection.hold(event.data):
-                yield from self._release(injection)
-        elif isinstance(event, RequestProtocolError):
-            if self.context.server.alpn != b"h2":  # else other requests use the connection, and this one never began
-                yield command
-        else:
-            yield from self._release(injection)
-            yield command
+    def check_body_size(self, request: bool) -> layer.CommandGenerator[bool]:
+        """Override: a body that is too long to be held goes on as it came."""
+        if not request or self._injection is None or len(self.request_body_buf) <= MOST_HELD:
+            return (yield from super().check_body_size(request))
+        self._injection, self.flow.request.stream = None, True
+        held = bytes(self.request_body_buf)
+        self.request_body_buf.clear()
+        yield from self.start_request_stream()
+        yield from self.client_state(RequestData(self.stream_id, held))
+        return False
 
-    def _release(self, injection: Injection) -> Commands:
-        head = self._wire(self._held_head)
-        body = injection.release(head.request)
-        yield SendHttp(head, self.context.server)
-        self._exchange.request_head_sent()
-        yield SendHttp(RequestData(self.stream_id, body), self.context.server)
-
-    def _send_seen(self, injection: Injection, data: bytes) -> Commands:
-        """Send what the client is to see of a piece of the response."""
-        try:
-            seen = injection.seen(data)
-        except DecodingError as error:  # nor could the client have read it
-            self._closed = True
-            yield from self._end(EndReason.UPSTREAM_ERROR)
-            broken = str(error)
-            yield SendHttp(RequestProtocolError(self.stream_id, broken, ErrorCode.CANCEL), self.context.server)
-            yield SendHttp(ResponseProtocolError(self.stream_id, broken, ErrorCode.CANCEL), self.context.client)
-            yield from self._drop()
-            return
-        if seen:
-            yield SendHttp(ResponseData(self.stream_id, seen), self.context.client)
+    def _break_off(self, reason: str) -> Commands:
+        """End a response in its middle, on both sides, so that the client sees that it is not whole."""
+        self._closed = True
+        self._alarm.cancel()
+        yield from self._end(EndReason.UPSTREAM_ERROR)
+        yield SendHttp(RequestProtocolError(self.stream_id, reason, ErrorCode.CANCEL), self.context.server)
+        yield SendHttp(ResponseProtocolError(self.stream_id, reason, ErrorCode.CANCEL), self.context.client)
+        yield from self._drop()
 
     def _send_rest(self) -> Commands:
         if self._injection is not None and (rest := self._injection.rest()):
@@ -394,6 +385,8 @@ class MeteredStream(HttpStream):
         request.data.authority = self._forward.route.upstream.authority if request.is_http2 else b""
         if request.is_http2:
             del request.headers["host"]
+            if not event.end_stream and self.context.server.alpn != b"h2" and "content-length" not in request.headers:
+                request.headers["transfer-encoding"] = "chunked"
         return RequestHeaders(event.stream_id, request, event.end_stream)
 
     # --- WebSocket sessions ---
@@ -437,7 +430,8 @@ class MeteredStream(HttpStream):
         self._finish(end_reason)
 
     def _who_broke_off(self) -> EndReason:
-        return EndReason.CLIENT_ABORT if self._client_left else EndReason.UPSTREAM_ERROR
+        left = self._client_left or any(isinstance(event, RequestProtocolError) for event in self._paused_event_queue)
+        return EndReason.CLIENT_ABORT if left else EndReason.UPSTREAM_ERROR
 
     def _finish(self, end_reason: EndReason) -> None:
         self._gateway.finish(self._exchange, end_reason)
@@ -497,7 +491,9 @@ class MeteredStream(HttpStream):
 
     def _close_client(self) -> Commands:
         self._alarm.cancel()
-        yield commands.CloseConnection(self.context.client)
+        # This closes a connection of HTTP/1, and nothing but the stream in one of HTTP/2, which others use too.
+        unread = ResponseProtocolError(self.stream_id, "the rest of the request is not read", ErrorCode.CANCEL)
+        yield SendHttp(unread, self.context.client)
         yield from self._drop()
 
     def _drop(self) -> Commands:
