@@ -108,7 +108,8 @@ def measure(
         model=reading.model,
         service_tier=reading.service_tier,
         streamed=outcome.streamed,
-        generation_id=reading.generation_id or (route.generation_id if route else None),
+        # What is read back is known by the id that was asked for, also where the answer has one of its own.
+        generation_id=(route.generation_id if route else None) or reading.generation_id,
         status=outcome.status,
         end_reason=outcome.end_reason,
         error_type=outcome.error_type or reading.error_type,
