@@ -101,6 +101,8 @@ class Http2Client:
                     headers = {str(name): str(value) for name, value in event.headers}
                     stream = self.streams[event.stream_id]
                     stream.status, stream.headers = int(headers[":status"]), headers
+                case h2.events.TrailersReceived():
+                    self.streams[event.stream_id].headers |= {str(name): str(value) for name, value in event.headers}
                 case h2.events.DataReceived():
                     self.streams[event.stream_id].body += event.data
                     self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)

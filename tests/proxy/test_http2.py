@@ -10,8 +10,10 @@ from dataclasses import dataclass
 import pytest
 
 from metrion.demo.delivery import Delivery
+from metrion.estimates.tokenizers import is_available
 from tests.http2 import Http2Client
 from tests.processes import Proxy, running_serve
+from tests.proxy.test_estimates import SPEECH
 from tests.proxy.test_include_usage import ASKED, ASKING, EVENTS, SEEN, SSE
 from tests.simulator import Simulator
 from tests.tls import tls_in_front_of
@@ -101,3 +103,18 @@ def test_body_of_which_no_length_is_told(path: str, sent: bytes, hop: Hop, simul
         client.read(client.post(path, headers, ASKED))
     (received,) = simulator.received(1)
     assert (received.body, received.malformed) == (sent, None)
+
+
+@pytest.mark.skipif(not is_available(), reason="there is no tokenizer: pip install 'metrion[estimates]'")
+def test_row_is_there_before_the_trailers_that_end_a_response(hop: Hop, simulator: Simulator) -> None:
+    """Though its estimate takes long, and no event of the stream says that it is the last."""
+    answer = simulator.register_answer("trailing", pieces=SPEECH * 2, headers=[SSE], chunked=True)
+    label = uuid.uuid4().hex
+    delivery = Delivery(trailers={"x-end": "yes"})
+    headers = {"content-type": "application/json", "x-metrion-user": label, **simulator.select(answer, delivery)}
+    with hop.connect() as client:
+        (response,) = client.read(client.post(CHAT, headers, ASKED))
+        (event,) = hop.proxy.events(f"SELECT * FROM events WHERE user_label = '{label}'")  # noqa: S608 -- our own label
+    assert response.ended
+    assert (response.body, response.headers["x-end"]) == (b"".join(SPEECH * 2), "yes")
+    assert (event["end_reason"], event["usage_source"]) == ("complete", "estimated")

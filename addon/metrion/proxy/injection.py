@@ -81,10 +81,11 @@ class Injection:
         return self._filter.feed(chunk)
 
     def rest(self) -> bytes:
-        """Return what is left when the response is over."""
-        if self._filter is None:
+        """Return what is left when the response is over; nothing a second time."""
+        last, self._filter = self._filter, None
+        if last is None:
             return b""
         if self._decoder is not None:
             with suppress(DecodingError):  # cut; the client has all that could be read
                 self._decoder.finish()
-        return self._filter.feed(b"".join(self._plain)) + self._filter.finish()
+        return last.feed(b"".join(self._plain)) + last.finish()

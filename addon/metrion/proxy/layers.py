@@ -34,6 +34,7 @@ from mitmproxy.proxy.layers.http import (
     ResponseEndOfMessage,
     ResponseHeaders,
     ResponseProtocolError,
+    ResponseTrailers,
     SendHttp,
     validate_request,
 )
@@ -240,10 +241,10 @@ class MeteredStream(HttpStream):
                     self._mark()
                 if self._hooks:
                     reply = yield command
-                    if self.flow.response:
-                        self.flow.request.stream = False  # another script has answered
                 elif isinstance(command, WEBSOCKET_HOOKS):
                     yield from self.passthrough(events.HookCompleted(command))
+                if isinstance(command, HttpRequestHeadersHook) and self.flow.response:
+                    self.flow.request.stream = False  # another script has answered, and mitmproxy does no longer stream
             elif isinstance(command, DropStream):
                 if not self._closed:
                     self._alarm.cancel()
@@ -287,7 +288,7 @@ class MeteredStream(HttpStream):
                 yield from self._end(EndReason.COMPLETE)
             if not event.data:
                 return
-        elif isinstance(event, ResponseEndOfMessage):
+        elif isinstance(event, ResponseTrailers | ResponseEndOfMessage):  # in HTTP/2 the trailers are the end
             yield from self._end(EndReason.COMPLETE)
             yield from self._send_rest()
         elif isinstance(event, ResponseProtocolError) and not self._closed:
@@ -313,10 +314,11 @@ class MeteredStream(HttpStream):
         """End a response in its middle, on both sides, so that the client sees that it is not whole."""
         self._closed = True
         self._alarm.cancel()
-        yield from self._end(EndReason.UPSTREAM_ERROR)
         yield SendHttp(RequestProtocolError(self.stream_id, reason, ErrorCode.CANCEL), self.context.server)
+        yield from self._end(EndReason.UPSTREAM_ERROR)
         yield SendHttp(ResponseProtocolError(self.stream_id, reason, ErrorCode.CANCEL), self.context.client)
         yield from self._drop()
+        yield from self._tell_of_error(reason)
 
     def _send_rest(self) -> Commands:
         if self._injection is not None and (rest := self._injection.rest()):
@@ -359,7 +361,6 @@ class MeteredStream(HttpStream):
         mitmproxy's stream would end it after the request only, for which the client may wait in turn.
         """
         yield from self._end(EndReason.COMPLETE)
-        yield from self._send_rest()
         self._closed = True
         self._alarm.set(UNREAD_BODY_SECONDS)
         yield SendHttp(event, self.context.client)
@@ -550,8 +551,11 @@ class MeteredStream(HttpStream):
             answer = self._take_note(refusal, EndReason.TIMEOUT)
             yield from self._send_own(own_response(answer, keep_open=False), keep_open=False)
         yield from self._drop()
+        yield from self._tell_of_error(f"Metrion's timeout of {timeout:g} s")
+
+    def _tell_of_error(self, message: str) -> Commands:
         if self._hooks:
-            self.flow.error = flow.Error(f"Metrion's timeout of {timeout:g} s")
+            self.flow.error = flow.Error(message)
             hook = HttpErrorHook(self.flow)
             hook.blocking = False  # nobody waits for it: the stream is over
             yield hook
