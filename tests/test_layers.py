@@ -14,8 +14,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "addon" / "metrion"
 
 CORE = {
-    "callers", "cors", "dialects", "documents", "encodings", "estimates", "event_id", "forms", "include_usage",
-    "limits", "meter", "pricing", "providers", "refusals", "routing", "settings", "sse", "tap",
+    "callers", "cors", "dialects", "documents", "effort", "encodings", "estimates", "event_id", "forms",
+    "include_usage", "limits", "meter", "pricing", "providers", "refusals", "routing", "settings", "sse", "tap",
 }  # fmt: skip
 FLOORS: list[set[str]] = [
     {"model"},

@@ -237,9 +237,9 @@ IMAGE = "{input: 5, input_image: 10, cache_read: 1.25, cache_read_image: 2.5, ou
             id="each part is rounded half-even to 12 places",
         ),
         pytest.param(
-            "{input: 75.123456, output: 1}",
-            Usage(input_tokens=2**62),
-            {"input": "346445791691145.064401076224"},
+            "{input: 0.123456789012, output: 1}",
+            Usage(input_tokens=8_099_999_999_999),
+            {"input": "999999.990997076543"},
             id="as many digits as it takes",
         ),
     ],
@@ -451,6 +451,14 @@ SOME = Usage(input_tokens=10, output_tokens=1)
             "0.00003",
             "0.00003",
             id="a charge that is no amount",
+        ),
+        pytest.param(
+            Usage(input_tokens=2**62, provider_cost_usd=Decimal(10**6)),
+            "m",
+            CostSource.UNKNOWN,
+            None,
+            None,
+            id="a cost and a charge that no column holds",
         ),
     ],
 )

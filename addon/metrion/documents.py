@@ -6,7 +6,8 @@ remembers its source text. As with :func:`json.loads`, the last of several membe
 
 Nothing else is held: a string of 20 MB or an array of a million numbers is passed over as it comes, however deep it
 is nested. A document that is cut off, or that is no JSON, gives what was wanted of it up to there. Of several documents
-in one body, an array of them or one to a line, each is given as soon as it is over. Nothing here raises.
+in one body, an array of them or one to a line, each is given as soon as it is over. Nothing here raises, but for an
+:class:`~metrion.effort.OverworkError`.
 """
 
 from __future__ import annotations
@@ -17,10 +18,14 @@ from array import array
 from collections.abc import Generator, Iterable, Iterator
 from decimal import Decimal, InvalidOperation
 from itertools import accumulate
+from math import inf
 from typing import Any, NamedTuple
 
-LIMIT = 1 << 18
-"""Bytes of wanted values that one document may hold; what goes beyond is left out, and noted as a fault."""
+from metrion.effort import Effort
+
+LIMIT = 1 << 16
+"""Bytes of wanted values that one document may hold; what goes beyond is left out, and noted as a fault. None of those
+that were recorded holds two thousand."""
 MOST_ELEMENTS = 1 << 12
 """As many elements of arrays are looked into."""
 
@@ -48,6 +53,7 @@ LEVEL = rb"\{(?:%b|%b)*+\}|\[(?:%b|%b)*+\]" % (PLAIN, FLAT, PLAIN, FLAT)
 """An object or an array with only flat ones in it."""
 
 SPACE = re.compile(rb"[ \t\n\r]*+")
+BLANK_LINES = re.compile(rb"\s*+")
 REST_OF_SCALAR = re.compile(rb"(?:%b)?+" % SCALAR)
 REST_OF_INSIDE = re.compile(rb"(?:%b|%b)*+" % (PLAIN, FLAT), re.DOTALL)
 """Up to a bracket that has to be counted, or a string that is not whole yet."""
@@ -55,6 +61,9 @@ MEMBER = re.compile(rb'\s*+"([^"\\]*+)"\s*+:\s*+(%b|%b|%b)\s*+([,}])' % (STRING,
 """A member that is whole and simple, and what follows it. Most are; the others are read step by step."""
 SLICE = 1 << 13
 """Bytes that are searched at once for the end of a large object or array."""
+DOCUMENT, MEMBER_BY_STEPS, LOOK, SLICE_SEARCH = 8, 3, 1, 8
+"""What they cost, in units of effort: to begin a document, to read a member step by step, to look at a member or an
+element at all, and to search a slice."""
 UP, DOWN = b"\x01", b"\xff"  # 1 and -1 as signed bytes
 STEPS = bytes.maketrans(b"{}[]", UP + DOWN + UP + DOWN)
 NO_BRACKETS = bytes(set(range(256)) - set(b"{}[]"))
@@ -93,7 +102,9 @@ def to_json(value: object) -> str:
 class Scanner:
     """One document in, what is wanted of it out."""
 
-    def __init__(self, wanted: Tree) -> None:
+    def __init__(self, wanted: Tree, effort: Effort | None = None) -> None:
+        self._effort = effort or Effort(inf)
+        self._effort.spend(DOCUMENT)
         self.complete = False
         """Whether the document has been seen to its end."""
         self.rest = b""
@@ -184,6 +195,7 @@ class Scanner:
             return
         after = COMMA
         while after == COMMA:
+            self._effort.spend(LOOK)
             if member := MEMBER.match(self._data, self._at):
                 name = member[1].decode("utf-8", "replace")
                 below = wanted.get(name, wanted)  # no name has the whole tree below it
@@ -193,6 +205,7 @@ class Scanner:
                     self._at = member.end()
                     after = member[3][0]
                     continue
+            self._effort.spend(MEMBER_BY_STEPS)
             if (yield from self._next()) != QUOTE:
                 raise _NotJson
             name = yield from self._name()
@@ -215,6 +228,7 @@ class Scanner:
             return
         after = COMMA
         while after == COMMA:
+            self._effort.spend(LOOK)
             if self._elements_left:
                 self._elements_left -= 1
                 elements.append(None)
@@ -290,6 +304,7 @@ class Scanner:
             piece = self._data[self._at : self._at + SLICE] if self._at >= step_until else b""
             if len(piece) == SLICE:
                 brackets = _brackets(piece)
+                self._effort.spend(SLICE_SEARCH + brackets.counted // 16)
                 if brackets.closed < depth:
                     depth += brackets.opened - brackets.closed
                     self._at += brackets.length
@@ -307,14 +322,16 @@ class Scanner:
 
     def _step(self, depth: int) -> int:
         """Count brackets one by one up to the end of the value or of the data, or to a string that is not whole yet."""
-        data, at = self._data, self._at
+        data, at, steps = self._data, self._at, 0
         while depth:
             at = _end(REST_OF_INSIDE, data, at)
             if at == len(data) or data[at] == QUOTE:
                 break
             depth += 1 if data[at] in (OPEN_OBJECT, OPEN_ARRAY) else -1
             at += 1
+            steps += 1
         self._at = at
+        self._effort.spend(steps // 4)
         return depth
 
     def _next(self) -> Steps[int]:
@@ -329,10 +346,11 @@ class Scanner:
 class Elements:
     """The elements of one array in, each as a document of its own out."""
 
-    def __init__(self, wanted: Tree) -> None:
+    def __init__(self, wanted: Tree, effort: Effort | None = None) -> None:
         self.complete = False
         """Whether the array has been seen to its end."""
         self._wanted = wanted
+        self._effort = effort
         self._opened = False
         self._element: Scanner | None = None
 
@@ -346,7 +364,7 @@ class Elements:
                 if data.startswith(b"]"):
                     self.complete = True
                 elif data:
-                    self._element = Scanner(self._wanted)
+                    self._element = Scanner(self._wanted, self._effort)
             else:
                 self._element.feed(data)
                 if not self._element.complete:  # or broken, and then nothing behind it can be told apart
@@ -359,8 +377,9 @@ class Elements:
 class Lines:
     """Lines of one document each in, the documents out. What is broken on one line leaves the others alone."""
 
-    def __init__(self, wanted: Tree) -> None:
+    def __init__(self, wanted: Tree, effort: Effort | None = None) -> None:
         self._wanted = wanted
+        self._effort = effort
         self._line: Scanner | None = None
 
     @property
@@ -370,16 +389,22 @@ class Lines:
 
     def feed(self, data: bytes) -> Iterator[Scanner]:
         """Take bytes, give the lines that they end; one that is complete needs no end."""
-        while data:
-            piece, newline, data = data.partition(b"\n")
-            if piece.strip() and self._line is None:
-                self._line = Scanner(self._wanted)
-            if self._line is not None and not self._line.over:
-                self._line.feed(piece)
-                if self._line.complete or newline or self._line.over:
+        at = 0
+        while at < len(data):
+            if self._line is None:
+                at = _end(BLANK_LINES, data, at)
+                if at == len(data):
+                    return
+                self._line = Scanner(self._wanted, self._effort)
+            newline = data.find(b"\n", at)
+            end = newline if newline >= 0 else len(data)
+            if not self._line.over:
+                self._line.feed(data[at:end])
+                if newline >= 0 or self._line.over:
                     yield self._line
-            if newline:
+            if newline >= 0:
                 self._line = None
+            at = end + 1
 
 
 class _Brackets(NamedTuple):
@@ -391,6 +416,8 @@ class _Brackets(NamedTuple):
     """Bytes of the piece that this is about."""
     within_string: bool
     """Whether they end within a string."""
+    counted: int
+    """How many brackets had to be counted one by one."""
 
 
 def _brackets(piece: bytes) -> _Brackets:
@@ -403,7 +430,7 @@ def _brackets(piece: bytes) -> _Brackets:
     depths = array("b", steps)
     closed = -min(accumulate(depths, initial=0))
     length = len(piece) - unescaped.endswith(b"\\")  # what follows decides what such a backslash is
-    return _Brackets(closed, sum(depths) + closed, length, within_string=len(outside_and_inside) % 2 == 0)
+    return _Brackets(closed, sum(depths) + closed, length, len(outside_and_inside) % 2 == 0, len(depths))
 
 
 class _NotJson(Exception):  # noqa: N818  # it is caught here and no error to anyone

@@ -17,9 +17,9 @@ import zstandard
 type Sink = Callable[[bytes], None]
 
 PIECE = 1 << 16
-"""The most plain bytes that zlib hands on at once."""
+"""The most plain bytes that are handed on at once."""
 HEADROOM = 1 << 24
-MOST_FOLD = 200
+MOST_FOLD = 100
 """A body may hold :data:`HEADROOM` plain bytes and so many times its encoded ones; beyond that it is a bomb, and
 reading it ends. Streams of near-identical events are packed some fiftyfold, bombs a thousandfold and more."""
 
@@ -191,7 +191,8 @@ class Stack:
         self._left -= len(plain)
         if self._left < 0:
             raise DecodingError(f"the body is more than {MOST_FOLD} times as large once decoded")
-        self._sink(plain)
+        for start in range(0, len(plain), PIECE):
+            self._sink(plain[start : start + PIECE])
 
 
 CODINGS: Mapping[str, Callable[[Sink], Decoder]] = {

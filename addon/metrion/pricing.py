@@ -287,11 +287,13 @@ class PriceBook:
         charged = _charged(usage)
         known = all(_is_known(share, whole=usage.shares is not None) for _, share in usage.shares or ((None, usage),))
         bill = self._whole_bill(provider, model, model_requested, usage, when, service_tier) if known else None
+        total = reduce(_CONTEXT.add, bill.parts.values(), _NOTHING) if bill else _NOTHING
+        if total >= _MOST_DOLLARS:
+            known, bill = False, None
         if not bill:
             if charged is not None:
                 return Cost(CostSource.PROVIDER, usd=charged)
             return Cost(CostSource.UNPRICED, price_version=self.version) if known else Cost(CostSource.UNKNOWN)
-        total = reduce(_CONTEXT.add, bill.parts.values(), _NOTHING)
         source = CostSource.ESTIMATED if estimated or bill.apportioned else CostSource.COMPUTED
         usd = total
         if charged is not None:
@@ -374,6 +376,8 @@ _THOUSAND = Decimal(1_000)
 _HOUR = Decimal(3_600)
 _LARGEST = 2**63 - 1
 """No provider bills more than this of anything; more is not a count."""
+_MOST_DOLLARS = 1_000_000
+"""No response costs as much, and no column holds more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -426,7 +430,7 @@ def _calls(usage: Usage) -> Mapping[str, int]:
 def _charged(usage: Usage) -> Decimal | None:
     """Return what the provider says it charged, where that is an amount."""
     charged = usage.provider_cost_usd
-    if charged is None or not charged.is_finite() or charged.copy_abs() > _LARGEST:
+    if charged is None or not charged.is_finite() or charged.copy_abs() >= _MOST_DOLLARS:
         return None
     return _places(charged)
 

@@ -5,13 +5,16 @@ a leading BOM is dropped; comments, ``id`` and ``retry`` are passed over; severa
 event without its blank line is none, and neither is one without data.
 
 An event may have any size, and no more than about :data:`HELD` bytes are ever held: what is longer comes in several
-parts. Nothing here raises.
+parts. Nothing here raises, but for an :class:`~metrion.effort.OverworkError`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from math import inf
+
+from metrion.effort import Effort
 
 HELD = 1 << 14
 """An event of which more bytes than this have come without its blank line is handed on in parts."""
@@ -36,8 +39,9 @@ class EventReader:
     next call.
     """
 
-    def __init__(self, matters: Callable[[bytes], bool] = lambda _: True) -> None:
+    def __init__(self, matters: Callable[[bytes], bool] = lambda _: True, effort: Effort | None = None) -> None:
         self._matters = matters
+        self._effort = effort or Effort(inf)
         self._held = b""
         self._begun = False
         self._after_cr = False
@@ -72,22 +76,22 @@ class EventReader:
             self._begun = True
             chunk = chunk.removeprefix(BOM)
         if self._long is not None:
-            parts, chunk = self._long.feed(chunk)
-            yield from parts
+            yield from self._long.feed(chunk)
             if not self._long.over:
                 return
-            self._long = None
+            chunk, self._long = self._long.rest, None
         whole, blank_line, rest = chunk.rpartition(b"\n\n")
         if blank_line and self._matters(whole):
             yield from self._events(whole)
         if len(rest) > HELD:
-            self._long = _LongEvent()
-            parts, rest = self._long.feed(rest.lstrip(b"\n"))
-            yield from parts
-        self._held = rest
+            self._long = _LongEvent(self._effort)
+            yield from self._long.feed(rest.lstrip(b"\n"))
+        else:
+            self._held = rest
 
     def _events(self, whole: bytes) -> Iterator[Part]:
         for event in whole.split(b"\n\n"):
+            self._effort.spend(1)
             if self._matters(event):
                 name, data = _fields(event)
                 if data:
@@ -97,45 +101,50 @@ class EventReader:
 class _LongEvent:
     """One event that is too long to be held. Lines end with LF here."""
 
-    def __init__(self) -> None:
+    def __init__(self, effort: Effort) -> None:
         self.over = False
+        self.rest = b""
+        """What follows the event, once it is over."""
+        self._effort = effort
         self._name = b""
         self._has_data = False
         self._inside: str | None = None  # which line the bytes continue: "data", "other", or none yet
         self._line = b""
 
-    def feed(self, chunk: bytes) -> tuple[list[Part], bytes]:
-        """Give parts, and what follows the event once it is over."""
+    def feed(self, chunk: bytes) -> Iterator[Part]:
+        """Give the parts that are in these bytes."""
         chunk, self._line = self._line + chunk, b""
-        parts: list[Part] = []
-        while chunk:
-            if self._inside is not None:
-                value, lf, chunk = chunk.partition(b"\n")
-                if self._inside == "data" and value:
-                    parts.append(Part(value, last=False))
-                if lf:
-                    self._inside = None
-            elif chunk.startswith(b"data:") and len(chunk) > len(b"data:"):
-                parts += [Part(b"\n", last=False)] * self._has_data
-                self._has_data = True
+        at = 0
+        while at < len(chunk):
+            self._effort.spend(2)
+            newline = chunk.find(b"\n", at)
+            end = newline if newline >= 0 else len(chunk)
+            if self._inside is None and chunk.startswith(b"data:", at) and len(chunk) > at + len(b"data:"):
+                yield from self._begin_data()
+                at += len(b"data: ") if chunk.startswith(b"data: ", at) else len(b"data:")
                 self._inside = "data"
-                chunk = chunk.removeprefix(b"data:").removeprefix(b" ")
-            elif b"\n" in chunk:
-                line, _, chunk = chunk.partition(b"\n")
-                if not line:
-                    self.over = True
-                    parts += [Part(b"", self._name)] * self._has_data
-                    return parts, chunk
-                name, data = _fields(line)
+            elif self._inside is None and newline >= 0:
+                if at == end:
+                    self.over, self.rest = True, chunk[end + 1 :]
+                    if self._has_data:
+                        yield Part(b"", self._name)
+                    return
+                name, data = _fields(chunk[at:end])
                 self._name = name or self._name
                 if data:  # a line without a colon
-                    parts += [Part(b"\n", last=False)] * self._has_data
-                    self._has_data = True
-            elif len(chunk) > HELD:
-                self._inside = "other"
-            else:
-                self._line, chunk = chunk, b""
-        return parts, b""
+                    yield from self._begin_data()
+            elif self._inside is None and end - at <= HELD:
+                self._line = chunk[at:]
+                return
+            if self._inside == "data" and at < end:
+                yield Part(chunk[at:end], last=False)
+            self._inside = None if newline >= 0 else self._inside or "other"
+            at = end + 1
+
+    def _begin_data(self) -> Iterator[Part]:
+        if self._has_data:
+            yield Part(b"\n", last=False)
+        self._has_data = True
 
 
 def _fields(event: bytes) -> tuple[bytes, list[bytes]]:

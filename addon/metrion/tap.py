@@ -14,6 +14,7 @@ from metrion.dialects import DIALECTS, errors, several
 from metrion.dialects.dialect import Draft, label, no_objects, usages
 from metrion.dialects.figures import Figures
 from metrion.documents import BOM, Elements, Lines, Path, Scanner, Tree, to_json, tree
+from metrion.effort import Effort, OverworkError
 from metrion.encodings import Decoder, DecodingError, decoder
 from metrion.estimates.sample import Sample
 from metrion.forms import FormReader, boundary
@@ -29,6 +30,9 @@ VAGUE = frozenset({"", "text/plain", "text/json", "application/octet-stream", "a
 FIELDS = b":deir"
 """What a line of a stream of events begins with: a comment, ``data``, ``event``, ``id``, ``retry``."""
 
+MOST_WARNINGS = 16
+"""As many are told of one body."""
+
 MODEL_AND_STREAM = tree([("model",), ("stream",)])
 
 
@@ -39,6 +43,7 @@ class _Beside:
         self._warnings: list[str] = []
         self._sample = sample
         self._decoder: Decoder | None = None
+        self._effort = Effort()
         self._gave_up = False
         try:
             self._decoder = decoder(content_encoding, self._read if sample is None else self._read_and_keep)
@@ -49,6 +54,7 @@ class _Beside:
         """Look at a chunk of the body."""
         if self._decoder is None:
             return
+        self._effort.left += len(chunk)
         try:
             self._decoder.feed(chunk)
         except Exception as error:  # noqa: BLE001  # metering never harms the traffic
@@ -77,11 +83,13 @@ class _Beside:
     def _give_up(self, error: Exception) -> None:
         self._decoder = None
         self._gave_up = True
-        # Only our own message is known to quote nothing.
-        self._warn(str(error) if isinstance(error, DecodingError) else f"{type(error).__name__} while reading")
+        # Only our own messages are known to quote nothing.
+        is_ours = isinstance(error, DecodingError | OverworkError)
+        self._warn(str(error) if is_ours else f"{type(error).__name__} while reading")
 
     def _warn(self, *warnings: str) -> None:
         self._warnings += [warning for warning in warnings if warning not in self._warnings]
+        del self._warnings[MOST_WARNINGS:]
 
 
 class Tap(_Beside):
@@ -144,7 +152,7 @@ class Tap(_Beside):
         if self._draft.terminal:  # a client may leave before the trailer of an encoding has come
             self._decoder = None
         super().finish()
-        if (whole := self._whole) is not None and not whole.complete:
+        if (whole := self._whole) is not None and not whole.complete and not self._gave_up:
             self._warn("the JSON body ends early, or is broken")
 
     def _read(self, plain: bytes) -> None:
@@ -162,13 +170,13 @@ class Tap(_Beside):
             self._document.feed(plain)
         elif start := plain.lstrip(BOM + b" \t\r\n"):  # some servers send line ends to keep a connection alive
             if start.startswith(b"["):
-                self._documents = Elements(self._format.wanted)
+                self._documents = Elements(self._format.wanted, self._effort)
             elif self._dialect is not None and self._dialect.lines and not self._failed:
-                self._documents = Lines(self._format.wanted)
+                self._documents = Lines(self._format.wanted, self._effort)
             elif self._dialect is None or start.startswith(b"{"):
-                self._document = Scanner(self._format.wanted)
+                self._document = Scanner(self._format.wanted, self._effort)
             else:
-                self._events = EventReader(self._matters)
+                self._events = EventReader(self._matters, self._effort)
                 if self._promises_json and not self._failed and start[0] not in FIELDS:
                     self._warn("the body is no JSON")
             self._read(start)
@@ -188,7 +196,7 @@ class Tap(_Beside):
         return False
 
     def _read_part(self, part: Part) -> None:
-        event = self._event or Scanner(self._format.wanted)
+        event = self._event or Scanner(self._format.wanted, self._effort)
         event.feed(part.data)
         self._event = None if part.last else event
         if not part.last:
@@ -215,7 +223,8 @@ class Tap(_Beside):
                 draft.finished_first = draft.finish_reason is not None
                 if self._sample is not None:
                     self._sample.restart()
-            self._miss(*no_objects(document, self._format.usages))
+            self._miss(*draft.faults, *no_objects(document, self._format.usages))
+            draft.faults.clear()
         if is_error:
             draft.error_type = errors.error_type(document) or draft.error_type
 
@@ -285,7 +294,7 @@ class RequestReader(_Beside):
 
     def __init__(self, *, content_type: str | None, content_encoding: str | None, sample: Sample | None = None) -> None:
         super().__init__(content_encoding, sample)
-        self._document = Scanner(MODEL_AND_STREAM)
+        self._document = Scanner(MODEL_AND_STREAM, self._effort)
         separator = boundary(content_type)
         self._form = FormReader(separator, MODEL_AND_STREAM) if separator else None
         if not (self._form or _is_legible(content_type)):

@@ -181,7 +181,7 @@ def test_counts_that_are_none_are_left_out_and_told() -> None:
     raw = {"input_tokens": 1, "tool_usage": {"web_search": {"num_requests": "2"}, "image_gen": 5}}
     assert read_usage(DIALECT, raw) == (
         {"input_tokens": 1, "server_tools": {}},
-        ["usage.tool_usage.web_search.num_requests is no count"],
+        ["usage.tool_usage.*.* is no count"],
     )
 
 

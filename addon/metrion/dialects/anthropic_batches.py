@@ -18,6 +18,9 @@ from metrion.dialects.dialect import Dialect, Draft, label, mapping
 from metrion.dialects.figures import Figures
 from metrion.model import Usage
 
+MOST_ENTRIES, MOST_TOOLS = 1 << 11, 100
+"""As many prices, and tools of one price, are told apart."""
+
 
 class Results(dict[str, Any]):
     """The usage of the lines so far."""
@@ -27,6 +30,8 @@ class Results(dict[str, Any]):
         self.models: set[str | None] = set()
         """Those that answered; their advisors are not among them."""
         self._entries: dict[several.Kind, dict[str, Any]] = {}
+        self.is_full = False
+        """Whether no more can be held."""
 
     def add(self, model: str | None, usage: Usage) -> None:
         """Add what a message under this model is billed for."""
@@ -40,6 +45,8 @@ class Results(dict[str, Any]):
             else:
                 both = several.added_up([several.read(Figures(entry)), share])
                 entry.update(several.counts(both))
+            tools = max(len(entry.get(name) or ()) for name in several.TOOLS)
+            self.is_full |= tools > MOST_TOOLS or len(self._entries) > MOST_ENTRIES
 
 
 def read(document: Mapping[str, Any], draft: Draft) -> None:
@@ -58,7 +65,13 @@ def read_result(document: Mapping[str, Any], draft: Draft) -> None:
         draft.usage = Results()
     figures = Figures(raw)
     served = anthropic_messages.fallback(figures.entries("iterations"))
-    draft.usage.add(label(served, message.get("model")), anthropic_messages.usage(figures))
+    usage = figures.checked(anthropic_messages.usage(figures))
+    if figures.is_doubtful(usage):
+        draft.faults += figures.warnings
+    if draft.usage.is_full:
+        draft.faults.append("prices are too many to be told apart")
+    else:
+        draft.usage.add(label(served, message.get("model")), usage)
     draft.model = next(iter(draft.usage.models)) if len(draft.usage.models) == 1 else None
     draft.service_tier = label(raw.get("service_tier"), draft.service_tier)
 

@@ -29,6 +29,9 @@ CACHE_WRITES = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
 TOLD_ONCE = ("reasoning_tokens", "server_tools")
 """What the usage tells as a whole, and of no sampling. It is of the model that served."""
 
+MOST_MEMBERS = 100
+"""A usage that is told piece by piece may have as many members; it has about ten."""
+
 STANDARD_MODES = frozenset({"standard", "global", "not_available"})
 """Values of ``speed`` and ``inference_geo`` that leave the rates as they are; the last stands on older models."""
 
@@ -47,8 +50,11 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
         if draft.usage is None:
             draft.usage, draft.usage_source = usage, usage.source
         else:
-            draft.usage = _latest(draft.usage, usage)
-            draft.usage_source = to_json(draft.usage)
+            merged = _latest(draft.usage, usage)
+            if len(merged) <= MOST_MEMBERS:
+                draft.usage, draft.usage_source = merged, to_json(merged)
+            else:
+                draft.faults.append("members of the usage are too many to be merged")
         draft.service_tier = label(usage.get("service_tier"), draft.service_tier)
         draft.model = label(fallback(Figures(usage).entries("iterations")), draft.model)
 

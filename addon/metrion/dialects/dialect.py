@@ -34,8 +34,10 @@ class Draft:
     """The finish reason was told before the latest usage, or with it."""
     unreported_tools: dict[str, int] = field(default_factory=dict)
     """Calls of tools that the provider bills, and that show in the answer only."""
-    seen: set[str] = field(default_factory=set)
-    """What is counted already of that which a stream says more than once."""
+    seen: set[int] = field(default_factory=set)
+    """Hashes of what is counted already of that which a stream says more than once."""
+    faults: list[str] = field(default_factory=list)
+    """What of a usage could not be read, though it is billed; quotes nothing."""
     error_type: str | None = None
     stream_error: bool = False
     terminal: bool = False

@@ -18,6 +18,9 @@ MOST = (1 << 63) - 1
 """The largest value of a BIGINT column."""
 
 COUNTS = tuple(each.name for each in fields(Usage) if each.name.endswith("_tokens"))
+MOST_SECONDS = 10**9
+"""No recording lasts thirty years."""
+
 TOOLS = ("server_tools", "unreported_tools")
 
 
@@ -62,7 +65,7 @@ class Figures:
         value = self._find(path)
         if value is None:
             return None
-        if type(value) in (int, Decimal) and Decimal(value).is_finite() and 0 <= value <= MOST:
+        if type(value) in (int, Decimal) and Decimal(value).is_finite() and 0 <= value <= MOST_SECONDS:
             return float(value)
         self._doubt(path, "no length of time")
         return None
@@ -104,6 +107,21 @@ class Figures:
             self._doubt((*path, "*"), "no count")  # the name is not ours, and stays out of the warning
         return {name: count for name, count in value.items() if _is_count(count) and count}
 
+    def objects(self, *path: str) -> dict[str, Figures] | None:
+        """Return the objects in an object of them, by name; ``None`` where there is no such object."""
+        value = self._find(path)
+        if not isinstance(value, dict):
+            if value is not None:
+                self._doubt(path, "no object")
+            return None
+        return {name: self._within(entry, path) for name, entry in value.items() if isinstance(entry, dict)}
+
+    def own_counts(self) -> dict[str, int]:
+        """Return the counts that are here, by name. What is an object or null is none."""
+        if not all(value is None or isinstance(value, dict) or _is_count(value) for value in self._usage.values()):
+            self._doubt(("*",), "no count")
+        return {name: value for name, value in self._usage.items() if _is_count(value)}
+
     def tally(self, *path: str, by: str, of: str) -> dict[str | int, int] | None:
         """Return the counts (member ``of``) in an array of objects, added up by what they are counts of (``by``).
 
@@ -130,9 +148,7 @@ class Figures:
         found = []
         for entry in value:
             if isinstance(entry, dict):
-                figures = Figures(entry, f"{self._name}.{'.'.join((*path, '*'))}")
-                figures.warnings, figures._unread = self.warnings, self._unread
-                found.append(figures)
+                found.append(self._within(entry, path))
             else:
                 self._doubt((*path, "*"), "no object")
         return found
@@ -153,6 +169,12 @@ class Figures:
         """Whether something that is billed cannot be read here, or a count is not there that has to be."""
         shares = [share for _, share in usage.shares or ((None, usage),)]
         return bool(self._unread) or any(getattr(share, name) is None for share in shares for name in needs)
+
+    def _within(self, entry: Mapping[str, Any], path: tuple[str, ...]) -> Figures:
+        """Return the figures of an object within this one, whose own name stays out of the warnings."""
+        figures = Figures(entry, f"{self._name}.{'.'.join((*path, '*'))}")
+        figures.warnings, figures._unread = self.warnings, self._unread
+        return figures
 
     def _find(self, path: tuple[str, ...]) -> Any:
         value: Any = self._usage

@@ -39,6 +39,9 @@ IMAGE = ("IMAGE", 2, "DOCUMENT", 5)
 """The pages of a document are billed as images."""
 VIDEO = ("VIDEO", 3)
 
+MOST_CALLS = 1 << 12
+"""As many calls of tools are told apart."""
+
 GROUNDED_ONCE = re.compile(r"(?:.*/)?gemini-[12](?![0-9])")
 """Models that bill the searches of a prompt together."""
 
@@ -79,7 +82,10 @@ def note_searches(grounding: Mapping[str, Any], draft: Draft) -> None:
 
 def count_tool(name: str, calls: set[str], draft: Draft) -> None:
     """Count the calls of a tool that were not seen before: all of them, or the first where one pays for all."""
-    new = {f"{name} {call}" for call in calls} - draft.seen
+    new = {hash((name, call)) for call in calls} - draft.seen
+    if len(draft.seen) + len(new) > MOST_CALLS:
+        draft.faults.append("calls of tools are too many to be told apart")
+        return
     draft.seen |= new
     if new:
         known = draft.unreported_tools.get(name, 0)

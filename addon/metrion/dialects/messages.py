@@ -11,6 +11,7 @@ from typing import Any
 
 from metrion.dialects.dialect import no_objects
 from metrion.documents import Path, Scanner, Tree
+from metrion.effort import Effort, OverworkError
 from metrion.model import Reading
 
 
@@ -18,8 +19,12 @@ class Message:
     """A message, and what is wanted of it."""
 
     def __init__(self, message: bytes, wanted: Tree) -> None:
-        self._scanner = Scanner(wanted)
-        self._scanner.feed(message)
+        self._scanner = Scanner(wanted, Effort())
+        self._faults: list[str] = []
+        try:
+            self._scanner.feed(message)
+        except OverworkError as error:
+            self._faults.append(str(error))
         found = self._scanner.document
         self.document: Mapping[str, Any] = found if isinstance(found, dict) else {}
         """The pruned document, as far as it could be read; empty where it is no JSON object."""
@@ -32,7 +37,7 @@ class Message:
         misplaced = no_objects(self.document, usages)
         if reading is None and not misplaced:
             return None
-        faults = [*misplaced, *self._scanner.faults]
+        faults = [*misplaced, *self._scanner.faults, *self._faults]
         if not self._scanner.complete:
             faults.append("a message is no JSON")
         reading = reading or Reading(terminal=True)

@@ -144,15 +144,10 @@ def _by_others(figures: Figures) -> list[tuple[str | None, Usage]]:
 
 def _tool_usage(figures: Figures) -> dict[str, int] | None:
     """Return OpenAI's own counts by tool: ``web_search.num_requests``, ``image_gen.output_tokens``."""
-    if not figures.holds_object("tool_usage"):
+    tools = figures.objects("tool_usage")
+    if tools is None:
         return None
-    return {
-        f"{tool}.{name}": count
-        for tool in figures.names("tool_usage")
-        for name in figures.names("tool_usage", tool)
-        if not figures.holds_object("tool_usage", tool, name)
-        and (count := figures.count("tool_usage", tool, name)) is not None
-    }
+    return {f"{tool}.{name}": count for tool, figures in tools.items() for name, count in figures.own_counts().items()}
 
 
 IN_RESPONSE: tuple[Path, ...] = (

@@ -1,0 +1,30 @@
+"""How much work a body may make for those who read it beside the traffic.
+
+Reading costs next to nothing for what providers send. A stranger can make a body that costs a second for each kilobyte
+on the wire: packed a hundredfold, and made of nothing but brackets, empty lines or tiny documents. Readers spend a unit
+for a step that takes a microsecond or a few; each byte on the wire earns one. What costs more is read no further.
+"""
+
+from __future__ import annotations
+
+START = 1 << 17
+"""Units that a body has from the start: a few tenths of a second, and enough for any body that is small."""
+
+
+class OverworkError(ValueError):
+    """The body makes too much work."""
+
+
+class Effort:
+    """What may still be spent on one body. ``left`` may be infinite."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, left: float = START) -> None:
+        self.left = left
+
+    def spend(self, units: int) -> None:
+        """Take a step that is as long. Raises :class:`OverworkError` where there is no effort left for it."""
+        self.left -= units
+        if self.left < 0:
+            raise OverworkError("the body takes too much work to read")
