@@ -24,7 +24,7 @@ from metrion.pricing import PriceBook
 from metrion.tap import Tap
 from tests import test_cuts
 from tests.corpus import Exchange, exchanges, needs_corpus
-from tests.dialects import test_openai_recordings, test_recorded
+from tests.recordings import route, router, tap_for
 from tests.test_meter import CALLER, OUTCOME
 
 EVENT = re.compile(rb".+?(?:\r\n\r\n|\n\n|\r\r|\Z)", re.DOTALL)
@@ -38,21 +38,6 @@ ITERATIONS = {"billed_under_several_models", "billed_exceeds_top_level"}
 @cache
 def prices() -> PriceBook:
     return PriceBook.load([Path(__file__).parents[1] / "pricing.yaml"])
-
-
-@cache
-def route(exchange: Exchange) -> Route:
-    routed = test_recorded.routed if exchange.provider in test_recorded.SEGMENTS else test_openai_recordings.route
-    return routed(exchange)
-
-
-def tap_for(exchange: Exchange) -> Tap:
-    return Tap(
-        route(exchange).dialect,
-        content_type=exchange.response_headers.get("content-type"),
-        content_encoding=None,
-        status=exchange.status,
-    )
 
 
 def stored(exchange: Exchange, tap: Tap, end_reason: EndReason) -> Event:
@@ -335,12 +320,12 @@ def test_half_a_usage_has_no_cost(
     target: str, body: bytes, end_reason: EndReason, tokens: tuple[int | None, int | None], cost_source: str
 ) -> None:
     inbound = Inbound(b"POST", f"/{target}".encode(), ())
-    route = test_recorded.ROUTER.route(inbound)
-    assert isinstance(route, Route)
-    tap = Tap(route.dialect, content_type=None, content_encoding=None, status=200)
+    found = router().route(inbound)
+    assert isinstance(found, Route)
+    tap = Tap(found.dialect, content_type=None, content_encoding=None, status=200)
     tap.feed(body)
     tap.finish()
-    forward = Forward(route, CALLER, wire=Head(b"", ()), shown=Head(b"", ()))
+    forward = Forward(found, CALLER, wire=Head(b"", ()), shown=Head(b"", ()))
     event = measure(inbound, forward, replace(OUTCOME, end_reason=end_reason), tap.reading, prices())
     assert event is not None
     assert (event.input_tokens, event.output_tokens) == tokens

@@ -16,10 +16,8 @@ from itertools import pairwise
 import pytest
 
 from metrion.dialects import DIALECTS
-from metrion.model import Reading
-from metrion.tap import Tap
 from tests.corpus import Exchange, encode, exchanges, needs_corpus
-from tests.dialects import test_openai_recordings, test_recorded
+from tests.recordings import read, route
 
 ALL = os.environ.get("METRION_TEST_CUTS") == "all"
 SMALL = 8192
@@ -50,36 +48,15 @@ CODINGS: Mapping[str, tuple[str, Callable[[bytes], bytes]]] = {
 every_coding = pytest.mark.parametrize("coding", CODINGS)
 
 
-def dialect(exchange: Exchange) -> str | None:
-    routed = test_recorded.routed if exchange.provider in test_recorded.SEGMENTS else test_openai_recordings.route
-    return routed(exchange).dialect
-
-
-def read(exchange: Exchange, content_encoding: str, *pieces: bytes) -> Reading:
-    tap = Tap(
-        dialect_of(exchange.id),
-        content_type=exchange.response_headers.get("content-type"),
-        content_encoding=content_encoding,
-        status=exchange.status,
-    )
-    for piece in pieces:
-        tap.feed(piece)
-    tap.finish()
-    return tap.reading
-
-
 @cache
-def recorded() -> Mapping[str, tuple[Exchange, str | None]]:
-    return {each.id: (each, dialect(each)) for each in exchanges() if each.response_body}
-
-
-def dialect_of(exchange_id: str) -> str | None:
-    return recorded()[exchange_id][1]
+def recorded() -> list[tuple[Exchange, str | None]]:
+    """Recorded bodies, and their wire formats."""
+    return [(each, route(each).dialect) for each in exchanges() if each.response_body]
 
 
 def small() -> Iterator[Exchange]:
     """In the suite: of each wire format, whole and streamed, with usage and without, the smallest."""
-    found = [(each, name) for each, name in recorded().values() if len(each.response_body) < SMALL]
+    found = [(each, name) for each, name in recorded() if len(each.response_body) < SMALL]
     if ALL:
         yield from (each for each, _ in found)
         return
@@ -92,13 +69,13 @@ def small() -> Iterator[Exchange]:
 
 
 def large() -> list[Exchange]:
-    found = [each for each, _ in recorded().values() if len(each.response_body) >= SMALL]
+    found = [each for each, _ in recorded() if len(each.response_body) >= SMALL]
     return found if ALL else found[::17]
 
 
 def test_the_bodies_are_of_every_wire_format_that_is_recorded() -> None:
-    names = {dialect_of(each.id) for each in small()}
-    assert names == {name for _, name in recorded().values()}
+    names = {route(each).dialect for each in small()}
+    assert names == {name for _, name in recorded()}
     assert len(names & DIALECTS.keys()) > 15
     assert len(large()) > 15
 
@@ -107,19 +84,20 @@ def test_the_bodies_are_of_every_wire_format_that_is_recorded() -> None:
 def test_cut_in_two_at_every_byte(coding: str) -> None:
     header, pack = CODINGS[coding]
     for exchange in small():
-        whole = read(exchange, "identity", exchange.response_body)
+        whole = read(exchange)
         body = pack(exchange.response_body)
         for at in range(len(body) + 1):
-            assert read(exchange, header, body[:at], body[at:]) == whole, (exchange.id, at)
+            assert read(exchange, body[:at], body[at:], content_encoding=header) == whole, (exchange.id, at)
 
 
 @every_coding
 def test_byte_by_byte(coding: str) -> None:
     header, pack = CODINGS[coding]
     for exchange in small():
-        whole = read(exchange, "identity", exchange.response_body)
+        whole = read(exchange)
         body = pack(exchange.response_body)
-        assert read(exchange, header, *(body[at : at + 1] for at in range(len(body)))) == whole, exchange.id
+        pieces = [body[at : at + 1] for at in range(len(body))]
+        assert read(exchange, *pieces, content_encoding=header) == whole, exchange.id
 
 
 @every_coding
@@ -127,12 +105,12 @@ def test_large_bodies_cut_at_random(coding: str) -> None:
     rng = random.Random(7)
     header, pack = CODINGS[coding]
     for exchange in large():
-        whole = read(exchange, "identity", exchange.response_body)
+        whole = read(exchange)
         body = pack(exchange.response_body)
         for _ in range(PLACES):
             at = rng.randrange(len(body) + 1)
-            assert read(exchange, header, body[:at], body[at:]) == whole, (exchange.id, at)
+            assert read(exchange, body[:at], body[at:], content_encoding=header) == whole, (exchange.id, at)
         for count in (10, 200):
             cuts = sorted(rng.randrange(len(body) + 1) for _ in range(count))
             pieces = [body[start:end] for start, end in pairwise([0, *cuts, len(body)])]
-            assert read(exchange, header, *pieces) == whole, (exchange.id, cuts)
+            assert read(exchange, *pieces, content_encoding=header) == whole, (exchange.id, cuts)

@@ -382,7 +382,7 @@ def bases() -> st.SearchStrategy[Body]:
     """Those above and, where there are any, recorded ones."""
     found = [
         Body(dialect, each.response_headers.get("content-type", ""), each.response_body)
-        for each, dialect in recorded().values()
+        for each, dialect in recorded()
         if dialect and len(each.response_body) < 20_000
     ]
     return st.sampled_from(BODIES) | st.sampled_from(found or BODIES)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from tabulate import tabulate
 
 from metrion.event_id import uuid7
 from metrion.meter import Outcome, measure
@@ -29,10 +31,8 @@ from metrion.model import (
 from metrion.pricing import PriceBook
 from metrion.routing import Router
 from metrion.settings import load_settings
-from metrion.tap import Tap
 from tests.corpus import Exchange, exchanges, needs_corpus
-from tests.dialects.test_openai_recordings import route as route_as_openai
-from tests.dialects.test_recorded import SEGMENTS, routed
+from tests.recordings import read, route
 from tests.test_tap import EXPECTED_NAMES
 
 TOKEN = b"sk-metrion-" + b"t" * 43
@@ -252,18 +252,10 @@ ON_PURPOSE = {
 
 def recorded_event(exchange: Exchange, prices: PriceBook) -> Event:
     """The row of a recorded exchange, were it the first to tell what is billed."""
-    route = routed(exchange) if exchange.provider in SEGMENTS else route_as_openai(exchange)
-    tap = Tap(
-        route.dialect,
-        content_type=exchange.response_headers.get("content-type"),
-        content_encoding=None,
-        status=exchange.status,
-    )
-    tap.feed(exchange.response_body)
-    tap.finish()
     inbound = Inbound(exchange.method.encode(), exchange.path.encode(), ())
     outcome = replace(OUTCOME, status=exchange.status)
-    row = measure(inbound, replace(FORWARD, route=route), outcome, tap.reading, prices, settles=True)
+    forward = replace(FORWARD, route=route(exchange))
+    row = measure(inbound, forward, outcome, read(exchange), prices, settles=True)
     assert row is not None
     return row
 
@@ -273,16 +265,25 @@ def test_the_columns_of_every_recorded_exchange_are_what_an_independent_parser_e
     prices = PriceBook.load(load_settings(environ={"METRION_HOME": "/nowhere"}).pricing)
     wrong: dict[str, dict[str, Any]] = {}
     priced = 0
+    table = dict[tuple[str, str, str], Counter[str]]()
     for exchange in exchanges():
         row = recorded_event(exchange, prices)
+        kind = (exchange.provider, exchange.kind, exchange.stream_format or "plain")
+        of_its_kind = table.setdefault(kind, Counter())
+        of_its_kind["all"] += 1
+        of_its_kind["with usage"] += row.usage_source == "reported"
         # A tool that was not called has no place in a map, and an empty map none in a column.
         expected = exchange.expected | {"server_tools": exchange.expected["server_tools"] or None}
         pairs = {column: (getattr(row, column), expected[field]) for column, field in COLUMNS.items()}
         found = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
         if found := {name: pair for name, pair in found.items() if COLUMNS[name] not in exchange.ambiguous}:
             wrong[exchange.id] = found
+        of_its_kind["as expected"] += not found
         if row.cost_parts is not None:
             assert sum(row.cost_parts.values()) == row.computed_cost_usd, exchange.id
             priced += 1
+    columns = ("all", "with usage", "as expected")
+    rows = [(*kind, *(counts[column] for column in columns)) for kind, counts in sorted(table.items())]
+    print(tabulate(rows, ("provider", "kind", "came", *columns)))  # noqa: T201 -- for pytest -rP
     assert wrong == ON_PURPOSE
     assert priced > 1_900

@@ -16,45 +16,19 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from metrion.model import Cost, Inbound, Origin, Reading, Route
+from metrion.model import Cost, Reading
 from metrion.pricing import PriceBook
 from metrion.providers import PROVIDERS
-from metrion.routing import Router
-from metrion.settings import ProviderSettings, load_settings
-from metrion.tap import Tap
 from tests.corpus import Exchange, exchanges, needs_corpus
+from tests.recordings import PREFIXES, read, route, tap_for
 from tests.test_tap import differences
 
 KINDS = {"assistants", "audio", "completions", "embeddings", "images", "moderations", "rerank", "responses"}
 OTHERS = {"anthropic", "google", "vertex"}
 
-PREFIXES = {"azure": "/openai", "deepseek": "", "groq": "/openai", "openrouter": "/api", "perplexity": ""}
-"""Where the APIs of servers that speak like OpenAI begin."""
-
 READ_ALL_THE_SAME = {
     "xai-audio-4ddb16350ce2": {"has_usage", "audio_seconds"},  # its duration is what is billed, and no `usage`
 }
-
-
-def router() -> Router:
-    settings = load_settings(environ={"METRION_HOME": "/nowhere"})
-    others = {
-        name: ProviderSettings(like="openai", upstream=Origin("https", f"{name}.test", 443), prefix=prefix)
-        for name, prefix in PREFIXES.items()
-    }
-    return Router(settings.model_copy(update={"providers": {**settings.providers, **others}}))
-
-
-ROUTER = router()
-
-
-def route(exchange: Exchange) -> Route:
-    """The route of an intercepted request, whose path is the provider's own."""
-    entry = PROVIDERS.get(exchange.provider)
-    origin = entry.upstream if entry else Origin("https", f"{exchange.provider}.test", 443)
-    found = ROUTER.route(Inbound(exchange.method.encode(), exchange.path.encode(), (), origin))
-    assert isinstance(found, Route)
-    return found
 
 
 def recorded() -> list[Exchange]:
@@ -64,22 +38,6 @@ def recorded() -> list[Exchange]:
 def billed() -> list[Exchange]:
     """Those of a format that has one: creating an assistant, say, generates nothing."""
     return [exchange for exchange in recorded() if route(exchange).dialect is not None]
-
-
-def tap_for(exchange: Exchange, content_encoding: str | None = None) -> Tap:
-    return Tap(
-        route(exchange).dialect,
-        content_type=exchange.response_headers.get("content-type"),
-        content_encoding=content_encoding,
-        status=exchange.status,
-    )
-
-
-def read(tap: Tap, *pieces: bytes) -> Reading:
-    for piece in pieces:
-        tap.feed(piece)
-    tap.finish()
-    return tap.reading
 
 
 def counted(exchange: Exchange) -> dict[str, int]:
@@ -106,7 +64,7 @@ def test_every_recorded_exchange_reads_as_an_independent_parser_reads_it() -> No
     for exchange in billed():
         kind = (exchange.provider, exchange.kind, exchange.streamed)
         all_of_them[kind] += 1
-        reading = read(tap_for(exchange), exchange.response_body)
+        reading = read(exchange)
         found = differences(exchange, reading)
         found = {name: pair for name, pair in found.items() if name not in READ_ALL_THE_SAME.get(exchange.id, ())}
         raw = json.loads(reading.usage.raw) if reading.usage is not None and reading.usage.raw is not None else None
@@ -127,7 +85,7 @@ def test_every_recorded_exchange_reads_as_an_independent_parser_reads_it() -> No
 def test_calls_that_the_usage_does_not_count_are_counted_from_the_output() -> None:
     shown = Counter[str]()
     for exchange in billed():
-        usage = read(tap_for(exchange), exchange.response_body).usage
+        usage = read(exchange).usage
         if exchange.kind == "responses" and usage is not None:
             expected = {} if exchange.expected["server_tools"] else counted(exchange)
             assert (usage.unreported_tools or {}) == expected, exchange.id
@@ -148,7 +106,7 @@ def test_a_stream_that_came_to_its_end_is_terminal_and_no_other() -> None:
     for exchange in billed():
         ended = exchange.response_body.endswith((b"\n\n", b"\r\n\r\n"))  # some fixtures end without a blank line
         expected = exchange.streamed and bool(exchange.expected["stream_terminated"]) and ended
-        assert read(tap_for(exchange), exchange.response_body).terminal is expected, exchange.id
+        assert read(exchange).terminal is expected, exchange.id
 
 
 @needs_corpus
@@ -156,7 +114,7 @@ def test_no_recorded_error_is_without_a_type() -> None:
     failed = [exchange for exchange in billed() if exchange.status >= 400 or "error_in_stream" in exchange.flags]
     assert len(failed) > 20
     for exchange in failed:
-        reading = read(tap_for(exchange), exchange.response_body)
+        reading = read(exchange)
         assert reading.error_type is not None, exchange.id
         assert reading.stream_error is ("error_in_stream" in exchange.flags)
         assert reading.usage is None
@@ -164,11 +122,7 @@ def test_no_recorded_error_is_without_a_type() -> None:
 
 @needs_corpus
 def test_what_goes_on_in_the_background_is_pending_and_can_be_found_again() -> None:
-    pending = [
-        (exchange, reading)
-        for exchange in billed()
-        if (reading := read(tap_for(exchange), exchange.response_body)).pending
-    ]
+    pending = [(exchange, reading) for exchange in billed() if (reading := read(exchange)).pending]
     background = {"status_queued", "status_in_progress"}
     expected = {exchange.id for exchange in billed() if exchange.flags & background}
     assert {exchange.id for exchange, _ in pending if exchange.kind == "responses"} == expected
@@ -216,9 +170,9 @@ def test_cut_off_anywhere_nothing_is_made_up() -> None:
     for exchange in billed():
         if exchange.response_body.count(b"event: response.created") > 1:
             continue  # several streams in one fixture: the last counts
-        whole = read(tap_for(exchange), exchange.response_body)
+        whole = read(exchange)
         for _ in range(3):
-            cut = read(tap_for(exchange), exchange.response_body[: rng.randrange(len(exchange.response_body) + 1)])
+            cut = read(exchange, exchange.response_body[: rng.randrange(len(exchange.response_body) + 1)])
             usages = [reading.usage and replace(reading.usage, unreported_tools=None) for reading in (cut, whole)]
             # The length of what was heard may come long before the usage.
             assert usages[0] in (None, usages[1]) or (exchange.kind, cut.usage and cut.usage.raw) == ("audio", None)
@@ -235,7 +189,7 @@ def test_every_recorded_exchange_costs_what_genai_prices_says() -> None:
     compared, wrong = Counter[str](), {}
     for exchange in billed():
         theirs = exchange.expected.get("cost")
-        reading = read(tap_for(exchange), exchange.response_body)
+        reading = read(exchange)
         if theirs is None or "error" in theirs or reading.usage is None or exchange.ambiguous:
             continue
         if exchange.provider not in PROVIDERS:

@@ -12,44 +12,21 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from metrion.model import Inbound, Reading, Route, Usage
+from metrion.model import Reading, Usage
 from metrion.pricing import PriceBook
-from metrion.routing import Router
 from metrion.settings import Settings
 from metrion.tap import Tap
 from tests.corpus import Exchange, exchanges, needs_corpus
+from tests.recordings import SEGMENTS, read
 from tests.test_tap import EXPECTED_NAMES
 
-SEGMENTS = {"anthropic": "anthropic", "google": "google", "mistral": "mistral", "vertex": "google"}
 SETTINGS = Settings(home=Path("/nowhere"))
-ROUTER = Router(SETTINGS)
 FEES = ("web_search", "document_page")
-
-
-def routed(exchange: Exchange) -> Route:
-    # A fixture may stand for a GET; what is recorded is of the method that it was.
-    target = f"/{SEGMENTS[exchange.provider]}{exchange.path}".encode()
-    route = ROUTER.route(Inbound(exchange.method.encode(), target, ((b"x-goog-api-key", b"k"),)))
-    assert isinstance(route, Route), exchange.id
-    return route
 
 
 def recorded() -> list[Exchange]:
     """All but changes to what is kept (PATCH), which are not read."""
     return [exchange for exchange in exchanges(providers=SEGMENTS) if exchange.method != "PATCH"]
-
-
-def read(exchange: Exchange, *pieces: bytes, content_encoding: str | None = None) -> Reading:
-    tap = Tap(
-        routed(exchange).dialect,
-        content_type=exchange.response_headers.get("content-type"),
-        content_encoding=content_encoding,
-        status=exchange.status,
-    )
-    for piece in pieces:
-        tap.feed(piece)
-    tap.finish()
-    return tap.reading
 
 
 def expected(exchange: Exchange) -> dict[str, Any]:
