@@ -13,6 +13,8 @@ import contextlib
 import json
 import os
 import platform
+import random
+import re
 import signal
 import socket
 import statistics
@@ -20,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -31,24 +34,40 @@ from tabulate import tabulate
 
 from metrion.callers import Directory, Token, admit, token_digest
 from metrion.control.counters import Counters
+from metrion.demo.answers import Request, provider_answer
 from metrion.demo.delivery import Delivery
 from metrion.event_id import uuid7
 from metrion.journal import Journal
 from metrion.model import Event, Forward, Inbound, Route
 from metrion.routing import Router
 from metrion.settings import load_settings
+from metrion.tap import Tap
+from tests.corpus import encode, exchanges
 from tests.processes import MITMDUMP, eventually, free_port, prepare_home, running_serve, store_keys, upstreams
+from tests.recordings import route
 from tests.simulator import Simulator, running_simulator
 
 ROOT = Path(__file__).resolve().parents[1]
 
 ADDED_TTFB_MS = 3.0
 """Promised: what the proxy adds to the time to first byte, as a median with one request in flight."""
+TAP_US = 5.0
+"""Promised: what reading beside it adds to a chunk of a stream that has no usage in it, as a median."""
+TAP_MEGABYTES = 1.0
+"""Promised: what reading a large response holds, beyond the chunk in hand."""
 ADDON_SHARE = 0.9
 """Aimed at: requests/s of mitmdump with the addon, as a share of those of mitmdump without it."""
 
 CONCURRENCY = 16
 MEMORY_REQUESTS = 5000
+STREAMS = 40
+"""As many streams of each wire format are read."""
+EVENT = re.compile(rb".+?(?:\r\n\r\n|\n\n|\r\r|\Z)", re.DOTALL)
+SIMULATED = (
+    ("openai_chat", "openai", "/v1/chat/completions"),
+    ("anthropic_messages", "anthropic", "/v1/messages"),
+    ("gemini", "google", "/v1beta/models/gemini-2.5-flash:streamGenerateContent"),
+)
 DEFAULT_SECONDS = 90.0
 ANSWER_SECONDS = 30.0
 """How long an answer may take before the whole run is given up."""
@@ -494,6 +513,78 @@ def in_process(folder: Path, seconds: float) -> Iterator[Result]:
     journal.close()
 
 
+def taps(seconds: float) -> Iterator[Result]:
+    """Measure what reading adds to a chunk of a stream, in every wire format, and what a large response holds of it.
+
+    The streams are recorded ones, an event to a chunk, where there are recordings; else the simulator's.
+    """
+    streams = _streams()
+    for dialect, streamed in streams.items():
+        best: dict[tuple[int, int], float] = {}
+        quiet: set[tuple[int, int]] = set()
+        end = time.perf_counter() + seconds * 0.8 / len(streams)
+        rounds = 0
+        while rounds < 3 or time.perf_counter() < end:
+            for number, events in enumerate(streamed):
+                tap = Tap(dialect, content_type="text/event-stream", content_encoding=None, status=200)
+                for at, event in enumerate(events):
+                    started = time.perf_counter()
+                    tap.feed(event)
+                    took = (time.perf_counter() - started) * 1e6
+                    place = number, at
+                    if not rounds:
+                        quiet |= {place} if _is_quiet(event) and place[1] else set()
+                    best[place] = min(best.get(place, took), took)
+            rounds += 1
+        for name, places in (("a chunk without usage", quiet), ("any other chunk", best.keys() - quiet)):
+            if places:
+                yield Result(f"tap, {name}, median", dialect, statistics.median(best[place] for place in places), "µs")
+    for coding in ("identity", "gzip"):
+        yield Result("tap, memory held of 10 MB", f"embeddings, {coding}", _held(coding), "MB")
+
+
+def _is_quiet(event: bytes) -> bool:
+    """Say whether an event tells nothing of what is metered."""
+    for null in (b'"usage":null', b'"usage": null', b'"finish_reason":null', b'"finish_reason": null'):
+        event = event.replace(null, b"")
+    return not any(mark in event for mark in (b"sage", b"finish", b"[DONE]", b"message_", b'"error"'))
+
+
+def _streams() -> dict[str, list[list[bytes]]]:
+    """Return streams by wire format, each as its events."""
+    found: dict[str, list[list[bytes]]] = {}
+    for exchange in exchanges():
+        dialect = route(exchange).dialect
+        if exchange.streamed and dialect is not None and len(found.setdefault(dialect, [])) < STREAMS:
+            found[dialect].append(EVENT.findall(exchange.response_body))
+    if found:
+        return found
+    body = json.dumps(STREAMED).encode()
+    for dialect, provider, path in SIMULATED:
+        headers = {"authorization": "Bearer key", "x-api-key": "key", "x-goog-api-key": "key"}
+        answer = provider_answer(provider, Request("POST", path, "alt=sse", headers, body, 1))
+        found[dialect] = [list(answer.pieces)]
+    return found
+
+
+def _held(coding: str) -> float:
+    """Return the most megabytes that reading a response of 10 MB holds, beyond the chunk in hand."""
+    rng = random.Random(1)
+    vectors = [{"object": "embedding", "embedding": [rng.uniform(-1, 1) for _ in range(1536)]} for _ in range(320)]
+    response = {"object": "list", "data": vectors, "model": "m", "usage": {"prompt_tokens": 8, "total_tokens": 8}}
+    body = encode(json.dumps(response).encode(), coding)
+    tap = Tap("openai_embeddings", content_type="application/json", content_encoding=coding, status=200)
+    tracemalloc.start()
+    for start in range(0, len(body), 65536):
+        tap.feed(body[start : start + 65536])
+    tap.finish()
+    most = tracemalloc.get_traced_memory()[1] - 65536
+    tracemalloc.stop()
+    if tap.reading.usage is None or tap.reading.usage.input_tokens != 8:
+        raise ValueError("the response that is measured is not read")
+    return most / 1e6
+
+
 def _microseconds(step: Callable[[], object], seconds: float) -> float:
     """Return the median of many short runs."""
     runs: list[float] = []
@@ -579,6 +670,18 @@ def check(results: Sequence[Result]) -> list[Check]:
             for name in ("plain", "streamed")
         ),
         (
+            f"reading adds at most {TAP_US:g} µs to a chunk without usage, in the slowest format",
+            _worst(results, "tap, a chunk without usage, median"),
+            lambda slowest: slowest <= TAP_US,
+            True,
+        ),
+        (
+            f"of a response of 10 MB less than {TAP_MEGABYTES:g} MB is held",
+            _worst(results, "tap, memory held of 10 MB"),
+            lambda most: most < TAP_MEGABYTES,
+            True,
+        ),
+        (
             f"the addon keeps {ADDON_SHARE:.0%} of bare mitmdump's requests/s",
             found[load, "mitmdump -s", "bare mitmdump"],
             lambda share: share >= ADDON_SHARE,
@@ -598,6 +701,11 @@ def check(results: Sequence[Result]) -> list[Check]:
     ]
 
 
+def _worst(results: Sequence[Result], measurement: str) -> float | None:
+    """Return the largest figure of several targets."""
+    return max((one.value for one in results if one.measurement == measurement and one.value is not None), default=None)
+
+
 # --- the whole --------------------------------------------------------------------------------------------------------
 
 
@@ -614,10 +722,11 @@ def run(seconds: float) -> list[Result]:
         proxies = [target for target in targets if target.name in {"serve", "mitmdump -s"}]
         steps = {
             "time to first byte": latency(targets, seconds * 0.2),
-            "requests/s": throughput(targets, seconds * 0.3, rounds),
-            "chunks of a stream": chunks(targets, simulator, seconds * 0.15),
+            "requests/s": throughput(targets, seconds * 0.25, rounds),
+            "chunks of a stream": chunks(targets, simulator, seconds * 0.1),
             "memory": memory(proxies, requests),
             "single steps": in_process(Path(folder), seconds * 0.05),
+            "reading beside": taps(seconds * 0.1),
         }
         for what, measured in steps.items():
             print(f"{what} …", file=sys.stderr, flush=True)

@@ -26,11 +26,14 @@ def test_everything_is_measured() -> None:
     measured = json.loads(done.stdout)
     assert measured["machine"]["cores"] > 0
     targets: dict[str, set[str]] = {}
+    formats = {"openai_chat", "anthropic_messages"}  # and more where there are recordings
     for result in measured["results"]:
         targets.setdefault(result["measurement"], set()).add(result["target"])
         if sys.platform == "linux":
             assert result["value"] is not None, result
     proxies = {"serve", "mitmdump -s", "bare mitmdump"}
+    assert targets.pop("tap, a chunk without usage, median") >= formats
+    assert targets.pop("tap, any other chunk, median") >= formats
     assert targets == {
         "time to first byte, plain, median": {"direct"},
         "time to first byte, streamed, median": {"direct"},
@@ -49,24 +52,29 @@ def test_everything_is_measured() -> None:
         "admit, in process": {"metrion"},
         "limits, in process": {"metrion"},
         "journal append, in process": {"metrion"},
+        "tap, memory held of 10 MB": {"embeddings, identity", "embeddings, gzip"},
     }
     assert {promise["binding"] for promise in measured["checks"]} == {True, False}
 
 
 @pytest.mark.parametrize(
-    ("added_ms", "share", "cost", "broken"),
+    ("added_ms", "tap_us", "share", "cost", "broken"),
     [
-        (1.0, 0.95, 0.7, []),
-        (1.0, 0.95, None, []),
-        (3.0, 0.95, 0.7, [True, True]),
-        (1.0, 0.8, 1.2, [False, False]),
+        (1.0, 2.0, 0.95, 0.7, []),
+        (1.0, 2.0, 0.95, None, []),
+        (3.0, 2.0, 0.95, 0.7, [True, True]),
+        (1.0, 5.1, 0.95, 0.7, [True]),
+        (1.0, 2.0, 0.8, 1.2, [False, False]),
     ],
-    ids=["kept", "not measured", "slow", "only reported"],
+    ids=["kept", "not measured", "slow", "slow to read", "only reported"],
 )
-def test_promise(added_ms: float, share: float, cost: float | None, broken: list[bool]) -> None:
+def test_promise(added_ms: float, tap_us: float, share: float, cost: float | None, broken: list[bool]) -> None:
     results = [
         Result("added time to first byte, plain, median", "serve", added_ms, "ms", "direct"),
         Result("added time to first byte, streamed, median", "serve", added_ms, "ms", "direct"),
+        Result("tap, a chunk without usage, median", "openai_chat", 1.0, "µs"),
+        Result("tap, a chunk without usage, median", "gemini", tap_us, "µs"),
+        Result("tap, memory held of 10 MB", "embeddings, gzip", 0.3, "MB"),
         Result("requests/s, 16 in flight", "mitmdump -s", share, "ratio", "bare mitmdump"),
         Result("CPU per request", "serve", cost, "ratio", "bare mitmdump"),
     ]

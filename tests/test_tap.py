@@ -9,10 +9,11 @@ import time
 import tracemalloc
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
+import brotli
 import pytest
 import zstandard
 
@@ -239,12 +240,32 @@ def test_a_chunk_without_news_costs_microseconds() -> None:
     assert min(microseconds() for _ in range(5)) < 15  # 3 on an idle machine of 2025; this is for machines that are not
 
 
-def test_a_large_body_is_not_held() -> None:
-    tap = Tap("openai_chat", content_type="application/json", content_encoding="gzip", status=200)
-    body = b'{"model": "m", "data": [{"b64_json": "' + b"QUJD" * 5_000_000 + b'"}], "usage": {"prompt_tokens": 5}}'
-    packed = gzip.compress(body, 1)
+@pytest.mark.parametrize(
+    ("coding", "pack"),
+    [
+        ("identity", bytes),
+        ("gzip", lambda body: gzip.compress(body, 1)),
+        ("br", lambda body: brotli.compress(body, quality=1)),
+        ("zstd", zstandard.compress),
+    ],
+    ids=["identity", "gzip", "br", "zstd"],
+)
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'[{"b64_json": "%b"}]' % (b"QUJD" * 2_500_000),
+        b"[%b[]]" % (b"[-0.012345678, 0.25, 1e-05], " * 360_000),
+    ],
+    ids=["an image", "embeddings"],
+)
+def test_a_body_of_ten_megabytes_is_not_held(data: bytes, coding: str, pack: Callable[[bytes], bytes]) -> None:
+    tap = Tap("openai_embeddings", content_type="application/json", content_encoding=coding, status=200)
+    body = b'{"model": "m", "data": %b, "usage": {"prompt_tokens": 5}}' % data
+    packed = pack(body)
     tracemalloc.start()
-    reading = read(tap, *(packed[at : at + 65536] for at in range(0, len(packed), 65536)))
+    for at in range(0, len(packed), 65536):
+        tap.feed(packed[at : at + 65536])
+    reading = read(tap)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert reading.usage is not None
