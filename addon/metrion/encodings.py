@@ -132,7 +132,7 @@ class Brotli:
 class Zstd:
     """RFC 8878: any number of frames in a row, with the window of at most 8 MiB that RFC 9659 allows on the web."""
 
-    SLICE = 64
+    SLICE = 8
     """Encoded bytes taken at once: a block of 4 bytes may stand for 128 KiB, so this is what bounds a piece."""
 
     def __init__(self, sink: Sink) -> None:
