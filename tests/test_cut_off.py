@@ -278,6 +278,20 @@ ABORT, COMPLETE = EndReason.CLIENT_ABORT, EndReason.COMPLETE
         ),
         pytest.param(
             "openai/chat/completions",
+            sse('{"id": "c1", "usage": {"prompt_', CHAT % ('"stop"', CHAT_USAGE % (5, 14)), "[DONE]"),
+            COMPLETE, (9, 5), "computed", id="totals after a broken event",
+        ),
+        pytest.param(
+            "anthropic/v1/messages", sse('{"type": "message_start", "mess', DELTA, '{"type": "message_stop"}'),
+            COMPLETE, (None, 5), "unknown", id="a broken opening",
+        ),
+        pytest.param(
+            "gemini/v1beta/models/gemini-2.5-flash:streamGenerateContent",
+            sse(GEMINI % (STOP, 5), '{"error": {"status": "INTERNAL"}}'),
+            EndReason.STREAM_ERROR, (9, 5), "unknown", id="an error after a finish that need not be one",
+        ),
+        pytest.param(
+            "openai/chat/completions",
             (JSON % (CHAT_USAGE % (5, 14), TIER)).encode(), COMPLETE, (9, 5), "computed", id="a tier after the usage",
         ),
         pytest.param(

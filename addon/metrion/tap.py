@@ -123,7 +123,7 @@ class Tap(_Beside):
         self._event: Scanner | None = None
         """The data of the event that comes in parts."""
         self._missed = False
-        """Something that was wanted could not be read."""
+        """Something that was wanted could not be read, and no usage has come since."""
         self._promises_json = _is_json(content_type)
         if not (self._dialect or self._failed) or not _is_legible(content_type):
             self._decoder = None
@@ -204,14 +204,14 @@ class Tap(_Beside):
         self._read_document(event, is_error=part.name == b"error")
         if self._dialect and self._dialect.is_end(part.data, event.document):
             self._draft.terminal = True
-        elif not event.complete:
+        elif not event.complete or event.document is None:
             self._miss("an event is no JSON")
 
     def _read_document(self, scanner: Scanner, *, is_error: bool = False) -> None:
         """Note one document of many."""
-        self._miss(*scanner.faults)
         is_error = is_error or errors.has_error(scanner.document)
         self._note(scanner.document, self._draft, is_error=is_error)
+        self._miss(*scanner.faults)
         if is_error and not self._failed:
             self._draft.stream_error = self._draft.terminal = True  # SDKs raise, and hang up
 
@@ -221,6 +221,7 @@ class Tap(_Beside):
             self._dialect.read(document, draft)
             if draft.usage is not usage:
                 draft.finished_first = draft.finish_reason is not None
+                self._missed = self._missed and self._dialect.lines  # else what was told before is told again
                 if self._sample is not None:
                     self._sample.restart()
             self._miss(*draft.faults, *no_objects(document, self._format.usages))
@@ -254,7 +255,8 @@ class Tap(_Beside):
     def _goes_on(self, draft: Draft) -> bool:
         """Whether more usage may follow the latest."""
         is_last = draft.finished_first and self._dialect is not None and not self._dialect.ends_with_body
-        return self._document is None and not draft.terminal and not is_last
+        is_over = draft.terminal and not draft.stream_error
+        return self._document is None and not is_over and not is_last
 
     def _is_cut_short(self, draft: Draft) -> bool:
         """Whether the usage that has been read may not be all of it, should the body be over."""
