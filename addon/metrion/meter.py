@@ -158,9 +158,9 @@ def _cost(
         return NOTHING_BILLED if failed or reading.stream_error else Cost(CostSource.UNKNOWN)
     if not (reading.estimated or reading.has_final_usage(outcome.end_reason)):
         return Cost(CostSource.UNKNOWN)
-    if reading.estimated and None in (reading.usage.input_tokens, reading.usage.output_tokens):
-        return Cost(CostSource.UNKNOWN)  # half of it is no cost
     usage = reading.usage
+    if reading.estimated and usage.audio_seconds is None and None in (usage.input_tokens, usage.output_tokens):
+        return Cost(CostSource.UNKNOWN)  # half of it is no cost
     if reading.doubtful and not reading.estimated:  # what the provider says it charged is sure all the same
         usage = Usage(provider_cost_usd=usage.provider_cost_usd)
     return prices.cost(

@@ -250,6 +250,7 @@ class Tap(_Beside):
             cut_short=usage is not None and self._is_cut_short(draft),
             goes_on=usage is not None and self._goes_on(draft),
             doubtful=doubtful,
+            estimated=usage is not None and draft.estimated,
         )
 
     def _goes_on(self, draft: Draft) -> bool:

@@ -30,6 +30,8 @@ class Draft:
     """The provider's usage: the latest, or all of them merged where the format says so."""
     usage_source: str | None = None
     """The same as JSON text."""
+    estimated: bool = False
+    """The usage is not reported, but follows from something else that is."""
     finished_first: bool = False
     """The finish reason was told before the latest usage, or with it."""
     unreported_tools: dict[str, int] = field(default_factory=dict)

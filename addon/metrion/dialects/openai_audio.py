@@ -4,8 +4,8 @@ Sources: ``Transcription``, ``TranscriptionVerbose``, ``TranscriptionTextDoneEve
 ``TranscriptionResponse`` in the mistralai SDK, https://docs.x.ai/developers/rest-api-reference/inference/voice.
 
 - The usage counts tokens, or, with ``"type": "duration"``, seconds. Mistral counts both.
-- Where there is no usage, the ``duration`` that a detailed answer has is what was heard. Speech that is not streamed is
-  nothing but sound, and has no usage at all.
+- Where there is no usage, the ``duration`` that a detailed answer has is what was heard, which is about what is billed:
+  OpenAI's usage has it in whole seconds. Speech that is not streamed is nothing but sound, and has no usage at all.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
     draft.finish_reason = label(document.get("finish_reason"), draft.finish_reason)
     usage = document.get("usage")
     if isinstance(usage, Object) and usage:
-        draft.usage, draft.usage_source = usage, usage.source
+        draft.usage, draft.usage_source, draft.estimated = usage, usage.source, False
     elif draft.usage is None and document.get("duration") is not None:
-        draft.usage = {"duration": document["duration"]}
+        draft.usage, draft.estimated = {"duration": document["duration"]}, True
 
 
 def usage(figures: Figures) -> Usage:
