@@ -31,6 +31,7 @@ from metrion.model import (
 from metrion.pricing import PriceBook
 from metrion.routing import Router
 from metrion.settings import load_settings
+from metrion.tap import Tap
 from tests.corpus import Exchange, exchanges, needs_corpus
 from tests.recordings import read, route
 from tests.test_tap import EXPECTED_NAMES
