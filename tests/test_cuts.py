@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import random
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from itertools import pairwise
 
@@ -54,18 +54,15 @@ def recorded() -> list[tuple[Exchange, str | None]]:
     return [(each, route(each).dialect) for each in exchanges() if each.response_body]
 
 
-def small() -> Iterator[Exchange]:
-    """In the suite: of each wire format, whole and streamed, with usage and without, the smallest."""
+def small() -> list[Exchange]:
+    """In the suite: of each wire format, whole and streamed, the smallest, with usage where one has it."""
     found = [(each, name) for each, name in recorded() if len(each.response_body) < SMALL]
     if ALL:
-        yield from (each for each, _ in found)
-        return
-    seen = set[tuple[object, ...]]()
-    for each, name in sorted(found, key=lambda pair: len(pair[0].response_body)):
-        kind = (name, each.streamed, each.stream_format, each.expected["has_usage"])
-        if kind not in seen:
-            seen.add(kind)
-            yield each
+        return [each for each, _ in found]
+    chosen = dict[tuple[object, ...], Exchange]()
+    for each, name in sorted(found, key=lambda pair: (not pair[0].expected["has_usage"], len(pair[0].response_body))):
+        chosen.setdefault((name, each.streamed, each.stream_format), each)
+    return list(chosen.values())
 
 
 def large() -> list[Exchange]:

@@ -127,7 +127,7 @@ def feed(reader: Tap | RequestReader, body: bytes, sizes: Sequence[int] = ()) ->
 
 # --- bombs, and what is made of nothing but work ----------------------------------------------------------------------
 
-MEGABYTES = 30 << 20
+MEGABYTES = 20 << 20
 CHAT_OPENING = b'data: {"id": "c", "model": "m", "choices": []}\n\n'
 JSON_TYPE, SSE_TYPE, LINES_TYPE = "application/json", "text/event-stream", "application/x-jsonl"
 

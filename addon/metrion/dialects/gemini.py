@@ -151,6 +151,7 @@ DIALECT = Dialect(
     marks=(b'"usageMetadata"', b'"finishReason"', b'"groundingMetadata"', b'"promptFeedback"'),
     read=read,
     usage=usage,
+    needs=("input_tokens",),
     model_names=("modelVersion",),
     id_names=("responseId",),
 )

@@ -81,5 +81,6 @@ DIALECT = Dialect(
     read=read,
     usage=usage,
     end_data=b"[DONE]",
+    needs=("input_tokens",),
     model_names=("model", "agent"),
 )
