@@ -2,7 +2,7 @@
 
 import pytest
 
-from metrion.effort import START, Effort, OverworkError
+from metrion.effort import EARNED, START, Effort, OverworkError
 
 
 def test_what_is_left_can_be_spent_and_no_more() -> None:
@@ -14,6 +14,6 @@ def test_what_is_left_can_be_spent_and_no_more() -> None:
 
 def test_bytes_on_the_wire_earn_effort() -> None:
     effort = Effort(0)
-    effort.left += 3
-    effort.spend(3)
+    effort.earn(3)
+    effort.spend(3 * EARNED)
     assert effort.left == 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import gzip
 import json
+import random
 import re
 import time
 import types
@@ -27,12 +28,12 @@ from hypothesis import strategies as st
 from metrion import journal
 from metrion.dialects import DIALECTS, SESSIONS
 from metrion.dialects.dialect import Dialect
-from metrion.estimates import Sample
+from metrion.estimates import Sample, estimate, material
 from metrion.meter import measure
 from metrion.model import EndReason, Event, Forward, Head, Inbound, Reading
 from metrion.pricing import PriceBook
 from metrion.tap import RequestReader, Tap
-from tests.corpus import encode
+from tests.corpus import encode, encode_pieces
 from tests.test_cuts import raw_deflate, recorded
 from tests.test_meter import CALLER, OUTCOME, ROUTE
 
@@ -186,7 +187,7 @@ def endless(what: str, size: int) -> bytes:
     return start + unit * (size // len(unit))
 
 
-@pytest.mark.parametrize(("what", "coding"), zip(MADE_OF, cycle(PACK), strict=False))
+@pytest.mark.parametrize(("what", "coding"), list(zip(MADE_OF, cycle(PACK), strict=False)))
 def test_a_bomb_is_left_before_it_takes_time_or_memory(what: str, coding: str) -> None:
     dialect, content_type, _, _ = MADE_OF[what]
     wire = PACK[coding](endless(what, MEGABYTES))
@@ -214,7 +215,7 @@ def test_what_never_ends_is_not_held(what: str) -> None:
 
 @pytest.mark.parametrize(
     ("what", "coding"),
-    zip((name for name, (_, kind, _, _) in MADE_OF.items() if kind == JSON_TYPE), cycle(PACK), strict=False),
+    list(zip((name for name, (_, kind, _, _) in MADE_OF.items() if kind == JSON_TYPE), cycle(PACK), strict=False)),
 )
 def test_a_request_that_is_a_bomb_is_left_too(what: str, coding: str) -> None:
     reader = RequestReader(content_type=JSON_TYPE, content_encoding=coding)
@@ -222,6 +223,35 @@ def test_a_request_that_is_a_bomb_is_left_too(what: str, coding: str) -> None:
     reader.finish()
     assert reader.model == "m"
     assert held(reader) < HELD
+
+
+def running_totals(count: int) -> list[bytes]:
+    usage = '{"prompt_tokens": 9, "completion_tokens": %d, "total_tokens": %d}'
+    return [*(sse(CHAT % ("null", usage % (at, 9 + at))) for at in range(count)), sse(CHAT % ('"stop"', CHAT_USAGE))]
+
+
+def results(count: int) -> list[bytes]:
+    rng = random.Random(5)
+    return [RESULT.replace('"m"', f'"msg_{rng.randbytes(9).hex()}"').encode() + b"\n" for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "content_type", "coding", "body", "tokens"),
+    [
+        ("openai_chat", SSE_TYPE, "gzip", running_totals, (9, 5)),
+        ("anthropic_batch_results", LINES_TYPE, "zstd", results, (16 * 10_000, 5 * 10_000)),
+    ],
+    ids=["running totals", "results"],
+)
+def test_a_long_answer_that_is_packed_well_is_no_bomb(
+    dialect: str, content_type: str, coding: str, body: Callable[[int], list[bytes]], tokens: tuple[int, int]
+) -> None:
+    tap = Tap(dialect, content_type=content_type, content_encoding=coding, status=200)
+    feed(tap, b"".join(encode_pieces(body(10_000), coding)))
+    tap.finish()
+    assert tap.reading.warnings == ()
+    assert tap.reading.usage is not None
+    assert (tap.reading.usage.input_tokens, tap.reading.usage.output_tokens) == tokens
 
 
 # --- mutations --------------------------------------------------------------------------------------------------------
@@ -391,6 +421,23 @@ def bases() -> st.SearchStrategy[Body]:
 SIZES = st.lists(st.integers(0, 3000), max_size=8)
 
 
+def estimates_well(dialect: str, tap: Tap, end_reason: EndReason, sample: Sample | None) -> None:
+    """Assert that an estimate, where one is wanted, is of counts."""
+    wanted = material(
+        dialect=dialect,
+        reading=tap.reading,
+        end_reason=end_reason,
+        model_requested="gpt-4o",
+        streamed=tap.is_stream,
+        request=None,
+        response=sample,
+    )
+    usage = estimate(wanted) if wanted else None
+    if usage is not None:
+        counts = [getattr(usage, name) for name in usage.__slots__ if name.endswith("_tokens")]
+        assert all(count is None or 0 <= count <= MOST for count in counts)
+
+
 @given(
     mutated(),
     SIZES,
@@ -412,13 +459,13 @@ def test_nothing_is_made_up_of_a_mutation(
     end_reason: EndReason,
 ) -> None:
     base, body = case
-    wire = ENCODED[coding](body)
+    wire, sample = ENCODED[coding](body), Sample() if sizes else None
     tap = Tap(
         dialect or base.dialect,
         content_type=base.content_type if content_type is None else content_type,
         content_encoding=CLAIMS.get(coding, coding) if claim is None else claim,
         status=status,
-        sample=Sample() if sizes else None,
+        sample=sample,
     )
     feed(tap, wire[: len(wire) // 2], sizes)
     holds(tap.reading, stored(tap.reading, EndReason.CLIENT_ABORT, status))
@@ -427,6 +474,7 @@ def test_nothing_is_made_up_of_a_mutation(
     assert held(tap) < HELD
     event = stored(tap.reading, end_reason, status)
     holds(tap.reading, event)
+    estimates_well(dialect or base.dialect, tap, end_reason, sample)
     assert tap.reading.doubtful is False or event.computed_cost_usd is None
 
 

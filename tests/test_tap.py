@@ -228,6 +228,28 @@ def test_chunks_without_news_are_not_parsed(monkeypatch: pytest.MonkeyPatch) -> 
     assert reading.usage.output_tokens == 5
 
 
+@pytest.mark.parametrize(
+    ("dialect", "quiet", "last"),
+    [
+        ("openai_audio", '{"type":"transcript.text.delta","delta":" a"}', '{"type":"transcript.text.done","text":""}'),
+        ("openai_images", '{"type":"image_generation.partial_image","b64_json":"aaaa"}',
+         '{"type":"image_generation.completed"}'),
+        ("mistral_conversations", '{"type":"tool.execution.delta","arguments":"\\"model\\""}',
+         '{"type":"conversation.response.done"}'),
+    ],
+)  # fmt: skip
+def test_formats_that_name_no_model_are_not_parsed_for_it(
+    dialect: str, quiet: str, last: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tap = Tap(dialect, content_type="text/event-stream", content_encoding=None, status=200)
+    tap.feed(b": begins\n\n")
+    with monkeypatch.context() as patch:
+        patch.setattr("metrion.tap.Scanner", None)
+        tap.feed(f"data: {quiet}\n\n".encode())
+    assert not tap.terminal
+    assert read(tap, f"data: {last}\n\n".encode()) == Reading(terminal=True)
+
+
 def test_a_chunk_without_news_costs_microseconds() -> None:
     def microseconds() -> float:
         tap = Tap("openai_chat", content_type="text/event-stream", content_encoding=None, status=200)

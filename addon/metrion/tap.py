@@ -54,7 +54,7 @@ class _Beside:
         """Look at a chunk of the body."""
         if self._decoder is None:
             return
-        self._effort.left += len(chunk)
+        self._effort.earn(len(chunk))
         try:
             self._decoder.feed(chunk)
         except Exception as error:  # noqa: BLE001  # metering never harms the traffic

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from metrion.dialects.figures import MOST
 from metrion.estimates import texts
 from metrion.estimates.families import O200K, Family, Input, Output, family
 from metrion.estimates.sample import Kept, Sample
@@ -124,10 +125,13 @@ def _completed(material: Material, reported: Usage, answered: Answered, spoken: 
     if spoken is None or reported.shares is not None:  # of several models' usages, it is not known which one grew
         return None
     before = reported.output_tokens or 0
+    output = before + spoken if running else max(before, spoken)
+    if output > MOST:
+        return None
     # An amount, or the details of an output, are of the part that was reported only.
     return replace(
         reported,
-        output_tokens=before + spoken if running else max(before, spoken),
+        output_tokens=output,
         reasoning_tokens=None,
         output_audio_tokens=None,
         output_image_tokens=None,
