@@ -567,12 +567,29 @@ def test_requests_that_are_no_json(content_type: str) -> None:
     assert (reader.model, reader.stream) == (None, None)
 
 
-def test_a_request_of_a_false_encoding_is_unread() -> None:
-    reader = RequestReader(content_type="application/json", content_encoding="br")
-    reader.feed(b'{"model": "m"}')
-    reader.feed(b'{"model": "m"}')
-    reader.finish()
-    assert reader.model is None
+@pytest.mark.parametrize(
+    ("body", "content_encoding", "model", "warnings"),
+    [
+        (b'{"model": "m"}', None, "m", ()),
+        (b"", None, None, ()),
+        (b'{"model": "m", "messages": [', None, "m", ("the JSON body ends early, or is broken",)),
+        (b'{"model" "m"}', None, None, ("the JSON body ends early, or is broken",)),
+        (b"[" * 100_000, None, None, ("the JSON body ends early, or is broken",)),
+        (b'{"model": ' + b"[" * 30_000 + b"]" * 30_000 + b"}", None, None, ()),
+        (b'{"model": "m"}', "br", None, ("the body is not br",)),
+        (b'{"model": "m"}', "zebra", None, ("the content-encoding is none of br, deflate, gzip, x-gzip, zstd",)),
+        (gzip.compress(b'{"model": "m"}')[:-4], "gzip", "m", ("the gzip body ends early",)),
+    ],
+)
+def test_what_cannot_be_read_of_a_request(
+    body: bytes, content_encoding: str | None, model: str | None, warnings: tuple[str, ...]
+) -> None:
+    for size in (1 << 16, 7):
+        reader = RequestReader(content_type="application/json", content_encoding=content_encoding)
+        for at in range(0, len(body), size):
+            reader.feed(body[at : at + size])
+        reader.finish()
+        assert (reader.model, reader.warnings) == (model, warnings)
 
 
 @needs_corpus

@@ -298,6 +298,8 @@ class RequestReader(_Beside):
     def __init__(self, *, content_type: str | None, content_encoding: str | None, sample: Sample | None = None) -> None:
         super().__init__(content_encoding, sample)
         self._document = Scanner(MODEL_AND_STREAM, self._effort)
+        self._promises_json = _is_json(content_type)
+        self._has_begun = False
         separator = boundary(content_type)
         self._form = FormReader(separator, MODEL_AND_STREAM) if separator else None
         if not (self._form or _is_legible(content_type)):
@@ -316,7 +318,19 @@ class RequestReader(_Beside):
             return {"true": True, "false": False}.get(str(stream))
         return stream if isinstance(stream, bool) else None
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What could not be read and why; contains nothing of the request."""
+        return tuple(self._warnings)
+
+    def finish(self) -> None:
+        """Take note that the body is over, complete or not."""
+        super().finish()
+        if self._promises_json and self._has_begun and not self._document.complete and not self._gave_up:
+            self._warn("the JSON body ends early, or is broken")
+
     def _read(self, plain: bytes) -> None:
+        self._has_begun = True
         (self._form or self._document).feed(plain)
 
     def _member(self, name: str) -> object:
