@@ -202,6 +202,45 @@ def test_a_usage_that_is_no_object_is_told(kind: Kind, serve: Proxy, simulator: 
     assert [warning.partition(" is ")[2] for warning in came.warnings][:1] == ["no object"]
 
 
+ODD: list[Callable[[bytes, bytes], bytes]] = [
+    lambda body, name: body.replace(b'"%b": 9' % name, b'"%b": 1, "%b": 9' % (name, name)),
+    lambda body, _: body.replace(b"zebras", b"\xff\xfe\xed\xa0\x80 zebras"),
+    lambda body, _: body.replace(b"zebras", b"\\ud800 \\udfff zebras"),
+    lambda body, _: body.replace(b"{", b'{"deep": ' + b"[" * 100_000 + b"]" * 100_000 + b", ", 1),
+    lambda body, _: body.replace(b"{", b'{"long": "' + b"x" * (1 << 20) + b'", ', 1),
+    lambda body, _: body + b"x" * (1 << 20),
+]
+"""What changes nothing of what is told: a name twice, bytes and escapes that are no characters, depth, length, tails."""
+
+
+@every_kind
+def test_an_odd_answer_is_read_all_the_same(kind: Kind, serve: Proxy, simulator: Simulator) -> None:
+    name = kind.counted_as.removeprefix("usage.").encode()
+    for number, change in enumerate(ODD):
+        body = change(kind.with_input(b"9"), name)
+        assert body != kind.with_input(b"9")
+        came = call(serve, simulator, kind, body)
+        assert came.body == body
+        assert (number, came.tokens, came.event["cost_source"] != "unknown", came.warnings) == (
+            number,
+            (9, 5),
+            True,
+            [],
+        )
+
+
+@every_kind
+def test_an_answer_that_breaks_off_has_no_cost_of_what_there_was(
+    kind: Kind, serve: Proxy, simulator: Simulator
+) -> None:
+    body = kind.with_input(b"9")
+    for end in (len(body) // 2, body.index(b'": 5') + 4):
+        came = call(serve, simulator, kind, body[:end])
+        assert came.body == body[:end]
+        assert came.event["usage_source"] == "estimated" or came.event["cost_source"] == "unknown"
+        assert set(came.warnings) <= {"the JSON body ends early, or is broken"}
+
+
 BROKEN: dict[str, tuple[Kind, bytes, tuple[int, int] | None, str | None]] = {
     "a name twice": (PLAIN, PLAIN.with_input(b'1, "prompt_tokens": 9'), (9, 5), None),
     "a usage twice": (PLAIN, PLAIN.with_input(b"9").replace(b'"usage"', b'"usage": {"prompt_tokens": 1}, "usage"'),
