@@ -210,7 +210,7 @@ ODD: list[Callable[[bytes, bytes], bytes]] = [
     lambda body, _: body.replace(b"{", b'{"long": "' + b"x" * (1 << 20) + b'", ', 1),
     lambda body, _: body + b"x" * (1 << 20),
 ]
-"""What changes nothing of what is told: names twice, bytes and escapes that are no characters, depth, length, a tail."""
+"""What changes nothing of what is told: names twice, what is no character, depth, length, a tail."""
 
 
 @every_kind
