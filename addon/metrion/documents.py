@@ -61,9 +61,9 @@ MEMBER = re.compile(rb'\s*+"([^"\\]*+)"\s*+:\s*+(%b|%b|%b)\s*+([,}])' % (STRING,
 """A member that is whole and simple, and what follows it. Most are; the others are read step by step."""
 SLICE = 1 << 13
 """Bytes that are searched at once for the end of a large object or array."""
-DOCUMENT, MEMBER_BY_STEPS, LOOK, SLICE_SEARCH = 8, 3, 1, 8
-"""What they cost, in units of effort: to begin a document, to read a member step by step, to look at a member or an
-element at all, and to search a slice."""
+DOCUMENT_COSTS, MEMBER_COSTS, STEPS_COST, ELEMENT_COSTS, SLICE_COSTS = 8, 1, 3, 3, 8
+"""Units of effort: to begin a document, to look at a member, to read it step by step, to look at an element, and to
+search a slice."""
 UP, DOWN = b"\x01", b"\xff"  # 1 and -1 as signed bytes
 STEPS = bytes.maketrans(b"{}[]", UP + DOWN + UP + DOWN)
 NO_BRACKETS = bytes(set(range(256)) - set(b"{}[]"))
@@ -104,7 +104,7 @@ class Scanner:
 
     def __init__(self, wanted: Tree, effort: Effort | None = None) -> None:
         self._effort = effort or Effort(inf)
-        self._effort.spend(DOCUMENT)
+        self._effort.spend(DOCUMENT_COSTS)
         self.complete = False
         """Whether the document has been seen to its end."""
         self.rest = b""
@@ -195,7 +195,7 @@ class Scanner:
             return
         after = COMMA
         while after == COMMA:
-            self._effort.spend(LOOK)
+            self._effort.spend(MEMBER_COSTS)
             if member := MEMBER.match(self._data, self._at):
                 name = member[1].decode("utf-8", "replace")
                 below = wanted.get(name, wanted)  # no name has the whole tree below it
@@ -205,7 +205,7 @@ class Scanner:
                     self._at = member.end()
                     after = member[3][0]
                     continue
-            self._effort.spend(MEMBER_BY_STEPS)
+            self._effort.spend(STEPS_COST)
             if (yield from self._next()) != QUOTE:
                 raise _NotJson
             name = yield from self._name()
@@ -228,7 +228,7 @@ class Scanner:
             return
         after = COMMA
         while after == COMMA:
-            self._effort.spend(LOOK)
+            self._effort.spend(ELEMENT_COSTS)
             if self._elements_left:
                 self._elements_left -= 1
                 elements.append(None)
@@ -304,7 +304,7 @@ class Scanner:
             piece = self._data[self._at : self._at + SLICE] if self._at >= step_until else b""
             if len(piece) == SLICE:
                 brackets = _brackets(piece)
-                self._effort.spend(SLICE_SEARCH + brackets.counted // 16)
+                self._effort.spend(SLICE_COSTS + brackets.counted // 16)
                 if brackets.closed < depth:
                     depth += brackets.opened - brackets.closed
                     self._at += brackets.length
