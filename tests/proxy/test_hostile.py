@@ -9,7 +9,7 @@ import hashlib
 import http.client
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,9 @@ import brotli
 import pytest
 import zstandard
 
-from tests.processes import PROVIDERS, Proxy, eventually, running_serve
+from tests.processes import Proxy, eventually
 from tests.simulator import Received, Simulator
-from tests.websocket import Client, EchoServer, echo_server
+from tests.websocket import Client, EchoServer
 
 SECRET = "zebras quarrel"
 """It stands in every answer, and nowhere in the log."""
@@ -373,20 +373,6 @@ def test_a_strange_request_reaches_the_provider_as_it_is(
 
 
 # --- sessions ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def echo() -> Iterator[EchoServer]:
-    with echo_server() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def realtime(echo: EchoServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    """A proxy whose providers say what is said to them."""
-    config = {"providers": {name: {"upstream": f"http://127.0.0.1:{echo.port}"} for name in PROVIDERS}}
-    with running_serve(tmp_path_factory.mktemp("realtime") / "home", config) as proxy:
-        yield proxy
 
 
 DONE = '{"type": "response.done", "response": {"id": "%s", "model": "gpt-realtime", "usage": %s}}'

@@ -31,7 +31,7 @@ from tests.processes import (
 )
 from tests.simulator import Simulator
 from tests.tls import Terminator, tls_in_front_of
-from tests.websocket import Client, EchoServer, echo_server
+from tests.websocket import Client, EchoServer
 
 BODY = json.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}]})
 UNKNOWN = "sk-metrion-" + "x" * 43
@@ -206,19 +206,6 @@ def test_transparent_mode() -> None:
 
 
 # --- WebSockets -------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def echo() -> Iterator[EchoServer]:
-    with echo_server() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def realtime(echo: EchoServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    config = {"providers": {name: {"upstream": f"http://127.0.0.1:{echo.port}"} for name in PROVIDERS}}
-    with running_serve(tmp_path_factory.mktemp("realtime") / "home", config) as proxy:
-        yield proxy
 
 
 @pytest.mark.parametrize(
