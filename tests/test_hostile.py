@@ -92,7 +92,7 @@ def holds(reading: Reading, event: Event) -> None:
         if 0 in {count for name, count in counts.items() if name not in DEDUCED}:  # then somebody said so
             said = json.loads(usage.raw or "null", parse_int=str, parse_float=str)
             assert {"0", "-0"} & {each for each in literals(said) if isinstance(each, str)}, usage.raw
-        assert event.usage_source == "reported"
+        assert event.usage_source == ("estimated" if reading.estimated else "reported")
     assert event.cost_usd is None or 0 <= event.cost_usd < 10**6
     assert (event.cost_usd is None) == (event.cost_source in ("unknown", "unpriced"))
     assert usage is not None or event.cost_source in ("unknown", "not_billed")

@@ -295,6 +295,31 @@ def test_a_body_of_ten_megabytes_is_not_held(data: bytes, coding: str, pack: Cal
     assert peak < 1 << 20
 
 
+LONG = b"x" * 40_000
+
+
+@pytest.mark.parametrize(
+    ("event", "warnings"),
+    [
+        (b"data: " + LONG + b"\n\n", ()),
+        (b'data: {"choices": ["' + LONG + b"\n\n", ()),
+        (b'data: {"usage": null, "x": "' + LONG + b'"}\n\n', ()),
+        (b'data: {"x": "' + LONG + b'", "usage": {"prompt_tokens": 9, "completion_tokens": 6}}\n\n', ()),
+        (b'data: {"x": "' + LONG + b'", "usage": {"prompt_tokens": 9, "comp\n\n', ("an event is no JSON",)),
+        (b'data: "' + LONG + b'"usage"\n\n', ("an event is no JSON",)),
+        (b'event: error\ndata: {"x": "' + LONG + b'", "error": {"type": "server_error"}}\n\n', ()),
+    ],
+    ids=["text", "broken", "null", "usage", "broken usage", "marked text", "error"],
+)
+def test_a_long_event_is_read_as_one_that_comes_at_once(event: bytes, warnings: tuple[str, ...]) -> None:
+    body = OPENING + LAST + event
+    whole = read_body(body, content_type="text/event-stream")
+    assert whole.warnings == warnings
+    for size in (16_000, 9_999, 4_096, 61):
+        tap = Tap("openai_chat", content_type="text/event-stream", content_encoding=None, status=200)
+        assert read(tap, *(body[at : at + size] for at in range(0, len(body), size))) == whole, size
+
+
 # --- bad bodies -------------------------------------------------------------------------------------------------------
 
 SSE = OPENING + LAST + DONE

@@ -7,6 +7,7 @@ there. However large a body is, some hundred kilobytes are the most that is held
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -29,6 +30,9 @@ VAGUE = frozenset({"", "text/plain", "text/json", "application/octet-stream", "a
 
 FIELDS = b":deir"
 """What a line of a stream of events begins with: a comment, ``data``, ``event``, ``id``, ``retry``."""
+
+LONGEST_MARK = 64
+"""No mark of a wire format has as many bytes."""
 
 MOST_WARNINGS = 16
 """As many are told of one body."""
@@ -120,8 +124,8 @@ class Tap(_Beside):
         """The body, where it is many of them."""
         self._events: EventReader | None = None
         """The body, where it is a stream of events."""
-        self._event: Scanner | None = None
-        """The data of the event that comes in parts."""
+        self._parted: _PartedEvent | None = None
+        """The event of which not all parts have come."""
         self._missed = False
         """Something that was wanted could not be read, and no usage has come since."""
         self._promises_json = _is_json(content_type)
@@ -196,11 +200,17 @@ class Tap(_Beside):
         return False
 
     def _read_part(self, part: Part) -> None:
-        event = self._event or Scanner(self._format.wanted, self._effort)
-        event.feed(part.data)
-        self._event = None if part.last else event
-        if not part.last:
-            return
+        if part.last and self._parted is None:
+            event = Scanner(self._format.wanted, self._effort)
+            event.feed(part.data)
+        else:
+            parted = self._parted = self._parted or _PartedEvent(Scanner(self._format.wanted, self._effort))
+            parted.feed(part, self._matters)
+            if not part.last:
+                return
+            event, self._parted = parted.document, None
+            if not parted.matters:  # one that comes at once would have been passed over
+                return
         self._read_document(event, is_error=part.name == b"error")
         if self._dialect and self._dialect.is_end(part.data, event.document):
             self._draft.terminal = True
@@ -287,6 +297,21 @@ class Tap(_Beside):
         usage = replace(usage, raw=raw, unreported_tools=draft.unreported_tools or usage.unreported_tools)
         self._warn(*figures.warnings)
         return usage, figures.is_doubtful(usage, self._dialect.needs)
+
+
+class _PartedEvent:
+    """An event that comes in parts: its document, and whether it matters."""
+
+    def __init__(self, document: Scanner) -> None:
+        self.document = document
+        self.matters = False
+        self._tail = b""
+
+    def feed(self, part: Part, matters: Callable[[bytes], bool]) -> None:
+        self.document.feed(part.data)
+        data = self._tail + part.data + (b"\nevent: " + part.name if part.last else b"")
+        self.matters = self.matters or matters(data)
+        self._tail = data[-LONGEST_MARK:]  # a mark may be cut in two
 
 
 class RequestReader(_Beside):
