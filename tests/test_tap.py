@@ -307,17 +307,20 @@ LONG = b"x" * 40_000
         (b'data: {"x": "' + LONG + b'", "usage": {"prompt_tokens": 9, "completion_tokens": 6}}\n\n', ()),
         (b'data: {"x": "' + LONG + b'", "usage": {"prompt_tokens": 9, "comp\n\n', ("an event is no JSON",)),
         (b'data: "' + LONG + b'"usage"\n\n', ("an event is no JSON",)),
+        (b"data: " + LONG * 4 + b"\n\n", ("an event is no JSON",)),
+        (b'data: {"usage": {"x": "' + LONG * 4, ("the last event ends early",)),
         (b'event: error\ndata: {"x": "' + LONG + b'", "error": {"type": "server_error"}}\n\n', ()),
     ],
-    ids=["text", "broken", "null", "usage", "broken usage", "marked text", "error"],
+    ids=["text", "broken", "null", "usage", "broken usage", "marked text", "junk", "open", "error"],
 )
 def test_a_long_event_is_read_as_one_that_comes_at_once(event: bytes, warnings: tuple[str, ...]) -> None:
     body = OPENING + LAST + event
-    whole = read_body(body, content_type="text/event-stream")
-    assert whole.warnings == warnings
-    for size in (16_000, 9_999, 4_096, 61):
+    readings = []
+    for size in (1 << 16, 16_000, 9_999, 4_096, 61):
         tap = Tap("openai_chat", content_type="text/event-stream", content_encoding=None, status=200)
-        assert read(tap, *(body[at : at + size] for at in range(0, len(body), size))) == whole, size
+        readings.append(read(tap, *(body[at : at + size] for at in range(0, len(body), size))))
+    assert readings[0].warnings == warnings
+    assert all(reading == readings[0] for reading in readings)
 
 
 # --- bad bodies -------------------------------------------------------------------------------------------------------

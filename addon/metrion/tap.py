@@ -31,6 +31,8 @@ VAGUE = frozenset({"", "text/plain", "text/json", "application/octet-stream", "a
 FIELDS = b":deir"
 """What a line of a stream of events begins with: a comment, ``data``, ``event``, ``id``, ``retry``."""
 
+LARGE = 1 << 17
+"""Bytes of an event that are sure to have come in parts."""
 LONGEST_MARK = 64
 """No mark of a wire format has as many bytes."""
 
@@ -158,6 +160,8 @@ class Tap(_Beside):
         super().finish()
         if (whole := self._whole) is not None and not whole.complete and not self._gave_up:
             self._warn("the JSON body ends early, or is broken")
+        if self._parted is not None and self._parted.matters:
+            self._miss("the last event ends early")
 
     def _read(self, plain: bytes) -> None:
         if self._events is not None:
@@ -206,6 +210,8 @@ class Tap(_Beside):
         else:
             parted = self._parted = self._parted or _PartedEvent(Scanner(self._format.wanted, self._effort))
             parted.feed(part, self._matters)
+            if parted.is_junk:
+                self._warn("an event is no JSON")
             if not part.last:
                 return
             event, self._parted = parted.document, None
@@ -305,9 +311,16 @@ class _PartedEvent:
     def __init__(self, document: Scanner) -> None:
         self.document = document
         self.matters = False
+        self._size = 0
         self._tail = b""
 
+    @property
+    def is_junk(self) -> bool:
+        """Whether so much has come that it is certain not to be an event of a provider's."""
+        return self._size > LARGE and self.document.document is None
+
     def feed(self, part: Part, matters: Callable[[bytes], bool]) -> None:
+        self._size += len(part.data)
         self.document.feed(part.data)
         data = self._tail + part.data + (b"\nevent: " + part.name if part.last else b"")
         self.matters = self.matters or matters(data)
