@@ -259,6 +259,15 @@ STAYS: dict[str, tuple[dict[str, Any], dict[str, int]]] = {
     "a tier without a rate": ({"service_tier": "flex"}, {"no_price": 1}),
     "its usage was not stored": ({"usage": None}, {"no_usage": 1}),
     "its usage is no object": ({"usage": "[1]"}, {"no_usage": 1}),
+    "its usage has a count that is none": (
+        {
+            "cost_source": "provider",
+            "computed_cost_usd": None,
+            "cost_parts": None,
+            "usage": '{"prompt_tokens": "100", "completion_tokens": 20, "cost": 0.5}',
+        },
+        {"no_usage": 1},
+    ),
     "nobody reads such a path": ({"path": "/v1/files"}, {"no_usage": 1}),
     "it has no path": ({"path": None}, {"no_usage": 1}),
     "its provider is configured no more": ({"provider": "gone", "model": "any"}, {"no_usage": 1}),

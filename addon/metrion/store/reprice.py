@@ -260,7 +260,10 @@ class _Rebuilt:
             return None
         if not isinstance(document, dict):
             return None
-        usage = read(Figures(document))
+        figures = Figures(document)
+        usage = read(figures)
+        if figures.is_doubtful(usage):
+            return None
         return {name: getattr(usage, name) for name in _UNSTORED}
 
     def _reader_of(self, provider: str, method: str | None, path: str | None) -> Callable[[Figures], Usage] | None:
