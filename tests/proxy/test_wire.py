@@ -107,7 +107,8 @@ def test_answer_before_the_request_is_over(framing: str, serve: Proxy, simulator
 def test_head_that_two_servers_may_read_differently_is_refused(
     lines: list[str], serve: Proxy, simulator: Simulator
 ) -> None:
-    answer = talk(serve, head(serve, *lines, "Connection: close"), BODY)
+    # In one piece: a body that comes after the refusal may destroy it on its way.
+    answer = talk(serve, head(serve, *lines, "Connection: close") + BODY)
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert serve.token.encode() not in answer
     assert simulator.received() == []
