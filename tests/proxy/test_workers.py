@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from metrion.demo.delivery import Delivery
+from metrion.proxy.ingestion import backlog
 from tests.processes import METRION, Proxy, eventually, prepare_home, running_serve, upstreams
 from tests.simulator import Simulator
 
@@ -228,8 +229,17 @@ def test_second_signal_ends_at_once(to_group: Any, simulator: Simulator, answer:
         kill(proxy.process.pid, signal.SIGINT)
         eventually(lambda: refuses(proxy))
         kill(proxy.process.pid, signal.SIGINT)
-        assert proxy.process.wait(5) == 0
+        assert proxy.process.wait(10) == 0
         assert len(proxy.events()) == len(calls)
+
+
+def test_who_waits_for_the_end_finds_everything_ingested(simulator: Simulator, answer: str, tmp_path: Path) -> None:
+    with serving(simulator, tmp_path) as proxy:
+        assert Call(proxy, simulator.select(answer)).status() == 200
+        assert proxy.stop() == 0
+        assert not members(proxy.process.pid)
+        assert backlog(proxy.home / "journal") == (0, 0)
+        assert len(proxy.events()) == 1
 
 
 def test_nothing_is_left_of_a_killed_supervisor(simulator: Simulator, answer: str, tmp_path: Path) -> None:

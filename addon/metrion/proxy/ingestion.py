@@ -23,6 +23,8 @@ CHECK_SECONDS = 2.0
 """How often the owner is to call :meth:`Ingestion.tend`."""
 STORE_SECONDS = 30.0
 """How long the store may take to be ready: another process may be ingesting into it."""
+LAST_ROUND_SECONDS = 10.0
+"""How long the end of the proxy waits for the ingester's: twice what that gives itself."""
 
 
 class Ingestion:
@@ -59,9 +61,16 @@ class Ingestion:
         return tuple(pipe.fileno() for pipe in self._pipes())
 
     def close(self) -> None:
-        """Let the ingester end, after a last round."""
+        """Let the ingester end by itself, after a last round."""
         for pipe in self._pipes():
             pipe.close()
+
+    def end(self) -> None:
+        """See the ingester's last round through, for as long as that may take; a stuck one is left to itself."""
+        self.close()
+        if self._process is not None:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(LAST_ROUND_SECONDS)
 
     def _pipes(self) -> Iterator[IO[bytes]]:
         process = self._process

@@ -6,7 +6,8 @@ Everything that a worker needs is imported before the first fork, which makes a 
 A worker that dies is replaced at once, after a second early death in a row with a growing delay; a row of
 :data:`EARLY_DEATHS` ends the proxy. Connections that come meanwhile wait at the socket, which stays open here. SIGTERM
 or SIGINT makes all workers drain; a second one ends them. All workers watch a pipe whose other end is only here:
-however this process ends, they end with it, and the ingester does after a last round.
+however this process ends, they end with it, and the ingester does after a last round. An end in good order waits for
+that round.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def run(
     except StoreError as error:
         raise ServeError(str(error)) from error
     finally:
-        ingestion.close()
+        ingestion.end()  # who waits for this process then finds everything in the store, and nobody at work in the home
 
 
 class _Stage(IntEnum):
