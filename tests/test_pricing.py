@@ -14,6 +14,7 @@ import yaml
 from metrion.model import Cost, CostSource, Usage
 from metrion.pricing import RATES, PriceBook, PricingError
 from tests.corpus import Exchange, exchanges, needs_corpus
+from tests.recordings import read
 
 PRICING = Path(__file__).resolve().parents[1] / "pricing.yaml"
 NOW = datetime(2026, 11, 21)  # noqa: DTZ001 (events have naive UTC times)
@@ -697,12 +698,77 @@ def test_what_is_kept_by_hand_is_in_the_shipped_file(shipped: PriceBook) -> None
         (provider, name)
         for provider, models in by_hand.items()
         for model, block in models.items()
+        if "fees" not in block
         for name in (model, *block.get("match", []))
     ]
     assert len(names) > 10
     for provider, name in names:
         got = cost(shipped, Usage(input_tokens=1), provider=provider, model=name)
         assert got.source is CostSource.COMPUTED, f"{name}: run scripts/update-pricing"
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "calls", "parts"),
+    [
+        ("xai", "grok-4.3", {"web_search_calls": 2, "mcp_calls": 3}, {"web_search": "0.01"}),
+        ("xai", "grok-4.20", {"x_search_calls": 1, "num_server_side_tools_used": 6}, {"x_search": "0.005"}),
+        (
+            "xai",
+            "grok-code-fast-1",
+            {"code_interpreter_calls": 1, "file_search_calls": 2},
+            {"code_interpreter": "0.005", "file_search": "0.005"},
+        ),
+        ("openai", "gpt-5.3-codex", {"web_search.num_requests": 1}, {"web_search": "0.01"}),
+        ("openai", "gpt-6-cyber", {"web_search_calls": 1}, {"web_search": "0.01"}),
+        ("openai", "o3-mini", {"file_search_calls": 2}, {"file_search": "0.005"}),
+        ("openai", "gpt-5-mini", {"web_search_calls": 1}, {"web_search": "0.01"}),
+        ("openai", "gpt-4o-mini-tts", {"web_search_calls": 1}, {}),
+        ("anthropic", "claude-opus-5-5", {"web_search_requests": 1, "web_fetch_requests": 1}, {"web_search": "0.01"}),
+        (
+            "google",
+            "gemini-2.5-pro",
+            {"google_maps": 1, "google_search": 1},
+            {"google_maps": "0.025", "web_search": "0.035"},
+        ),
+        ("google", "gemini-3.8-flash", {"google_search": 2}, {"web_search": "0.028"}),
+    ],
+)
+def test_what_tools_cost(
+    provider: str, model: str, calls: dict[str, int], parts: dict[str, str], shipped: PriceBook
+) -> None:
+    usage = Usage(input_tokens=1000, output_tokens=0, server_tools=calls)
+    got = texts(cost(shipped, usage, provider=provider, model=model).parts) or {}
+    assert got.pop("input")
+    assert got == parts
+
+
+def test_what_tools_cost_in_another_tier(shipped: PriceBook) -> None:
+    got = cost(shipped, Usage(server_tools={"web_search_calls": 1}), provider="xai", model="grok-4.3", tier="batch")
+    assert texts(got.parts) == {"web_search": "0.005"}
+
+
+@needs_corpus
+def test_what_xai_charged_is_what_is_computed(shipped: PriceBook) -> None:
+    compared, with_tools = 0, 0
+    for exchange in exchanges(providers={"xai"}):
+        reading = read(exchange)
+        if reading.usage is None or reading.usage.provider_cost_usd is None or reading.usage.input_tokens is None:
+            continue  # images are charged for, and have no tokens
+        got = cost(
+            shipped,
+            reading.usage,
+            provider="xai",
+            model=reading.model,
+            requested=exchange.expected["model_requested"],
+            when=datetime.fromisoformat((exchange.expected["cost"] or {}).get("priced_at", NOW.isoformat())),
+            tier=reading.service_tier,
+        )
+        assert got.source is CostSource.PROVIDER
+        assert got.computed_usd == got.usd, exchange.id
+        compared += 1
+        with_tools += bool(reading.usage.server_tools)
+    assert compared >= 74
+    assert with_tools
 
 
 def test_the_version_names_the_content(tmp_path: Path) -> None:
@@ -849,7 +915,7 @@ SAME_NAME = (
     "audio_seconds",
     "server_tools",
 )
-TOOL_FEES = ("web_search", "file_search")
+TOOL_FEES = ("web_search", "file_search", "x_search")
 
 
 def corpus_cost(prices: PriceBook, exchange: Exchange, tier: str | None = None) -> Cost:

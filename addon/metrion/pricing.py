@@ -90,6 +90,7 @@ _FEES: Mapping[str, str] = {
     "x_search_calls": "x_search",  # xAI
     "file_search.num_requests": "file_search",  # OpenAI Responses
     "file_search_calls": "file_search",
+    "code_interpreter_calls": "code_interpreter",  # xAI
     "pages_processed": "document_page",  # Mistral OCR
 }
 """What the providers call what they count, and the fee it falls under; any other name is the fee's own."""
