@@ -309,6 +309,27 @@ def test_a_place_that_was_configured(place: CredentialPlace, value: bytes) -> No
 
 
 @pytest.mark.parametrize(
+    ("headers", "query", "credential", "left"),
+    [
+        ((bearer(TOKEN),), b"", None, ()),
+        ((bearer(TOKEN), (b"x-api-key", FOREIGN)), b"?key=" + FOREIGN, None, ()),
+        ((identity(TOKEN), bearer(FOREIGN)), b"", "pass_through", (bearer(FOREIGN),)),
+    ],
+)
+@pytest.mark.parametrize("directory", [DIRECTORY, Directory(tokens=DIRECTORY.tokens)])
+def test_a_server_without_keys_gets_none_but_the_clients(
+    headers: Headers, query: bytes, credential: str | None, left: Headers, directory: Directory
+) -> None:
+    inbound = Inbound(b"POST", PATHS["openai"] + query, headers)
+    route = ROUTER.route(inbound)
+    assert isinstance(route, Route)
+    forward = admit(inbound, replace(route, credential_place=CredentialPlace.NONE), directory, PLANS, now=NOW)
+    assert isinstance(forward, Forward)
+    assert (forward.caller.credential, forward.wire.headers[1:]) == (credential, left)
+    assert forward.wire.target == b"/v1/chat/completions"
+
+
+@pytest.mark.parametrize(
     ("headers", "query", "left", "left_query"),
     [
         # Untouched, where it came, even where the provider expects another place.

@@ -511,6 +511,7 @@ providers:
   zai: {like: openai, upstream: https://api.z.ai/api/paas, version: v4}
   azure: {like: openai, upstream: https://mine.openai.azure.com/openai, credential: api-key}
   mine: {like: anthropic, upstream: https://mine.example/v2, credential: authorization}
+  local: {like: openai, upstream: http://localhost:8000, credential: none}
 """
 
 
@@ -565,6 +566,7 @@ def test_servers_that_speak_like_another_have_paths_of_their_own(
         (b"/azure/chat/completions", CredentialPlace.API_KEY),
         (b"/mine/messages", CredentialPlace.BEARER),
         (b"/bare/chat/completions", CredentialPlace.BEARER),
+        (b"/local/chat/completions", CredentialPlace.NONE),
     ],
 )
 def test_the_place_of_the_key_can_be_another(target: bytes, place: CredentialPlace, tmp_path: Path) -> None:

@@ -272,7 +272,7 @@ MISTAKES = [
     (
         "providers: {openai: {credential: cookie}}",
         "providers.openai.credential",
-        "write a header: authorization, x-api",
+        "write the header of the key, or none",
     ),
     ("providers: {openai: {upstream: 'http://me:hunter2@x'}}", "providers.openai.upstream", "leave user and password"),
     ("providers: {openai: {timeout: soon}}", "providers.openai.timeout", "a number of seconds"),

@@ -119,14 +119,15 @@ def admit(
     if isinstance(token, str):
         return _refuse(route, 401, "invalid_token", token)
     pass_through = bool(identities) and any(_TOKEN_PREFIX not in value for value in placed)
+    needs_key = route.credential_place is not CredentialPlace.NONE
     caller = Caller(
         account=token.account,
         token_name=token.name,
-        credential="pass_through" if pass_through else "stored",
+        credential="pass_through" if pass_through else "stored" if needs_key else None,
         timeout=_timeout(token, route, plans),
     )
-    key = None if pass_through else directory.provider_key(token.account, route.provider)
-    if not pass_through and not key:
+    key = None if pass_through else directory.provider_key(token.account, route.provider) if needs_key else ""
+    if not pass_through and needs_key and not key:
         where = "" if token.account == "default" else f" --account {token.account}"
         message = (
             f"No {route.provider} key is stored for the account {token.account}. Store one with "
@@ -280,9 +281,13 @@ def _refuse(route: Route, status: int, code: str, message: str, caller: Caller |
 
 
 def _wire(inbound: Inbound, route: Route, key: str | None) -> Head:
-    """Build what the provider gets; ``key`` is the stored one, ``None`` leaves the client's own where they are."""
+    """Build what the provider gets.
+
+    ``key`` is the stored one, or empty where none is to go out; ``None`` leaves the client's own where they are.
+    """
     place = route.credential_place.encode()
     credential = _credential(route.credential_place, key) if key else None
+    own_stay = key is None
     host = route.upstream.authority
     headers = list[tuple[bytes, bytes]]()
     host_sent = credential_sent = False
@@ -297,10 +302,10 @@ def _wire(inbound: Inbound, route: Route, key: str | None) -> Head:
                 headers.append((name, host))
             host_sent = True
         elif lower == b"sec-websocket-protocol":
-            if kept := _without_subprotocol(value, any_key=credential is not None):
+            if kept := _without_subprotocol(value, any_key=not own_stay):
                 headers.append((name, kept))
         elif lower in _KEY_HEADERS:
-            if credential is None and _TOKEN_PREFIX not in value:
+            if own_stay and _TOKEN_PREFIX not in value:
                 headers.append(header)
             elif credential and lower == place and not credential_sent:
                 headers.append((name, credential))
@@ -309,7 +314,7 @@ def _wire(inbound: Inbound, route: Route, key: str | None) -> Head:
         headers.append((place, credential))
     if not host_sent:
         headers.insert(0, (b"host", host))
-    return Head(_without_key(route.target, any_key=credential is not None), tuple(headers))
+    return Head(_without_key(route.target, any_key=not own_stay), tuple(headers))
 
 
 def _credential(place: CredentialPlace, key: str) -> bytes:

@@ -259,8 +259,9 @@ def _keys(settings: Settings, keys: Sequence[tuple[str, str]]) -> Iterator[Findi
                 f"keys: {provider}: {said}, but no such provider is configured",
                 f"configure it, or `metrion key remove {provider}`",
             )
-    without = [name for name in settings.providers if name not in {provider for provider, _ in keys}]
-    if len(without) == len(settings.providers):
+    needy = [name for name, provider in settings.providers.items() if provider.needs_key]
+    without = [name for name in needy if name not in {provider for provider, _ in keys}]
+    if without and len(without) == len(settings.providers):
         yield _warn(
             "keys: no provider has one, so only callers with a key of their own get through",
             "`metrion key set PROVIDER` stores one",

@@ -72,6 +72,8 @@ class CredentialPlace(StrEnum):
     X_API_KEY = "x-api-key"
     API_KEY = "api-key"
     X_GOOG_API_KEY = "x-goog-api-key"
+    NONE = "none"
+    """It expects none, as a server of one's own may."""
 
 
 class ErrorShape(StrEnum):
@@ -147,8 +149,8 @@ class Caller:
     account: str
     token_name: str | None
     """``None`` for intercepted traffic, which belongs to an account without a token."""
-    credential: str
-    """``stored`` or ``pass_through``."""
+    credential: str | None
+    """``stored`` or ``pass_through``; ``None``: the provider needs none."""
     timeout: float | None = None
     """Seconds to the first byte and between bytes; ``None``: none."""
 

@@ -72,6 +72,11 @@ class ProviderSettings(_Frozen):
     inject_usage: bool = False
     """The usage of a stream is asked for where the client does not: :mod:`metrion.include_usage`."""
 
+    @property
+    def needs_key(self) -> bool:
+        """Whether a key has to go out at all."""
+        return self.credential is not CredentialPlace.NONE
+
 
 class Cors(_Frozen):
     """Origins whose preflights are answered; empty: none."""
@@ -449,7 +454,7 @@ def _environment_keys(environ: Mapping[str, str]) -> dict[str, str]:
 
 _WORDS = {
     "bool_type": "write true or false",
-    "enum": f"write a header: {', '.join(CredentialPlace)}",
+    "enum": f"write the header of the key, or none for a server without keys: {', '.join(CredentialPlace)}",
     "dict_type": "write a mapping, one `key: value` a line",
     "finite_number": "write a number of seconds, as in 30",
     "float_type": "write a number of seconds, as in 30",

@@ -125,6 +125,16 @@ def test_a_provider_of_the_configuration_can_have_a_key(metrion: Console, tmp_pa
     assert stored(metrion) == {}
 
 
+def test_a_server_without_keys_gets_none(metrion: Console) -> None:
+    file = metrion.home / "metrion.yaml"
+    metrion.home.mkdir(mode=0o700)
+    file.write_text("providers: {my-vllm: {like: openai, upstream: 'http://localhost:8000', credential: none}}\n")
+    result = metrion("key", "set", "my-vllm", stdin=KEY)
+    assert (result.status, result.out) == (1, "")
+    assert f"my-vllm gets no key: {file} has `credential: none` for it" in result.err
+    assert stored(metrion) == {}
+
+
 def test_the_list_says_where_a_key_comes_from_and_which_one_wins(metrion: Console) -> None:
     metrion.ok("account", "create", "team")
     metrion.ok("key", "set", "openai", stdin=KEY)

@@ -52,6 +52,20 @@ def test_first_start_prints_one_token_that_works(simulator: Simulator, tmp_path:
     assert "sk-metrion-" not in again
 
 
+def test_a_server_without_keys_is_called_without_one(simulator: Simulator, tmp_path: Path) -> None:
+    local = {"like": "openai", "upstream": simulator.upstream("openai"), "credential": "none"}
+    with running_serve(tmp_path / "home", {"providers": {"local": local}}, keys=False) as proxy:
+        assert re.search(r"local +http://127\.0\.0\.1:\d+/local +needs none", proxy.log.read_text())
+        connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=20)
+        own = {"authorization": f"Bearer {proxy.token}", "x-metrion-user": "keyless"}
+        answer = simulator.register_answer("keyless", pieces=[b'{"data": []}'])
+        connection.request("GET", "/local/v1/models", headers=simulator.select(answer) | own)
+        assert connection.getresponse().status == 200
+        connection.close()
+        assert proxy.event("keyless")["credential"] is None
+    assert simulator.received(1)[0].header("authorization") == []
+
+
 def _start_and_stop(environment: dict[str, str]) -> str:
     with subprocess.Popen(
         [*METRION, "serve", "--port", "0"], env=environment, stdout=subprocess.PIPE, text=True

@@ -50,6 +50,10 @@ def set_(context: click.Context, provider: str, account: str, settings: Settings
         )
     if name not in settings.providers:
         raise _no_such_provider(provider, settings, context)
+    if not settings.providers[name].needs_key:
+        raise click.ClickException(
+            f"{name} gets no key: {settings.config_path} has `credential: none` for it. Take that out first."
+        )
     secret = _read_key(name)
     with closing(ControlStore.open(settings)) as store:
         store.set_key(name, secret, account)

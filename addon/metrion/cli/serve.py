@@ -94,8 +94,8 @@ def _greeting(settings: Settings, control: ControlStore, listening: Listening) -
     records = control.keys()
     keys = {record.provider: record for record in records if record.account == DEFAULT_ACCOUNT and record.in_use}
     rows = [
-        (name, f"{listening.url}/{segment}", _key_state(name, keys.get(name)))
-        for name in settings.providers
+        (name, f"{listening.url}/{segment}", _key_state(name, keys.get(name)) if provider.needs_key else "needs none")
+        for name, provider in settings.providers.items()
         for segment in (PUBLIC_SEGMENTS.get(name, name),)
     ]
     lines.append(tabulate(rows, headers=("provider", "base URL", "key"), disable_numparse=True))
