@@ -156,6 +156,7 @@ def test_tools_that_the_usage_counts_and_those_that_only_the_answer_shows_stand_
         ({"operation": "count_tokens"}, "not_billed", Decimal(0)),
         ({"operation": "files", "reading": NONE}, "not_billed", Decimal(0)),
         ({"operation": "moderations"}, "not_billed", Decimal(0)),
+        ({"reading": replace(READING, usage=replace(USAGE, unbilled=True))}, "not_billed", Decimal(0)),
         ({"operation": "other", "reading": NONE}, "unknown", None),
     ],
 )

@@ -1043,6 +1043,13 @@ def test_nothing_of_a_model_is_needed_that_has_no_share(tmp_path: Path) -> None:
     assert cost(book(tmp_path, SHARED), shared(("adviser", asked)), model=None).parts == {"adviser:input": Decimal(5)}
 
 
+def test_a_share_that_is_not_billed_costs_nothing(tmp_path: Path) -> None:
+    refused = Usage(input_tokens=1_000_000, output_tokens=0, unbilled=True)
+    asked = Usage(input_tokens=1_000_000, output_tokens=0)
+    got = cost(book(tmp_path, SHARED), shared((None, refused), ("adviser", asked)))
+    assert (got.source, got.parts) == (CostSource.COMPUTED, {"adviser:input": Decimal(5)})
+
+
 def test_all_shares_are_billed_whatever_the_counts_are_of(tmp_path: Path) -> None:
     own, asked = Usage(input_tokens=1000, output_tokens=0), Usage(input_tokens=2000, output_tokens=10)
     usage = dataclasses.replace(own, shares=(("m", own), ("adviser", asked)))

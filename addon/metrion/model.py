@@ -238,6 +238,8 @@ class Usage:
     largest_input_tokens: int | None = None
     """The most input that one of the responses had which are added up here; rates for long contexts go by it. ``None``:
     it is one response."""
+    unbilled: bool | None = None
+    """``True``: the provider tells these counts, and charges nothing for them. Of a sum: for none of them."""
 
 
 @dataclass(frozen=True, slots=True)

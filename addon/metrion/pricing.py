@@ -285,6 +285,8 @@ class PriceBook:
         """
         if usage is None:
             return Cost(CostSource.UNKNOWN)
+        if usage.unbilled:
+            return Cost(CostSource.NOT_BILLED, usd=Decimal(0))
         charged = _charged(usage)
         known = all(_is_known(share, whole=usage.shares is not None) for _, share in usage.shares or ((None, usage),))
         bill = self._whole_bill(provider, model, model_requested, usage, when, service_tier) if known else None
@@ -312,11 +314,14 @@ class PriceBook:
     ) -> _Bill | None:
         """Compute the parts of a cost; ``None`` when something was used that has no price.
 
-        Where a usage has shares, each is priced by itself; the parts of another model have its name before theirs.
+        Where a usage has shares, each that is billed is priced by itself; the parts of another model have its name
+        before theirs.
         """
         parts: dict[str, Decimal] = {}
         apportioned = False
         for other, share in usage.shares or ((None, usage),):
+            if share.unbilled:
+                continue
             own = other is None or other == model
             entry = self._find(provider, model, model_requested) if own else self._find(provider, other, None)
             prices = entry and entry.prices(_day(when), _special_tier(service_tier, share))

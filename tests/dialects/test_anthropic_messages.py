@@ -204,19 +204,120 @@ def test_iterations_are_what_is_billed(
         assert {share.modes for _, share in split} == {("fast",)}
 
 
-def tapped(model: str, **raw: Any) -> Reading:
+def tapped(**message: Any) -> Reading:
     tap = Tap("anthropic_messages", content_type="application/json", content_encoding=None, status=200)
-    tap.feed(json.dumps({"type": "message", "model": model, "usage": raw}).encode())
+    tap.feed(json.dumps(message).encode())
     return tap.reading
 
 
 @pytest.mark.parametrize(("advisor", "counts"), [("claude-opus-4-8", (10, 1)), ("claude-sonnet-5", (30, 3))])
 def test_the_counts_are_those_of_the_model_that_the_response_names(advisor: str, counts: tuple[int, int]) -> None:
     iterations = [iteration("message", 10, 1), iteration("advisor_message", 20, 2, advisor)]
-    usage = tapped("claude-sonnet-5", input_tokens=10, output_tokens=1, iterations=iterations).usage
+    told = {"input_tokens": 10, "output_tokens": 1, "iterations": iterations}
+    usage = tapped(type="message", model="claude-sonnet-5", usage=told).usage
     assert usage is not None
     assert (usage.input_tokens, usage.output_tokens) == counts
     assert [(model, share.input_tokens) for model, share in usage.shares or ()] == [(None, 10), (advisor, 20)]
+
+
+def text(kind: str = "text", **members: Any) -> dict[str, Any]:
+    return {"type": kind, **members}
+
+
+def handover(declined: str, served: str, **trigger: Any) -> dict[str, Any]:
+    return text("fallback", **{"from": {"model": declined}, "to": {"model": served}}, **trigger)
+
+
+def streamed(message: dict[str, Any]) -> Reading:
+    """The same message as a stream tells it."""
+    start = {**message, "content": [], "stop_reason": None, "usage": {"input_tokens": 412, "output_tokens": 1}}
+    end = {name: message.get(name) for name in ("stop_reason", "stop_details")}
+    events = [
+        {"type": "message_start", "message": start},
+        *({"type": "content_block_start", "index": 0, "content_block": block} for block in message["content"]),
+        {"type": "message_delta", "delta": end, "usage": message["usage"]},
+        {"type": "message_stop"},
+    ]
+    tap = Tap("anthropic_messages", content_type="text/event-stream", content_encoding=None, status=200)
+    for event in events:
+        tap.feed(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode())
+    tap.finish()
+    return tap.reading
+
+
+FABLE, OPUS = "claude-fable-5", "claude-opus-4-8"
+TWICE = [iteration("message", 535, 0, FABLE), iteration("fallback_message", 412, 0, OPUS)]
+
+
+@pytest.mark.parametrize(
+    ("content", "category", "iterations", "billed"),
+    [
+        pytest.param([], "cyber", [], {}, id="not billed"),
+        pytest.param([], "general_harms", [iteration("message", 412, 0)], {}, id="not billed, one sampling"),
+        pytest.param([], None, [], {}, id="of no category"),
+        pytest.param([], "bio", [], {None: 412}, id="of a billed category"),
+        pytest.param([], "frontier_llm", [], {None: 412}, id="of another"),
+        pytest.param([text()], "cyber", [], {None: 412}, id="after some output"),
+        pytest.param([text("thinking")], None, [], {None: 412}, id="after some thinking"),
+        pytest.param(
+            [handover(FABLE, OPUS, trigger={"type": "refusal", "category": "cyber"})], "cyber", TWICE, {},
+            id="by each model",
+        ),
+        pytest.param(
+            [handover(FABLE, OPUS, trigger={"type": "refusal", "category": "bio"})], "cyber", TWICE, {FABLE: 535},
+            id="by each model, of which one is billed",
+        ),
+        pytest.param(
+            [handover(FABLE, OPUS, trigger={"type": "refusal", "category": None})], "bio", TWICE, {None: 412},
+            id="by each model, of which the other is billed",
+        ),
+    ],
+)  # fmt: skip
+def test_a_refusal_before_any_output_is_billed_in_some_categories_only(
+    content: list[dict[str, Any]],
+    category: str | None,
+    iterations: list[dict[str, Any]],
+    billed: dict[str | None, int],
+) -> None:
+    message = {
+        "type": "message", "model": OPUS, "content": content, "stop_reason": "refusal",
+        "stop_details": {"type": "refusal", "category": category, "explanation": "No."},
+        "usage": {"input_tokens": 412, "output_tokens": 0, **({"iterations": iterations} if iterations else {})},
+    }  # fmt: skip
+    for reading in (tapped(**message), streamed(message)):
+        usage = reading.usage
+        assert usage is not None
+        assert (reading.model, usage.input_tokens, reading.finish_reason) == (OPUS, 412, "refusal")
+        shares = usage.shares or ((None, usage),)
+        assert {model: share.input_tokens for model, share in shares if not share.unbilled} == billed
+        assert usage.unbilled is (None if billed else True)
+        assert DIALECT.usage(Figures(json.loads(usage.raw or ""))).shares == usage.shares
+
+
+@pytest.mark.parametrize(
+    ("trigger", "output_tokens", "billed"),
+    [
+        pytest.param({"trigger": {"type": "refusal", "category": "cyber"}}, 0, {None: 412}, id="not billed"),
+        pytest.param({"trigger": {"type": "refusal", "category": None}}, 0, {None: 412}, id="of no category"),
+        pytest.param({"trigger": {"type": "refusal", "category": "bio"}}, 0, {None: 412, FABLE: 535}, id="billed"),
+        pytest.param({"trigger": {"type": "refusal"}}, 7, {None: 412, FABLE: 535}, id="after some output"),
+        pytest.param({}, 0, {None: 412, FABLE: 535}, id="nobody says why"),
+    ],
+)
+def test_so_is_an_attempt_that_was_declined(
+    trigger: dict[str, Any], output_tokens: int, billed: dict[str | None, int]
+) -> None:
+    iterations = [iteration("message", 535, output_tokens, FABLE), iteration("fallback_message", 412, 264, OPUS)]
+    message = {
+        "type": "message", "model": OPUS, "content": [handover(FABLE, OPUS, **trigger), text()],
+        "stop_reason": "end_turn", "stop_details": None,
+        "usage": {"input_tokens": 412, "output_tokens": 264, "iterations": iterations},
+    }  # fmt: skip
+    for reading in (tapped(**message), streamed(message)):
+        usage = reading.usage
+        assert usage is not None
+        assert (usage.input_tokens, usage.output_tokens, usage.unbilled) == (412, 264, None)
+        assert {model: share.input_tokens for model, share in usage.shares or ((None, usage),)} == billed
 
 
 def test_cache_writes_of_which_no_sampling_tells_the_lifetime_have_that_of_the_whole() -> None:

@@ -10,6 +10,9 @@ https://docs.anthropic.com/en/docs/build-with-claude/streaming.
 - ``iterations`` tells what each sampling of the request is billed for. The rest of the usage leaves some of them out:
   compactions, which the model itself does, and advisors and declined attempts, which are billed under their own model.
   A model is named there where it may be another than the response's.
+- A request that is refused before any output is billed in some categories only, and tells its tokens all the same. So
+  is an attempt that was declined, whose category stands in the ``fallback`` block in the content
+  (https://platform.claude.com/docs/en/build-with-claude/refusals-and-fallback#how-refusals-are-billed).
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from typing import Any
 from metrion.dialects import several
 from metrion.dialects.dialect import Dialect, Draft, label, mapping
 from metrion.dialects.figures import Figures
-from metrion.documents import Object, to_json
+from metrion.documents import EACH, Object, Path, to_json
 from metrion.model import Usage
 
 CACHE_WRITES = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
@@ -31,6 +34,13 @@ TOLD_ONCE = ("reasoning_tokens", "server_tools")
 
 MOST_MEMBERS = 100
 """A usage that is told piece by piece may have as many members; it has about ten."""
+
+BILLED_REFUSALS = frozenset({"bio", "frontier_llm", "reasoning_extraction"})
+"""Categories of refusals that are billed also before any output (since 24 September 2026)."""
+
+REFUSED, DECLINED = "refused before any output", "declined"
+"""Under these names stands beside the provider's own usage what of it is not billed: the response itself, and attempts
+of these models that had no output."""
 
 STANDARD_MODES = frozenset({"standard", "global", "not_available"})
 """Values of ``speed`` and ``inference_geo`` that leave the rates as they are; the last stands on older models."""
@@ -43,8 +53,12 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
         message = document  # a whole message, or an event that changes one
     draft.model = label(message.get("model"), draft.model)
     draft.generation_id = label(message.get("id"), draft.generation_id)
+    _note_content(message.get("content"), draft)
+    _note_content([document.get("content_block")], draft)
+    refused = False
     for holder in (message, mapping(document.get("delta"))):
         draft.finish_reason = label(holder.get("stop_reason"), draft.finish_reason)
+        refused = refused or is_free_refusal(holder, has_output=draft.has_output)
     usage = message.get("usage")
     if isinstance(usage, Object) and usage:
         if draft.usage is None:
@@ -55,14 +69,43 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
                 draft.usage, draft.usage_source = merged, to_json(merged)
             else:
                 draft.faults.append("members of the usage are too many to be merged")
+        if unbilled := {name: value for name, value in ((REFUSED, refused), (DECLINED, draft.declined)) if value}:
+            draft.usage = {**draft.usage, **unbilled}
+            draft.usage_source = to_json(draft.usage)
         draft.service_tier = label(usage.get("service_tier"), draft.service_tier)
         draft.model = label(fallback(Figures(usage).entries("iterations")), draft.model)
 
 
+def is_free_refusal(message: Mapping[str, Any], *, has_output: bool) -> bool:
+    """Whether a message, or what ends a streamed one, refuses, and costs nothing."""
+    category = label(mapping(message.get("stop_details")).get("category"))
+    return message.get("stop_reason") == "refusal" and not has_output and category not in BILLED_REFUSALS
+
+
+def generates(block: Mapping[str, Any]) -> bool:
+    """Whether a block of the content is output: the end of an attempt that was declined is none."""
+    return block.get("type") != "fallback"
+
+
+def _note_content(blocks: object, draft: Draft) -> None:
+    for block in blocks if isinstance(blocks, list) else ():
+        if not isinstance(block, dict):
+            continue
+        draft.has_output = draft.has_output or generates(block)
+        model, trigger = label(mapping(block.get("from")).get("model")), block.get("trigger")
+        if (
+            model is not None
+            and isinstance(trigger, dict)
+            and label(trigger.get("category")) not in BILLED_REFUSALS
+            and len(draft.declined) < MOST_MEMBERS
+        ):
+            draft.declined.append(model)
+
+
 def usage(figures: Figures) -> Usage:
     """Read a ``Usage``; of its shares, those of the model that served have no name."""
-    plain = _usage(figures)
-    iterations = figures.entries("iterations")
+    plain = replace(_usage(figures), unbilled=figures.has(REFUSED) or None)
+    iterations = _billed(figures)
     if not iterations:
         return plain
     served = fallback(iterations)
@@ -74,6 +117,8 @@ def usage(figures: Figures) -> Usage:
             own.append(sampling)
         else:
             others.append((model, sampling))
+    if plain.unbilled:
+        return several.under(None, several.together([(None, plain), *others])) if others else plain
     counted = several.added_up(own)
     if not (_covers(counted.input_tokens, plain.input_tokens) and _covers(counted.output_tokens, plain.output_tokens)):
         figures.warnings.append("usage.iterations does not cover the usage")
@@ -83,6 +128,18 @@ def usage(figures: Figures) -> Usage:
         told["cache_write_1h_tokens"] = plain.cache_write_1h_tokens
     own[-1] = replace(own[-1], **told)
     return several.under(None, several.together([*((None, each) for each in own), *others]))
+
+
+def _billed(figures: Figures) -> list[Figures] | None:
+    """Return the samplings but for those that declined, had no output, and are not billed for it."""
+    iterations, declined = figures.entries("iterations"), figures.texts(DECLINED)
+    if not iterations or not declined:
+        return iterations
+    return [
+        each
+        for each in iterations
+        if each.text("type") != "message" or each.text("model") not in declined or each.count("output_tokens") != 0
+    ]
 
 
 def fallback(iterations: Sequence[Figures] | None) -> str | None:
@@ -154,20 +211,26 @@ def _latest(known: Mapping[str, Any], news: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
+BLOCK: tuple[Path, ...] = (("type",), ("from", "model"), ("trigger", "category"))
+MESSAGE: tuple[Path, ...] = (
+    ("model",),
+    ("id",),
+    ("stop_reason",),
+    ("stop_details", "category"),
+    ("usage",),
+    *(("content", EACH, *path) for path in BLOCK),
+)
+
 DIALECT = Dialect(
     wanted=(
         ("type",),
-        ("model",),
-        ("id",),
-        ("stop_reason",),
-        ("usage",),
-        ("message", "model"),
-        ("message", "id"),
-        ("message", "stop_reason"),
-        ("message", "usage"),
+        *MESSAGE,
+        *(("message", *path) for path in MESSAGE),
+        *(("content_block", *path) for path in BLOCK),
         ("delta", "stop_reason"),
+        ("delta", "stop_details", "category"),
     ),
-    marks=(b"message_",),
+    marks=(b"message_", b"content_block_start"),
     read=read,
     usage=usage,
     end_types=frozenset({"message_stop"}),

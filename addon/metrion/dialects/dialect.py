@@ -36,6 +36,10 @@ class Draft:
     """The finish reason was told before the latest usage, or with it."""
     unreported_tools: dict[str, int] = field(default_factory=dict)
     """Calls of tools that the provider bills, and that show in the answer only."""
+    has_output: bool = False
+    """Something was generated, where the format looks for it."""
+    declined: list[str] = field(default_factory=list)
+    """Models that declined, and are not billed for it if they had no output."""
     seen: set[int] = field(default_factory=set)
     """Hashes of what is counted already of that which a stream says more than once."""
     faults: list[str] = field(default_factory=list)
