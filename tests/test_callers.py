@@ -167,6 +167,13 @@ def test_refusal(headers: Headers, query: bytes, status: int, code: str) -> None
         assert secret not in repr(refusal).encode()
 
 
+@pytest.mark.parametrize(("headers", "told"), [((), False), ((bearer(FOREIGN),), True)])
+def test_who_sends_a_key_without_a_token_is_told_how_to_keep_it(headers: Headers, told: bool) -> None:
+    message = refused(*headers).message
+    assert message.startswith("No Metrion token. Send a token from `metrion token create`")
+    assert ("x-metrion-token" in message) is told
+
+
 def test_no_provider_key_says_which_command_stores_one() -> None:
     empty = Directory(tokens=DIRECTORY.tokens)
     refusal = decide(bearer(TOKEN), directory=empty)

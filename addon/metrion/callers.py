@@ -45,6 +45,7 @@ _MAX_TAG_NAME = 64
 _MAX_TAGS = 32
 
 _HOW = "Send a token from `metrion token create` where your SDK sends its API key, as in Authorization: Bearer."
+_OWN_KEY = " Or leave the key there that you sent, and send the token as x-metrion-token."
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ def admit(
         caller = Caller(account=intercepted, token_name=None, credential="pass_through", timeout=route.timeout)
         return Forward(route=route, caller=caller, wire=_wire(inbound, route, None), shown=shown(inbound))
     if not tokens:
-        return _refuse(route, 401, "missing_token", f"No Metrion token. {_HOW}")
+        return _refuse(route, 401, "missing_token", f"No Metrion token. {_HOW}{_OWN_KEY if placed else ''}")
     if len(tokens) > 1:
         return _refuse(route, 401, "conflicting_tokens", "Two different Metrion tokens in one request. Send one.")
     secret = tokens.pop()
