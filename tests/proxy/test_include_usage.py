@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import io
 import json
 import socket
 import threading
@@ -280,6 +281,16 @@ def test_provider_that_closes_an_idle_connection_while_a_request_is_held(tmp_pat
             connection.close()
 
 
+class Arriving(io.BufferedReader):
+    """A connection on which several responses come: what is read ahead of one is the beginning of the next."""
+
+    def makefile(self, *_: object) -> Arriving:
+        return self
+
+    def close(self) -> None:
+        pass
+
+
 @pytest.mark.parametrize(("path", "seen"), [(CHAT, SEEN), ("/openai/v1/responses", b"".join(EVENTS))])
 def test_requests_that_do_not_wait_for_answers(
     path: str, seen: bytes, asking: Proxy, simulator: Simulator, stream: str
@@ -290,8 +301,9 @@ def test_requests_that_do_not_wait_for_answers(
     head += "".join(f"{name}: {value}\r\n" for name, value in own.items())
     with socket.create_connection(("127.0.0.1", asking.port), timeout=20) as client:
         client.sendall((head.encode() + b"\r\n" + ASKED) * 3)
+        arriving = Arriving(client.makefile("rb", buffering=0))
         for _ in range(3):
-            response = http.client.HTTPResponse(client)
+            response = http.client.HTTPResponse(arriving)  # type: ignore[arg-type]  # all it asks of a socket
             response.begin()
             assert response.read() == seen
     assert len(simulator.received(3)) == 3

@@ -19,6 +19,7 @@ from metrion.journal import Journal
 from metrion.model import EVENT_COLUMNS, Event
 from metrion.store import follow
 from metrion.store.follow import Follower, Row
+from tests.processes import eventually
 from tests.store.events import Home, event
 
 
@@ -231,9 +232,9 @@ def test_nothing_is_lost_or_given_twice_while_segments_are_ingested_and_deleted(
             given += ids(list(follower.news()))
             time.sleep(0.3)  # slower than in earnest, so that segments come and go unseen
         writer.join()
+        eventually(lambda: not home.segments, timeout=60)  # all are ingested
     finally:
         ingester.stdin.close()
         ingester.wait()
     assert Counter(given + ids(list(follower.news()))) == Counter(written)
-    assert home.segments == []
     assert len(EVENT_COLUMNS) == len(home.values("SELECT * FROM events LIMIT 1")[0])
