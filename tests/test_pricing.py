@@ -213,6 +213,12 @@ IMAGE = "{input: 5, input_image: 10, cache_read: 1.25, cache_read_image: 2.5, ou
             id="pages",
         ),
         pytest.param(
+            "{fees: {document_page: 4, annotated_document_page: 5}}",
+            Usage(server_tools={"annotated_pages_processed": 12}),
+            {"annotated_document_page": "0.06"},
+            id="annotated pages",
+        ),
+        pytest.param(
             "{input: 1, output: 2}",
             Usage(input_tokens=0, output_tokens=0, audio_seconds=0.0, server_tools={"web_search_requests": 0}),
             {},

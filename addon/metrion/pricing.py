@@ -92,6 +92,7 @@ _FEES: Mapping[str, str] = {
     "file_search_calls": "file_search",
     "code_interpreter_calls": "code_interpreter",  # xAI
     "pages_processed": "document_page",  # Mistral OCR
+    "annotated_pages_processed": "annotated_document_page",
 }
 """What the providers call what they count, and the fee it falls under; any other name is the fee's own."""
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from metrion.dialects.mistral_ocr import DIALECT
-from tests.dialects.reading import drafted, read_usage
+from tests.dialects.reading import drafted, read_documents, read_usage
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,27 @@ def test_usage_stands_beside_the_pages() -> None:
     pages = [{"index": 0, "markdown": "usage_info", "images": [{"image_base64": "QUJD"}]}]
     draft = drafted(DIALECT, {"pages": pages, "model": "mistral-ocr-2505-completion", "usage_info": usage})
     assert (draft.model, draft.usage) == ("mistral-ocr-2505-completion", usage)
+
+
+IMAGE: dict[str, Any] = {"id": "img-0.jpeg", "image_base64": None}
+
+
+@pytest.mark.parametrize(
+    ("images", "document_annotation", "name"),
+    [
+        ([], None, "pages_processed"),
+        ([IMAGE, {**IMAGE, "image_annotation": None}], None, "pages_processed"),
+        ([], '{"language": "English"}', "annotated_pages_processed"),
+        ([IMAGE, {**IMAGE, "image_annotation": '{"kind": "chart"}'}], None, "annotated_pages_processed"),
+    ],
+)
+def test_pages_that_were_annotated_are_others(
+    images: list[dict[str, Any]], document_annotation: str | None, name: str
+) -> None:
+    answer = {
+        "pages": [{"index": 0, "images": []}, {"index": 1, "images": images}],
+        "model": "mistral-ocr-4-1",
+        "document_annotation": document_annotation,
+        "usage_info": {"pages_processed": 2, "doc_size_bytes": 9},
+    }
+    assert read_documents(DIALECT, answer) == {"server_tools": {name: 2}}

@@ -1,6 +1,8 @@
 """Mistral's OCR, which is billed by the page.
 
-Source: ``OCRResponse`` in the mistralai SDK.
+Sources: ``OCRResponse`` in the mistralai SDK; the prices of pages and annotated pages at
+https://docs.mistral.ai/models/ocr-4-1. Whether the pages were annotated shows in the annotations only, of the document
+or of an image, beside the usage.
 """
 
 from __future__ import annotations
@@ -8,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from metrion.dialects.dialect import Dialect, Draft, label
+from metrion.dialects.dialect import Dialect, Draft, label, mapping
 from metrion.dialects.figures import Figures
-from metrion.documents import Object
+from metrion.documents import EACH, Object, to_json
 from metrion.model import Usage
 
 PAGES = "pages_processed"
+ANNOTATED = "annotated_pages_processed"
+"""What the pages are called once they are annotated; also what stands beside the provider's own usage then."""
 
 
 def read(document: Mapping[str, Any], draft: Draft) -> None:
@@ -22,12 +26,33 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
     usage = document.get("usage_info")
     if isinstance(usage, Object) and usage:
         draft.usage, draft.usage_source = usage, usage.source
+        if _is_annotated(document):
+            draft.usage = {**usage, ANNOTATED: usage.get(PAGES)}
+            draft.usage_source = to_json(draft.usage)
+
+
+def _is_annotated(document: Mapping[str, Any]) -> bool:
+    if document.get("document_annotation"):
+        return True
+    pages = document.get("pages")
+    images = [mapping(page).get("images") for page in (pages if isinstance(pages, list) else ())]
+    return any(mapping(image).get("image_annotation") for each in images if isinstance(each, list) for image in each)
 
 
 def usage(figures: Figures) -> Usage:
     """Read an ``OCRUsageInfo``."""
-    pages = figures.count(PAGES)
-    return Usage(server_tools=None if pages is None else {PAGES: pages} if pages else {})
+    pages, name = figures.count(PAGES), ANNOTATED if figures.has(ANNOTATED) else PAGES
+    return Usage(server_tools=None if pages is None else {name: pages} if pages else {})
 
 
-DIALECT = Dialect(wanted=(("model",), ("usage_info",)), marks=(b'"usage_info"',), read=read, usage=usage)
+DIALECT = Dialect(
+    wanted=(
+        ("model",),
+        ("usage_info",),
+        ("document_annotation",),
+        ("pages", EACH, "images", EACH, "image_annotation"),
+    ),
+    marks=(b'"usage_info"',),
+    read=read,
+    usage=usage,
+)
