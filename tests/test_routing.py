@@ -207,6 +207,12 @@ OPERATIONS = [
     (b"/mistral/v1/agents/completions", "chat", "openai_chat"),
     (b"/mistral/v1/fim/completions", "chat", "openai_chat"),
     (b"/mistral/v1/chat/moderations", "moderations", "openai_embeddings"),
+    (b"/mistral/v1/batch/jobs", "batch", "mistral_batches"),
+    (b"/mistral/v1/batch/jobs/j", "batch", None),
+    (b"/mistral/v1/batch/jobs/j/cancel", "cancel", None),
+    (b"/mistral/v1/files/f/content", "files", None),
+    (b"/grok/v1/batches/b:cancel", "batch", None),
+    (b"/grok/v1/batches/b/requests", "batch", None),
     (b"/grok/v1/chat/completions", "chat", "openai_chat"),
     (b"/grok/v1/messages", "messages", "anthropic_messages"),
     (b"/grok/v1/videos/generations", "videos", "openai_videos"),
@@ -285,6 +291,16 @@ def test_only_a_post_is_read_for_usage(method: bytes) -> None:
             "gemini_live",
         ),
         (b"/gemini/ws/google.cloud.aiplatform.v1beta1.LlmBidiService/BidiGenerateContent", "realtime", "gemini_live"),
+        (b"/mistral/v1/batch/jobs/j?inline=true", "batch", "mistral_batches"),
+        (b"/mistral/v1/batch/jobs", "batch", None),
+        (b"/mistral/v1/files/f/content", "files", "mistral_batch_output"),
+        (b"/mistral/v1/files/f/url", "files", None),
+        (b"/mistral/v1/files/f", "files", None),
+        (b"/grok/v1/batches/b/results?limit=10", "batch", "xai_batch_results"),
+        (b"/grok/v1/batches/b/requests", "batch", None),
+        (b"/gemini/v1beta/files/f:download?alt=media", "files", "gemini_batch_output"),
+        (b"/gemini/download/v1beta/files/f:download?alt=media", "files", "gemini_batch_output"),
+        (b"/gemini/v1beta/files/f", "files", None),
         (b"/gemini/v1beta/batches/b", "batch", "gemini_batches"),
         (b"/gemini/v1beta/batches", "batch", None),
     ],
@@ -308,6 +324,25 @@ def test_what_was_generated_before_is_read_back_with_a_get(target: bytes, operat
 )
 def test_what_is_read_back_is_known_by_the_id_in_its_path(target: bytes, generation_id: str | None) -> None:
     assert route(target, b"GET").generation_id == generation_id
+
+
+@pytest.mark.parametrize(
+    ("target", "output"),
+    [
+        (b"/mistral/v1/files/f/content", "files/f"),
+        (b"/mistral//v1/files/f%2Dg/content/", "files/f-g"),
+        (b"/gemini/v1beta/files/f:download?alt=media", "files/f"),
+        (b"/gemini/download/v1beta/files/f%3Adownload?alt=media", "files/f"),
+        (b"/grok/v1/batches/b/results", "batch/b"),
+        (b"/grok/v1/batches/b/results?limit=10&pagination_token=a%2Fb+c%3D", "batch/b?a/b+c="),
+        (b"/grok/v1/batches/b/results?pagination_token=", "batch/b"),
+        (b"/grok/v1/batches/b", None),
+        (b"/gemini/v1beta/models/m:generateContent", None),
+        (b"/v1/messages/batches/b/results", None),
+    ],
+)
+def test_what_a_batch_may_have_named_is_known_by_that_name(target: bytes, output: str | None) -> None:
+    assert route(target, b"GET").output == output
 
 
 INJECTING = Router(

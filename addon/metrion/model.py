@@ -109,6 +109,9 @@ class Route:
     """The provider's own timeout in seconds, where one is configured."""
     generation_id: str | None = None
     """The id of what was generated before, where the path reads it back."""
+    output: str | None = None
+    """The name under which a batch names what this path reads back, such as ``files/ID``. Anything else that is read
+    back here tells no usage."""
     inject_usage: bool = False
     """A stream's usage is to be asked for, and kept from the client: :mod:`metrion.include_usage`."""
 
@@ -259,6 +262,9 @@ class Reading:
     """An error event passed inside a stream that began as a success."""
     pending: bool = False
     """The provider is still at work, as for a background response: what ``generation_id`` names will have usage."""
+    output: str | None = None
+    """What tells the usage of a batch that is over, by the name that a :class:`Route` has for it in ``output``; from
+    the ``?`` on, where this response is a page of it and that the next."""
     warnings: tuple[str, ...] = ()
     """What could not be read and why; contains nothing of prompts, completions or keys."""
     estimated: bool = False

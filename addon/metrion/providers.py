@@ -22,6 +22,8 @@ class Operation:
     """The wire format of the answer to a POST; ``None``: passed through unread."""
     read_back: str | None = None
     """That of the answer to a GET, which reads back what was generated before, or opens a session."""
+    is_output: bool = False
+    """What a GET reads back here is the output of a batch where a batch has named it, and otherwise anything."""
 
 
 OTHER = Operation("other")
@@ -35,7 +37,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "assistants": Operation("assistants", "resource"),
     "assistants/*": Operation("assistants", "resource"),
     "audio": Operation("audio"),
-    "audio/speech": Operation("audio", "openai_audio"),
+    "audio/speech": Operation("audio", "openai_speech"),
     "audio/speech/realtime": Operation("realtime", read_back="openai_realtime"),
     "audio/transcriptions": Operation("audio", "openai_audio"),
     "audio/transcriptions/realtime": Operation("realtime", read_back="openai_realtime"),
@@ -43,7 +45,11 @@ OPERATIONS: Mapping[str, Operation] = {
     "batches": Operation("batch", "openai_batches"),
     "batches/*": Operation("batch", read_back="openai_batches"),
     "batches/*/cancel": Operation("cancel"),
+    "batches/*/results": Operation("batch", read_back="xai_batch_results", is_output=True),
     "batch": Operation("batch"),
+    "batch/jobs": Operation("batch", "mistral_batches"),
+    "batch/jobs/*": Operation("batch", read_back="mistral_batches"),
+    "batch/jobs/*/cancel": Operation("cancel"),
     "chat/classifications": Operation("moderations", "openai_embeddings"),
     "chat/completions": Operation("chat", "openai_chat"),
     "chat/completions/*": Operation("chat", read_back="openai_chat"),
@@ -63,6 +69,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "evals/*/runs": Operation("evals", "openai_evals"),
     "evals/*/runs/*": Operation("evals", read_back="openai_evals"),
     "files": Operation("files"),
+    "files/*/content": Operation("files", read_back="mistral_batch_output", is_output=True),
     "fim/completions": Operation("chat", "openai_chat"),
     "fine_tuning": Operation("fine_tuning"),
     "fine_tuning/alpha/graders/run": Operation("evals", "openai_evals"),
@@ -130,6 +137,7 @@ GOOGLE_OPERATIONS: Mapping[str, Operation] = {
     ":batchGenerateContent": Operation("batch", "gemini_batches"),
     ":cancel": Operation("cancel"),
     ":countTokens": Operation("count_tokens"),
+    ":download": Operation("files", read_back="gemini_batch_output", is_output=True),
     ":embedContent": Operation("embeddings", "gemini"),
     ":generateContent": Operation("generate_content", "gemini"),
     ":predict": Operation("images", "vertex_predict"),

@@ -138,6 +138,8 @@ class Router:
         if entry.compatible and _COMPATIBLE.match(found.own):
             surface, words = entry.compatible.surface, words[1:]
         operation, generation_id = _operation(surface, words)
+        if not operation.read_back:
+            generation_id = None
         dialect = _dialect(operation, inbound.method.upper())
         return Route(
             provider=found.served.name,
@@ -151,7 +153,8 @@ class Router:
             model=_model(words) if surface.names_models else _deployment(segments),
             timeout=found.served.timeout,
             inject_usage=found.served.inject_usage and applies(inbound.method, operation.name, dialect),
-            generation_id=generation_id if operation.read_back else None,
+            generation_id=generation_id,
+            output=_output(operation, generation_id, query) if generation_id else None,
         )
 
     def _by_path(self, inbound: Inbound, raw: bytes) -> _Match | Endpoint | Refusal:
@@ -260,9 +263,9 @@ def _deployment(segments: list[str]) -> str | None:
 def _operation(surface: Surface, words: list[str]) -> tuple[Operation, str | None]:
     """Return what a path does, and the id in it that is the most particular."""
     if surface.names_models and words:
-        _, colon, verb = words[-1].rpartition(":")
+        name, colon, verb = words[-1].rpartition(":")
         if colon and (operation := surface.operations.get(f":{verb}")):
-            return operation, None
+            return operation, name
     for depth in range(min(_TABLE_DEPTH, len(words)), 0, -1):
         for path in _spellings(words[:depth]):
             if operation := surface.operations.get(path):
@@ -271,6 +274,23 @@ def _operation(surface: Surface, words: list[str]) -> tuple[Operation, str | Non
                 ids = [word for word, name in zip(words, path.split("/"), strict=True) if name == "*"]
                 return operation, ids[-1] if ids else None
     return OTHER, None
+
+
+def _output(operation: Operation, generation_id: str, query: bytes) -> str | None:
+    """Return the name under which a batch may name what is read back: ``files/ID``, ``batch/ID?PAGE``."""
+    if not operation.is_output:
+        return None
+    page = parameter(query, b"pagination_token")
+    return f"{operation.name}/{generation_id}" + (f"?{page}" if page else "")
+
+
+def parameter(query: bytes, name: bytes) -> str | None:
+    """Return the value of the first parameter of this name that has one."""
+    for pair in query.split(b"&"):
+        key, _, value = pair.partition(b"=")
+        if key == name and value:
+            return unquote(value.decode("latin-1"))
+    return None
 
 
 def _spellings(words: list[str]) -> Iterator[str]:

@@ -225,7 +225,8 @@ class Tap(_Beside):
 
     def _read_document(self, scanner: Scanner, *, is_error: bool = False) -> None:
         """Note one document of many."""
-        is_error = is_error or errors.has_error(scanner.document)
+        # What became of one request of a batch is on one line, and no error of the others.
+        is_error = is_error or (errors.has_error(scanner.document) and not isinstance(self._documents, Lines))
         self._note(scanner.document, self._draft, is_error=is_error)
         self._miss(*scanner.faults)
         if is_error and not self._failed:
@@ -262,6 +263,7 @@ class Tap(_Beside):
             terminal=draft.terminal,
             stream_error=draft.stream_error,
             pending=draft.pending and usage is None,
+            output=draft.output,
             warnings=tuple(self._warnings),
             cut_short=usage is not None and self._is_cut_short(draft),
             goes_on=usage is not None and self._goes_on(draft),

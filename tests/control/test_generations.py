@@ -25,8 +25,24 @@ def test_what_nobody_expects_settles_nothing(provider: str, generation_id: str, 
     assert not generations.settle(provider, generation_id)
 
 
+def test_what_a_batch_names_is_expected_in_its_place_once(tmp_path: Path) -> None:
+    generations, other = Generations(tmp_path / "generations.db"), Generations(tmp_path / "generations.db")
+    generations.expect("mistral", "job")
+    assert not other.expects("mistral", "files/f")
+    named = [store.replace("mistral", "job", "files/f") for store in (other, generations, other)]
+    assert named == [True, False, False]
+    assert [generations.expects("mistral", name) for name in ("files/f", "job")] == [True, False]
+    assert [generations.expects(provider, "files/f") for provider in ("mistral", "openai")] == [True, False]
+    assert [store.settle("mistral", "files/f") for store in (generations, other)] == [True, False]
+    assert not generations.replace("mistral", "job", "files/f")
+    assert not generations.expects("mistral", "files/f")
+
+
 def test_asking_makes_no_file(tmp_path: Path) -> None:
-    assert not Generations(tmp_path / "generations.db").settle("openai", "resp_1")
+    generations = Generations(tmp_path / "generations.db")
+    assert not generations.settle("openai", "resp_1")
+    assert not generations.expects("openai", "resp_1")
+    assert not generations.replace("openai", "batch_1", "files/f")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -46,4 +62,6 @@ def test_a_broken_file_harms_nobody(tmp_path: Path, caplog: pytest.LogCaptureFix
     generations = Generations(path)
     generations.expect("openai", "resp_1")
     assert not generations.settle("openai", "resp_1")
+    assert not generations.expects("openai", "resp_1")
+    assert not generations.replace("openai", "batch_1", "files/f")
     assert str(path) in caplog.text

@@ -15,12 +15,16 @@ UNENDED = {
     "anthropic_batches",
     "anthropic_completions",
     "gemini",
+    "gemini_batch_output",
     "gemini_batches",
+    "mistral_batch_output",
+    "mistral_batches",
     "mistral_ocr",
     "openai_evals",
     "openai_videos",
     "resource",
     "vertex_predict",
+    "xai_batch_results",
 }
 """Those that are not streamed as events, or whose streams end with their body and not with an event."""
 

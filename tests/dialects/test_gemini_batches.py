@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from metrion.dialects.figures import Figures
-from metrion.dialects.gemini_batches import DIALECT
+from metrion.dialects.gemini_batches import DIALECT, OUTPUT
+from metrion.model import Reading
 from metrion.tap import Tap
 from tests.dialects.reading import drafted, read_documents, reported
 
@@ -115,3 +116,68 @@ def test_more_responses_than_can_be_read_are_no_smaller_bill() -> None:
     tap.finish()
     assert tap.reading.usage is not None
     assert "input_tokens" not in reported(tap.reading.usage)
+
+
+FILE = "files/batch-wx1y2z"
+
+
+@pytest.mark.parametrize(
+    ("document", "output"),
+    [
+        (DONE | {"response": {"responsesFile": FILE}}, FILE),
+        ({"name": "batches/wx1y2z", "metadata": METADATA | {"output": {"responsesFile": FILE}}}, FILE),
+        (DONE | {"response": {"responsesFile": FILE}, "metadata": METADATA | {"state": "BATCH_STATE_RUNNING"}}, None),
+        (DONE, None),
+    ],
+    ids=["in the response", "in the metadata", "not over", "inline"],
+)
+def test_a_batch_names_the_file_of_its_responses_when_it_is_over(document: dict[str, Any], output: str | None) -> None:
+    assert drafted(DIALECT, document).output == output
+
+
+def lines(*answers: dict[str, Any]) -> Reading:
+    tap = Tap("gemini_batch_output", content_type=None, content_encoding=None, status=200)
+    for answer in answers:
+        tap.feed(json.dumps(answer).encode() + b"\n")
+    tap.finish()
+    return tap.reading
+
+
+def answered(model: str = "gemini-2.5-flash", **more: Any) -> dict[str, Any]:
+    usage = {"promptTokenCount": 8, "candidatesTokenCount": 2, "thoughtsTokenCount": 20, "totalTokenCount": 30}
+    return {"key": "a", "response": {"usageMetadata": usage, "modelVersion": model, "responseId": "r"} | more}
+
+
+REFUSED = {"key": "b", "error": {"code": 8, "message": "Resource has been exhausted."}}
+BLOCKED = answered(
+    usageMetadata={"promptTokenCount": 5, "totalTokenCount": 5}, promptFeedback={"blockReason": "SAFETY"}
+)
+SEARCHED = answered(
+    "gemini-3-flash", candidates=[{"groundingMetadata": {"webSearchQueries": ["a", "b"]}, "finishReason": "STOP"}]
+)
+
+
+def test_the_lines_of_a_file_add_up() -> None:
+    reading = lines(answered(), REFUSED, BLOCKED, answered())
+    usage = reading.usage
+    assert usage is not None
+    assert (reading.model, reading.service_tier, reading.warnings) == ("gemini-2.5-flash", "batch", ())
+    assert (reading.stream_error, reading.cut_short, reading.doubtful) == (False, False, False)
+    assert (usage.input_tokens, usage.output_tokens, usage.reasoning_tokens) == (21, 44, 40)
+    assert (usage.largest_input_tokens, usage.shares) == (8, None)
+
+
+def test_the_lines_of_several_models_stay_apart_and_keep_their_searches() -> None:
+    usage = lines(answered(), SEARCHED, SEARCHED).usage
+    assert usage is not None
+    shares = [(model, share.input_tokens, share.unreported_tools) for model, share in usage.shares or ()]
+    assert shares == [("gemini-2.5-flash", 8, None), ("gemini-3-flash", 16, {"google_search": 4})]
+    assert OUTPUT.usage(Figures(json.loads(usage.raw or ""))).shares == usage.shares
+
+
+@pytest.mark.parametrize("broken", [{"key": "c", "response": {"modelVersion": "gemini-2.5-flash"}},
+                                    answered(usageMetadata={"promptTokenCount": "8"})])  # fmt: skip
+def test_a_line_whose_usage_is_not_told_makes_the_cost_unknown(broken: dict[str, Any]) -> None:
+    reading = lines(answered(), broken)
+    assert reading.usage is not None
+    assert reading.cut_short

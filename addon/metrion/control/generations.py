@@ -2,6 +2,9 @@
 
 A background response and a batch have no usage when they are asked for; it comes with a later GET, and with every
 further one. Whichever process sees it first settles it; to all others it is nothing new. Survives restarts.
+
+Where a batch is told by its output, such as a file, its own answer names that once, and then the output is expected in
+place of the batch.
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ class Generations:
 
     def settle(self, provider: str, generation_id: str) -> bool:
         """Take note that an answer tells what something is billed for. True for the first only, in all processes."""
-        if self._db is None and not self._path.exists():
+        if self._is_absent():
             return False
         try:
             settled = self._open().execute(
@@ -48,11 +51,42 @@ class Generations:
             return False
         return settled.rowcount == 1
 
+    def replace(self, provider: str, generation_id: str, output: str) -> bool:
+        """Take note that something else is to tell it, such as a file. True for the first only, in all processes."""
+        if self._is_absent():
+            return False
+        try:
+            replaced = self._open().execute(
+                "UPDATE OR REPLACE generations SET id = ? WHERE provider = ? AND id = ?",
+                (output, provider, generation_id),
+            )
+        except sqlite3.Error as error:
+            self._give_up(error)
+            return False
+        return replaced.rowcount == 1
+
+    def expects(self, provider: str, generation_id: str) -> bool:
+        """Whether what this is billed for has not been told yet."""
+        if self._is_absent():
+            return False
+        try:
+            found = self._open().execute(
+                "SELECT 1 FROM generations WHERE provider = ? AND id = ?", (provider, generation_id)
+            )
+            return found.fetchone() is not None
+        except sqlite3.Error as error:
+            self._give_up(error)
+            return False
+
     def close(self) -> None:
         """Let go of the file."""
         if self._db is not None:
             self._db.close()
             self._db = None
+
+    def _is_absent(self) -> bool:
+        """Whether nothing was ever expected."""
+        return self._db is None and not self._path.exists()
 
     def _open(self) -> sqlite3.Connection:
         if self._db is None:

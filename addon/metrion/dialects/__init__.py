@@ -16,6 +16,7 @@ from metrion.dialects import (
     gemini_batches,
     gemini_interactions,
     gemini_live,
+    mistral_batches,
     mistral_conversations,
     mistral_ocr,
     openai_audio,
@@ -30,6 +31,7 @@ from metrion.dialects import (
     openai_videos,
     resource,
     vertex_predict,
+    xai_batches,
 )
 from metrion.dialects.dialect import Dialect
 from metrion.model import Reading
@@ -40,8 +42,11 @@ DIALECTS: Mapping[str, Dialect] = {
     "anthropic_completions": anthropic_completions.DIALECT,
     "anthropic_messages": anthropic_messages.DIALECT,
     "gemini": gemini.DIALECT,
+    "gemini_batch_output": gemini_batches.OUTPUT,
     "gemini_batches": gemini_batches.DIALECT,
     "gemini_interactions": gemini_interactions.DIALECT,
+    "mistral_batch_output": mistral_batches.OUTPUT,
+    "mistral_batches": mistral_batches.DIALECT,
     "mistral_conversations": mistral_conversations.DIALECT,
     "mistral_ocr": mistral_ocr.DIALECT,
     "openai_audio": openai_audio.DIALECT,
@@ -52,9 +57,11 @@ DIALECTS: Mapping[str, Dialect] = {
     "openai_images": openai_images.DIALECT,
     "openai_responses": openai_responses.DIALECT,
     "openai_runs": openai_runs.DIALECT,
+    "openai_speech": openai_audio.DIALECT,
     "openai_videos": openai_videos.DIALECT,
     "resource": resource.DIALECT,
     "vertex_predict": vertex_predict.DIALECT,
+    "xai_batch_results": xai_batches.RESULTS,
 }
 """By the name that a :class:`~metrion.model.Route` has in ``dialect``."""
 

@@ -48,6 +48,8 @@ class Draft:
     stream_error: bool = False
     terminal: bool = False
     pending: bool = False
+    output: str | None = None
+    """What is to be read next, as in :class:`~metrion.model.Reading`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,20 +4,23 @@ Sources: https://ai.google.dev/api/batch-api, and ``BatchJob`` in the google-gen
 
 - A batch is an operation. To create one costs nothing; when it is over, a GET brings its responses, each with the usage
   of a ``generateContent`` (:mod:`~metrion.dialects.gemini`). They stand in ``response``, or in ``metadata.output``.
-- The responses of a batch that was asked for in a file are in a file too. What they cost is not known from the batch.
+- The responses of a batch that was asked for in a file are in a file too, which the batch names when it is over: a line
+  for each request, with its ``response`` or its ``error`` (https://ai.google.dev/gemini-api/docs/batch-api). What
+  Vertex AI's batches write goes to the customer's own storage.
 - Where the usage of one of the responses is not there, that of the batch is not known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from metrion.dialects import gemini
-from metrion.dialects.anthropic_batches import Results, usage
+from metrion.dialects import batch_results, gemini
+from metrion.dialects.batch_results import Results
 from metrion.dialects.dialect import Dialect, Draft, label, mapping
 from metrion.dialects.figures import Figures
-from metrion.documents import EACH, Object, to_json
+from metrion.documents import EACH, Object, Path, to_json
 from metrion.model import Usage
 
 OVER = frozenset(f"BATCH_STATE_{state}" for state in ("SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED"))
@@ -43,6 +46,8 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
     draft.finish_reason = state.removeprefix("BATCH_STATE_")
     responses = max((_responses(document, place) for place in PLACES), key=len)
     if not responses:
+        file = label(*(_found(document, (*place, "responsesFile")) for place in PLACES))
+        draft.output = file and f"files/{file.rpartition('/')[2]}"
         return
     results = Results()
     for response in responses:
@@ -55,22 +60,46 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
     if succeeded not in (None, len(responses), str(len(responses))):
         results.add(draft.model, Usage())
     draft.usage, draft.usage_source = results, to_json(results)
-    draft.model = next(iter(results.models)) if len(results.models) == 1 else draft.model
+    draft.model = results.model if len(results.models) == 1 else draft.model
+
+
+def read_result(document: Mapping[str, Any], draft: Draft) -> None:
+    """Note what a line of a file of responses says."""
+    draft.service_tier = TIER
+    response = document.get("response")
+    if not isinstance(response, dict):
+        return
+    answer = Draft()
+    gemini.read(response, answer)
+    draft.faults += answer.faults
+    usage = batch_results.read(gemini.DIALECT, answer.usage, draft)
+    if usage is None:
+        return
+    usage = replace(usage, unreported_tools=answer.unreported_tools or None)
+    if usage.output_tokens is None:  # a count that is 0 is left out
+        usage = replace(usage, output_tokens=0)
+    batch_results.note(draft, answer.model, usage)
 
 
 def _responses(document: Mapping[str, Any], place: tuple[str, ...]) -> list[Mapping[str, Any]]:
     """Return those that there are; a request that failed has none."""
-    found: Any = document
-    for name in (*place, *RESPONSES):
-        found = mapping(found).get(name)
+    found = _found(document, (*place, *RESPONSES))
     items = found if isinstance(found, list) else []
     return [response for item in items if isinstance(response := mapping(item).get("response"), dict)]
+
+
+def _found(document: Mapping[str, Any], path: Path) -> Any:
+    found: Any = document
+    for name in path:
+        found = mapping(found).get(name)
+    return found
 
 
 DIALECT = Dialect(
     wanted=(
         ("name",),
         *(("metadata", name) for name in ("name", "model", "state", "batchStats")),
+        *((*place, "responsesFile") for place in PLACES),
         *(
             (*place, *RESPONSES, EACH, "response", name)
             for place in PLACES
@@ -79,5 +108,15 @@ DIALECT = Dialect(
     ),
     marks=(b'"metadata"',),
     read=read,
-    usage=usage,
+    usage=batch_results.usage,
 )
+
+OUTPUT = Dialect(
+    wanted=tuple(("response", *path) for path in gemini.DIALECT.wanted),
+    marks=(b'"usageMetadata"',),
+    read=read_result,
+    usage=batch_results.usage,
+    lines=True,
+    needs=("input_tokens", "output_tokens"),
+)
+"""A file that a batch names as its output."""

@@ -4,6 +4,7 @@ Sources: ``Batch`` and ``BatchUsage`` in the openai SDK.
 
 - A batch is billed once, when it is over, at rates of its own; what it costs until then grows, and is passed over.
 - Its usage adds up all of its requests, which have one model. Batches of before September 2025 have none.
+- xAI's batches, which are at the same place, are another format (:mod:`~metrion.dialects.xai_batches`).
 - How long each request was is not told. Rates for long contexts go by their average, and never by the sum.
 """
 
@@ -13,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from metrion.dialects import openai_tokens
+from metrion.dialects import openai_tokens, xai_batches
 from metrion.dialects.dialect import Dialect, Draft, label, mapping
 from metrion.dialects.figures import Figures
 from metrion.documents import Object, to_json
@@ -31,6 +32,8 @@ COMPLETED = "completed_requests"
 
 def read(document: Mapping[str, Any], draft: Draft) -> None:
     """Note what a batch says."""
+    if "batch_id" in document:
+        xai_batches.read(document, draft)
     if document.get("object") != "batch":
         return
     draft.model = label(document.get("model"), draft.model)
@@ -56,7 +59,15 @@ def usage(figures: Figures) -> Usage:
 
 
 DIALECT = Dialect(
-    wanted=(("object",), ("model",), ("id",), ("status",), ("usage",), ("request_counts", "completed")),
+    wanted=(
+        ("object",),
+        ("model",),
+        ("id",),
+        ("status",),
+        ("usage",),
+        ("request_counts", "completed"),
+        *xai_batches.BATCH,
+    ),
     nullable=("usage",),
     read=read,
     usage=usage,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
+from decimal import Decimal
 from typing import Any
 
 from metrion.dialects.figures import Figures
@@ -63,8 +64,10 @@ def added_up(usages: Sequence[Usage]) -> Usage:
     for name in TOOLS:
         tools = [calls for usage in usages if (calls := getattr(usage, name)) is not None]
         sums[name] = dict(sum(map(Counter, tools), Counter[str]())) if tools else None
+    seconds = [usage.audio_seconds for usage in usages if usage.audio_seconds is not None]
     return Usage(
         **sums,
+        audio_seconds=sum(seconds) if seconds else None,
         modes=usages[0].modes if usages else None,
         largest_input_tokens=max(map(_largest, usages), default=None),
     )
@@ -79,6 +82,7 @@ def kind(model: str | None, usage: Usage) -> Kind:
 def counts(usage: Usage) -> Mapping[str, Any]:
     """Return what :func:`read` makes a usage of again, as JSON knows it."""
     found = {name: getattr(usage, name) for name in (*COUNTS, *TOOLS, LARGEST)}
+    found["audio_seconds"] = None if usage.audio_seconds is None else Decimal(repr(usage.audio_seconds))
     found["modes"] = None if usage.modes is None else list(usage.modes)
     return {name: value for name, value in found.items() if value is not None or name in WHOLE}
 
@@ -89,6 +93,7 @@ def read(figures: Figures) -> Usage:
     found |= {name: figures.calls(name) for name in TOOLS}
     return Usage(
         **found,
+        audio_seconds=figures.seconds("audio_seconds"),
         modes=figures.texts("modes"),
         largest_input_tokens=figures.count(LARGEST),
     )

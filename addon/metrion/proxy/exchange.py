@@ -12,7 +12,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from urllib.parse import unquote
 
 from metrion import estimates
 from metrion.control.generations import Generations
@@ -22,6 +21,7 @@ from metrion.meter import Outcome, measure
 from metrion.model import EndReason, Event, Forward, Headers, Inbound, Reading, Refusal, Route, Usage
 from metrion.pricing import PriceBook
 from metrion.proxy.logs import log_fault
+from metrion.routing import parameter
 from metrion.tap import RequestReader, Tap
 
 logger = logging.getLogger(__name__)
@@ -118,9 +118,14 @@ class Exchange:
                 self._provider_request_id = request_id
                 break
         if status == 101 and (session := SESSIONS.get(route.dialect or "")):
-            self._session = session(_model_in_query(route.target))
+            self._session = session(parameter(route.target.partition(b"?")[2], b"model"))
+        dialect = route.dialect
+        if route.output is not None:
+            content_type = None  # that of a file says nothing of what is in it
+            if status != 200 or not self._generations.expects(route.provider, route.output):
+                dialect = None
         self._tap = Tap(
-            route.dialect,
+            dialect,
             content_type=content_type,
             content_encoding=header(headers, b"content-encoding"),
             status=status,
@@ -287,11 +292,16 @@ class Exchange:
         generation_id = reading.generation_id or (route.generation_id if route else None)
         if route is None or generation_id is None:
             return False
+        if route.output is not None:
+            return self._settles_output(route.provider, route.output, reading, end_reason)
         if reading.pending:
             if self.inbound.method == b"POST":
                 self._generations.expect(route.provider, generation_id)
             return False
         is_read_back = self.inbound.method != b"POST"
+        if reading.output is not None and is_read_back:
+            self._generations.replace(route.provider, route.generation_id or generation_id, reading.output)
+            return False
         # A run that waited for a tool's output ends in the answer to another POST, which is billed as such.
         if reading.usage is None or not (is_read_back or route.operation == "runs"):
             return False
@@ -310,6 +320,15 @@ class Exchange:
         self._request_reader.finish()
         return self._request_reader.model
 
+    def _settles_output(self, provider: str, output: str, reading: Reading, end_reason: EndReason) -> bool:
+        """Whether this response, which a batch may have named as its output, is the first to tell what is in it."""
+        if end_reason is not EndReason.COMPLETE:
+            return False  # one that broke off is read again, whole
+        if reading.output is not None:
+            following = output.partition("?")[0] + reading.output
+            return self._generations.replace(provider, output, following) and reading.usage is not None
+        return reading.usage is not None and self._generations.settle(provider, output)
+
     @property
     def provider(self) -> str:
         """The provider's name, for the log."""
@@ -319,15 +338,6 @@ class Exchange:
 
 def _now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
-
-
-def _model_in_query(target: bytes) -> str | None:
-    """Return the model that a session is opened for, where it stands in the query."""
-    for parameter in target.partition(b"?")[2].split(b"&"):
-        name, _, value = parameter.partition(b"=")
-        if name == b"model" and value:
-            return unquote(value.decode("latin-1"))
-    return None
 
 
 def header(headers: Headers, name: bytes) -> str | None:

@@ -1,0 +1,87 @@
+"""The usage of a batch's results, added up as they pass.
+
+What is priced alike is one entry, in the words of an event's columns: a batch of a million requests holds no more than
+one of ten.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from metrion.dialects import several
+from metrion.dialects.dialect import Dialect, Draft
+from metrion.dialects.figures import Figures
+from metrion.model import Usage
+
+MOST_ENTRIES, MOST_TOOLS = 1 << 11, 100
+"""As many prices, and tools of one price, are told apart."""
+
+
+class Results(dict[str, Any]):
+    """The usage of the results so far."""
+
+    def __init__(self) -> None:
+        super().__init__(responses=0, billed=[])
+        self.models: set[str | None] = set()
+        """Those that answered; their advisors are not among them."""
+        self._entries: dict[several.Kind, dict[str, Any]] = {}
+        self.is_full = False
+        """Whether no more can be held."""
+
+    @property
+    def model(self) -> str | None:
+        """The one that answered everything."""
+        return next(iter(self.models)) if len(self.models) == 1 else None
+
+    def add(self, model: str | None, usage: Usage) -> None:
+        """Add what a response under this model is billed for."""
+        self["responses"] += 1
+        self.models.add(model)
+        for share_model, share in usage.shares or ((None, usage),):
+            kind = several.kind(share_model or model, share)
+            if (entry := self._entries.get(kind)) is None:
+                entry = self._entries[kind] = {"model": share_model or model, **several.counts(share)}
+                self["billed"].append(entry)
+            else:
+                both = several.added_up([several.read(Figures(entry)), share])
+                entry.update(several.counts(both))
+            tools = max(len(entry.get(name) or ()) for name in several.TOOLS)
+            self.is_full |= tools > MOST_TOOLS or len(self._entries) > MOST_ENTRIES
+
+
+def note(draft: Draft, model: str | None, usage: Usage) -> None:
+    """Note what one more result is billed for."""
+    results = started(draft)
+    if results.is_full:
+        draft.faults.append("prices are too many to be told apart")
+    else:
+        results.add(model, usage)
+    draft.model = results.model
+
+
+def started(draft: Draft) -> Results:
+    """Return what has been added up in a draft so far."""
+    if not isinstance(draft.usage, Results):
+        draft.usage = Results()
+    return draft.usage
+
+
+def read(dialect: Dialect, raw: object, draft: Draft) -> Usage | None:
+    """Read the usage of one result as this format has it. Where it is not whole, neither is that of the batch."""
+    started(draft)
+    if not isinstance(raw, dict) or not raw:
+        draft.faults.append("a result has no usage")
+        return None
+    figures = Figures(raw)
+    usage = figures.checked(dialect.usage(figures))
+    if figures.is_doubtful(usage, dialect.needs):
+        draft.faults += figures.warnings or ["the usage of a result is not whole"]
+    return usage
+
+
+def usage(figures: Figures) -> Usage:
+    """Read what the results added up to."""
+    entries = [(entry.text("model"), several.read(entry)) for entry in figures.entries("billed") or ()]
+    if len({model for model, _ in entries}) == 1:
+        entries = [(None, share) for _, share in entries]
+    return several.together(entries)
