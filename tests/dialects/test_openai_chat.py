@@ -191,3 +191,19 @@ def test_a_completion_that_is_deferred_is_nothing_but_an_id(
 ) -> None:
     draft = drafted(DIALECT, document)
     assert (draft.generation_id, draft.pending) == (generation_id, pending)
+
+
+@pytest.mark.parametrize(
+    ("beside", "inside", "tier"),
+    [
+        ("default", {}, "default"),
+        ("flex", {"service_tier": None}, "flex"),
+        (None, {"service_tier": "standard"}, None),
+        (None, {"service_tier": "priority"}, "priority"),
+    ],
+)
+def test_the_tier_stands_beside_the_usage_or_inside_it(
+    beside: str | None, inside: dict[str, Any], tier: str | None
+) -> None:
+    counts = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+    assert drafted(DIALECT, {"service_tier": beside, "usage": {**counts, **inside}}).service_tier == tier

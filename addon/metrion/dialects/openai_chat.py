@@ -7,7 +7,8 @@ Sources: ``CompletionUsage`` in the openai SDK, and recorded answers of the serv
 - Cached and reasoning tokens are *parts* of ``prompt_tokens`` and ``completion_tokens``, and are never added to them.
 - A stream's usage stands in its last chunk with ``choices: []``; with other servers in a chunk with choices, or in each
   chunk as a running total. The last one that is not null counts; they are never summed.
-- ``service_tier`` beside ``usage`` is the tier that is billed. Mistral's inside ``usage`` is left where it is.
+- ``service_tier`` beside ``usage`` is the tier that is billed. Mistral has it inside ``usage`` (``UsageInfo`` in the
+  mistralai SDK), where ``standard`` stands by default and is left.
 - xAI answers a deferred completion at once, with nothing but a ``request_id``; its usage is read back later, with a GET
   (https://docs.x.ai/developers/advanced-api-usage/deferred-chat-completions).
 """
@@ -33,6 +34,8 @@ CACHE_READ = (
 REASONING = (("completion_tokens_details", "reasoning_tokens"), ("reasoning_tokens",))
 """The second is Perplexity's and Azure's."""
 
+STANDARD = "standard"
+
 
 def read(document: Mapping[str, Any], draft: Draft) -> None:
     """Note what a completion or a chunk of one says."""
@@ -49,6 +52,8 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
     for usage in places:
         if isinstance(usage, Object) and usage:
             draft.usage, draft.usage_source = usage, usage.source
+            if usage.get("service_tier") != STANDARD:
+                draft.service_tier = label(usage.get("service_tier"), draft.service_tier)
             break
 
 
