@@ -40,6 +40,8 @@ class Draft:
     """Something was generated, where the format looks for it."""
     declined: list[str] = field(default_factory=list)
     """Models that declined, and are not billed for it if they had no output."""
+    was_handed_on: bool = False
+    """Several agents had a part in it."""
     seen: set[int] = field(default_factory=set)
     """Hashes of what is counted already of that which a stream says more than once."""
     faults: list[str] = field(default_factory=list)

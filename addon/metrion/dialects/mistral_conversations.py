@@ -1,9 +1,12 @@
 """Mistral's conversations with agents, whole or streamed.
 
-Source: ``ConversationResponse``, ``ConversationUsageInfo`` and ``ResponseDoneEvent`` in the mistralai SDK.
+Source: ``ConversationResponse``, ``ConversationUsageInfo``, ``ResponseDoneEvent``, ``ResponseErrorEvent`` and
+``AgentHandoffEntry`` in the mistralai SDK.
 
 - What connectors (search, code, …) put into the prompt, ``connector_tokens``, is input beside ``prompt_tokens``; their
   calls are counted by their names.
+- One usage covers all agents that a conversation was handed to. Which model used what of it is not told, so that it has
+  no price.
 """
 
 from __future__ import annotations
@@ -11,10 +14,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from metrion.dialects import errors
 from metrion.dialects.dialect import Dialect, Draft, label, mapping
 from metrion.dialects.figures import Figures
 from metrion.documents import EACH, Object
 from metrion.model import Usage
+
+DONE, FAILED = "conversation.response.done", "conversation.response.error"
+HANDOFF = "agent.handoff"
 
 
 def read(document: Mapping[str, Any], draft: Draft) -> None:
@@ -22,10 +29,15 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
     outputs = document.get("outputs")
     for output in (document, *(outputs if isinstance(outputs, list) else ())):
         draft.model = label(mapping(output).get("model"), draft.model)
+        draft.was_handed_on |= (label(mapping(output).get("type")) or "").startswith(HANDOFF)
+    if document.get("type") == FAILED:
+        draft.stream_error, draft.error_type = True, errors.error_type({"code": document.get("code")})
     draft.generation_id = label(document.get("conversation_id"), draft.generation_id)
     usage = document.get("usage")
     if isinstance(usage, Object) and usage:
         draft.usage, draft.usage_source = usage, usage.source
+        if draft.was_handed_on:
+            draft.faults.append("several agents share one usage")
 
 
 def usage(figures: Figures) -> Usage:
@@ -38,10 +50,19 @@ def usage(figures: Figures) -> Usage:
 
 
 DIALECT = Dialect(
-    wanted=(("type",), ("model",), ("conversation_id",), ("outputs", EACH, "model"), ("usage",)),
+    wanted=(
+        ("type",),
+        ("code",),
+        ("model",),
+        ("conversation_id",),
+        ("outputs", EACH, "type"),
+        ("outputs", EACH, "model"),
+        ("usage",),
+    ),
+    marks=(HANDOFF.encode(),),
     nullable=("usage",),
     read=read,
     usage=usage,
-    end_types=frozenset({"conversation.response.done"}),
+    end_types=frozenset({DONE, FAILED}),
     id_names=("conversation_id",),
 )
