@@ -180,7 +180,7 @@ def test_cut_off_anywhere_nothing_is_made_up() -> None:
 
 # --- costs ------------------------------------------------------------------------------------------------------------
 
-FEES = ("web_search", "file_search")
+FEES = ("web_search", "file_search", "x_search", "code_interpreter")
 
 
 @needs_corpus
