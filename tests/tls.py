@@ -26,7 +26,8 @@ class Terminator:
 
 
 @contextlib.contextmanager
-def tls_in_front_of(port: int, folder: Path) -> Iterator[Terminator]:
+def tls_in_front_of(port: int, folder: Path, *, listen: int = 0) -> Iterator[Terminator]:
+    """The certificate is made in the folder, or the one that is there already."""
     certificate, key = _self_signed(folder)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
@@ -41,7 +42,7 @@ def tls_in_front_of(port: int, folder: Path) -> Iterator[Terminator]:
         plain_writer.close()
         writer.close()
 
-    server = loop.run_until_complete(asyncio.start_server(connect, "127.0.0.1", 0, ssl=context))
+    server = loop.run_until_complete(asyncio.start_server(connect, "127.0.0.1", listen, ssl=context))
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     try:
@@ -60,6 +61,9 @@ async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 def _self_signed(folder: Path) -> tuple[Path, Path]:
+    files = folder / "server.pem", folder / "server.key"
+    if files[1].exists():
+        return files
     private = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.datetime.now(datetime.UTC)
@@ -75,7 +79,6 @@ def _self_signed(folder: Path) -> tuple[Path, Path]:
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(private, hashes.SHA256())
     )
-    files = folder / "server.pem", folder / "server.key"
     files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     files[1].write_bytes(
         private.private_bytes(

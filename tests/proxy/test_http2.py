@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -118,3 +120,20 @@ def test_row_is_there_before_the_trailers_that_end_a_response(hop: Hop, simulato
     assert response.ended
     assert (response.body, response.headers["x-end"]) == (b"".join(SPEECH * 2), "yes")
     assert (event["end_reason"], event["usage_source"]) == ("complete", "estimated")
+
+
+def test_server_that_comes_back_is_found_again(simulator: Simulator, stream: str, tmp_path: Path) -> None:
+    """By a client that never had to connect anew, since its connection was well all the while."""
+    with tls_in_front_of(simulator.ports["openai"], tmp_path) as gone:
+        pass
+    config = {"providers": {"openai": {"upstream": f"https://localhost:{gone.port}"}}}
+    headers = {"content-type": "application/json", **simulator.select(stream)}
+    with (
+        running_serve(tmp_path / "home", config, environment={"SSL_CERT_FILE": str(gone.certificate)}) as proxy,
+        Http2Client(proxy, "localhost", gone.port) as client,
+    ):
+        for listening, status in ((False, 502), (True, 200), (False, 502), (True, 200)):
+            with tls_in_front_of(simulator.ports["openai"], tmp_path, listen=gone.port) if listening else nullcontext():
+                (response,) = client.read(client.post(CHAT, headers, ASKED))
+            assert response.status == status
+        assert "crashed" not in proxy.log.read_text()

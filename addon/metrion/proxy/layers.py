@@ -19,6 +19,7 @@ from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http import (
     DropStream,
     ErrorCode,
+    GetHttpConnection,
     HttpConnectHook,
     HttpErrorHook,
     HttpLayer,
@@ -91,6 +92,13 @@ class MeteredHttpLayer(HttpLayer):
         stream = MeteredStream(self.context.fork(), stream_id, self._gateway, hooks=self._hooks)
         self.streams[stream_id] = stream
         yield from self.event_to_child(stream, events.Start())
+
+    def get_connection(self, event: GetHttpConnection, *, reuse: bool = True) -> layer.CommandGenerator[None]:
+        """Override: try a server again that could not be reached, where mitmproxy would not until the client leaves."""
+        for connection in self.connections:
+            if connection is not self.context.client:
+                connection.error = None
+        yield from super().get_connection(event, reuse=reuse)
 
 
 class MeteredStream(HttpStream):
