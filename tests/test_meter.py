@@ -75,7 +75,10 @@ NONE = Reading()
 @pytest.fixture(scope="module")
 def prices(tmp_path_factory: pytest.TempPathFactory) -> PriceBook:
     file = tmp_path_factory.mktemp("prices") / "prices.yaml"
-    file.write_text("openai:\n  test-1: {input: 2, output: 10}\n  heard-1: {audio_hour: 0.36}\n")
+    file.write_text(
+        "openai:\n  test-1: {input: 2, output: 10}\n  heard-1: {audio_hour: 0.36}\n"
+        "  spoken-1: {fees: {input_character: 0.015}}\n"
+    )
     return PriceBook.load([file])
 
 
@@ -251,6 +254,29 @@ def test_what_was_heard_is_priced_by_the_length_that_the_answer_tells(prices: Pr
     row = event(prices, reading=replace(tap.reading, model="heard-1"))
     assert (row.usage_source, row.audio_seconds, row.usage) == ("estimated", 8.5, None)
     assert (row.cost_source, row.cost_usd) == ("estimated", Decimal("0.00085"))
+
+
+@pytest.mark.parametrize(
+    ("model", "usage", "source", "cost"),
+    [
+        ("spoken-1", Usage(unreported_tools={"input_character": 2000}), "estimated", Decimal("0.03")),
+        ("spoken-1", Usage(unreported_tools={"input_character": 0}), "estimated", Decimal(0)),
+        # tokens that a stream reports are not what is billed
+        (
+            "spoken-1",
+            Usage(input_tokens=9, output_tokens=50, unreported_tools={"input_character": 40}),
+            "estimated",
+            Decimal("0.0006"),
+        ),
+        ("test-1", Usage(unreported_tools={"google_search": 1}), "unknown", None),
+    ],
+)
+def test_what_was_spoken_is_priced_by_its_characters(
+    model: str, usage: Usage, source: str, cost: Decimal | None, prices: PriceBook
+) -> None:
+    row = event(prices, reading=Reading(model=model, usage=usage, estimated=True))
+    assert (row.usage_source, row.unreported_tools) == ("estimated", usage.unreported_tools)
+    assert (row.cost_source, row.cost_usd) == (source, cost)
 
 
 # --- every recorded exchange ------------------------------------------------------------------------------------------

@@ -704,12 +704,13 @@ def test_what_is_kept_by_hand_is_in_the_shipped_file(shipped: PriceBook) -> None
         (provider, name)
         for provider, models in by_hand.items()
         for model, block in models.items()
-        if "fees" not in block
+        if block.keys() - {"source", "checked", "fees"}
         for name in (model, *block.get("match", []))
     ]
     assert len(names) > 10
     for provider, name in names:
-        got = cost(shipped, Usage(input_tokens=1), provider=provider, model=name)
+        used = Usage(input_tokens=1, unreported_tools={"input_character": 1})
+        got = cost(shipped, used, provider=provider, model=name)
         assert got.source is CostSource.COMPUTED, f"{name}: run scripts/update-pricing"
 
 
@@ -751,6 +752,49 @@ def test_what_tools_cost(
 def test_what_tools_cost_in_another_tier(shipped: PriceBook) -> None:
     got = cost(shipped, Usage(server_tools={"web_search_calls": 1}), provider="xai", model="grok-4.3", tier="batch")
     assert texts(got.parts) == {"web_search": "0.005"}
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "by_character"),
+    [
+        ("openai", "tts-1", True),
+        ("openai", "tts-1-hd", True),
+        ("mistral", "voxtral-mini-tts-2603", True),
+        ("openai", "gpt-4o-mini-tts", False),  # by tokens
+        ("openai", "whisper-1", False),  # by the length
+        ("xai", "grok-voice-latest", False),
+        ("openai", "nobody-knows", False),
+        ("my-own", "tts-1", False),
+    ],
+)
+def test_which_speech_is_billed_by_its_characters(
+    provider: str, model: str, by_character: bool, shipped: PriceBook
+) -> None:
+    by = shipped.is_billed_by("input_character", provider=provider, model=None, model_requested=model, when=NOW)
+    assert by is by_character
+
+
+@pytest.mark.parametrize(
+    ("entry", "by_character"),
+    [
+        ("{fees: {input_character: 0.015}}", True),
+        ("{input: 1, fees: {input_character: 0.015}}", False),
+        ("{audio_hour: 1, fees: {input_character: 0.015}}", False),
+        ("{fees: {web_search: 1}}", False),
+        ("{until: 2026-11-21, fees: {input_character: 0.015}}", False),
+        ("{rates: [{until: 2026-11-21, input: 1}, {from: 2026-11-21, fees: {input_character: 0.015}}]}", True),
+    ],
+)
+def test_nothing_else_may_have_a_rate(entry: str, by_character: bool, tmp_path: Path) -> None:
+    prices = book(tmp_path, f"p: {{m: {entry}}}")
+    by = prices.is_billed_by("input_character", provider="p", model="m", model_requested=None, when=NOW)
+    assert by is by_character
+
+
+def test_what_characters_cost(shipped: PriceBook) -> None:
+    """4,095 of them were charged with $0.061425 (https://github.com/sanand0/blog, posts/2025/openai-tts-cost.md)."""
+    got = cost(shipped, Usage(unreported_tools={"input_character": 4095}), provider="openai", model="tts-1")
+    assert texts(got.parts) == {"input_character": "0.061425"}
 
 
 @needs_corpus

@@ -25,7 +25,7 @@ from metrion.model import (
     Route,
     Usage,
 )
-from metrion.pricing import PriceBook
+from metrion.pricing import PER_CHARACTER, PriceBook
 
 NOT_BILLED_OPERATIONS = frozenset(
     {"agents", "assistants", "batch", "cancel", "count_tokens", "files", "models", "sessions", "vector_stores"}
@@ -159,8 +159,8 @@ def _cost(
     if not (reading.estimated or reading.has_final_usage(outcome.end_reason)):
         return Cost(CostSource.UNKNOWN)
     usage = reading.usage
-    if reading.estimated and usage.audio_seconds is None and None in (usage.input_tokens, usage.output_tokens):
-        return Cost(CostSource.UNKNOWN)  # half of it is no cost
+    if reading.estimated and _is_half(usage):
+        return Cost(CostSource.UNKNOWN)
     if reading.doubtful and not reading.estimated:  # what the provider says it charged is sure all the same
         usage = Usage(provider_cost_usd=usage.provider_cost_usd)
     return prices.cost(
@@ -172,6 +172,12 @@ def _cost(
         service_tier=reading.service_tier,
         estimated=reading.estimated,
     )
+
+
+def _is_half(usage: Usage) -> bool:
+    """Whether a part of what is billed is not known."""
+    is_other = usage.audio_seconds is not None or PER_CHARACTER in (usage.unreported_tools or ())
+    return not is_other and None in (usage.input_tokens, usage.output_tokens)
 
 
 def _is_billable(inbound: Inbound, route: Route) -> bool:

@@ -99,6 +99,9 @@ _FEES: Mapping[str, str] = {
 PER_REQUEST = "request"
 """The fee that every response pays once."""
 
+PER_CHARACTER = "input_character"
+"""The fee for each character of a text that is spoken."""
+
 STANDARD_TIERS = frozenset({"", "default", "standard", "auto", "on_demand"})
 """Service tiers that are billed at the rates of the model itself."""
 
@@ -303,6 +306,20 @@ class PriceBook:
         if charged is not None:
             source, usd = CostSource.PROVIDER, charged
         return Cost(source, usd=usd, computed_usd=total, parts=bill.parts, price_version=self.version)
+
+    def is_billed_by(
+        self,
+        fee: str,
+        *,
+        provider: str,
+        model: str | None,
+        model_requested: str | None,
+        when: datetime,
+    ) -> bool:
+        """Whether this fee is the whole price of a model: neither tokens nor seconds have a rate."""
+        entry = self._find(provider, model, model_requested)
+        prices = entry.prices(_day(when), "") if entry else None
+        return prices is not None and fee in prices.fees and not prices.rates
 
     def _whole_bill(
         self,

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metrion import estimates
-from metrion.estimates import Material, Sample, estimate, material, texts, wants
+from metrion.estimates import Material, Sample, estimate, material, samples, texts
 from metrion.estimates.texts import ANSWERS, REQUESTS
 from metrion.estimates.tokenizers import is_available
 from metrion.model import EndReason, Reading, Usage
@@ -305,16 +305,26 @@ def test_material_can_go_to_another_process() -> None:
     assert pickle.loads(pickle.dumps(found)) == found  # noqa: S301  # our own
 
 
-@pytest.mark.parametrize(("dialect", "wanted"), [("openai_chat", True), ("openai_embeddings", False), (None, False)])
+@pytest.mark.parametrize(
+    ("dialect", "request_and_response"),
+    [
+        ("openai_chat", (True, True)),
+        ("openai_speech", (True, False)),
+        ("openai_audio", (False, False)),
+        ("openai_embeddings", (False, False)),
+        (None, (False, False)),
+    ],
+)
 @needs_tokenizer
-def test_which_bodies_are_worth_keeping(dialect: str | None, wanted: bool) -> None:
-    assert wants(dialect) is wanted
+def test_which_bodies_are_worth_keeping(dialect: str | None, request_and_response: tuple[bool, bool]) -> None:
+    assert tuple(map(bool, samples(dialect))) == request_and_response
 
 
 def test_without_a_tokenizer_nothing_is_kept_or_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(estimates, "is_available", lambda: False)
     monkeypatch.setattr(estimates, "counter", lambda _: None)
-    assert not wants("openai_chat")
+    assert samples("openai_chat") == (None, None)
+    assert samples("openai_speech")[0] is not None
     assert Passed(body=WHOLE).usage() is None
 
 

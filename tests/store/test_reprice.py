@@ -37,6 +37,7 @@ DAY = datetime(2026, 11, 5, 12)
 PRICES: dict[str, Any] = {
     "openai": {
         "gpt-5": {"input": 2, "output": 10, "cache_read": 1, "service_tiers": {"batch": {"input": 1, "output": 5}}},
+        "tts-1": {"fees": {"input_character": 0.02}},
         "dated": {"rates": [{"until": "2026-11-05", "input": 7}, {"from": "2026-11-05", "input": 9}]},
         "video": {"input": 1, "input_video": 100, "input_audio": 50, "cache_read_audio": 5, "cache_read": 0.5},
     },
@@ -103,6 +104,18 @@ BATCH: dict[str, Any] = {
     "usage": '{"responses": 2, "billed": ['
     '{"model": "claude", "input_tokens": 100, "output_tokens": 20},'
     '{"model": "adviser", "input_tokens": 1000, "output_tokens": 40}]}',
+}
+SPOKEN: dict[str, Any] = {
+    "path": "/v1/audio/speech",
+    "model": None,
+    "model_requested": "tts-1",
+    "input_tokens": None,
+    "output_tokens": None,
+    "unreported_tools": {"input_character": 5000},
+    "usage": None,
+    "usage_source": "estimated",
+    "cost_source": "estimated",
+    "cost_parts": {"input_character": Decimal("0.5")},
 }
 SEARCHED = Decimal("0.028")
 GROUNDED: dict[str, Any] = {
@@ -226,6 +239,14 @@ CHANGED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         GROUNDED | {"server_tools": {"google_search": 2}},
         {"cost_usd": NEW + SEARCHED, "cost_parts": HALVES | {"web_search": SEARCHED}},
     ),
+    "characters that were spoken": (
+        SPOKEN,
+        {"cost_usd": Decimal("0.1"), "cost_source": "estimated", "cost_parts": {"input_character": Decimal("0.1")}},
+    ),
+    "characters that were spoken, in a stream that counts tokens": (
+        SPOKEN | {"usage": '{"prompt_tokens": 9, "completion_tokens": 50}', "input_tokens": 9, "output_tokens": 50},
+        {"cost_usd": Decimal("0.1"), "cost_source": "estimated", "cost_parts": {"input_character": Decimal("0.1")}},
+    ),
     "tokens as they were recorded, whatever the usage says": (
         {"usage": '{"prompt_tokens": 999999, "completion_tokens": 999999}'},
         {"cost_usd": NEW},
@@ -270,6 +291,7 @@ STAYS: dict[str, tuple[dict[str, Any], dict[str, int]]] = {
     ),
     "nobody reads such a path": ({"path": "/v1/files"}, {"no_usage": 1}),
     "it has no path": ({"path": None}, {"no_usage": 1}),
+    "spoken, and now billed by tokens": (SPOKEN | {"model_requested": "gpt-5"}, {"no_price": 1}),
     "its provider is configured no more": ({"provider": "gone", "model": "any"}, {"no_usage": 1}),
     "the price is the same": (
         {

@@ -5,7 +5,8 @@ Sources: ``Transcription``, ``TranscriptionVerbose``, ``TranscriptionTextDoneEve
 
 - The usage counts tokens, or, with ``"type": "duration"``, seconds. Mistral counts both.
 - Where there is no usage, the ``duration`` that a detailed answer has is what was heard, which is about what is billed:
-  OpenAI's usage has it in whole seconds. Speech that is not streamed is nothing but sound, and has no usage at all.
+  OpenAI's usage has it in whole seconds. Speech that is not streamed is nothing but sound, and has no usage at all:
+  see :mod:`metrion.estimates.speech`.
 """
 
 from __future__ import annotations

@@ -8,6 +8,8 @@ While bodies pass, the readers in :mod:`metrion.tap` put them into a :class:`Sam
 decides whether an estimate is wanted and takes hold of what it needs, and :func:`estimate` makes one; that takes
 milliseconds and may be done in any thread. Without the optional tokenizers there are no estimates. Nothing here raises
 on what a stranger sent, and no prompt or completion is in a ``repr``, a warning or a result.
+
+Speech is no matter of tokens: where it is billed by the character, the request tells how many there are.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from metrion.dialects.figures import MOST
-from metrion.estimates import texts
+from metrion.estimates import speech, texts
 from metrion.estimates.families import O200K, Family, Input, Output, family
 from metrion.estimates.sample import Kept, Sample
 from metrion.estimates.texts import Answered, Asked
@@ -27,7 +29,7 @@ from metrion.estimates.tools import declared
 from metrion.model import EndReason, Reading, Usage
 from metrion.sse import EventReader
 
-__all__ = ["Kept", "Material", "Sample", "estimate", "material", "prepare", "wants"]
+__all__ = ["Kept", "Material", "Sample", "estimate", "material", "prepare", "samples"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,14 +43,19 @@ class Material:
     cut: bool
     """It had begun, and ended before the provider said that this is all."""
     reported: Usage | None = None
-    """What the provider said before a stream was cut."""
+    """What the provider said, before a stream was cut or, of speech, at all."""
     request: Kept | None = field(default=None, repr=False)
-    response: Kept = field(repr=False)
+    response: Kept = field(default=Kept(), repr=False)
 
 
-def wants(dialect: str | None) -> bool:
-    """Whether bodies of this wire format are worth keeping: there is a way to estimate, and a tokenizer."""
-    return dialect in texts.ANSWERS and is_available()
+def samples(dialect: str | None) -> tuple[Sample | None, Sample | None]:
+    """Return what a request and its response of this wire format are to be kept in; ``None``: not worth keeping.
+
+    They are where there is a way to estimate and, unless it is speech, a tokenizer.
+    """
+    if dialect == speech.DIALECT:
+        return Sample(), None
+    return (Sample(), Sample()) if dialect in texts.ANSWERS and is_available() else (None, None)
 
 
 def prepare() -> None:
@@ -65,25 +72,26 @@ def material(
     streamed: bool,
     request: Sample | None,
     response: Sample | None,
+    by_character: bool = False,
 ) -> Material | None:
     """Take hold of what an estimate needs; ``None`` where none is wanted, or none is possible.
 
     None is wanted where the usage is known, and where it is not known whether there will be a bill: after an error
-    within a stream, and while a background response is being made.
+    within a stream, and while a background response is being made. Of speech one is wanted where its characters are all
+    that it is billed by (``by_character``).
     """
     model = reading.model or model_requested
+    if dialect is None or model is None or reading.stream_error or reading.error_type or reading.pending:
+        return None
+    asked = request.taken() if request is not None else None
+    if dialect == speech.DIALECT:
+        if asked is None or not by_character:
+            return None
+        return Material(
+            dialect=dialect, model=model, streamed=streamed, cut=False, reported=reading.usage, request=asked
+        )
     kept = response.taken() if response is not None else None
-    if (
-        dialect is None
-        or dialect not in texts.ANSWERS
-        or model is None
-        or kept is None
-        or not kept.passed
-        or reading.has_final_usage(end_reason)
-        or reading.stream_error
-        or reading.error_type
-        or reading.pending
-    ):
+    if dialect not in texts.ANSWERS or kept is None or not kept.passed or reading.has_final_usage(end_reason):
         return None
     return Material(
         dialect=dialect,
@@ -91,7 +99,7 @@ def material(
         streamed=streamed,
         cut=reading.model is not None and reading.finish_reason is None and end_reason is not EndReason.COMPLETE,
         reported=reading.usage,
-        request=request.taken() if request is not None else None,
+        request=asked,
         response=kept,
     )
 
@@ -102,6 +110,8 @@ def estimate(material: Material) -> Usage | None:
     Counts that nobody reported and that cannot be estimated, such as the input where there are images in it, stay
     ``None``.
     """
+    if material.dialect == speech.DIALECT:
+        return speech.spoken(material.request, material.reported) if material.request is not None else None
     try:
         asked = _asked(material)
         answered = texts.answered(material.dialect, _documents(material))

@@ -19,7 +19,7 @@ from metrion.dialects import SESSIONS, SessionReader
 from metrion.event_id import uuid7
 from metrion.meter import Outcome, measure
 from metrion.model import EndReason, Event, Forward, Headers, Inbound, Reading, Refusal, Route, Usage
-from metrion.pricing import PriceBook
+from metrion.pricing import PER_CHARACTER, PriceBook
 from metrion.proxy.logs import log_fault
 from metrion.routing import parameter
 from metrion.tap import RequestReader, Tap
@@ -67,8 +67,7 @@ class Exchange:
         self._request_sample: estimates.Sample | None = None
         self._response_sample: estimates.Sample | None = None
         if isinstance(decision, Forward) and inbound.method == b"POST":
-            if estimates.wants(decision.route.dialect):
-                self._request_sample, self._response_sample = estimates.Sample(), estimates.Sample()
+            self._request_sample, self._response_sample = estimates.samples(decision.route.dialect)
             self._request_reader = RequestReader(
                 content_type=header(inbound.headers, b"content-type"),
                 content_encoding=header(inbound.headers, b"content-encoding"),
@@ -193,17 +192,26 @@ class Exchange:
     def wants_estimate(self, end_reason: EndReason) -> bool:
         """Whether :meth:`estimate`, which takes milliseconds in any thread, has something to do now that it is over."""
         route, tap = self.decision.route, self._tap
-        if self.finished or route is None or tap is None or self._response_sample is None or not self._succeeded:
+        if self.finished or route is None or tap is None or self._request_sample is None or not self._succeeded:
             return False
         try:
+            reading = self._final_reading()
+            model_requested = route.model or self._model_requested
             self._material = estimates.material(
                 dialect=route.dialect,
-                reading=self._final_reading(),
+                reading=reading,
                 end_reason=end_reason,
-                model_requested=route.model or self._model_requested,
+                model_requested=model_requested,
                 streamed=tap.is_stream,
                 request=self._request_sample,
                 response=self._response_sample,
+                by_character=self._prices.is_billed_by(
+                    PER_CHARACTER,
+                    provider=route.provider,
+                    model=reading.model,
+                    model_requested=model_requested,
+                    when=self._started_at,
+                ),
             )
         except Exception as error:  # noqa: BLE001 -- a fault in metering must not reach the traffic
             log_fault(logger, "An estimate could not be prepared; its request went through undisturbed", error)
