@@ -124,6 +124,32 @@ def test_the_counts_are_those_of_the_model_that_answered_every_request(
     assert [(name, share.input_tokens) for name, share in usage.shares or ()] == shares
 
 
+def refused(category: str | None, *content: str) -> bytes:
+    document = json.loads(line())
+    document["result"]["message"] |= {
+        "content": [{"type": "text", "text": text} for text in content],
+        "stop_reason": "refusal",
+        "stop_details": {"type": "refusal", "category": category},
+    }
+    return json.dumps(document).encode() + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "counts"),
+    [
+        ([line(), refused("cyber")], (20, 5)),
+        ([refused("cyber"), refused(None)], (0, 0)),
+        ([line(), refused("bio")], (40, 10)),
+        ([line(), refused("cyber", "Sure, the")], (40, 10)),
+    ],
+)
+def test_a_refusal_that_is_not_billed_counts_nothing(lines: list[bytes], counts: tuple[int, int]) -> None:
+    reading = results(*lines)
+    assert reading.usage is not None
+    assert (reading.model, reading.doubtful) == ("claude-haiku-4-5", False)
+    assert (reading.usage.input_tokens, reading.usage.output_tokens) == counts
+
+
 @pytest.mark.parametrize(
     ("broken", "warning"),
     [

@@ -4,7 +4,7 @@ Sources: ``MessageBatch`` and ``MessageBatchIndividualResponse`` in the anthropi
 
 - To create a batch costs nothing. What its requests cost is known from the results, which can be read more than once.
 - Only a request that succeeded is billed, as its message says (:mod:`~metrion.dialects.anthropic_messages`); its tier
-  is ``batch``.
+  is ``batch``. One that was refused has succeeded; where that is not billed, it counts nothing.
 - The usage of the lines is added up (:mod:`~metrion.dialects.batch_results`).
 """
 
@@ -18,6 +18,8 @@ from metrion.dialects.dialect import Dialect, Draft, label, mapping
 from metrion.dialects.figures import Figures
 from metrion.model import Usage
 
+NOTHING = Usage(input_tokens=0, output_tokens=0)
+
 
 def read(document: Mapping[str, Any], draft: Draft) -> None:
     """Note what a batch says."""
@@ -27,17 +29,16 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
 
 def read_result(document: Mapping[str, Any], draft: Draft) -> None:
     """Note what a line of results says."""
-    message = mapping(mapping(document.get("result")).get("message"))
-    raw = message.get("usage")
-    if not isinstance(raw, dict) or not raw:
+    message = Draft()
+    anthropic_messages.read(mapping(mapping(document.get("result")).get("message")), message)
+    if message.usage is None:
         return
-    figures = Figures(raw)
-    served = anthropic_messages.fallback(figures.entries("iterations"))
+    figures = Figures(message.usage)
     usage = figures.checked(anthropic_messages.usage(figures))
     if figures.is_doubtful(usage):
         draft.faults += figures.warnings
-    batch_results.note(draft, label(served, message.get("model")), usage)
-    draft.service_tier = label(raw.get("service_tier"), draft.service_tier)
+    batch_results.note(draft, message.model, NOTHING if usage.unbilled else usage)
+    draft.service_tier = label(message.service_tier, draft.service_tier)
 
 
 DIALECT = Dialect(
@@ -48,7 +49,7 @@ DIALECT = Dialect(
 )
 
 RESULTS = Dialect(
-    wanted=(("result", "message", "model"), ("result", "message", "usage")),
+    wanted=tuple(("result", "message", *path) for path in anthropic_messages.MESSAGE),
     marks=(b'"usage"',),
     read=read_result,
     usage=batch_results.usage,
