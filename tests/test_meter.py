@@ -138,6 +138,8 @@ def test_tools_that_the_usage_counts_and_those_that_only_the_answer_shows_stand_
         ({"reading": NONE, "status": 400}, "not_billed", Decimal(0)),
         ({"reading": NONE, "status": 529}, "not_billed", Decimal(0)),
         ({"reading": replace(NONE, stream_error=True), "end_reason": EndReason.STREAM_ERROR}, "not_billed", Decimal(0)),
+        ({"reading": replace(NONE, is_error=True)}, "not_billed", Decimal(0)),
+        ({"reading": replace(NONE, is_error=True), "end_reason": EndReason.CLIENT_ABORT}, "unknown", None),
         ({"status": 500}, "computed", Decimal("0.003")),
         # it may have worked for nobody
         ({"reading": NONE, "status": 504, "end_reason": EndReason.TIMEOUT}, "unknown", None),

@@ -503,6 +503,23 @@ def test_the_type_of_an_error_is_read_whoever_sent_it(dialect: str | None, statu
     assert "secret" not in repr(reading)
 
 
+@pytest.mark.parametrize(
+    ("dialect", "status", "body", "is_error"),
+    [
+        pytest.param("openai_chat", 200, {"error": {"code": 502}, "user_id": "u"}, True, id="OpenRouter"),
+        pytest.param("openai_chat", 502, {"error": {"code": 502, "message": "no"}}, False, id="the status says so"),
+        pytest.param("openai_chat", 200, {"object": "error", "message": "no", "code": 40001}, True, id="vLLM"),
+        pytest.param("openai_responses", 200, {"status": "failed", "error": {"code": "x"}}, True, id="failed"),
+        pytest.param("openai_responses", 200, {"status": "completed", "error": None}, False, id="completed"),
+        pytest.param("openai_evals", 200, {"status": "queued", "error": {"code": ""}}, False, id="not over"),
+        pytest.param("mistral_ocr", 200, {"pages": []}, False, id="no usage"),
+    ],
+)  # fmt: skip
+def test_an_error_that_comes_with_a_success(dialect: str, status: int, body: dict[str, Any], *, is_error: bool) -> None:
+    reading = read_body(json.dumps(body).encode(), dialect, status)
+    assert (reading.is_error, reading.stream_error, reading.usage) == (is_error, False, None)
+
+
 @pytest.mark.parametrize("status", [200, 503])
 def test_an_error_within_an_array(status: int) -> None:
     start = b'[{"modelVersion":"gemini-2.5-pro","usageMetadata":{"promptTokenCount":4,"candidatesTokenCount":1}}'

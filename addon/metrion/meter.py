@@ -154,8 +154,9 @@ def _cost(
     if route is None or not outcome.reached_upstream:
         return NOTHING_BILLED
     if reading.usage is None:
-        failed = outcome.status is not None and outcome.status >= 400 and outcome.end_reason is EndReason.COMPLETE
-        return NOTHING_BILLED if failed or reading.stream_error else Cost(CostSource.UNKNOWN)
+        failed = reading.is_error or (outcome.status is not None and outcome.status >= 400)
+        is_told = reading.stream_error or (failed and outcome.end_reason is EndReason.COMPLETE)
+        return NOTHING_BILLED if is_told else Cost(CostSource.UNKNOWN)
     if not (reading.estimated or reading.has_final_usage(outcome.end_reason)):
         return Cost(CostSource.UNKNOWN)
     usage = reading.usage

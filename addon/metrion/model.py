@@ -260,6 +260,8 @@ class Reading:
     """The event that ends the format's stream has passed, its blank line included."""
     stream_error: bool = False
     """An error event passed inside a stream that began as a success."""
+    is_error: bool = False
+    """The body says that it failed, though it came with a success and is no stream."""
     pending: bool = False
     """The provider is still at work, as for a background response: what ``generation_id`` names will have usage."""
     output: str | None = None

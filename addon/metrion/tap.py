@@ -247,10 +247,11 @@ class Tap(_Beside):
             draft.error_type = errors.error_type(document) or draft.error_type
 
     def _reading(self) -> Reading:
-        draft = self._draft
+        draft, is_error = self._draft, False
         if self._document is not None:
             draft, document = Draft(), self._document.document
-            self._note(document, draft, is_error=self._failed or errors.has_error(document))
+            is_error = errors.has_error(document)
+            self._note(document, draft, is_error=self._failed or is_error)
             self._miss(*self._document.faults)
         usage, doubtful = self._usage(draft)
         return Reading(
@@ -262,6 +263,7 @@ class Tap(_Beside):
             usage=usage,
             terminal=draft.terminal,
             stream_error=draft.stream_error,
+            is_error=is_error and not self._failed and not draft.pending,
             pending=draft.pending and usage is None,
             output=draft.output,
             warnings=tuple(self._warnings),

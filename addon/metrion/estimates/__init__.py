@@ -81,7 +81,8 @@ def material(
     that it is billed by (``by_character``).
     """
     model = reading.model or model_requested
-    if dialect is None or model is None or reading.stream_error or reading.error_type or reading.pending:
+    failed = reading.stream_error or reading.is_error or reading.error_type
+    if dialect is None or model is None or failed or reading.pending:
         return None
     asked = request.taken() if request is not None else None
     if dialect == speech.DIALECT:
