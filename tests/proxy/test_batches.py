@@ -74,7 +74,7 @@ def test_a_batch_is_billed_once(serve: Proxy, simulator: Simulator) -> None:
 # --- batches that name what tells their usage -------------------------------------------------------------------------
 
 NOTHING = ("not_billed", None, Decimal(0))
-DOWNLOADED = "application/octet-stream"
+DOWNLOADED = "binary/octet-stream"
 
 
 def jsonl(*lines: dict[str, Any]) -> bytes:

@@ -120,8 +120,9 @@ class Exchange:
             self._session = session(parameter(route.target.partition(b"?")[2], b"model"))
         dialect = route.dialect
         if route.output is not None:
-            content_type = None  # that of a file says nothing of what is in it
-            if status != 200 or not self._generations.expects(route.provider, route.output):
+            if status == 200 and self._generations.expects(route.provider, route.output):
+                content_type = None  # that of a file says nothing of what is in it
+            else:
                 dialect = None
         self._tap = Tap(
             dialect,
@@ -317,6 +318,15 @@ class Exchange:
             return False  # the results of a batch that broke off are read again, whole
         return self._generations.settle(route.provider, route.generation_id or generation_id) and is_read_back
 
+    def _settles_output(self, provider: str, output: str, reading: Reading, end_reason: EndReason) -> bool:
+        """Whether this response, which a batch may have named as its output, is the first to tell what is in it."""
+        if end_reason is not EndReason.COMPLETE:
+            return False  # one that broke off is read again, whole
+        if reading.output is not None:
+            following = output.partition("?")[0] + reading.output
+            return self._generations.replace(provider, output, following) and reading.usage is not None
+        return reading.usage is not None and self._generations.settle(provider, output)
+
     @property
     def _succeeded(self) -> bool:
         return self._status is not None and 200 <= self._status < 300
@@ -327,15 +337,6 @@ class Exchange:
             return None
         self._request_reader.finish()
         return self._request_reader.model
-
-    def _settles_output(self, provider: str, output: str, reading: Reading, end_reason: EndReason) -> bool:
-        """Whether this response, which a batch may have named as its output, is the first to tell what is in it."""
-        if end_reason is not EndReason.COMPLETE:
-            return False  # one that broke off is read again, whole
-        if reading.output is not None:
-            following = output.partition("?")[0] + reading.output
-            return self._generations.replace(provider, output, following) and reading.usage is not None
-        return reading.usage is not None and self._generations.settle(provider, output)
 
     @property
     def provider(self) -> str:
