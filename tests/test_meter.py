@@ -220,6 +220,8 @@ def test_a_retry_count_that_is_none(value: bytes, prices: PriceBook) -> None:
         (b"POST", b"/openai/v1/threads/t/runs/r/submit_tool_outputs", True),
         (b"POST", b"/mistral/v1/moderations", True),
         (b"POST", b"/openai/v1/nobody/knows", True),
+        (b"POST", b"/gemini/v1beta/models/aqa:generateAnswer", True),
+        (b"GET", b"/gemini/v1beta/models/aqa", False),
         (b"POST", b"/openai/v1/moderations", False),
         (b"POST", b"/openai/v1/assistants", False),
         (b"POST", b"/openai/v1/threads", False),

@@ -266,6 +266,8 @@ def _operation(surface: Surface, words: list[str]) -> tuple[Operation, str | Non
         name, colon, verb = words[-1].rpartition(":")
         if colon and (operation := surface.operations.get(f":{verb}")):
             return operation, name
+        if colon and _model(words):
+            return OTHER, None  # it may generate, unlike what only looks at a model
     for depth in range(min(_TABLE_DEPTH, len(words)), 0, -1):
         for path in _spellings(words[:depth]):
             if operation := surface.operations.get(path):
