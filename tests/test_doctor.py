@@ -24,6 +24,7 @@ import yaml
 
 from metrion import __version__, doctor
 from metrion.control import ControlStore
+from metrion.control.generations import Generations
 from metrion.doctor import Finding, Level, examine
 from metrion.estimates import tokenizers
 from metrion.settings import load_settings
@@ -382,6 +383,17 @@ def test_of_very_many_models_some_are_named(patient: Patient) -> None:
     patient.store.initialise()
     patient.store.record(*(event(**UNPRICED | {"model": f"model-{number}"}) for number in range(15)))
     assert "report unpriced" in str(patient.found(WARN, "prices: 5 more models").way_out)
+
+
+@pytest.mark.parametrize(("hours", "found"), [(47, False), (49, True)])
+def test_what_nobody_reads_back_has_no_cost(patient: Patient, hours: int, found: bool) -> None:
+    path = patient.path / "generations.db"
+    with contextlib.closing(Generations(path)) as generations:
+        generations.expect("openai", "batch_1")
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("UPDATE generations SET since = datetime('now', ?)", (f"-{hours} hours",))
+    findings = [each for each in patient.examine() if each.what.startswith("told later: 1 generation of openai's")]
+    assert [each.level for each in findings] == [WARN] * found
 
 
 # --- journal and store

@@ -33,6 +33,7 @@ import yaml
 
 from metrion import __version__, store
 from metrion.control import ControlError, ControlStore
+from metrion.control.generations import Generations
 from metrion.estimates import tokenizers
 from metrion.model import CostSource, Origin, Usage
 from metrion.pricing import PriceBook, PricingError
@@ -49,6 +50,8 @@ METERED = timedelta(days=30)
 """How far back a model that has no price is of interest."""
 STREAMED = timedelta(hours=24)
 """How far back a stream that did not tell its usage is of interest: no longer, for its client may have been mended."""
+OVERDUE = timedelta(days=2)
+"""What providers do later, they do within a day; who asked for it has had another to read it back."""
 BACKLOG_SECONDS = 60.0
 """A segment of the journal that is older should have been ingested."""
 LITTLE_SPACE = 1 << 30
@@ -478,6 +481,18 @@ def _streams_that_do_not_tell(subject: Subject) -> Iterator[Finding]:
             )
 
 
+def _generations(subject: Subject) -> Iterator[Finding]:
+    with closing(Generations(subject.settings.generations_db)) as generations:
+        overdue = generations.overdue(OVERDUE)
+    for provider, count in overdue.items():
+        yield _warn(
+            f"told later: {_number(count, 'generation')} of {provider}'s, asked for over {OVERDUE.days} days ago, not "
+            "read back yet",
+            "what a batch or a background response costs is in no row before it is read through Metrion "
+            "(docs/requests.md)",
+        )
+
+
 def _foreign_holders(path: Path) -> Iterator[tuple[str, bool]]:
     """Yield which processes other than Metrion's have the file open, and whether for writing. Needs Linux's /proc."""
     with suppress(OSError):
@@ -639,6 +654,7 @@ CHECKS: tuple[Check, ...] = (
     _estimates,
     _journal,
     _store,
+    _generations,
     _proxy,
     _upstreams,
 )

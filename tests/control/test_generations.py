@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -38,11 +41,23 @@ def test_what_a_batch_names_is_expected_in_its_place_once(tmp_path: Path) -> Non
     assert not generations.expects("mistral", "files/f")
 
 
+def test_what_is_overdue(tmp_path: Path) -> None:
+    path = tmp_path / "generations.db"
+    generations = Generations(path)
+    for provider, name in (("xai", "a"), ("openai", "b"), ("openai", "c"), ("openai", "d"), ("google", "e")):
+        generations.expect(provider, name)
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("UPDATE generations SET since = datetime('now', '-49 hours') WHERE id IN ('a', 'b', 'c')")
+    assert generations.overdue(timedelta(hours=48)) == {"openai": 2, "xai": 1}
+    assert generations.overdue(timedelta(hours=50)) == {}
+
+
 def test_asking_makes_no_file(tmp_path: Path) -> None:
     generations = Generations(tmp_path / "generations.db")
     assert not generations.settle("openai", "resp_1")
     assert not generations.expects("openai", "resp_1")
     assert not generations.replace("openai", "batch_1", "files/f")
+    assert generations.overdue(timedelta()) == {}
     assert list(tmp_path.iterdir()) == []
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -77,6 +79,21 @@ class Generations:
         except sqlite3.Error as error:
             self._give_up(error)
             return False
+
+    def overdue(self, age: timedelta) -> Mapping[str, int]:
+        """How many have been expected for longer than this, by provider."""
+        if self._is_absent():
+            return {}
+        try:
+            return dict(
+                self._open().execute(
+                    "SELECT provider, count(*) FROM generations WHERE since < datetime('now', ?) GROUP BY 1 ORDER BY 1",
+                    (f"-{age.total_seconds():.0f} seconds",),
+                )
+            )
+        except sqlite3.Error as error:
+            self._give_up(error)
+            return {}
 
     def close(self) -> None:
         """Let go of the file."""
