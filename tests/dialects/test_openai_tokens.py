@@ -58,6 +58,16 @@ XAI = {
              "reasoning_tokens": 5},
             id="Responses: details are parts",
         ),
+        *(
+            pytest.param(
+                {"input_tokens": 9, "output_tokens": 1, "input_tokens_details": {
+                    "cache_write_tokens": 7,
+                    "cache_write_tokens_details": {"ttl_30m_tokens": 7 - long, "ttl_12h_tokens": long}}},
+                {"input_tokens": 9, "cache_write_tokens": 7, "output_tokens": 1, **modes},
+                id=f"{long} of 7 written for 12 hours",
+            )
+            for long, modes in ((0, {}), (7, {"modes": ("cache_12h",)}))
+        ),
         pytest.param(
             IMAGES,
             {"input_tokens": 431, "input_image_tokens": 388, "output_tokens": 1364, "output_image_tokens": 1056},

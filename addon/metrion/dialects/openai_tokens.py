@@ -5,6 +5,8 @@ openai SDK; what xAI and others send in its place.
 
 - ``input_tokens`` and ``output_tokens`` are everything that is billed; cached, written and reasoning tokens and the
   modalities are *parts* of them, under ``input_tokens_details`` or, in audio and realtime, ``input_token_details``.
+- Writes to a cache that lives for 12 hours are counted apart from those for 30 minutes, also in OpenAI's own accounts
+  (``UsageCostsResponse``): they are not priced as if they were the same.
 - A server that answers with the usage of chat completions (``prompt_tokens``) is read as these are.
 """
 
@@ -14,6 +16,10 @@ from metrion.dialects import openai_chat
 from metrion.dialects.charges import charged, server_tools
 from metrion.dialects.figures import Figures
 from metrion.model import Usage
+
+
+LONG_CACHE = "cache_12h"
+"""The mode in which something is kept for 12 hours."""
 
 
 def usage(figures: Figures) -> Usage:
@@ -41,6 +47,7 @@ def usage(figures: Figures) -> Usage:
         cache_read_image_tokens=_detail(figures, "input", "cached_tokens_details", "image_tokens"),
         input_video_tokens=_detail(figures, "input", "video_tokens"),
         output_video_tokens=_detail(figures, "output", "video_tokens"),
+        modes=(LONG_CACHE,) if _detail(figures, "input", "cache_write_tokens_details", "ttl_12h_tokens") else None,
     )
 
 
