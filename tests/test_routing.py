@@ -244,6 +244,8 @@ OPERATIONS = [
     (VERTEX + b"google/models/m:streamGenerateContent", "generate_content", "gemini"),
     (VERTEX + b"google/models/m:predict", "images", "vertex_predict"),
     (VERTEX + b"anthropic/models/m:streamRawPredict", "messages", "anthropic_messages"),
+    (VERTEX + b"mistralai/models/m:rawPredict", "chat", "openai_chat"),
+    (VERTEX + b"mistralai/models/m:streamRawPredict", "chat", "openai_chat"),
     (b"/mistral/v1/ocr", "ocr", "mistral_ocr"),
     (b"/mistral/v1/conversations/conv_1", "conversations", "mistral_conversations"),
     (b"/mistral/v1/agents", "agents", "resource"),

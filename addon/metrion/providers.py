@@ -159,6 +159,8 @@ GOOGLE_OPERATIONS: Mapping[str, Operation] = {
     "interactions": Operation("interactions", "gemini_interactions"),
     "interactions/*": Operation("interactions", read_back="gemini_interactions"),
     "interactions/*/cancel": Operation("cancel", "gemini_interactions"),
+    "mistralai:rawPredict": Operation("chat", "openai_chat"),
+    "mistralai:streamRawPredict": Operation("chat", "openai_chat"),
     "models": Operation("models"),
     "upload": Operation("files"),
     "ws": Operation("realtime"),
@@ -166,7 +168,8 @@ GOOGLE_OPERATIONS: Mapping[str, Operation] = {
     "ws/*/*": Operation("realtime", read_back="gemini_live"),  # Vertex AI
 }
 """The same for Google's native paths, where a verb after a colon (``models/M:verb``) decides before the path does.
-Sources: the REST references of the Gemini API and of Vertex AI; raw predictions there are of Anthropic's models."""
+Sources: the REST references of the Gemini API and of Vertex AI, whose raw predictions are in the words of the model's
+publisher, Anthropic's or, as the mistralai SDK has them, Mistral's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -264,8 +264,10 @@ def _operation(surface: Surface, words: list[str]) -> tuple[Operation, str | Non
     """Return what a path does, and the id in it that is the most particular."""
     if surface.names_models and words:
         name, colon, verb = words[-1].rpartition(":")
-        if colon and (operation := surface.operations.get(f":{verb}")):
-            return operation, name
+        publisher = words[words.index("publishers") + 1] if "publishers" in words[:-1] else ""
+        for spelling in (f"{publisher}:{verb}", f":{verb}"):
+            if colon and (operation := surface.operations.get(spelling)):
+                return operation, name
         if colon and _model(words):
             return OTHER, None  # it may generate, unlike what only looks at a model
     for depth in range(min(_TABLE_DEPTH, len(words)), 0, -1):

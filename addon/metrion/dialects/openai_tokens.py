@@ -17,7 +17,6 @@ from metrion.dialects.charges import charged, server_tools
 from metrion.dialects.figures import Figures
 from metrion.model import Usage
 
-
 LONG_CACHE = "cache_12h"
 """The mode in which something is kept for 12 hours."""
 
