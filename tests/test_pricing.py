@@ -729,6 +729,10 @@ def test_what_is_kept_by_hand_is_in_the_shipped_file(shipped: PriceBook) -> None
         ("openai", "gpt-6-cyber", {"web_search_calls": 1}, {"web_search": "0.01"}),
         ("openai", "o3-mini", {"file_search_calls": 2}, {"file_search": "0.005"}),
         ("openai", "gpt-5-mini", {"web_search_calls": 1}, {"web_search": "0.01"}),
+        ("openai", "gpt-5-mini", {"web_search_preview_calls": 1}, {"web_search": "0.01"}),
+        ("openai", "gpt-4o-2024-08-06", {"web_search_calls": 1}, {"web_search": "0.01"}),
+        ("openai", "gpt-4o-2024-08-06", {"web_search_preview_calls": 1}, {"web_search_preview": "0.025"}),
+        ("openai", "gpt-4.1-mini", {"web_search_preview.num_requests": 2}, {"web_search_preview": "0.05"}),
         ("openai", "gpt-4o-mini-tts", {"web_search_calls": 1}, {}),
         ("anthropic", "claude-opus-5-5", {"web_search_requests": 1, "web_fetch_requests": 1}, {"web_search": "0.01"}),
         (

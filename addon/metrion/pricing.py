@@ -88,6 +88,8 @@ _FEES: Mapping[str, str] = {
     "web_searches": "web_search",
     "google_search": "web_search",  # Gemini
     "x_search_calls": "x_search",  # xAI
+    "web_search_preview.num_requests": "web_search_preview",  # OpenAI Responses
+    "web_search_preview_calls": "web_search_preview",
     "file_search.num_requests": "file_search",  # OpenAI Responses
     "file_search_calls": "file_search",
     "code_interpreter_calls": "code_interpreter",  # xAI
@@ -95,6 +97,9 @@ _FEES: Mapping[str, str] = {
     "annotated_pages_processed": "annotated_document_page",
 }
 """What the providers call what they count, and the fee it falls under; any other name is the fee's own."""
+
+_WITHOUT_OWN_FEE: Mapping[str, str] = {"web_search_preview": "web_search"}
+"""Which fee is due for a tool without one."""
 
 PER_REQUEST = "request"
 """The fee that every response pays once."""
@@ -476,7 +481,8 @@ def _bill(usage: Usage, prices: _Period, *, is_request: bool) -> _Bill | None:
         parts[AUDIO] = _part(prices.rates[AUDIO_HOUR].base, Decimal(repr(usage.audio_seconds)), _HOUR)
     used = Counter({PER_REQUEST: int(is_request)})
     for tool, count in _calls(usage).items():
-        used[_FEES.get(tool, tool)] += count
+        fee = _FEES.get(tool, tool)
+        used[fee if fee in prices.fees else _WITHOUT_OWN_FEE.get(fee, fee)] += count
     parts.update((name, _part(fee, used[name], _THOUSAND)) for name, fee in prices.fees.items() if used[name])
     if not parts and (counts or usage.audio_seconds or used.total() > is_request):
         return None  # what was reported is in other units than the price

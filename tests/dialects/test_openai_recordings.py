@@ -44,9 +44,11 @@ def counted(exchange: Exchange) -> dict[str, int]:
     """Billed items in a response's output, counted in the plainest way."""
     response = json.loads(exchange.response_body if not exchange.streamed else last_data(exchange))
     items = response.get("response", response).get("output") or []
+    tools = [tool["type"] for tool in response.get("response", response).get("tools") or ()]
+    searched = "web_search_preview_calls" if "web_search_preview" in tools else "web_search_calls"
     searches = [item.get("action") or {"type": "search"} for item in items if item["type"] == "web_search_call"]
     calls = {
-        "web_search_calls": sum(action["type"] == "search" for action in searches),
+        searched: sum(action["type"] == "search" for action in searches),
         "file_search_calls": sum(item["type"] == "file_search_call" for item in items),
     }
     return {name: count for name, count in calls.items() if count}
@@ -90,7 +92,7 @@ def test_calls_that_the_usage_does_not_count_are_counted_from_the_output() -> No
             expected = {} if exchange.expected["server_tools"] else counted(exchange)
             assert (usage.unreported_tools or {}) == expected, exchange.id
             shown.update(expected)
-    assert shown.keys() == {"web_search_calls", "file_search_calls"}
+    assert shown.keys() == {"web_search_calls", "web_search_preview_calls", "file_search_calls"}
 
 
 @needs_corpus
@@ -180,7 +182,7 @@ def test_cut_off_anywhere_nothing_is_made_up() -> None:
 
 # --- costs ------------------------------------------------------------------------------------------------------------
 
-FEES = ("web_search", "file_search", "x_search", "code_interpreter")
+FEES = ("web_search", "web_search_preview", "file_search", "x_search", "code_interpreter")
 
 
 @needs_corpus

@@ -140,6 +140,27 @@ IDLE_IMAGES = {"input_tokens": 0, "input_tokens_details": {"image_tokens": 0}, "
             id="the provider's own count of searches is better",
         ),
         pytest.param(
+            {"output": [call("web_search_call", "search")] * 2 + [call("file_search_call")],
+             "tools": [{"type": "file_search"}, {"type": "web_search_preview", "search_context_size": "medium"}]},
+            None,
+            {"web_search_preview_calls": 2, "file_search_calls": 1},
+            id="the preview of the search has a price of its own",
+        ),
+        pytest.param(
+            {"output": [call("web_search_call", "search")] * 2,
+             "tools": [{"type": "web_search_preview_2025_03_11"}],
+             "tool_usage": {"image_gen": IDLE_IMAGES, "web_search": {"num_requests": 1}}},
+            {"web_search_preview.num_requests": 1},
+            None,
+            id="also where the provider counts it",
+        ),
+        pytest.param(
+            {"output": [call("web_search_call", "search")], "tools": [{"type": "web_search_2025_08_26"}, 3, {}]},
+            None,
+            {"web_search_calls": 1},
+            id="the search itself, by the name of a version",
+        ),
+        pytest.param(
             {"output": [call("web_search_call", "search")],
              "tool_usage": {"image_gen": IDLE_IMAGES, "web_search": {"num_requests": 0}}},
             {},

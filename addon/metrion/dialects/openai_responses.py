@@ -29,12 +29,12 @@ UNDER_WAY = frozenset({"queued", "in_progress"})
 
 END_TYPES = frozenset({"response.completed", "response.incomplete", "response.failed"})
 
-BILLED_ITEMS: Mapping[str, tuple[str, str]] = {
-    "web_search_call": ("web_search_calls", "web_search"),
-    "file_search_call": ("file_search_calls", "file_search"),
-}
-"""Items of the output that are billed by the call: what they are counted as, and the member of ``tool_usage`` that
-counts them better. The code interpreter is billed by the container, and MCP servers and functions are not billed."""
+SEARCH, PREVIEW = "web_search", "web_search_preview"
+"""The tool that searches, and its predecessor, which costs more with some models and answers in the same items."""
+
+BILLED_ITEMS: Mapping[str, str] = {"web_search_call": SEARCH, "file_search_call": "file_search"}
+"""Items of the output that are billed by the call, and the member of ``tool_usage`` that counts them better. The code
+interpreter is billed by the container, and MCP servers and functions are not billed."""
 
 BILLED_ACTIONS = frozenset({None, "search"})
 """What a web search is billed for; opening a page and finding something in it are not."""
@@ -64,6 +64,8 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
     places = (response.get("usage"), document.get("usage"))  # the second: xAI's realtime
     if usage := next((usage for usage in places if isinstance(usage, Object) and usage), None):
         draft.usage = {**usage, "tool_usage": response.get("tool_usage"), COUNTED: _billed_calls(response)}
+        if _has_preview(response):
+            draft.usage |= {name: _as_preview(draft.usage[name]) for name in ("tool_usage", COUNTED)}
         draft.usage_source = usage.source
         if images := _images(response):
             draft.usage |= images
@@ -76,8 +78,8 @@ def usage(figures: Figures) -> Usage:
     if found.server_tools is not None:
         return found
     told = _tool_usage(figures)
-    better = {kind for name in told or () for kind, tool in BILLED_ITEMS.values() if name.startswith(f"{tool}.")}
-    shown = {kind: count for kind, count in (figures.calls(COUNTED) or {}).items() if kind not in better}
+    better = {name.partition(".")[0] for name in told or ()}
+    shown = {f"{tool}_calls": count for tool, count in (figures.calls(COUNTED) or {}).items() if tool not in better}
     found = replace(
         found,
         server_tools=told and {name: count for name, count in told.items() if count},
@@ -101,8 +103,22 @@ def _billed_calls(response: Mapping[str, Any]) -> Mapping[str, int] | None:
     for item in map(mapping, items):
         billed = BILLED_ITEMS.get(label(item.get("type")) or "")
         if billed and mapping(item.get("action")).get("type") in BILLED_ACTIONS and item.get("status") != "failed":
-            calls[billed[0]] += 1
+            calls[billed] += 1
     return dict(calls)
+
+
+def _has_preview(response: Mapping[str, Any]) -> bool:
+    """Whether the preview is what searches, also under the name of a version: ``web_search_preview_2025_03_11``."""
+    tools = response.get("tools")
+    names = (label(mapping(tool).get("type")) for tool in (tools if isinstance(tools, list) else ()))
+    return any(name is not None and name.startswith(PREVIEW) for name in names)
+
+
+def _as_preview(tools: object) -> object:
+    """Return what is told by tool, with the searches as the preview's."""
+    if not isinstance(tools, Mapping):
+        return tools
+    return {PREVIEW if tool == SEARCH else tool: told for tool, told in tools.items()}
 
 
 def _images(response: Mapping[str, Any]) -> dict[str, Any]:
