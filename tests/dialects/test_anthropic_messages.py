@@ -1,6 +1,7 @@
 """Usage of messages, whole and event by event."""
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -59,6 +60,14 @@ def usage(raw: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
             id="writes of no known lifetime",
         ),
         pytest.param({"output_tokens": 5}, {"output_tokens": 5}, id="input not reported"),
+        *(
+            pytest.param(
+                {"input_tokens": 4, "output_tokens": 5, "cost": Decimal("0.0012"), "is_byok": False, **iterations},
+                {"input_tokens": 4, "output_tokens": 5, "provider_cost_usd": Decimal("0.0012")},
+                id=f"OpenRouter says what it charged, {len(iterations)}",
+            )
+            for iterations in ({}, {"iterations": [{"type": "message", "input_tokens": 4, "output_tokens": 5}]})
+        ),
         pytest.param(
             {"speed": "fast", "inference_geo": "us"}, {"modes": ("fast", "us")}, id="modes that change the rates"
         ),

@@ -10,6 +10,7 @@ https://docs.anthropic.com/en/docs/build-with-claude/streaming.
 - ``iterations`` tells what each sampling of the request is billed for. The rest of the usage leaves some of them out:
   compactions, which the model itself does, and advisors and declined attempts, which are billed under their own model.
   A model is named there where it may be another than the response's.
+- OpenRouter, which speaks this format too, says in ``cost`` what it charged.
 - A request that is refused before any output is billed in some categories only, and tells its tokens all the same. So
   is an attempt that was declined, whose category stands in the ``fallback`` block in the content
   (https://platform.claude.com/docs/en/build-with-claude/refusals-and-fallback#how-refusals-are-billed).
@@ -22,6 +23,7 @@ from dataclasses import replace
 from typing import Any
 
 from metrion.dialects import several
+from metrion.dialects.charges import charged
 from metrion.dialects.dialect import Dialect, Draft, label, mapping
 from metrion.dialects.figures import Figures
 from metrion.documents import EACH, Object, Path, to_json
@@ -104,7 +106,7 @@ def _note_content(blocks: object, draft: Draft) -> None:
 
 def usage(figures: Figures) -> Usage:
     """Read a ``Usage``; of its shares, those of the model that served have no name."""
-    plain = replace(_usage(figures), unbilled=figures.has(REFUSED) or None)
+    plain = replace(_usage(figures), unbilled=figures.has(REFUSED) or None, provider_cost_usd=charged(figures))
     iterations = _billed(figures)
     if not iterations:
         return plain
@@ -127,7 +129,8 @@ def usage(figures: Figures) -> Usage:
     if counted.cache_write_1h_tokens is None:
         told["cache_write_1h_tokens"] = plain.cache_write_1h_tokens
     own[-1] = replace(own[-1], **told)
-    return several.under(None, several.together([*((None, each) for each in own), *others]))
+    whole = several.under(None, several.together([*((None, each) for each in own), *others]))
+    return replace(whole, provider_cost_usd=plain.provider_cost_usd)
 
 
 def _billed(figures: Figures) -> list[Figures] | None:
