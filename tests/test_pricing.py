@@ -360,7 +360,7 @@ p:
     ("tier", "modes", "tokens", "when", "usd"),
     [
         *((tier, None, 1_000_000, NOW, "9.111") for tier in (None, "", "default", "standard", "auto")),
-        *((tier, None, 1_000_000, NOW, "9.111") for tier in ("on_demand", "ON_DEMAND", "Standard")),
+        *((tier, None, 1_000_000, NOW, "9.111") for tier in ("on_demand", "ON_DEMAND", "Standard", "unspecified")),
         ("batch", None, 1_000_000, NOW, "4.6105"),
         ("BATCH", (), 1_000_001, NOW, "4.610505"),
         ("flex", None, 1_000_000, NOW, "6.411"),

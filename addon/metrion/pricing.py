@@ -107,7 +107,7 @@ PER_REQUEST = "request"
 PER_CHARACTER = "input_character"
 """The fee for each character of a text that is spoken."""
 
-STANDARD_TIERS = frozenset({"", "default", "standard", "auto", "on_demand"})
+STANDARD_TIERS = frozenset({"", "default", "standard", "auto", "on_demand", "unspecified"})
 """Service tiers that are billed at the rates of the model itself."""
 
 _TIERS: Mapping[str, str] = {"on_demand_flex": "flex", "on_demand_priority": "priority"}
