@@ -31,6 +31,7 @@ BATCH: dict[str, Any] = {
 }
 READ = {"input_tokens": 2000, "cache_read_tokens": 1024, "output_tokens": 300, "reasoning_tokens": 200,
         "largest_input_tokens": 667}  # fmt: skip
+DRAWN = READ | {"output_image_tokens": 300}
 NOVEMBER = datetime(2026, 11, 1, tzinfo=UTC)
 UNCOUNTED = {name: count for name, count in READ.items() if name != "largest_input_tokens"}
 
@@ -43,6 +44,8 @@ UNCOUNTED = {name: count for name, count in READ.items() if name != "largest_inp
         (BATCH | {"request_counts": None}, UNCOUNTED, False, "completed"),
         (BATCH | {"request_counts": {"total": 4, "completed": 0, "failed": 4}}, UNCOUNTED, False, "completed"),
         (BATCH | {"status": "cancelled"}, READ, False, "cancelled"),
+        (BATCH | {"endpoint": "/v1/images/generations"}, DRAWN, False, "completed"),
+        (BATCH | {"endpoint": "/v1/images/edits"}, DRAWN, False, "completed"),
         (BATCH | {"status": "failed", "usage": None, "model": None}, {}, False, "failed"),
         (BATCH | {"status": "validating", "usage": None, "model": None}, {}, True, None),
         (BATCH | {"status": "in_progress"}, {}, True, None),
@@ -57,6 +60,7 @@ def test_a_batch_is_billed_when_it_is_over(
     assert (draft.generation_id, draft.service_tier) == ("batch_1", "batch")
     assert (draft.pending, draft.finish_reason) == (pending, finish_reason)
     assert read_documents(DIALECT, batch) == usage
+    assert bool(draft.faults) is (batch["endpoint"] == "/v1/images/edits")
 
 
 def test_a_batch_of_short_requests_is_not_billed_as_one_long_context() -> None:

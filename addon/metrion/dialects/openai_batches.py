@@ -5,6 +5,8 @@ Sources: ``Batch`` and ``BatchUsage`` in the openai SDK.
 - A batch is billed once, when it is over, at rates of its own; what it costs until then grows, and is passed over.
 - Its usage adds up all of its requests, which have one model. Batches of before September 2025 have none.
 - xAI's batches, which are at the same place, are another format (:mod:`~metrion.dialects.xai_batches`).
+- What is no text is not told apart. Where a batch makes images, its output is images; where it edits some, how much of
+  its input they are is not known, and neither is what it cost.
 - How long each request was is not told. Rates for long contexts go by their average, and never by the sum.
 """
 
@@ -27,7 +29,11 @@ TIER = "batch"
 
 
 COMPLETED = "completed_requests"
-"""Under this name the number of requests stands beside the provider's own usage."""
+DRAWN = "images"
+"""Under these names stands beside the provider's own usage how many requests there were, and that they made images."""
+
+MAKING, EDITING = "/v1/images/generations", "/v1/images/edits"
+"""Endpoints of batches that are about images."""
 
 
 def read(document: Mapping[str, Any], draft: Draft) -> None:
@@ -47,12 +53,18 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
     usage = document.get("usage")
     if isinstance(usage, Object) and usage:
         draft.usage = {**usage, COMPLETED: mapping(document.get("request_counts")).get("completed")}
+        if document.get("endpoint") in (MAKING, EDITING):
+            draft.usage = {**draft.usage, DRAWN: True}
+        if document.get("endpoint") == EDITING:
+            draft.faults.append("how much of the input is images is not told")
         draft.usage_source = to_json(draft.usage)
 
 
 def usage(figures: Figures) -> Usage:
     """Read a ``BatchUsage``, and with it how many requests it adds up."""
     found, completed = openai_tokens.usage(figures), figures.count(COMPLETED)
+    if figures.has(DRAWN):
+        found = replace(found, output_image_tokens=found.output_tokens)
     if not completed or found.input_tokens is None or found.output_tokens is None:
         return found
     return replace(found, largest_input_tokens=-(-found.input_tokens // completed))
@@ -61,6 +73,7 @@ def usage(figures: Figures) -> Usage:
 DIALECT = Dialect(
     wanted=(
         ("object",),
+        ("endpoint",),
         ("model",),
         ("id",),
         ("status",),
