@@ -214,8 +214,8 @@ IMAGE = "{input: 5, input_image: 10, cache_read: 1.25, cache_read_image: 2.5, ou
         ),
         pytest.param(
             "{fees: {document_page: 4, annotated_document_page: 5}}",
-            Usage(server_tools={"annotated_pages_processed": 12}),
-            {"annotated_document_page": "0.06"},
+            Usage(server_tools={"pages_processed": 14}, unreported_tools={"annotated_pages_processed": 12}),
+            {"document_page": "0.008", "annotated_document_page": "0.06"},
             id="annotated pages",
         ),
         pytest.param(
@@ -732,7 +732,18 @@ def test_what_is_kept_by_hand_is_in_the_shipped_file(shipped: PriceBook) -> None
         ("openai", "gpt-5-mini", {"web_search_preview_calls": 1}, {"web_search": "0.01"}),
         ("openai", "gpt-4o-2024-08-06", {"web_search_calls": 1}, {"web_search": "0.01"}),
         ("openai", "gpt-4o-2024-08-06", {"web_search_preview_calls": 1}, {"web_search_preview": "0.025"}),
-        ("openai", "gpt-4.1-mini", {"web_search_preview.num_requests": 2}, {"web_search_preview": "0.05"}),
+        (
+            "openai",
+            "gpt-4.1-mini",
+            {"web_search.num_requests": 2, "web_search_preview_calls": 2},
+            {"web_search_preview": "0.05"},
+        ),
+        (
+            "openai",
+            "gpt-5-mini",
+            {"web_search.num_requests": 2, "web_search_preview_calls": 2},
+            {"web_search": "0.02"},
+        ),
         ("openai", "gpt-4o-mini-tts", {"web_search_calls": 1}, {}),
         ("anthropic", "claude-opus-5-5", {"web_search_requests": 1, "web_fetch_requests": 1}, {"web_search": "0.01"}),
         (

@@ -88,7 +88,6 @@ _FEES: Mapping[str, str] = {
     "web_searches": "web_search",
     "google_search": "web_search",  # Gemini
     "x_search_calls": "x_search",  # xAI
-    "web_search_preview.num_requests": "web_search_preview",  # OpenAI Responses
     "web_search_preview_calls": "web_search_preview",
     "file_search.num_requests": "file_search",  # OpenAI Responses
     "file_search_calls": "file_search",
@@ -100,6 +99,12 @@ _FEES: Mapping[str, str] = {
 
 _WITHOUT_OWN_FEE: Mapping[str, str] = {"web_search_preview": "web_search"}
 """Which fee is due for a tool without one."""
+
+_INSTEAD: Mapping[str, str] = {
+    "annotated_pages_processed": "pages_processed",
+    "web_search_preview_calls": "web_search.num_requests",
+}
+"""What is billed in place of what the provider counts it among."""
 
 PER_REQUEST = "request"
 """The fee that every response pays once."""
@@ -453,6 +458,9 @@ def _calls(usage: Usage) -> Mapping[str, int]:
     """Return the calls of tools: those that the usage counts, and those that it does not. No call is in both."""
     calls = Counter(usage.server_tools or {})
     calls.update(usage.unreported_tools or {})
+    for part, whole in _INSTEAD.items():
+        if part in calls and whole in calls:
+            calls[whole] = max(0, calls[whole] - calls[part])
     return calls
 
 

@@ -142,7 +142,7 @@ def output(*lines: bytes) -> Reading:
         pytest.param(
             [line(OCR), line(OCR | {"document_annotation": "{}"})], "mistral-ocr-2505-completion",
             {"input_tokens": 0, "output_tokens": 0, "largest_input_tokens": 0,
-             "server_tools": {"pages_processed": 3, "annotated_pages_processed": 3}},
+             "server_tools": {"pages_processed": 6}, "unreported_tools": {"annotated_pages_processed": 3}},
             id="annotated pages",
         ),
         pytest.param(

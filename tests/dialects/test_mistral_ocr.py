@@ -34,16 +34,16 @@ IMAGE: dict[str, Any] = {"id": "img-0.jpeg", "image_base64": None}
 
 
 @pytest.mark.parametrize(
-    ("images", "document_annotation", "name"),
+    ("images", "document_annotation", "annotated"),
     [
-        ([], None, "pages_processed"),
-        ([IMAGE, {**IMAGE, "image_annotation": None}], None, "pages_processed"),
-        ([], '{"language": "English"}', "annotated_pages_processed"),
-        ([IMAGE, {**IMAGE, "image_annotation": '{"kind": "chart"}'}], None, "annotated_pages_processed"),
+        ([], None, {}),
+        ([IMAGE, {**IMAGE, "image_annotation": None}], None, {}),
+        ([], '{"language": "English"}', {"annotated_pages_processed": 2}),
+        ([IMAGE, {**IMAGE, "image_annotation": '{"kind": "chart"}'}], None, {"annotated_pages_processed": 2}),
     ],
 )
-def test_pages_that_were_annotated_are_others(
-    images: list[dict[str, Any]], document_annotation: str | None, name: str
+def test_that_pages_were_annotated_shows_in_the_answer_only(
+    images: list[dict[str, Any]], document_annotation: str | None, annotated: dict[str, int]
 ) -> None:
     answer = {
         "pages": [{"index": 0, "images": []}, {"index": 1, "images": images}],
@@ -51,4 +51,5 @@ def test_pages_that_were_annotated_are_others(
         "document_annotation": document_annotation,
         "usage_info": {"pages_processed": 2, "doc_size_bytes": 9},
     }
-    assert read_documents(DIALECT, answer) == {"server_tools": {name: 2}}
+    assert read_documents(DIALECT, answer) == {"server_tools": {"pages_processed": 2}}
+    assert drafted(DIALECT, answer).unreported_tools == annotated

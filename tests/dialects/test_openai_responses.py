@@ -147,12 +147,12 @@ IDLE_IMAGES = {"input_tokens": 0, "input_tokens_details": {"image_tokens": 0}, "
             id="the preview of the search has a price of its own",
         ),
         pytest.param(
-            {"output": [call("web_search_call", "search")] * 2,
+            {"output": [],
              "tools": [{"type": "web_search_preview_2025_03_11"}],
              "tool_usage": {"image_gen": IDLE_IMAGES, "web_search": {"num_requests": 1}}},
-            {"web_search_preview.num_requests": 1},
-            None,
-            id="also where the provider counts it",
+            {"web_search.num_requests": 1},
+            {"web_search_preview_calls": 1},
+            id="also where the provider counts it, as a search",
         ),
         pytest.param(
             {"output": [call("web_search_call", "search")], "tools": [{"type": "web_search_2025_08_26"}, 3, {}]},

@@ -73,7 +73,8 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
                 draft.faults.append("members of the usage are too many to be merged")
         if unbilled := {name: value for name, value in ((REFUSED, refused), (DECLINED, draft.declined)) if value}:
             draft.usage = {**draft.usage, **unbilled}
-            draft.usage_source = to_json(draft.usage)
+            if "iterations" in draft.usage:  # the others are billed, and may be priced again from what is stored
+                draft.usage_source = to_json(draft.usage)
         draft.service_tier = label(usage.get("service_tier"), draft.service_tier)
         draft.model = label(fallback(Figures(usage).entries("iterations")), draft.model)
 

@@ -66,6 +66,7 @@ def read_result(document: Mapping[str, Any], draft: Draft) -> None:
     dialect.read(body, answer)
     if (usage := batch_results.read(dialect, answer.usage, draft)) is None:
         return
+    usage = replace(usage, unreported_tools=answer.unreported_tools or None)
     # What is not counted by its format is nothing, or it could not be added up.
     if "input_tokens" in uncounted:
         usage = replace(usage, input_tokens=usage.input_tokens or 0)

@@ -12,12 +12,12 @@ from typing import Any
 
 from metrion.dialects.dialect import Dialect, Draft, label, mapping
 from metrion.dialects.figures import Figures
-from metrion.documents import EACH, Object, to_json
+from metrion.documents import EACH, Object
 from metrion.model import Usage
 
 PAGES = "pages_processed"
 ANNOTATED = "annotated_pages_processed"
-"""What the pages are called once they are annotated; also what stands beside the provider's own usage then."""
+"""Our name, after the provider's, for those of the pages that are annotated."""
 
 
 def read(document: Mapping[str, Any], draft: Draft) -> None:
@@ -26,9 +26,8 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
     usage = document.get("usage_info")
     if isinstance(usage, Object) and usage:
         draft.usage, draft.usage_source = usage, usage.source
-        if _is_annotated(document):
-            draft.usage = {**usage, ANNOTATED: usage.get(PAGES)}
-            draft.usage_source = to_json(draft.usage)
+        if (pages := Figures(usage).count(PAGES)) and _is_annotated(document):
+            draft.unreported_tools[ANNOTATED] = pages
 
 
 def _is_annotated(document: Mapping[str, Any]) -> bool:
@@ -41,8 +40,8 @@ def _is_annotated(document: Mapping[str, Any]) -> bool:
 
 def usage(figures: Figures) -> Usage:
     """Read an ``OCRUsageInfo``."""
-    pages, name = figures.count(PAGES), ANNOTATED if figures.has(ANNOTATED) else PAGES
-    return Usage(server_tools=None if pages is None else {name: pages} if pages else {})
+    pages = figures.count(PAGES)
+    return Usage(server_tools=None if pages is None else {PAGES: pages} if pages else {})
 
 
 DIALECT = Dialect(

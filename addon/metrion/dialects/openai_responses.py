@@ -30,7 +30,8 @@ UNDER_WAY = frozenset({"queued", "in_progress"})
 END_TYPES = frozenset({"response.completed", "response.incomplete", "response.failed"})
 
 SEARCH, PREVIEW = "web_search", "web_search_preview"
-"""The tool that searches, and its predecessor, which costs more with some models and answers in the same items."""
+"""The tool that searches, and its predecessor, which costs more with some models. Items and counts are the same: which
+of the two it was shows in the ``tools`` of the response."""
 
 BILLED_ITEMS: Mapping[str, str] = {"web_search_call": SEARCH, "file_search_call": "file_search"}
 """Items of the output that are billed by the call, and the member of ``tool_usage`` that counts them better. The code
@@ -64,8 +65,6 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
     places = (response.get("usage"), document.get("usage"))  # the second: xAI's realtime
     if usage := next((usage for usage in places if isinstance(usage, Object) and usage), None):
         draft.usage = {**usage, "tool_usage": response.get("tool_usage"), COUNTED: _billed_calls(response)}
-        if _has_preview(response):
-            draft.usage |= {name: _as_preview(draft.usage[name]) for name in ("tool_usage", COUNTED)}
         draft.usage_source = usage.source
         if images := _images(response):
             draft.usage |= images
@@ -78,8 +77,11 @@ def usage(figures: Figures) -> Usage:
     if found.server_tools is not None:
         return found
     told = _tool_usage(figures)
-    better = {name.partition(".")[0] for name in told or ()}
-    shown = {f"{tool}_calls": count for tool, count in (figures.calls(COUNTED) or {}).items() if tool not in better}
+    better = {name.partition(".")[0]: count for name, count in (told or {}).items()}
+    calls = dict(figures.calls(COUNTED) or {})
+    if SEARCH in better and figures.has(COUNTED, PREVIEW):
+        calls[PREVIEW] = better[SEARCH]
+    shown = {f"{tool}_calls": count for tool, count in calls.items() if count and tool not in better}
     found = replace(
         found,
         server_tools=told and {name: count for name, count in told.items() if count},
@@ -99,11 +101,12 @@ def _billed_calls(response: Mapping[str, Any]) -> Mapping[str, int] | None:
     items = response.get("output")
     if not isinstance(items, list):
         return None
-    calls = Counter[str]()
+    search = PREVIEW if _has_preview(response) else SEARCH
+    calls = Counter({search: 0})
     for item in map(mapping, items):
         billed = BILLED_ITEMS.get(label(item.get("type")) or "")
         if billed and mapping(item.get("action")).get("type") in BILLED_ACTIONS and item.get("status") != "failed":
-            calls[billed] += 1
+            calls[search if billed == SEARCH else billed] += 1
     return dict(calls)
 
 
@@ -112,13 +115,6 @@ def _has_preview(response: Mapping[str, Any]) -> bool:
     tools = response.get("tools")
     names = (label(mapping(tool).get("type")) for tool in (tools if isinstance(tools, list) else ()))
     return any(name is not None and name.startswith(PREVIEW) for name in names)
-
-
-def _as_preview(tools: object) -> object:
-    """Return what is told by tool, with the searches as the preview's."""
-    if not isinstance(tools, Mapping):
-        return tools
-    return {PREVIEW if tool == SEARCH else tool: told for tool, told in tools.items()}
 
 
 def _images(response: Mapping[str, Any]) -> dict[str, Any]:
