@@ -42,58 +42,28 @@ class Generations:
 
     def settle(self, provider: str, generation_id: str) -> bool:
         """Take note that an answer tells what something is billed for. True for the first only, in all processes."""
-        if self._is_absent():
-            return False
-        try:
-            settled = self._open().execute(
-                "DELETE FROM generations WHERE provider = ? AND id = ?", (provider, generation_id)
-            )
-        except sqlite3.Error as error:
-            self._give_up(error)
-            return False
-        return settled.rowcount == 1
+        settled = self._execute("DELETE FROM generations WHERE provider = ? AND id = ?", provider, generation_id)
+        return settled is not None and settled.rowcount == 1
 
     def replace(self, provider: str, generation_id: str, output: str) -> bool:
         """Take note that something else is to tell it, such as a file. True for the first only, in all processes."""
-        if self._is_absent():
-            return False
-        try:
-            replaced = self._open().execute(
-                "UPDATE OR REPLACE generations SET id = ? WHERE provider = ? AND id = ?",
-                (output, provider, generation_id),
-            )
-        except sqlite3.Error as error:
-            self._give_up(error)
-            return False
-        return replaced.rowcount == 1
+        replaced = self._execute(
+            "UPDATE OR REPLACE generations SET id = ? WHERE provider = ? AND id = ?", output, provider, generation_id
+        )
+        return replaced is not None and replaced.rowcount == 1
 
     def expects(self, provider: str, generation_id: str) -> bool:
         """Whether what this is billed for has not been told yet."""
-        if self._is_absent():
-            return False
-        try:
-            found = self._open().execute(
-                "SELECT 1 FROM generations WHERE provider = ? AND id = ?", (provider, generation_id)
-            )
-            return found.fetchone() is not None
-        except sqlite3.Error as error:
-            self._give_up(error)
-            return False
+        found = self._execute("SELECT 1 FROM generations WHERE provider = ? AND id = ?", provider, generation_id)
+        return found is not None and found.fetchone() is not None
 
     def overdue(self, age: timedelta) -> Mapping[str, int]:
         """How many have been expected for longer than this, by provider."""
-        if self._is_absent():
-            return {}
-        try:
-            return dict(
-                self._open().execute(
-                    "SELECT provider, count(*) FROM generations WHERE since < datetime('now', ?) GROUP BY 1 ORDER BY 1",
-                    (f"-{age.total_seconds():.0f} seconds",),
-                )
-            )
-        except sqlite3.Error as error:
-            self._give_up(error)
-            return {}
+        found = self._execute(
+            "SELECT provider, count(*) FROM generations WHERE since < datetime('now', ?) GROUP BY 1 ORDER BY 1",
+            f"-{age.total_seconds():.0f} seconds",
+        )
+        return dict(found) if found is not None else {}
 
     def close(self) -> None:
         """Let go of the file."""
@@ -101,9 +71,15 @@ class Generations:
             self._db.close()
             self._db = None
 
-    def _is_absent(self) -> bool:
-        """Whether nothing was ever expected."""
-        return self._db is None and not self._path.exists()
+    def _execute(self, statement: str, *parameters: str) -> sqlite3.Cursor | None:
+        """Return the outcome; ``None``: nothing was ever expected, or the file cannot be used."""
+        if self._db is None and not self._path.exists():
+            return None
+        try:
+            return self._open().execute(statement, parameters)
+        except sqlite3.Error as error:
+            self._give_up(error)
+            return None
 
     def _open(self) -> sqlite3.Connection:
         if self._db is None:
