@@ -33,6 +33,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "agents/*": Operation("agents", read_back="resource"),
     "agents/automations": Operation("agent_sessions"),
     "agents/completions": Operation("chat", "openai_chat"),
+    "agents/environments": Operation("agent_sessions"),
     "agents/sessions": Operation("agent_sessions"),
     "assistants": Operation("assistants", "resource"),
     "assistants/*": Operation("assistants", "resource"),
@@ -149,6 +150,7 @@ GOOGLE_OPERATIONS: Mapping[str, Operation] = {
     ":rawPredict": Operation("messages", "anthropic_messages"),
     ":streamGenerateContent": Operation("generate_content", "gemini"),
     ":streamRawPredict": Operation("messages", "anthropic_messages"),
+    ":uploadToFileSearchStore": OTHER,  # unlike other uploads, it is billed: what comes is embedded
     "batches": Operation("batch"),
     "batches/*": Operation("batch", read_back="gemini_batches"),
     "cachedContents": Operation("cached_contents", "resource"),
