@@ -69,10 +69,15 @@ def stored(reading: Reading, end_reason: EndReason = EndReason.COMPLETE, status:
 
 
 def literals(value: Any) -> list[Any]:
-    """What stands in a JSON value that is neither an object nor an array."""
-    if isinstance(value, dict | list):
-        return [each for below in (value.values() if isinstance(value, dict) else value) for each in literals(below)]
-    return [value]
+    """What stands in a JSON value that is neither an object nor an array, however deep that is nested."""
+    found, left = [], [value]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict | list):
+            left += value.values() if isinstance(value, dict) else value
+        else:
+            found.append(value)
+    return found
 
 
 def holds(reading: Reading, event: Event) -> None:
