@@ -1,7 +1,7 @@
 """Every recorded body, cut anywhere, under every content coding: its reading is that of the uncut body.
 
 The cuts are of what was on the wire, codings included. The suite takes the smallest bodies of each wire format;
-``METRION_TEST_CUTS=all`` takes all bodies: small ones in two at every byte, large ones at 200 places (an hour).
+``METRION_TEST_CUTS=all`` takes all bodies: small ones in two at every byte, large ones at 200 places (two hours).
 """
 
 from __future__ import annotations
