@@ -623,7 +623,7 @@ def test_requests_that_are_no_json(content_type: str) -> None:
         (b'{"model": ' + b"[" * 30_000 + b"]" * 30_000 + b"}", None, None, ()),
         (b'{"model": "m"}', "br", None, ("the body is not br",)),
         (b'{"model": "m"}', "zebra", None, ("the content-encoding is none of br, deflate, gzip, x-gzip, zstd",)),
-        (gzip.compress(b'{"model": "m"}')[:-4], "gzip", "m", ("the gzip body ends early",)),
+        (gzip.compress(b'{"model": "m"}', mtime=0)[:-4], "gzip", "m", ("the gzip body ends early",)),
     ],
 )
 def test_what_cannot_be_read_of_a_request(
