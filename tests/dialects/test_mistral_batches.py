@@ -82,7 +82,7 @@ OCR = {
     "document_annotation": None,
     "usage_info": {"pages_processed": 3, "doc_size_bytes": 1000},
 }
-CONVERSATION = {
+CONVERSATION: dict[str, Any] = {
     "object": "conversation.response",
     "conversation_id": "conv_1",
     "outputs": [{"object": "entry", "type": "message.output", "model": "mistral-medium-latest", "content": "x"}],
@@ -191,6 +191,10 @@ def test_several_models_stay_apart_and_are_read_again_from_what_is_stored() -> N
         (line(CHAT | {"usage": {"prompt_tokens": 3}}), "the usage of a result is not whole"),
         (line(CHAT | {"usage": {"prompt_tokens": "3", "completion_tokens": 1}}), "usage.prompt_tokens is no count"),
         (b'{"custom_id": \n', "a line is no JSON"),
+        (
+            line(CONVERSATION | {"outputs": [{"type": "agent.handoff"}, *CONVERSATION["outputs"]]}),
+            "several agents share one usage",
+        ),
     ],
 )
 def test_what_is_not_told_of_a_result_makes_the_cost_unknown(broken: bytes, warning: str) -> None:

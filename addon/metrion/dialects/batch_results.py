@@ -6,12 +6,17 @@ one of ten.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from metrion.dialects import several
 from metrion.dialects.dialect import Dialect, Draft
 from metrion.dialects.figures import Figures
 from metrion.model import Usage
+
+TIER = "batch"
+"""The service tier of everything in a batch, which answers seldom name, whatever its results say."""
 
 MOST_ENTRIES, MOST_TOOLS = 1 << 11, 100
 """As many prices, and tools of one price, are told apart."""
@@ -64,6 +69,17 @@ def started(draft: Draft) -> Results:
     if not isinstance(draft.usage, Results):
         draft.usage = Results()
     return draft.usage
+
+
+def read_answer(dialect: Dialect, body: Mapping[str, Any], draft: Draft) -> tuple[str | None, Usage | None]:
+    """Read one result that is an answer in this format: its model, and its usage as :func:`read` has it."""
+    answer = Draft()
+    dialect.read(body, answer)
+    draft.faults += answer.faults
+    usage = read(dialect, answer.usage, draft)
+    if usage is not None and answer.unreported_tools:
+        usage = replace(usage, unreported_tools=answer.unreported_tools)
+    return answer.model, usage
 
 
 def read(dialect: Dialect, raw: object, draft: Draft) -> Usage | None:

@@ -17,16 +17,13 @@ from dataclasses import replace
 from typing import Any
 
 from metrion.dialects import batch_results, gemini
-from metrion.dialects.batch_results import Results
+from metrion.dialects.batch_results import TIER, Results
 from metrion.dialects.dialect import Dialect, Draft, label, mapping
 from metrion.dialects.figures import Figures
 from metrion.documents import EACH, Object, Path, to_json
 from metrion.model import Usage
 
 OVER = frozenset(f"BATCH_STATE_{state}" for state in ("SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED"))
-
-TIER = "batch"
-"""The service tier of everything in a batch, which the answer does not name."""
 
 PLACES = (("response",), ("metadata", "output"))
 RESPONSES = ("inlinedResponses", "inlinedResponses")
@@ -69,16 +66,12 @@ def read_result(document: Mapping[str, Any], draft: Draft) -> None:
     response = document.get("response")
     if not isinstance(response, dict):
         return
-    answer = Draft()
-    gemini.read(response, answer)
-    draft.faults += answer.faults
-    usage = batch_results.read(gemini.DIALECT, answer.usage, draft)
+    model, usage = batch_results.read_answer(gemini.DIALECT, response, draft)
     if usage is None:
         return
-    usage = replace(usage, unreported_tools=answer.unreported_tools or None)
     if usage.output_tokens is None:  # a count that is 0 is left out
         usage = replace(usage, output_tokens=0)
-    batch_results.note(draft, answer.model, usage)
+    batch_results.note(draft, model, usage)
 
 
 def _responses(document: Mapping[str, Any], place: tuple[str, ...]) -> list[Mapping[str, Any]]:

@@ -23,6 +23,7 @@ from metrion.dialects import (
     openai_chat,
     openai_embeddings,
 )
+from metrion.dialects.batch_results import TIER
 from metrion.dialects.dialect import Dialect, Draft, label, mapping
 from metrion.model import Usage
 
@@ -36,9 +37,6 @@ FORMATS = (
     openai_embeddings.DIALECT,
 )
 """What the endpoints of jobs answer."""
-
-TIER = "batch"
-"""The service tier of everything in a batch, which the answer does not name."""
 
 
 def read(document: Mapping[str, Any], draft: Draft) -> None:
@@ -62,11 +60,9 @@ def read_result(document: Mapping[str, Any], draft: Draft) -> None:
     if document.get("error") or (isinstance(status, int) and status >= 400) or not isinstance(body, dict):
         return
     dialect, uncounted = _format(body)
-    answer = Draft()
-    dialect.read(body, answer)
-    if (usage := batch_results.read(dialect, answer.usage, draft)) is None:
+    model, usage = batch_results.read_answer(dialect, body, draft)
+    if usage is None:
         return
-    usage = replace(usage, unreported_tools=answer.unreported_tools or None)
     # What is not counted by its format is nothing, or it could not be added up.
     if "input_tokens" in uncounted:
         usage = replace(usage, input_tokens=usage.input_tokens or 0)
@@ -74,7 +70,7 @@ def read_result(document: Mapping[str, Any], draft: Draft) -> None:
         usage = replace(usage, output_tokens=usage.output_tokens or 0)
     if None in (usage.input_tokens, usage.output_tokens):
         draft.faults.append("the usage of a result is not whole")
-    batch_results.note(draft, answer.model, usage)
+    batch_results.note(draft, model, usage)
 
 
 def _format(body: Mapping[str, Any]) -> tuple[Dialect, tuple[str, ...]]:

@@ -17,16 +17,13 @@ from dataclasses import replace
 from typing import Any
 
 from metrion.dialects import openai_tokens, xai_batches
+from metrion.dialects.batch_results import TIER
 from metrion.dialects.dialect import Dialect, Draft, label, mapping
 from metrion.dialects.figures import Figures
 from metrion.documents import Object, to_json
 from metrion.model import Usage
 
 OVER = frozenset({"completed", "failed", "expired", "cancelled"})
-
-TIER = "batch"
-"""The service tier of everything in a batch, which the answer does not name."""
-
 
 COMPLETED = "completed_requests"
 DRAWN = "images"

@@ -17,14 +17,12 @@ from dataclasses import replace
 from typing import Any
 
 from metrion.dialects import batch_results, openai_chat
+from metrion.dialects.batch_results import TIER
 from metrion.dialects.charges import charged
 from metrion.dialects.dialect import Dialect, Draft, label, mapping
 from metrion.dialects.figures import Figures
 from metrion.documents import EACH, Path, to_json
 from metrion.model import Usage
-
-TIER = "batch"
-"""The service tier of everything in a batch, whatever its results say."""
 
 COST = "cost_in_usd_ticks"
 CHAT = "chat_get_completion"
