@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from metrion import estimates
 from metrion.control.generations import Generations
 from metrion.dialects import SESSIONS, SessionReader
+from metrion.estimates.speech import DIALECT as SPEECH
 from metrion.event_id import uuid7
 from metrion.meter import Outcome, measure
 from metrion.model import EndReason, Event, Forward, Headers, Inbound, Reading, Refusal, Route, Usage
@@ -206,7 +207,8 @@ class Exchange:
                 streamed=tap.is_stream,
                 request=self._request_sample,
                 response=self._response_sample,
-                by_character=self._prices.is_billed_by(
+                by_character=route.dialect == SPEECH
+                and self._prices.is_billed_by(
                     PER_CHARACTER,
                     provider=route.provider,
                     model=reading.model,
