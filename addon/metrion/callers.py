@@ -288,7 +288,7 @@ def _wire(inbound: Inbound, route: Route, key: str | None) -> Head:
     """
     place = route.credential_place.encode()
     credential = _credential(route.credential_place, key) if key else None
-    own_stay = key is None
+    any_key = key is not None
     host = route.upstream.authority
     headers = list[tuple[bytes, bytes]]()
     host_sent = credential_sent = False
@@ -303,10 +303,10 @@ def _wire(inbound: Inbound, route: Route, key: str | None) -> Head:
                 headers.append((name, host))
             host_sent = True
         elif lower == b"sec-websocket-protocol":
-            if kept := _without_subprotocol(value, any_key=not own_stay):
+            if kept := _without_subprotocol(value, any_key=any_key):
                 headers.append((name, kept))
         elif lower in _KEY_HEADERS:
-            if own_stay and _TOKEN_PREFIX not in value:
+            if not any_key and _TOKEN_PREFIX not in value:
                 headers.append(header)
             elif credential and lower == place and not credential_sent:
                 headers.append((name, credential))
@@ -315,7 +315,7 @@ def _wire(inbound: Inbound, route: Route, key: str | None) -> Head:
         headers.append((place, credential))
     if not host_sent:
         headers.insert(0, (b"host", host))
-    return Head(_without_key(route.target, any_key=not own_stay), tuple(headers))
+    return Head(_without_key(route.target, any_key=any_key), tuple(headers))
 
 
 def _credential(place: CredentialPlace, key: str) -> bytes:

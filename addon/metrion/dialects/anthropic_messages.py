@@ -60,7 +60,7 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
     refused = False
     for holder in (message, mapping(document.get("delta"))):
         draft.finish_reason = label(holder.get("stop_reason"), draft.finish_reason)
-        refused = refused or is_free_refusal(holder, has_output=draft.has_output)
+        refused = refused or _is_free_refusal(holder, has_output=draft.has_output)
     usage = message.get("usage")
     if isinstance(usage, Object) and usage:
         if draft.usage is None:
@@ -76,16 +76,16 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
             if "iterations" in draft.usage:  # the others are billed, and may be priced again from what is stored
                 draft.usage_source = to_json(draft.usage)
         draft.service_tier = label(usage.get("service_tier"), draft.service_tier)
-        draft.model = label(fallback(Figures(usage).entries("iterations")), draft.model)
+        draft.model = label(_fallback(Figures(usage).entries("iterations")), draft.model)
 
 
-def is_free_refusal(message: Mapping[str, Any], *, has_output: bool) -> bool:
+def _is_free_refusal(message: Mapping[str, Any], *, has_output: bool) -> bool:
     """Whether a message, or what ends a streamed one, refuses, and costs nothing."""
     category = label(mapping(message.get("stop_details")).get("category"))
     return message.get("stop_reason") == "refusal" and not has_output and category not in BILLED_REFUSALS
 
 
-def generates(block: Mapping[str, Any]) -> bool:
+def _generates(block: Mapping[str, Any]) -> bool:
     """Whether a block of the content is output: the end of an attempt that was declined is none."""
     return block.get("type") != "fallback"
 
@@ -94,7 +94,7 @@ def _note_content(blocks: object, draft: Draft) -> None:
     for block in blocks if isinstance(blocks, list) else ():
         if not isinstance(block, dict):
             continue
-        draft.has_output = draft.has_output or generates(block)
+        draft.has_output = draft.has_output or _generates(block)
         model, trigger = label(mapping(block.get("from")).get("model")), block.get("trigger")
         if (
             model is not None
@@ -111,7 +111,7 @@ def usage(figures: Figures) -> Usage:
     iterations = _billed(figures)
     if not iterations:
         return plain
-    served = fallback(iterations)
+    served = _fallback(iterations)
     own, others = list[Usage](), list[tuple[str | None, Usage]]()
     for each in iterations:
         model = _billed_under(each, served)
@@ -146,7 +146,7 @@ def _billed(figures: Figures) -> list[Figures] | None:
     ]
 
 
-def fallback(iterations: Sequence[Figures] | None) -> str | None:
+def _fallback(iterations: Sequence[Figures] | None) -> str | None:
     """Return the model that served a response in place of the one that was asked; ``None``: that one served."""
     served = [each.text("model") for each in iterations or () if each.text("type") == "fallback_message"]
     return served[-1] if served else None
