@@ -15,13 +15,16 @@ PACKAGE = Path(__file__).parents[1] / "addon" / "metrion"
 
 CORE = {
     "callers", "cors", "dialects", "documents", "effort", "encodings", "estimates", "event_id", "forms",
-    "include_usage", "limits", "meter", "pricing", "providers", "refusals", "routing", "settings", "sse", "tap",
+    "faults", "include_usage", "limits", "meter", "pricing", "providers", "refusals", "relay", "routing", "settings",
+    "sse", "tap",
 }  # fmt: skip
 FLOORS: list[set[str]] = [
     {"model"},
     CORE,
     {"journal", "store", "control"},
-    {"proxy", "reports", "doctor"},
+    {"gateway"},
+    {"lane", "proxy", "reports", "doctor"},
+    {"serving"},
     {"web", "cli", "demo", "__main__"},
 ]
 """A room may import from its own floor, though not in a circle, and from those before it."""

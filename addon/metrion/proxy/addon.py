@@ -18,16 +18,17 @@ from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers import HttpLayer
 from mitmproxy.proxy.tunnel import TunnelLayer
 
+from metrion.faults import log_fault
+from metrion.gateway.board import Board, Slot
+from metrion.gateway.estimating import Estimator
+from metrion.gateway.gateway import Gateway
+from metrion.gateway.ingestion import CHECK_SECONDS, Ingestion
 from metrion.model import EndReason, Refusal
 from metrion.proxy import http1
-from metrion.proxy.board import Board, Slot
-from metrion.proxy.estimating import Estimator
-from metrion.proxy.exchange import Exchange
-from metrion.proxy.gateway import Gateway
-from metrion.proxy.ingestion import CHECK_SECONDS, Ingestion
 from metrion.proxy.layers import MARK, MeteredHttpLayer, MeteredStream
-from metrion.proxy.logs import install_filter, log_fault
+from metrion.proxy.logs import install_filter
 from metrion.refusals import render
+from metrion.relay.attempt import Attempt
 from metrion.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -137,9 +138,9 @@ class MetrionAddon:
             return top  # what is inside the TLS is asked for when it is there
         return ClosedLayer(top.context)
 
-    async def metrion_estimate(self, exchange: Exchange) -> None:
-        """Estimate off the event loop; the stream of the exchange waits (the hook of our own layers)."""
-        await self._estimator.estimate(exchange)
+    async def metrion_estimate(self, attempt: Attempt) -> None:
+        """Estimate off the event loop; the stream of the attempt waits (the hook of our own layers)."""
+        await self._estimator.estimate(attempt)
 
     # --- gates ---
 
@@ -157,7 +158,7 @@ class MetrionAddon:
     def client_disconnected(self, client: Client) -> None:
         """Finish what a connection leaves unfinished, should its layers have failed to say so."""
         self.gateway.tunnels.pop(client.id, None)
-        for stream, exchange in tuple(self.gateway.live.items()):
-            if isinstance(stream, MeteredStream) and stream.context.client is client and not exchange.is_estimating:
-                self.gateway.finish(exchange, EndReason.CLIENT_ABORT)
+        for stream, attempt in tuple(self.gateway.live.items()):
+            if isinstance(stream, MeteredStream) and stream.context.client is client and not attempt.is_estimating:
+                self.gateway.finish(attempt, EndReason.CLIENT_ABORT)
                 self.gateway.forget(stream)

@@ -21,9 +21,9 @@ from mitmproxy.master import Master
 from mitmproxy.proxy import layer, layers, mode_servers, mode_specs
 from mitmproxy.proxy.context import Context
 
+from metrion.gateway.board import Slot
 from metrion.proxy.addon import MetrionAddon
-from metrion.proxy.board import Slot
-from metrion.proxy.listening import BACKLOG
+from metrion.serving.listening import BACKLOG
 from metrion.settings import Settings
 
 DRAIN_POLL_SECONDS = 0.05

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from metrion.gateway import gateway as module
+from metrion.gateway.board import STRANGERS_EVENTS_PER_MINUTE, Board
+from metrion.gateway.gateway import Gateway
 from metrion.model import EndReason, ErrorShape, Inbound, Refusal
-from metrion.proxy import gateway as module
-from metrion.proxy.board import STRANGERS_EVENTS_PER_MINUTE, Board
-from metrion.proxy.gateway import Gateway
 from metrion.settings import Settings, load_settings
 from tests.processes import prepare_home
 
@@ -39,8 +39,8 @@ def post(path: bytes) -> Inbound:
 def record(gateway: Gateway, inbound: Inbound) -> None:
     decision = gateway.decide(inbound)
     assert isinstance(decision, Refusal)
-    exchange = gateway.begin(object(), inbound, decision, began=time.perf_counter())
-    gateway.finish(exchange, EndReason.REFUSED)
+    attempt = gateway.begin(object(), inbound, decision, began=time.perf_counter())
+    gateway.finish(attempt, EndReason.REFUSED)
 
 
 def recorded_providers(settings: Settings) -> list[str]:
