@@ -67,6 +67,7 @@ from metrion.relay.effects import (
     Wake,
 )
 from metrion.relay.relay import Relay, refuse, shown_head
+from metrion.relay.rewrites import MOST_HELD
 from metrion.relay.states import State
 
 MARK = "metrion"
@@ -124,6 +125,8 @@ class MeteredStream(HttpStream):
         """Whether other addons are to see the flow; without any to see it, the hooks are not worth their time."""
         self._alarm = Alarm(self)
         self._client_left = False
+        self._holds = False
+        """The request goes out when it is whole; mitmproxy's stream collects it, so that scripts may see it."""
         self._request: http.Request
         self._version = b"HTTP/1.1"
         """Of the provider's response."""
@@ -155,7 +158,7 @@ class MeteredStream(HttpStream):
             event.response.stream = True
             if event.response.status_code == 101 and not self._asks_for_websocket():
                 return self._carry_out(self._response_head(event.response, ends=True))
-        elif isinstance(event, RequestData) and not self.flow.request.stream:
+        elif isinstance(event, RequestData) and self.flow.response and not self.flow.request.stream:
             self.relay.request_data(event.data)  # another script has answered; only the size counts
         elif isinstance(event, RequestProtocolError):
             return self._on_client_gone(event)
@@ -188,7 +191,8 @@ class MeteredStream(HttpStream):
             return
         request.headers.pop("expect", None)  # the relay sees to it
         self._aim(request)
-        request.stream = True
+        self._holds = self.relay.state is State.HOLDING
+        request.stream = not self._holds
         yield from self._carry_out(effects)
         yield from self._translated(super()._handle_event(event))
 
@@ -306,7 +310,9 @@ class MeteredStream(HttpStream):
         relay = self.relay
         match event:
             case RequestHeaders():
-                return relay.connected()
+                return [*(self._whole_request() if self._holds else ()), *relay.connected()]
+            case RequestData() | RequestTrailers() | RequestEndOfMessage() if self._holds:
+                pass  # it has gone out with the head
             case RequestData(data=data):
                 return relay.request_data(data)
             case RequestTrailers(trailers=trailers):
@@ -324,6 +330,24 @@ class MeteredStream(HttpStream):
             case ResponseProtocolError():
                 return self._failed(event)
         return []
+
+    def _whole_request(self) -> Effects:
+        effects = self.relay.request_data(self.flow.request.raw_content or b"")
+        trailers = self.flow.request.trailers
+        effects += self.relay.request_end(trailers.fields if trailers else ())
+        if not self.context.options.store_streamed_bodies:
+            self.flow.request.raw_content = None
+        return effects
+
+    def check_body_size(self, request: bool) -> layer.CommandGenerator[bool]:
+        """Override: a body that is too long to be held goes on as it came."""
+        if not request or not self._holds or len(self.request_body_buf) <= MOST_HELD:
+            return (yield from super().check_body_size(request))
+        self._holds, self.flow.request.stream = False, True
+        yield from self._carry_out(self.relay.request_data(bytes(self.request_body_buf)))
+        self.request_body_buf.clear()
+        yield from self.start_request_stream()
+        return False
 
     def _response_head(self, response: http.Response, *, ends: bool) -> Effects:
         self._version = response.data.http_version
