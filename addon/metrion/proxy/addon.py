@@ -19,7 +19,7 @@ from mitmproxy.proxy.layers import HttpLayer
 from mitmproxy.proxy.tunnel import TunnelLayer
 
 from metrion.faults import log_fault
-from metrion.gateway.board import Board, Slot
+from metrion.gateway.board import Board
 from metrion.gateway.estimating import Estimator
 from metrion.gateway.gateway import Gateway
 from metrion.gateway.ingestion import CHECK_SECONDS, Ingestion
@@ -48,24 +48,27 @@ class ClosedLayer(layer.Layer):
 
 
 class MetrionAddon:
-    """See the module. ``hooks``: whether other addons are to see the flows.
+    """See the module.
 
-    ``slot`` is this process's place among the workers of a supervisor, which then owns the ingester.
+    Without a ``gateway`` it is the whole proxy: with one of its own, an ingester, and other addons that see the flows.
     """
 
     name = "metrion"
 
-    def __init__(self, settings: Settings, *, hooks: bool = True, slot: Slot | None = None) -> None:
+    def __init__(
+        self, settings: Settings, *, gateway: Gateway | None = None, estimator: Estimator | None = None
+    ) -> None:
         self.settings = settings
-        self._hooks = hooks
+        self._hooks = gateway is None
+        """Whether other addons are to see the flows."""
         self._own_board: Board | None = None
-        if slot is None:
+        if gateway is None:
             self._own_board = Board()
-            slot = self._own_board.take(0, os.getpid())
-        self.gateway = Gateway(settings, slot)
+            gateway = Gateway(settings, self._own_board.take(0, os.getpid()))
+        self.gateway = gateway
         self._ingestion: Ingestion | None = None
         self._watch: asyncio.Task[None] | None = None
-        self._estimator = Estimator()
+        self._estimator = estimator or Estimator()
 
     def load(self, loader: Loader) -> None:  # noqa: ARG002 -- mitmproxy passes it by name
         """Set the options that metering and fail-closed routing stand on."""
@@ -89,8 +92,8 @@ class MetrionAddon:
 
     def running(self) -> None:
         """Start the ingester, where it is this process's own, and get ready (mitmproxy's hook after start)."""
-        self._estimator.prepare()
         if self._own_board is not None:
+            self._estimator.prepare()
             self._watch = asyncio.get_running_loop().create_task(self._keep_ingesting(self._own_board))
 
     async def _keep_ingesting(self, board: Board) -> None:
@@ -101,6 +104,8 @@ class MetrionAddon:
 
     def done(self) -> None:
         """Write the events of what is still in flight."""
+        if self._own_board is None:
+            return
         if self._watch is not None:
             self._watch.cancel()
         self.gateway.close()

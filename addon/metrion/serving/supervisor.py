@@ -78,7 +78,6 @@ def run(
     try:
         from metrion.serving import worker  # here, since it takes long: the ingester starts meanwhile
 
-        worker.prepare_certificates(settings)
         estimates.prepare()  # so that all workers share its memory
         ingestion.wait_until_ready()
         listeners.listen()

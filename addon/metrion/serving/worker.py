@@ -1,4 +1,4 @@
-"""The small mitmproxy in each worker of ``metrion serve``: one port, only the addons that the path needs.
+"""A worker of ``metrion serve``: serves on sockets that listen already, on the lane or by mitmproxy's layers.
 
 Runs until SIGTERM or SIGINT, then stops listening, lets requests in flight end (for at most the drain time) and
 returns. The end of the lifeline, which the supervisor holds, ends it at once; a second signal does nothing, since one
@@ -8,24 +8,33 @@ to the whole process group reaches a worker twice.
 from __future__ import annotations
 
 import asyncio
-import fcntl
+import logging
+import os
 import signal
 import socket
+import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-
-from mitmproxy import certs, options
-from mitmproxy.addons import core, next_layer, proxyserver, tlsconfig
-from mitmproxy.master import Master
-from mitmproxy.proxy import layer, layers, mode_servers, mode_specs
-from mitmproxy.proxy.context import Context
+from typing import TYPE_CHECKING
 
 from metrion.gateway.board import Slot
-from metrion.proxy.addon import MetrionAddon
-from metrion.serving.listening import BACKLOG
+from metrion.gateway.estimating import Estimator
+from metrion.gateway.gateway import Gateway
+from metrion.lane.connect import tls_context
+from metrion.lane.lane import BACKLOG, Lane
+from metrion.lane.loop import new_event_loop
+from metrion.lane.pool import Pool
+from metrion.lane.upstream import Upstream
+from metrion.providers import PROVIDERS
 from metrion.settings import Settings
 
+if TYPE_CHECKING:
+    from metrion.proxy.inner import Inner
+
+logger = logging.getLogger(__name__)
+
+ROAD = "METRION_ROAD"
+"""Set to ``mitmproxy``, this environment variable has its layers serve every connection. For tests and comparisons."""
 DRAIN_POLL_SECONDS = 0.05
 CLOSE_SECONDS = 1.0
 """How long idle connections may take to close at the end."""
@@ -45,89 +54,94 @@ class Place:
     on_draining: Callable[[], None]
 
 
-def work(settings: Settings, place: Place, drain_seconds: float) -> None:
+def work(settings: Settings, place: Place, drain_seconds: float, tls: ssl.SSLContext | None = None) -> None:
     """Serve until told to stop. :data:`SIGNALS` may be blocked until then; they are unblocked when they are handled."""
-    asyncio.run(_Runner(settings, place, drain_seconds).run())
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(_Worker(settings, place, drain_seconds, tls).run())
 
 
-def prepare_certificates(settings: Settings) -> None:
-    """Make the certificate authority for intercepted TLS, once for all workers."""
-    folder = _certificates(settings)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another `serve` in the same home
-        certs.CertStore.from_store(folder, options.CONF_BASENAME, options.KEY_SIZE)
-
-
-def _certificates(settings: Settings) -> Path:
-    # Metrion's own, not the user's mitmproxy's.
-    return settings.home / "ca"
-
-
-class WorkerMode(mode_specs.RegularMode):
-    """mitmproxy's regular mode, on sockets that listen already."""
-
-
-class WorkerInstance(mode_servers.AsyncioServerInstance[WorkerMode]):
-    """Accepts connections for :class:`WorkerMode`."""
-
-    def make_top_layer(self, context: Context) -> layer.Layer:
-        """Override: as the regular mode does."""
-        return layers.modes.HttpProxy(context)
-
-    async def listen(self, host: str, port: int) -> list[asyncio.Server]:  # type: ignore[override]  # a list of others too
-        """Override: host and port are those of the sockets."""
-        del host, port
-        assert isinstance(self.manager, _WorkerServer)  # noqa: S101 -- the only one that starts this mode
-        return [
-            await asyncio.start_server(self.handle_stream, sock=listener, backlog=BACKLOG)
-            for listener in self.manager.listeners
-        ]
-
-
-class _WorkerServer(proxyserver.Proxyserver):
-    name = "proxyserver"  # by which mitmproxy finds it
-
-    def __init__(self, listeners: Sequence[socket.socket]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # it has no annotations
-        self.listeners = listeners
-
-
-class _Runner:
-    def __init__(self, settings: Settings, place: Place, drain_seconds: float) -> None:
+class _Worker:
+    def __init__(self, settings: Settings, place: Place, drain_seconds: float, tls: ssl.SSLContext | None) -> None:
         self._settings = settings
         self._place = place
         self._drain_seconds = drain_seconds
-        self._started = asyncio.Event()
+        self._tls = tls
+        self._over = asyncio.Event()
         self._draining: asyncio.Task[None] | None = None
+        self._gateway = Gateway(settings, place.slot)
+        self._estimator = Estimator()
+        self._inner: asyncio.Task[Inner] | None = None
+        self._servers: list[asyncio.Server] = []
 
     async def run(self) -> None:
-        opts = options.Options(mode=[WorkerMode.type_name])
-        opts.confdir = str(_certificates(self._settings))
-        self._master = Master(opts)
-        self._server = _WorkerServer(self._place.listeners)
-        self._addon = MetrionAddon(self._settings, hooks=False, slot=self._place.slot)
-        self._master.addons.add(
-            core.Core(), self._server, next_layer.NextLayer(), tlsconfig.TlsConfig(), self._addon, self
-        )
         loop = asyncio.get_running_loop()
+        self._lane = Lane(self._gateway, self._estimator, self._pool(), self._hand_over)
+        self._estimator.prepare()
+        if os.environ.get(ROAD) == "mitmproxy":
+            inner = await self._started_inner()
+            for listener in self._place.listeners:
+                server = await asyncio.start_server(inner.serve, sock=listener, backlog=BACKLOG, ssl=self._tls)
+                self._servers.append(server)
+        else:
+            await self._lane.listen(self._place.listeners, self._tls)
         for signum in SIGNALS:
             loop.add_signal_handler(signum, self._stop)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         loop.add_reader(self._place.lifeline, self._end)
-        await self._master.run()
-
-    def running(self) -> None:
-        """Say that connections are accepted (mitmproxy's hook after start)."""
-        for server in self._server.servers:
-            if server.last_exception is not None:
-                raise server.last_exception
-        self._started.set()
         self._place.on_listening()
+        try:
+            await self._over.wait()
+        finally:
+            self._gateway.close()
+            self._estimator.close()
+            self._lane.close()
+            if self._inner is not None and self._inner.done() and not self._inner.exception():
+                await self._inner.result().close()
+
+    @staticmethod
+    def _pool() -> Pool[Upstream]:
+        trust = tls_context(os.environ.get("SSL_CERT_FILE"))  # as with OpenSSL, curl and the SDKs
+        hosts = {provider.upstream.host for provider in PROVIDERS.values()}
+        return Pool(Upstream, tls=lambda _: trust, is_known=lambda origin: origin.host in hosts)
+
+    # --- what the lane does not serve ---
+
+    def _hand_over(self, transport: asyncio.Transport, data: bytes, alpn: bytes | None) -> None:
+        if self._inner is not None and self._inner.done():
+            self._inner.result().take_over(transport, data, alpn)
+            return
+        transport.pause_reading()
+        waiting = asyncio.ensure_future(self._started_inner())
+        waiting.add_done_callback(lambda started: self._take_over(started, transport, data, alpn))
+
+    def _take_over(
+        self, started: asyncio.Future[Inner], transport: asyncio.Transport, data: bytes, alpn: bytes | None
+    ) -> None:
+        if transport.is_closing():
+            return
+        if started.cancelled() or started.exception():
+            transport.abort()
+            return
+        started.result().take_over(transport, data, alpn)
+        transport.resume_reading()
+
+    async def _started_inner(self) -> Inner:
+        if self._inner is None:
+            self._inner = asyncio.ensure_future(self._start_inner())
+        return await asyncio.shield(self._inner)
+
+    async def _start_inner(self) -> Inner:
+        # Others are served while a thread imports what takes half a second.
+        module = await asyncio.to_thread(_import_inner)
+        inner = module(self._settings, self._gateway, self._estimator)
+        await inner.start()
+        return inner
+
+    # --- the end ---
 
     def _end(self) -> None:
         asyncio.get_running_loop().remove_reader(self._place.lifeline)
-        self._master.shutdown()
+        self._over.set()
 
     def _stop(self) -> None:
         if self._draining is None:
@@ -135,28 +149,30 @@ class _Runner:
             self._draining = asyncio.get_running_loop().create_task(self._drain())
 
     async def _drain(self) -> None:
-        await self._started.wait()
-        for server in self._server.servers:
-            await server.stop()
+        for server in self._servers:
+            server.close()
+        self._lane.drain()
         loop = asyncio.get_running_loop()
+        inner = self._inner.result() if self._inner is not None and self._inner.done() else None
         deadline = loop.time() + self._drain_seconds
-        while self._is_busy() and loop.time() < deadline:  # noqa: ASYNC110 -- an event would be set at every request's end
+        while self._is_busy(inner) and loop.time() < deadline:  # noqa: ASYNC110 -- an event would be set at every request's end
             await asyncio.sleep(DRAIN_POLL_SECONDS)
-        connections = self._server.connections
-        for connection in tuple(connections.values()):
-            await connection.on_timeout()  # what mitmproxy does to an idle connection: close it
+        if inner is not None:
+            await inner.close_idle()
+        self._lane.close_idle()
         deadline = loop.time() + CLOSE_SECONDS
-        while connections and loop.time() < deadline:  # noqa: ASYNC110 -- as above
+        while self._has_connections(inner) and loop.time() < deadline:  # noqa: ASYNC110 -- as above
             await asyncio.sleep(DRAIN_POLL_SECONDS)
-        self._master.shutdown()
+        self._over.set()
 
-    def _is_busy(self) -> bool:
-        """Whether a request is in flight, or the end of a response still waits for its client to read it."""
-        writers = (
-            stream.writer
-            for connection in self._server.connections.values()
-            for stream in connection.transports.values()
-        )
-        return bool(self._addon.gateway.live) or any(
-            isinstance(writer, asyncio.StreamWriter) and writer.transport.get_write_buffer_size() for writer in writers
-        )
+    def _is_busy(self, inner: Inner | None) -> bool:
+        return bool(self._gateway.live) or self._lane.is_busy or (inner is not None and inner.is_busy)
+
+    def _has_connections(self, inner: Inner | None) -> bool:
+        return bool(self._lane.connections) or (inner is not None and inner.has_connections)
+
+
+def _import_inner() -> type[Inner]:
+    from metrion.proxy.inner import Inner
+
+    return Inner
