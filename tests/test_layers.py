@@ -86,6 +86,10 @@ def test_the_model_is_standard_library_only() -> None:
     assert {module.split(".")[0] for module in imported_modules(PACKAGE / "model.py")} <= sys.stdlib_module_names
 
 
+def test_the_reader_of_http_does_no_io() -> None:
+    assert not {module.split(".")[0] for module in imported_modules(PACKAGE / "lane" / "http1.py")} & OUTSIDE_THE_CORE
+
+
 def test_importing_the_core_loads_neither_mitmproxy_nor_duckdb() -> None:
     """Not by a detour either."""
     core = sorted({room_of(path) for path in FILES} & CORE)
