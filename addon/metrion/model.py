@@ -134,6 +134,8 @@ class Refusal:
     """Where it would have gone, when that was known already."""
     caller: Caller | None = None
     """Who asked, when that was known already."""
+    was_sent: bool = False
+    """The provider has the whole request: it may have done what was asked, and billed it."""
 
 
 @dataclass(frozen=True, slots=True)

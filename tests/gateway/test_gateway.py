@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from metrion.control import ControlStore
 from metrion.gateway import gateway as module
 from metrion.gateway.board import STRANGERS_EVENTS_PER_MINUTE, Board
 from metrion.gateway.gateway import Gateway
-from metrion.model import EndReason, ErrorShape, Inbound, Refusal
+from metrion.model import EndReason, ErrorShape, Forward, Inbound, Refusal
 from metrion.settings import Settings, load_settings
-from tests.processes import prepare_home
+from tests.processes import eventually, prepare_home
 
 KEY = b"sk-proj-0123456789abcdefghij"
 
@@ -83,3 +86,43 @@ def test_requests_that_name_no_provider_take_no_events_from_those_that_do(settin
     for _ in range(STRANGERS_EVENTS_PER_MINUTE + 1):
         record(gateway, post(b"/openai/v1/models"))
     assert recorded_providers(settings) == ["openai"] * STRANGERS_EVENTS_PER_MINUTE
+
+
+CHANGES: list[tuple[str, Callable[[ControlStore], None], str]] = [
+    ("the token is revoked", lambda control: control.revoke_token("laptop"), "invalid_token"),
+    ("the key is removed", lambda control: control.remove_key("openai"), "no_provider_key"),
+    ("the key is another", lambda control: control.set_key("openai", "another-key"), "Bearer another-key 600"),
+    ("the plan is another", lambda control: control.set_plan("default", "free"), "Bearer first-key 30"),
+]
+
+
+def said_of(decision: object) -> str:
+    if isinstance(decision, Refusal):
+        return decision.code
+    assert isinstance(decision, Forward)
+    timeout = decision.caller.timeout or 0
+    return f"{dict(decision.wire.headers)[b'authorization'].decode()} {timeout:g}"
+
+
+@pytest.mark.parametrize(("change", "then"), [row[1:] for row in CHANGES], ids=[row[0] for row in CHANGES])
+def test_a_change_holds_for_the_very_next_request(
+    change: Callable[[ControlStore], None], then: str, settings: Settings, gateway: Gateway
+) -> None:
+    with closing(ControlStore.open(settings)) as control:
+        control.set_key("openai", "first-key")
+        token = control.create_token("laptop").secret.encode()
+        inbound = Inbound(b"POST", b"/openai/v1/chat/completions", ((b"authorization", b"Bearer " + token),))
+        assert [said_of(gateway.decide(inbound)) for _ in range(3)] == ["Bearer first-key 600"] * 3
+        change(control)
+        assert said_of(gateway.decide(inbound)) == then
+
+
+def test_a_token_expires_between_two_requests(settings: Settings, gateway: Gateway) -> None:
+    with closing(ControlStore.open(settings)) as control:
+        control.set_key("openai", "first-key")
+        expires_at = datetime.now(UTC) + timedelta(seconds=3)
+        token = control.create_token("laptop", expires_at=expires_at).secret.encode()
+    inbound = Inbound(b"POST", b"/openai/v1/chat/completions", ((b"authorization", b"Bearer " + token),))
+    assert said_of(gateway.decide(inbound)) == "Bearer first-key 600"
+    assert eventually(lambda: said_of(gateway.decide(inbound)) == "invalid_token", timeout=10)
+    assert datetime.now(UTC) >= expires_at.replace(microsecond=0)

@@ -60,7 +60,7 @@ def test_refusal(
     filled = {name: value.format(token=serve.token) for name, value in headers.items()} | {"x-metrion-user": label}
     got, answered, body = post(serve.url(), path.format(token=serve.token), filled)
 
-    assert (got, answered["x-metrion-error"]) == (status, code)
+    assert (got, answered["x-metrion-error"], answered["x-should-retry"]) == (status, code, "false")
     assert answered["content-type"] == "application/json"
     assert says in body.decode()
     assert serve.token not in body.decode()
@@ -103,7 +103,7 @@ def test_account_without_a_key_is_told_the_command(serve: Proxy, simulator: Simu
     status, headers, body = post(
         serve.url(), "/grok/v1/chat/completions", {"authorization": f"Bearer {token}", "x-metrion-user": "keyless"}
     )
-    assert (status, headers["x-metrion-error"]) == (400, "no_provider_key")
+    assert (status, headers["x-metrion-error"], headers["x-should-retry"]) == (400, "no_provider_key", "false")
     assert b"metrion key set xai" in body
     assert simulator.received() == []
     event = serve.event("keyless")
@@ -159,6 +159,7 @@ def test_unreachable_upstream(deserted: Proxy) -> None:
         client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "hello"}])
     assert failed.value.status_code == 502
     assert failed.value.response.headers["x-metrion-error"] == "upstream_unreachable"
+    assert "x-should-retry" not in failed.value.response.headers
     event = deserted.event("deserted")
     assert (event["status"], event["end_reason"]) == (502, "upstream_error")
     assert (event["error_type"], event["cost_source"]) == ("upstream_unreachable", "not_billed")

@@ -110,6 +110,7 @@ class Gateway:
             self.finish(attempt, EndReason.CLIENT_ABORT)
         self._journal.close()
         self._generations.close()
+        self._counters.close()
         self._control.close()
 
     def _note_on_board(self) -> None:
