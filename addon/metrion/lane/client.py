@@ -12,13 +12,12 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
-from metrion.callers import trailers_out
 from metrion.lane import wire
 from metrion.lane.connect import ConnectError
 from metrion.lane.half_closed import HalfClosed
 from metrion.lane.http1 import BodyReader, MalformedError, RequestHead, ResponseHead, body_reader, read_request_head
 from metrion.lane.upstream import CLIENT_SLOW, ESTIMATING, Upstream
-from metrion.model import Forward, Headers, Inbound, Origin
+from metrion.model import Headers, Inbound, Origin
 from metrion.refusals import unreadable
 from metrion.relay.effects import (
     AbortRequest,
@@ -254,10 +253,7 @@ class ClientConnection(asyncio.Protocol):
         if body.over:
             self._body = None
             self._buffer += rest
-            trailers = body.trailers
-            if trailers and isinstance(relay.decision, Forward):
-                trailers = trailers_out(trailers, relay.decision)
-            effects += relay.request_end(trailers)
+            effects += relay.request_end(body.trailers)
         return effects
 
     # --- the provider's side ---
@@ -472,7 +468,7 @@ class ClientConnection(asyncio.Protocol):
                 if sum(map(len, self._sent)) > REPEATABLE_BYTES:
                     self._sent = None
             self._upstream.write(data, whole=self._request_ended)
-            if self._request_ended and self._upstream is not None and self._upstream.is_written:
+            if self._request_ended and self._upstream.is_written:
                 self._sent = None
         if self._to_client:
             data = b"".join(self._to_client)

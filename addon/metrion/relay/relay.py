@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection
 from http import HTTPStatus
 from typing import Protocol
 
-from metrion.callers import shown
+from metrion.callers import shown, trailers_out
 from metrion.cors import allowed_origin, allowing
 from metrion.encodings import DecodingError
 from metrion.model import Answer, EndReason, Forward, Head, Headers, Inbound, Refusal
@@ -51,8 +51,6 @@ UNREAD_BODY_SECONDS = 2.0
 """How much of a refused request is read and dropped before closing: a reset may destroy the answer."""
 
 NOT_HTTP = "what it sent is not HTTP"
-NO_RETRY = ((b"x-should-retry", b"false"),)
-"""The provider had the whole request: another try would be billed again."""
 
 
 class Gate(Protocol):
@@ -173,11 +171,11 @@ class Relay:
         return [SendRequestData(data)]
 
     def request_end(self, trailers: Headers = ()) -> Effects:
-        """Take note that the request is whole. ``trailers``: those that may go out."""
+        """Take note that the request is whole. Of its trailers those go out that may."""
         before = self.state
         if not self._advance(Input.REQUEST_END):
             return []
-        self._trailers = trailers
+        self._trailers = trailers = trailers_out(trailers) if trailers else ()
         match before:
             case State.HOLDING:
                 self._rewrite_request()
@@ -374,8 +372,7 @@ class Relay:
 
     def _refusal(self, status: int, code: str, message: str) -> Refusal:
         """Return the refusal of a request that had been admitted."""
-        headers = NO_RETRY if self.state is State.ASKED else ()
-        return refuse(self._forward, status, code, message, headers)
+        return refuse(self._forward, status, code, message, was_sent=self.state is State.ASKED)
 
     def _refuse(self, refusal: Refusal, end_reason: EndReason) -> Effects:
         answer = render(refusal)
@@ -409,11 +406,11 @@ def reason(status: int) -> bytes:
         return b""
 
 
-def refuse(decision: Forward, status: int, code: str, message: str, headers: Headers = ()) -> Refusal:
-    """Return the refusal of a request that had been admitted already."""
-    route = decision.route
+def refuse(decision: Forward, status: int, code: str, message: str, *, was_sent: bool = False) -> Refusal:
+    """Return the refusal of a request that had been admitted. ``was_sent``: the provider has the whole of it."""
+    route, caller = decision.route, decision.caller
     return Refusal(
-        status, code, message, route.provider, route.error_shape, headers, route=route, caller=decision.caller
+        status, code, message, route.provider, route.error_shape, route=route, caller=caller, was_sent=was_sent
     )
 
 
