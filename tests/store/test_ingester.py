@@ -74,6 +74,13 @@ FULL: dict[str, Any] = {
     "request_bytes": 10,
     "response_bytes": 20,
     "unreported_tools": {"google_search": 3},
+    "cost_at_least_usd": Decimal("0.000000000002"),
+    "client": "OpenAI/Python",
+    "session_id": "s-1",
+    "provider_limits": Json('{"x-ratelimit-remaining-requests": "59"}'),
+    "wire_format": "openai_chat",
+    "policy": {"cache": "hit"},
+    "queued_ms": 1.5,
 }
 
 
