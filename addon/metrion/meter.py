@@ -7,7 +7,7 @@ that is stored. Nothing of a prompt, a completion or a key is in any of them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
@@ -26,6 +26,7 @@ from metrion.model import (
     Usage,
 )
 from metrion.pricing import PER_CHARACTER, PriceBook
+from metrion.record import record
 
 NOT_BILLED_OPERATIONS = frozenset(
     {"agents", "assistants", "batch", "cancel", "count_tokens", "files", "models", "sessions", "vector_stores"}
@@ -38,7 +39,7 @@ NOT_BILLED_AT: Mapping[str, frozenset[str]] = {"openai": frozenset({"conversatio
 NOTHING_BILLED = Cost(CostSource.NOT_BILLED, usd=Decimal(0))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """How a request went, as its client saw it. Times in milliseconds since the head arrived, sizes in bytes."""
 
