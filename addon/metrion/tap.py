@@ -313,10 +313,11 @@ class Tap(_Beside):
         """Return the usage, and whether it is doubtful."""
         if self._dialect is None or draft.usage is None:
             return None, False
-        figures = Figures(draft.usage)
         raw = to_json(draft.usage) if self._dialect.lines else draft.usage_source
+        figures = Figures(draft.usage, raw=raw)
         usage = figures.checked(several.under(draft.model, self._dialect.usage(figures)))
-        usage = replace(usage, raw=raw, unreported_tools=draft.unreported_tools or usage.unreported_tools)
+        if usage.raw is not raw or draft.unreported_tools:
+            usage = replace(usage, raw=raw, unreported_tools=draft.unreported_tools or usage.unreported_tools)
         self._warn(*figures.warnings)
         return usage, figures.is_doubtful(usage, self._dialect.needs)
 

@@ -2,8 +2,8 @@
 
 A document is held while it is small, and decoded by a C decoder when somebody asks what is in it. In whatever the two
 readers might differ the scanner decides: no strict JSON (a BOM, lone surrogates, ``NaN``, bytes behind the document), a
-document that is cut off, a value where another type belongs, very many digits, long arrays. So does it in a document
-that is not small. Nothing here raises, but for an :class:`~metrion.effort.OverworkError`.
+document that is cut off, a value where another type belongs, very many digits, long arrays, much nesting. So does it in
+a document that is not small. Nothing here raises, but for an :class:`~metrion.effort.OverworkError`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,15 @@ MOST_HELD = LIMIT
 """Bytes that are held of a document: of one that is no larger, no wanted value is too large to be read."""
 MOST_ELEMENTS = 60
 """Of an array that is looked into. Arrays within arrays included, that is less than a scanner looks into."""
+MOST_NESTED = 1000
+"""Objects and arrays, one within another or not. How deep a decoder goes depends on what called it."""
 DIGITS = bytes.maketrans(b"123456789", b"000000000")
 LONG_NUMBER = b"0" * 30
 """Digits after which a scanner takes an integer for a decimal."""
 
-SOURCED = frozenset({"usage", "usageMetadata", "usage_info", "svg_usage", "model_grader_token_usage_per_model"})
+SOURCED = frozenset(
+    {"billed_units", "model_grader_token_usage_per_model", "svg_usage", "usage", "usage_info", "usageMetadata"}
+)
 """Members that are read as an :class:`Object`, where they are objects: wire formats ask for their text."""
 
 ANYTHING = Decoder(float_hook=Decimal)
@@ -42,7 +46,7 @@ class Reader:
 
     def read(self, text: bytes | bytearray) -> dict[str, Any] | None:
         """Return the pruned document; ``None`` where a scanner has to read it."""
-        if LONG_NUMBER in text.translate(DIGITS):
+        if LONG_NUMBER in text.translate(DIGITS) or text.count(b"[") + text.count(b"{") > MOST_NESTED:
             return None
         try:
             document: dict[str, Any] = self._decoder.decode(text)

@@ -109,7 +109,7 @@ def no_objects(document: object, paths: Iterable[Path]) -> list[str]:
         value: Any = document
         for name in path:
             value = value.get(name) if isinstance(value, dict) else None
-        if not isinstance(value, dict | None):
+        if value is not None and not isinstance(value, dict):
             found.append(f"{'.'.join(path)} is no object")
     return found
 

@@ -115,6 +115,7 @@ def usage(figures: Figures) -> Usage:
     # Where the parts add up to the whole, a modality that is not among them was not read.
     absent = 0 if cached is not None and sum(cached.values()) == cache_read_tokens else None
     return Usage(
+        raw=figures.raw,
         input_tokens=figures.added(("promptTokenCount",), ("toolUsePromptTokenCount",)),
         cache_read_tokens=cache_read_tokens,
         output_tokens=figures.added(("candidatesTokenCount",), ("responseTokenCount",), ("thoughtsTokenCount",)),
