@@ -74,18 +74,21 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
                 draft.usage, draft.usage_source = merged, to_json(merged)
             else:
                 draft.faults.append("members of the usage are too many to be merged")
-        if unbilled := {name: value for name, value in ((REFUSED, refused), (DECLINED, draft.declined)) if value}:
-            draft.usage = {**draft.usage, **unbilled}
+        if refused or draft.declined:
+            unbilled = ((REFUSED, refused), (DECLINED, draft.declined))
+            draft.usage = {**draft.usage, **{name: value for name, value in unbilled if value}}
             if "iterations" in draft.usage:  # the others are billed, and may be priced again from what is stored
                 draft.usage_source = to_json(draft.usage)
         draft.service_tier = label(usage.get("service_tier"), draft.service_tier)
-        draft.model = label(_fallback(Figures(usage).entries("iterations")), draft.model)
+        if "iterations" in usage:
+            draft.model = label(_fallback(Figures(usage).entries("iterations")), draft.model)
 
 
 def _is_free_refusal(message: Mapping[str, Any], *, has_output: bool) -> bool:
     """Whether a message, or what ends a streamed one, refuses, and costs nothing."""
-    category = label(mapping(message.get("stop_details")).get("category"))
-    return message.get("stop_reason") == "refusal" and not has_output and category not in BILLED_REFUSALS
+    if message.get("stop_reason") != "refusal" or has_output:
+        return False
+    return label(mapping(message.get("stop_details")).get("category")) not in BILLED_REFUSALS
 
 
 def _generates(block: Mapping[str, Any]) -> bool:

@@ -94,7 +94,10 @@ class Dialect:
 
 def label(*values: object) -> str | None:
     """Return the first that is a name: a string that is neither empty nor as long as content."""
-    return next((value for value in values if isinstance(value, str) and 0 < len(value) <= 256), None)
+    for value in values:
+        if isinstance(value, str) and 0 < len(value) <= 256:
+            return value
+    return None
 
 
 def usages(wanted: Iterable[Path]) -> tuple[Path, ...]:

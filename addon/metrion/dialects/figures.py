@@ -77,9 +77,10 @@ class Figures:
                 found.append(None)
         return found
 
-    def has_any(self, names: frozenset[str]) -> bool:
-        """Whether one of these members is there, be it null."""
-        return not names.isdisjoint(self._usage)
+    def has_any(self, names: frozenset[str], *path: str) -> bool:
+        """Whether one of these members is there, be it null: in the usage itself, or in the object at the path."""
+        value = self._find(path)
+        return isinstance(value, dict) and not names.isdisjoint(value)
 
     def first_count(self, *paths: tuple[str, ...]) -> int | None:
         """Return the first of several numbers that is there and can be read."""

@@ -135,7 +135,7 @@ def part(
     tallies: Iterable[Mapping[str | int, int]], modality: tuple[str | int, ...], absent: int | None = None
 ) -> int | None:
     """Return the tokens of one modality; ``absent`` where there are none of it."""
-    counts = [tally[name] for tally in tallies for name in modality if name in tally]
+    counts = [tally[name] for tally in tallies if tally for name in modality if name in tally]
     return sum(counts) if counts else absent
 
 

@@ -23,6 +23,8 @@ TOTALS = ("input_tokens", "output_tokens", "total_tokens")
 INPUT = ("cached_tokens", "cache_write_tokens", "audio_tokens", "image_tokens", "video_tokens")
 OUTPUT = ("reasoning_tokens", "audio_tokens", "image_tokens", "video_tokens")
 """The parts of the input and of the output."""
+DEEPER = frozenset({"cached_tokens_details", "cache_write_tokens_details"})
+"""The parts of parts."""
 
 LONG_CACHE = "cache_12h"
 """The mode in which something is kept for 12 hours."""
@@ -37,6 +39,11 @@ def usage(figures: Figures) -> Usage:
     reasoning, spoken, drawn, filmed = _details(figures, OUTPUT, "output")
     if cached and input_tokens is not None and cached > input_tokens:
         figures.warnings.append("more cached tokens than input tokens")
+    cached_heard = cached_seen = modes = None
+    if figures.has_any(DEEPER, "input_tokens_details") or figures.has("input_token_details"):
+        cached_heard = _detail(figures, "input", "cached_tokens_details", "audio_tokens")
+        cached_seen = _detail(figures, "input", "cached_tokens_details", "image_tokens")
+        modes = (LONG_CACHE,) if _detail(figures, "input", "cache_write_tokens_details", "ttl_12h_tokens") else None
     return Usage(
         input_tokens=input_tokens,
         cache_read_tokens=cached,
@@ -50,11 +57,11 @@ def usage(figures: Figures) -> Usage:
         server_tools=server_tools(figures),
         raw=figures.raw,
         provider_cost_usd=charged(figures),
-        cache_read_audio_tokens=_detail(figures, "input", "cached_tokens_details", "audio_tokens"),
-        cache_read_image_tokens=_detail(figures, "input", "cached_tokens_details", "image_tokens"),
+        cache_read_audio_tokens=cached_heard,
+        cache_read_image_tokens=cached_seen,
         input_video_tokens=watched,
         output_video_tokens=filmed,
-        modes=(LONG_CACHE,) if _detail(figures, "input", "cache_write_tokens_details", "ttl_12h_tokens") else None,
+        modes=modes,
     )
 
 
