@@ -21,7 +21,7 @@ CORE = {
 FLOORS: list[set[str]] = [
     {"model", "record"},
     CORE,
-    {"journal", "store", "control"},
+    {"journal", "journal_lines", "store", "control"},
     {"proxy", "reports", "doctor"},
     {"web", "cli", "demo", "__main__"},
 ]

@@ -36,6 +36,8 @@ NOT_BILLED_OPERATIONS = frozenset(
 NOT_BILLED_AT: Mapping[str, frozenset[str]] = {"openai": frozenset({"conversations", "moderations"})}
 """What else one provider does not charge for, though others do (Mistral)."""
 
+RETRY_COUNT = b"x-stainless-retry-count"
+
 NOTHING_BILLED = Cost(CostSource.NOT_BILLED, usd=Decimal(0))
 
 
@@ -194,6 +196,6 @@ def _is_billable(inbound: Inbound, route: Route) -> bool:
 def _client_retry(inbound: Inbound) -> int | None:
     """How often the SDK had tried before, as the Stainless-made SDKs (OpenAI, Anthropic) say."""
     for name, value in inbound.headers:
-        if name.lower() == b"x-stainless-retry-count":
+        if len(name) == len(RETRY_COUNT) and name.lower() == RETRY_COUNT:
             return int(value) if value.isdigit() and len(value) < 5 else None
     return None
