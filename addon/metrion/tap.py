@@ -7,6 +7,7 @@ there. However large a body is, some hundred kilobytes are the most that is held
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -39,6 +40,8 @@ LONGEST_MARK = 64
 
 MOST_WARNINGS = 16
 """As many are told of one body."""
+
+NOTHING = re.compile(rb"(?!)")
 
 MODEL_AND_STREAM = ("model", "stream")
 REQUEST = Reader(tree((name,) for name in MODEL_AND_STREAM))
@@ -96,6 +99,8 @@ class _Beside:
         self._warn(str(error) if is_ours else f"{type(error).__name__} while reading")
 
     def _warn(self, *warnings: str) -> None:
+        if not warnings:
+            return
         self._warnings += [warning for warning in warnings if warning not in self._warnings]
         del self._warnings[MOST_WARNINGS:]
 
@@ -195,18 +200,15 @@ class Tap(_Beside):
 
     def _matters(self, events: bytes) -> bool:
         """Whether there is anything new in these events. This is asked for each chunk, so it has to be fast."""
-        for mark in self._format.marks:
-            if mark in events:
+        form, draft = self._format, self._draft
+        for mark in form.marks:
+            if events.find(mark) >= 0:  # three times as fast as `in`
                 return True
-        draft = self._drafted
-        if draft.model is None or draft.generation_id is None:
-            for name in self._format.model_names if draft.model is None else self._format.id_names:
-                if name in events:
+        if draft is None or draft.model is None or draft.generation_id is None:
+            for name in form.model_names if draft is None or draft.model is None else form.id_names:
+                if events.find(name) >= 0:
                     return True
-        for member, null, spaced_null in self._format.nullable:
-            if (there := events.count(member)) and there != events.count(null) + events.count(spaced_null):
-                return True
-        return False
+        return form.not_null(events) is not None
 
     def _read_part(self, part: Part) -> None:
         if part.last and self._parted is None:
@@ -402,7 +404,8 @@ class _Format:
 
     reader: Reader
     marks: tuple[bytes, ...]
-    nullable: tuple[tuple[bytes, bytes, bytes], ...]
+    not_null: Callable[[bytes], re.Match[bytes] | None]
+    """Finds a member that may be null, and is not."""
     model_names: tuple[bytes, ...]
     id_names: tuple[bytes, ...]
     usages: tuple[Path, ...]
@@ -412,14 +415,14 @@ class _Format:
 def _format(name: str | None) -> _Format:
     dialect = DIALECTS.get(name or "")
     if dialect is None:
-        return _Format(Reader(tree(errors.WANTED)), (), (), (), (), ())
+        return _Format(Reader(tree(errors.WANTED)), (), NOTHING.search, (), (), ())
     ends = [name.encode() for name in sorted(dialect.end_types)]
     ends += [dialect.end_data] if dialect.end_data is not None else []
-    nullable = _quoted(*dialect.nullable, "error")
+    nullable = b"|".join(_quoted(*dialect.nullable, "error"))
     return _Format(
         reader=Reader(tree((*dialect.wanted, *errors.WANTED))),
         marks=(*dialect.marks, *(end for end in ends if not any(mark in end for mark in dialect.marks))),
-        nullable=tuple((member, member + b":null", member + b": null") for member in nullable),
+        not_null=re.compile(rb"(?:%b)(?!: ?null)" % nullable).search,
         model_names=_quoted(*dialect.model_names),
         id_names=_quoted(*dialect.id_names),
         usages=usages(dialect.wanted),
