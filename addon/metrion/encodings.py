@@ -210,7 +210,9 @@ def decoder(content_encoding: str | None, sink: Sink) -> Decoder:
 
     Raises :class:`DecodingError` for a coding that :data:`CODINGS` lacks.
     """
-    names = [name.strip().lower() for name in (content_encoding or "").split(",")]
+    if not content_encoding:
+        return Identity(sink)
+    names = [name.strip().lower() for name in content_encoding.split(",")]
     try:
         codings = [CODINGS[name] for name in names if name not in {"", "identity"}]
     except KeyError:

@@ -23,7 +23,9 @@ NAME = re.compile(rb'(?:^|\r\n)content-disposition:[^\r\n]*?[;\s]name=(?:"([^"\r
 
 def boundary(content_type: str | None) -> bytes | None:
     """Return what separates the fields of a form; ``None`` where the content type is another."""
-    found = BOUNDARY.match((content_type or "").strip())
+    if content_type is None or "boundary" not in content_type.lower():
+        return None
+    found = BOUNDARY.match(content_type.strip())
     return (found[1] or found[2]).encode("latin-1", "replace") if found else None
 
 

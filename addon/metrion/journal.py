@@ -8,33 +8,27 @@ column and never its value. Never raises into the proxy, never waits for the dis
 sealed.
 
 A segment is sealed when its writer lets go of the lock (``flock``) that it holds while it writes: by size, by age, by
-:meth:`Journal.close` or by its death. Standard library only.
+:meth:`Journal.close` or by its death.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import logging
-import math
 import os
 import re
 import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from decimal import Decimal
-from operator import attrgetter
 from pathlib import Path
-from typing import Any
-from uuid import UUID
 
-from metrion.model import EVENT_COLUMNS, Event
-from metrion.store.schema import COLUMN_TYPES, MONEY
+from metrion.journal_lines import LINE_BYTES, TEXT_CHARACTERS, encode
+from metrion.model import Event
+
+__all__ = ["LINE_BYTES", "TEXT_CHARACTERS", "Journal", "encode"]
 
 logger = logging.getLogger(__name__)
 
@@ -46,13 +40,19 @@ SEGMENT_BYTES = 8 * 1024 * 1024
 PENDING_BYTES = 64 * 1024 * 1024
 """How much is kept in memory while the disk takes nothing; beyond it, the oldest events are dropped and counted."""
 PENDING_LINES_AT_ONCE = 1000
-TEXT_CHARACTERS = 16 * 1024
-"""A longer text is cut."""
-LINE_BYTES = 1024 * 1024
-"""A longer line is written without its maps and raw usage."""
-
 # macOS has no fdatasync.
 _sync = getattr(os, "fdatasync", os.fsync)
+
+_generation = 0
+"""How many forks lie between this process and the one that imported this module: cheaper to ask than its id."""
+
+
+def _after_fork() -> None:
+    global _generation
+    _generation += 1
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 class Journal:
@@ -73,8 +73,8 @@ class Journal:
         self._begin()
 
     def _begin(self) -> None:
-        self._pid = os.getpid()
-        self.writer = f"{self._label}-{self._pid}-{secrets.token_hex(6)}"
+        self._generation = _generation
+        self.writer = f"{self._label}-{os.getpid()}-{secrets.token_hex(6)}"
         self._seq = 0
         self._number = 0
         self._lock = threading.Lock()
@@ -88,7 +88,7 @@ class Journal:
 
     def append(self, event: Event) -> None:
         """Write the event. An OSError is logged and counted, and the event kept in memory for the next try."""
-        if os.getpid() != self._pid:
+        if self._generation != _generation:
             self._after_fork()
         with self._lock:
             self._seq += 1
@@ -252,155 +252,3 @@ class _Segment:
     dirty: bool = False
     named: bool = False
     """The directory's entry is on disk."""
-
-
-# --- lines ------------------------------------------------------------------------------------------------------------
-
-
-def encode(event: Event, writer: str, seq: int) -> bytes:
-    """Return the event as one line of JSON that the store can read, newline included. Never raises."""
-    columns: dict[str, Any] = {}
-    for name, value in zip(EVENT_COLUMNS, _values(event), strict=True):
-        if value is not None:
-            convert = _CONVERTERS[name]
-            if convert is None:
-                columns[name] = value
-            else:
-                try:
-                    columns[name] = convert(value)
-                except Exception as error:  # noqa: BLE001 (whatever a column holds, the event is written without it)
-                    _warn(name, error)
-    columns["writer"] = writer
-    columns["seq"] = seq
-    try:
-        text = _to_json(columns)
-        line = text.encode() + b"\n"
-    except (UnicodeEncodeError, TypeError, ValueError, RecursionError):
-        return _repaired(columns)
-    # An escaped NUL, or a text that only looks like one: it is sorted out there.
-    return line if len(line) <= TEXT_CHARACTERS and "\\u0000" not in text else _repaired(columns)
-
-
-_values = attrgetter(*EVENT_COLUMNS)
-_to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-_from_json = json.JSONDecoder(parse_constant=lambda name: _refuse(f"{name} is no JSON")).decode
-_UNWANTED = re.compile("[\x00\ud800-\udfff]")
-_LONE_SURROGATE = re.compile(
-    r"(\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
-)
-
-
-def _refuse(reason: str) -> Any:
-    raise ValueError(reason)
-
-
-def _warn(column: str, error: Exception | str) -> None:
-    # The reason of a foreign exception may quote the value, which no log may hold.
-    reason = error if isinstance(error, str | _UnfitError) else type(error).__name__
-    logger.warning("journal: column %s is stored as NULL: %s", column, reason)
-
-
-class _UnfitError(ValueError):
-    """A value that its column's type cannot hold; the message does not quote it."""
-
-
-def _repaired(columns: dict[str, Any]) -> bytes:
-    """Encode the slow way, for text that JSON, UTF-8 or the store's reader would stumble over."""
-    for name, value in columns.items():
-        if isinstance(value, str):
-            limit = LINE_BYTES if COLUMN_TYPES.get(name) == "JSON" else TEXT_CHARACTERS
-            columns[name] = _clean(value[:limit])
-        elif isinstance(value, dict):
-            columns[name] = {_clean(key): _clean(item) for key, item in value.items()}
-        elif COLUMN_TYPES.get(name) == "VARCHAR":
-            columns[name] = _clean(str(value))
-    line = _to_json(columns).encode() + b"\n"
-    if len(line) > LINE_BYTES:
-        for name in [name for name, kind in COLUMN_TYPES.items() if kind == "JSON" or kind.startswith("MAP")]:
-            if columns.pop(name, None) is not None:
-                _warn(name, "the event is too long")
-        line = _to_json(columns).encode() + b"\n"
-    return line
-
-
-def _clean(value: Any) -> Any:
-    return _UNWANTED.sub("\N{REPLACEMENT CHARACTER}", value) if isinstance(value, str) else value
-
-
-def _integer(bits: int) -> Callable[[Any], int]:
-    limit = 1 << (bits - 1)
-
-    def convert(value: Any) -> int:
-        if not isinstance(value, int) or not -limit <= value < limit:
-            raise _UnfitError(f"not an integer of {bits} bits")
-        return int(value)
-
-    return convert
-
-
-def _number(value: float) -> float:
-    if not math.isfinite(value):
-        raise _UnfitError("not a finite number")
-    return float(value)
-
-
-_PLACES = Decimal(1).scaleb(-12)
-_MONEY_LIMIT = 10**6
-
-
-def _money(value: Decimal) -> str:
-    if not value.is_finite() or abs(value) > _MONEY_LIMIT:
-        raise _UnfitError(f"not an amount that {MONEY} holds")
-    rounded = value.quantize(_PLACES)
-    if abs(rounded) >= _MONEY_LIMIT:
-        raise _UnfitError(f"not an amount that {MONEY} holds")
-    return format(rounded, "f")
-
-
-def _timestamp(value: datetime) -> str:
-    if value.tzinfo is not None:
-        value = value.astimezone(UTC).replace(tzinfo=None)
-    return value.isoformat()
-
-
-def _uuid(value: UUID) -> str:
-    return str(value)
-
-
-def _json_text(value: str) -> str:
-    """Return the text as it is, if it is JSON; only lone surrogates, which no strict reader takes, are replaced."""
-    if len(value) > LINE_BYTES // 2:
-        raise _UnfitError("too long")
-    _from_json(value)
-    if "\\u" in value:
-        return _LONE_SURROGATE.sub(lambda found: found[1] or r"\ufffd", value)
-    return value
-
-
-def _boolean(value: bool) -> bool:
-    return bool(value)
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else str(value)
-
-
-def _map[V, J](convert: Callable[[V], J]) -> Callable[[Mapping[str, V]], dict[str, J]]:
-    return lambda value: {_text(key): convert(item) for key, item in value.items()}
-
-
-_BY_TYPE: dict[str, Callable[[Any], Any] | None] = {
-    "VARCHAR": None,  # repaired with the whole line, should it need it
-    "UUID": _uuid,
-    "TIMESTAMP": _timestamp,
-    "BOOLEAN": _boolean,
-    "SMALLINT": _integer(16),
-    "BIGINT": _integer(64),
-    "DOUBLE": _number,
-    "JSON": _json_text,
-    MONEY: _money,
-    "MAP(VARCHAR, VARCHAR)": _map(_text),
-    "MAP(VARCHAR, BIGINT)": _map(_integer(64)),
-    f"MAP(VARCHAR, {MONEY})": _map(_money),
-}
-_CONVERTERS = {name: _BY_TYPE[COLUMN_TYPES[name]] for name in EVENT_COLUMNS}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
@@ -29,6 +29,7 @@ from metrion.model import (
     Usage,
 )
 from metrion.pricing import PER_CHARACTER, PriceBook
+from metrion.record import record
 
 NOT_BILLED_OPERATIONS = frozenset(
     {"agents", "assistants", "batch", "cancel", "count_tokens", "files", "models", "sessions", "vector_stores"}
@@ -37,6 +38,8 @@ NOT_BILLED_OPERATIONS = frozenset(
 
 NOT_BILLED_AT: Mapping[str, frozenset[str]] = {"openai": frozenset({"conversations", "moderations"})}
 """What else one provider does not charge for, though others do (Mistral)."""
+
+USER_AGENT, RETRY_COUNT = b"user-agent", b"x-stainless-retry-count"
 
 NOTHING_BILLED = Cost(CostSource.NOT_BILLED, usd=Decimal(0))
 
@@ -48,7 +51,7 @@ _KEY = re.compile(r"sk-metrion-[\w-]*|(?:sk-|xai-|AIza)[\w-]{16,}|[0-9A-Za-z]{32
 """What looks like a Metrion token or a provider's key."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """How a request went, as its client saw it. Times in milliseconds since the head arrived, sizes in bytes."""
 
@@ -210,10 +213,10 @@ def _client(headers: Headers) -> tuple[str | None, int | None]:
     """
     agent = retries = None
     for name, value in headers:
-        lower = name.lower()
-        if lower == b"user-agent" and agent is None:
+        length = len(name)
+        if length == len(USER_AGENT) and agent is None and name.lower() == USER_AGENT:
             agent = value
-        elif lower == b"x-stainless-retry-count" and retries is None:
+        elif length == len(RETRY_COUNT) and retries is None and name.lower() == RETRY_COUNT:
             retries = value
     product = _PRODUCT.match(agent.decode("utf-8", "replace")) if agent else None
     return (

@@ -1,8 +1,8 @@
 """The values that travel through Metrion, from the request head to the stored event.
 
-Plain frozen dataclasses, standard library only. Everywhere ``None`` means *not reported* or *not known*; it is never
-a zero. Money is :class:`~decimal.Decimal` in US dollars, times are UTC, sizes are bytes. Heads are bytes, as on the
-wire: nothing that is only forwarded is ever decoded and encoded again.
+Plain frozen dataclasses and records, standard library only. Everywhere ``None`` means *not reported* or *not known*; it
+is never a zero. Money is :class:`~decimal.Decimal` in US dollars, times are UTC, sizes are bytes. Heads are bytes, as
+on the wire: nothing that is only forwarded is ever decoded and encoded again.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from uuid import UUID
+
+from metrion.record import record
 
 type Headers = tuple[tuple[bytes, bytes], ...]
 """Header fields in wire order, repeated names and their case kept."""
@@ -199,7 +201,7 @@ class Forward:
 # --- the answer -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Usage:
     """What one response is billed for, as reported. Every count may be ``None``: not reported.
 
@@ -247,7 +249,7 @@ class Usage:
     """``True``: the provider tells these counts, and charges nothing for them. Of a sum: for none of them."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Reading:
     """What the tap read out of a response. A fresh one is all ``None``."""
 
@@ -303,7 +305,7 @@ class CostSource(StrEnum):
     NOT_BILLED = "not_billed"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Cost:
     """What a response cost. ``parts`` add up to ``computed_usd`` to the last of 12 places."""
 
@@ -328,7 +330,7 @@ class EndReason(StrEnum):
 # --- the event --------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Event:
     """One row of ``events``: the fields are its columns, in order. Columns are added at the end, never changed."""
 

@@ -12,11 +12,12 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from fnmatch import fnmatchcase
 from functools import reduce
+from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
 
@@ -24,6 +25,7 @@ import yaml
 
 from metrion.model import Cost, CostSource, Usage
 from metrion.providers import canonical_name
+from metrion.record import record
 
 try:
     from yaml import CBaseLoader as _Loader
@@ -147,6 +149,12 @@ class _Period:
     until: date | None
     rates: Mapping[str, _Rate]
     fees: Mapping[str, Decimal]
+    classes: Mapping[str, _Rate] = field(init=False, repr=False, compare=False)
+    """The rate of every token class that has one, its own or that of a wider class."""
+
+    def __post_init__(self) -> None:
+        classes = {name: rate for name in PER_MILLION if (rate := _rate(self.rates, name))}
+        object.__setattr__(self, "classes", MappingProxyType(classes))
 
     def holds(self, day: date) -> bool:
         return (self.since is None or self.since <= day) and (self.until is None or day < self.until)
@@ -257,6 +265,7 @@ class PriceBook:
     def __init__(self, providers: Mapping[str, _Models], version: str) -> None:
         self._providers = providers
         self._found: dict[tuple[str, str | None, str | None], _Entry | None] = {}
+        self._held: dict[tuple[int, date, str], _Period | None] = {}
         self.version = version
 
     @classmethod
@@ -302,7 +311,10 @@ class PriceBook:
         if usage.unbilled:
             return Cost(CostSource.NOT_BILLED, usd=Decimal(0))
         charged = _charged(usage)
-        known = all(_is_known(share, whole=usage.shares is not None) for _, share in usage.shares or ((None, usage),))
+        if usage.shares is None:
+            known = _is_known(usage, whole=False)
+        else:
+            known = all(_is_known(share, whole=True) for _, share in usage.shares or ((None, usage),))
         bill = self._whole_bill(provider, model, model_requested, usage, when, service_tier) if known else None
         total = reduce(_CONTEXT.add, bill.parts.values(), _NOTHING) if bill else _NOTHING
         if total >= _MOST_DOLLARS:
@@ -315,7 +327,7 @@ class PriceBook:
         usd = total
         if charged is not None:
             source, usd = CostSource.PROVIDER, charged
-        return Cost(source, usd=usd, computed_usd=total, parts=bill.parts, price_version=self.version)
+        return Cost(source, usd=usd, computed_usd=total, parts=MappingProxyType(bill.parts), price_version=self.version)
 
     def is_billed_by(
         self,
@@ -328,7 +340,7 @@ class PriceBook:
     ) -> bool:
         """Whether this fee is the whole price of a model: neither tokens nor seconds have a rate."""
         entry = self._find(provider, model, model_requested)
-        prices = entry.prices(_day(when), "") if entry else None
+        prices = self._prices(entry, _day(when), "") if entry else None
         return prices is not None and fee in prices.fees and not prices.rates
 
     def _whole_bill(
@@ -345,14 +357,18 @@ class PriceBook:
         Where a usage has shares, each that is billed is priced by itself; the parts of another model have its name
         before theirs.
         """
+        if not usage.shares:
+            entry = self._find(provider, model, model_requested)
+            prices = entry and self._prices(entry, _day(when), _special_tier(service_tier, usage))
+            return _bill(usage, prices, is_request=True) if prices else None
         parts: dict[str, Decimal] = {}
         apportioned = False
-        for other, share in usage.shares or ((None, usage),):
+        for other, share in usage.shares:
             if share.unbilled:
                 continue
             own = other is None or other == model
             entry = self._find(provider, model, model_requested) if own else self._find(provider, other, None)
-            prices = entry and entry.prices(_day(when), _special_tier(service_tier, share))
+            prices = entry and self._prices(entry, _day(when), _special_tier(service_tier, share))
             bill = prices and _bill(share, prices, is_request=own)
             if not bill:
                 return None
@@ -360,7 +376,7 @@ class PriceBook:
                 key = name if own else f"{other}:{name}"
                 parts[key] = _CONTEXT.add(parts.get(key, _NOTHING), amount)
             apportioned |= bill.apportioned
-        return _Bill(MappingProxyType(parts), apportioned)
+        return _Bill(parts, apportioned)
 
     def _find(self, provider: str, model: str | None, model_requested: str | None) -> _Entry | None:
         key = (provider, model, model_requested)
@@ -372,6 +388,20 @@ class PriceBook:
             self._found.clear()
         self._found[key] = entry
         return entry
+
+    def _prices(self, entry: _Entry, day: date, tier: str) -> _Period | None:
+        """Return what :meth:`_Entry.prices` does. Only tiers that an entry has are remembered."""
+        if tier and tier not in entry.service_tiers:
+            return None
+        key = (id(entry), day, tier)  # the book keeps its entries
+        try:
+            return self._held[key]
+        except KeyError:
+            prices = entry.prices(day, tier)
+        if len(self._held) >= _REMEMBERED:
+            self._held.clear()
+        self._held[key] = prices
+        return prices
 
     def _search(self, provider: str, model: str | None, model_requested: str | None) -> _Entry | None:
         if (models := self._providers.get(provider)) is None:
@@ -390,6 +420,8 @@ def _inheriting(entry: _Entry, replaced: _Entry | None) -> _Entry:
 
 def _special_tier(service_tier: str | None, usage: Usage) -> str:
     """Return the key under ``service_tiers`` for what is not standard about a response: ``batch``, ``fast+us``."""
+    if not usage.modes and (service_tier is None or service_tier in STANDARD_TIERS):
+        return ""
     special = {tier.lower() for tier in (service_tier or "", *(usage.modes or ()))} - STANDARD_TIERS
     return "+".join(sorted(_TIERS.get(tier, tier) for tier in special))
 
@@ -405,8 +437,8 @@ _CONTEXT = Context(prec=60, rounding=ROUND_HALF_EVEN)
 
 _TWELVE_PLACES = Decimal("1E-12")
 _NOTHING = Decimal("0E-12")
-_MILLION = Decimal(1_000_000)
-_THOUSAND = Decimal(1_000)
+_MILLIONTH = Decimal("1E-6")
+_THOUSANDTH = Decimal("1E-3")
 _HOUR = Decimal(3_600)
 _LARGEST = 2**63 - 1
 """No provider bills more than this of anything; more is not a count."""
@@ -414,9 +446,9 @@ _MOST_DOLLARS = 1_000_000
 """No response costs as much, and no column holds more."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class _Bill:
-    parts: Mapping[str, Decimal]
+    parts: dict[str, Decimal]
     apportioned: bool
     """A split that matters to the cost was not reported and has been assumed."""
 
@@ -425,8 +457,9 @@ def _places(amount: Decimal) -> Decimal:
     return _CONTEXT.quantize(amount, _TWELVE_PLACES)
 
 
-def _part(rate: Decimal, count: Decimal | int, per: Decimal) -> Decimal:
-    return _places(_CONTEXT.divide(_CONTEXT.multiply(rate, Decimal(count)), per))
+def _part(rate: Decimal, count: int, unit: Decimal) -> Decimal:
+    """Return the cost of so many at this rate, which is for 1 / ``unit``. Nothing is rounded before the end."""
+    return _places(_CONTEXT.multiply(_CONTEXT.multiply(rate, count), unit))
 
 
 def _is_known(usage: Usage, *, whole: bool) -> bool:
@@ -437,25 +470,35 @@ def _is_known(usage: Usage, *, whole: bool) -> bool:
     if (whole or usage.largest_input_tokens is not None) and None in (usage.input_tokens, usage.output_tokens):
         return False
     tools = _calls(usage).values()
-    billable = (usage.input_tokens, usage.output_tokens, usage.cache_read_tokens, usage.cache_write_tokens)
-    subsets = (
-        usage.cache_write_1h_tokens,
-        usage.cache_read_audio_tokens,
-        usage.cache_read_image_tokens,
-        usage.reasoning_tokens,
-        usage.input_audio_tokens,
-        usage.input_image_tokens,
-        usage.input_video_tokens,
-        usage.output_audio_tokens,
-        usage.output_image_tokens,
-        usage.output_video_tokens,
-    )
-    known = [count for count in (*billable, usage.audio_seconds, *tools) if count is not None]
-    return bool(known) and all(0 <= count <= _LARGEST for count in (*known, *subsets) if count is not None)
+    billed = [count for count in (*_billable(usage), *tools) if count is not None]
+    for count in (*billed, *_subsets(usage)):
+        if count is not None and not 0 <= count <= _LARGEST:
+            return False
+    return bool(billed)
+
+
+_billable = attrgetter("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "audio_seconds")
+_subsets = attrgetter(
+    "cache_write_1h_tokens",
+    "cache_read_audio_tokens",
+    "cache_read_image_tokens",
+    "reasoning_tokens",
+    "input_audio_tokens",
+    "input_image_tokens",
+    "input_video_tokens",
+    "output_audio_tokens",
+    "output_image_tokens",
+    "output_video_tokens",
+)
+
+
+_NO_CALLS: Mapping[str, int] = MappingProxyType({})
 
 
 def _calls(usage: Usage) -> Mapping[str, int]:
     """Return the calls of tools: those that the usage counts, and those that it does not. No call is in both."""
+    if not (usage.server_tools or usage.unreported_tools):
+        return _NO_CALLS
     calls = Counter(usage.server_tools or {})
     calls.update(usage.unreported_tools or {})
     for part, whole in _INSTEAD.items():
@@ -480,21 +523,25 @@ def _bill(usage: Usage, prices: _Period, *, is_request: bool) -> _Bill | None:
     counts, apportioned = _token_counts(usage, total_input, prices.rates)
     parts: dict[str, Decimal] = {}
     if "input" in prices.rates or "output" in prices.rates:
+        length = usage.largest_input_tokens or total_input
         for name, count in counts.items():
-            rate = _rate(prices.rates, name)
+            rate = prices.classes.get(name)
             if rate is None:
                 return None
-            parts[name] = _part(rate.at(usage.largest_input_tokens or total_input), count, _MILLION)
+            parts[name] = _part(rate.at(length) if rate.above else rate.base, count, _MILLIONTH)
     if usage.audio_seconds and AUDIO_HOUR in prices.rates:
-        parts[AUDIO] = _part(prices.rates[AUDIO_HOUR].base, Decimal(repr(usage.audio_seconds)), _HOUR)
-    used = Counter({PER_REQUEST: int(is_request)})
+        parts[AUDIO] = _places(
+            _CONTEXT.divide(_CONTEXT.multiply(prices.rates[AUDIO_HOUR].base, Decimal(repr(usage.audio_seconds))), _HOUR)
+        )
+    used = {PER_REQUEST: int(is_request)}
     for tool, count in _calls(usage).items():
         fee = _FEES.get(tool, tool)
-        used[fee if fee in prices.fees else _WITHOUT_OWN_FEE.get(fee, fee)] += count
-    parts.update((name, _part(fee, used[name], _THOUSAND)) for name, fee in prices.fees.items() if used[name])
-    if not parts and (counts or usage.audio_seconds or used.total() > is_request):
+        fee = fee if fee in prices.fees else _WITHOUT_OWN_FEE.get(fee, fee)
+        used[fee] = used.get(fee, 0) + count
+    parts.update((name, _part(fee, used[name], _THOUSANDTH)) for name, fee in prices.fees.items() if used.get(name))
+    if not parts and (counts or usage.audio_seconds or sum(used.values()) > is_request):
         return None  # what was reported is in other units than the price
-    return _Bill(MappingProxyType(parts), apportioned)
+    return _Bill(parts, apportioned)
 
 
 def _rate(rates: Mapping[str, _Rate], name: str) -> _Rate | None:

@@ -29,6 +29,8 @@ from metrion.dialects.figures import Figures
 from metrion.documents import EACH, Object, Path, to_json
 from metrion.model import Usage
 
+CACHE_READ, CACHE_WRITE = "cache_read_input_tokens", "cache_creation_input_tokens"
+TOKENS = ("input_tokens", "output_tokens", CACHE_READ, CACHE_WRITE)
 CACHE_WRITES = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
 
 TOLD_ONCE = ("reasoning_tokens", "server_tools")
@@ -44,6 +46,7 @@ REFUSED, DECLINED = "refused before any output", "declined"
 """Under these names stands beside the provider's own usage what of it is not billed: the response itself, and attempts
 of these models that had no output."""
 
+MODES = frozenset({"speed", "inference_geo"})
 STANDARD_MODES = frozenset({"standard", "global", "not_available"})
 """Values of ``speed`` and ``inference_geo`` that leave the rates as they are; the last stands on older models."""
 
@@ -71,18 +74,21 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
                 draft.usage, draft.usage_source = merged, to_json(merged)
             else:
                 draft.faults.append("members of the usage are too many to be merged")
-        if unbilled := {name: value for name, value in ((REFUSED, refused), (DECLINED, draft.declined)) if value}:
-            draft.usage = {**draft.usage, **unbilled}
+        if refused or draft.declined:
+            unbilled = ((REFUSED, refused), (DECLINED, draft.declined))
+            draft.usage = {**draft.usage, **{name: value for name, value in unbilled if value}}
             if "iterations" in draft.usage:  # the others are billed, and may be priced again from what is stored
                 draft.usage_source = to_json(draft.usage)
         draft.service_tier = label(usage.get("service_tier"), draft.service_tier)
-        draft.model = label(_fallback(Figures(usage).entries("iterations")), draft.model)
+        if "iterations" in usage:
+            draft.model = label(_fallback(Figures(usage).entries("iterations")), draft.model)
 
 
 def _is_free_refusal(message: Mapping[str, Any], *, has_output: bool) -> bool:
     """Whether a message, or what ends a streamed one, refuses, and costs nothing."""
-    category = label(mapping(message.get("stop_details")).get("category"))
-    return message.get("stop_reason") == "refusal" and not has_output and category not in BILLED_REFUSALS
+    if message.get("stop_reason") != "refusal" or has_output:
+        return False
+    return label(mapping(message.get("stop_details")).get("category")) not in BILLED_REFUSALS
 
 
 def _generates(block: Mapping[str, Any]) -> bool:
@@ -107,8 +113,13 @@ def _note_content(blocks: object, draft: Draft) -> None:
 
 def usage(figures: Figures) -> Usage:
     """Read a ``Usage``; of its shares, those of the model that served have no name."""
-    plain = replace(_usage(figures), unbilled=figures.has(REFUSED) or None, provider_cost_usd=charged(figures))
     iterations = _billed(figures)
+    plain = _usage(
+        figures,
+        raw=None if iterations else figures.raw,
+        provider_cost_usd=charged(figures),
+        unbilled=figures.has(REFUSED) or None,
+    )
     if not iterations:
         return plain
     served = _fallback(iterations)
@@ -163,37 +174,37 @@ def _covers(billed: int | None, plain: int | None) -> bool:
     return billed is not None and billed >= (plain or 0)
 
 
-def _usage(figures: Figures) -> Usage:
-    cache_read_tokens = figures.count("cache_read_input_tokens")
-    cache_write_tokens = _cache_write_tokens(figures)
+def _usage(figures: Figures, **told_once: Any) -> Usage:
+    uncached, output_tokens, cache_read, written = figures.counts(TOKENS)
+    cache_write, cache_write_1h = _cache_writes(figures, written)
     return Usage(
-        input_tokens=_input_tokens(figures, cache_read_tokens, cache_write_tokens),
-        cache_read_tokens=cache_read_tokens,
-        cache_write_tokens=cache_write_tokens,
-        cache_write_1h_tokens=figures.count("cache_creation", "ephemeral_1h_input_tokens"),
-        output_tokens=figures.count("output_tokens"),
+        input_tokens=_input_tokens(figures, uncached, cache_read, cache_write),
+        cache_read_tokens=cache_read,
+        cache_write_tokens=cache_write,
+        cache_write_1h_tokens=cache_write_1h,
+        output_tokens=output_tokens,
         reasoning_tokens=figures.count("output_tokens_details", "thinking_tokens"),
         server_tools=figures.calls("server_tool_use"),
-        modes=_modes(figures),
+        modes=_modes(figures) if figures.has_any(MODES) else None,
+        **told_once,
     )
 
 
-def _cache_write_tokens(figures: Figures) -> int | None:
-    if figures.has("cache_creation_input_tokens"):
-        return figures.count("cache_creation_input_tokens")
-    writes = [count for name in CACHE_WRITES if (count := figures.count("cache_creation", name)) is not None]
-    return sum(writes) if writes else None
+def _cache_writes(figures: Figures, written: int | None) -> tuple[int | None, int | None]:
+    """Return all that was written to caches, and the part that lives an hour."""
+    if written is not None or figures.has(CACHE_WRITE):
+        return written, figures.count("cache_creation", CACHE_WRITES[-1])
+    lifetimes = figures.counts(CACHE_WRITES, "cache_creation")
+    known = [count for count in lifetimes if count is not None]
+    return sum(known) if known else None, lifetimes[-1]
 
 
-def _input_tokens(figures: Figures, cache_read_tokens: int | None, cache_write_tokens: int | None) -> int | None:
+def _input_tokens(
+    figures: Figures, uncached: int | None, cache_read: int | None, cache_write: int | None
+) -> int | None:
     """Return the sum, or ``None`` where a part of it is there and cannot be read."""
-    uncached = figures.count("input_tokens")
-    unreadable = (cache_read_tokens is None and figures.has("cache_read_input_tokens")) or (
-        cache_write_tokens is None and figures.has("cache_creation_input_tokens")
-    )
-    if uncached is None or unreadable:
-        return None
-    return uncached + (cache_read_tokens or 0) + (cache_write_tokens or 0)
+    unreadable = (cache_read is None and figures.has(CACHE_READ)) or (cache_write is None and figures.has(CACHE_WRITE))
+    return None if uncached is None or unreadable else uncached + (cache_read or 0) + (cache_write or 0)
 
 
 def _modes(figures: Figures) -> tuple[str, ...] | None:

@@ -26,9 +26,15 @@ CALLS_BY_TOOL = (
 )
 """Objects of such counts."""
 
+TOOLS = frozenset({*CALLS_BY_TOOL, *(path[0] for path in CALLS)})
+TICKS, COST = "cost_in_usd_ticks", "cost"
+MONEY = frozenset({TICKS, COST})
+
 
 def server_tools(figures: Figures) -> dict[str, int] | None:
     """Return the calls of tools by the provider's names; ``None`` where it says nothing of tools."""
+    if not figures.has_any(TOOLS):
+        return None
     groups = [figures.calls(name) for name in CALLS_BY_TOOL]
     groups += [{path[-1]: count} if (count := figures.count(*path)) else {} for path in CALLS if figures.has(*path)]
     told = [group for group in groups if group is not None]
@@ -37,7 +43,9 @@ def server_tools(figures: Figures) -> dict[str, int] | None:
 
 def charged(figures: Figures) -> Decimal | None:
     """Return what xAI, Perplexity or OpenRouter says it charged, in US dollars."""
-    ticks = figures.count("cost_in_usd_ticks")
+    if not figures.has_any(MONEY):
+        return None
+    ticks = figures.count(TICKS)
     if ticks is not None:
         return Decimal(ticks).scaleb(-10)
-    return figures.dollars("cost", "total_cost") if figures.holds_object("cost") else figures.dollars("cost")
+    return figures.dollars(COST, "total_cost") if figures.holds_object(COST) else figures.dollars(COST)

@@ -94,7 +94,10 @@ class Dialect:
 
 def label(*values: object) -> str | None:
     """Return the first that is a name: a string that is neither empty nor as long as content."""
-    return next((value for value in values if isinstance(value, str) and 0 < len(value) <= 256), None)
+    for value in values:
+        if isinstance(value, str) and 0 < len(value) <= 256:
+            return value
+    return None
 
 
 def usages(wanted: Iterable[Path]) -> tuple[Path, ...]:
@@ -109,7 +112,7 @@ def no_objects(document: object, paths: Iterable[Path]) -> list[str]:
         value: Any = document
         for name in path:
             value = value.get(name) if isinstance(value, dict) else None
-        if not isinstance(value, dict | None):
+        if value is not None and not isinstance(value, dict):
             found.append(f"{'.'.join(path)} is no object")
     return found
 

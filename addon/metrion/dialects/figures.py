@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any, TypeGuard
 
 from metrion.model import Usage
@@ -23,13 +24,17 @@ MOST_SECONDS = 10**9
 
 TOOLS = ("server_tools", "unreported_tools")
 
+_counts = attrgetter(*COUNTS)
+
 
 class Figures:
     """One usage object, read by the paths of its members."""
 
-    def __init__(self, usage: Mapping[str, Any], name: str = "usage") -> None:
+    def __init__(self, usage: Mapping[str, Any], name: str = "usage", *, raw: str | None = None) -> None:
         self._usage = usage
         self._name = name
+        self.raw = raw
+        """The text of the usage, for the column."""
         self.warnings: list[str] = []
         self._unread: list[str] = []
         """Those of the warnings that are about something billed."""
@@ -50,11 +55,32 @@ class Figures:
     def count(self, *path: str) -> int | None:
         """Return a number of tokens or calls."""
         value = self._find(path)
-        if _is_count(value):
+        if value is None or _is_count(value):
             return value
-        if value is not None:
-            self._doubt(path, "no count")
+        self._doubt(path, "no count")
         return None
+
+    def counts(self, names: Iterable[str], *path: str) -> list[int | None]:
+        """Return several numbers that stand in one object: in the usage itself, or in that at the path."""
+        value = self._find(path)
+        if not isinstance(value, dict):
+            if value is not None:
+                self._doubt(path, "no object")
+            return [None for _ in names]
+        found: list[int | None] = []
+        for name in names:
+            count = value.get(name)
+            if count is None or _is_count(count):
+                found.append(count)
+            else:
+                self._doubt((*path, name), "no count")
+                found.append(None)
+        return found
+
+    def has_any(self, names: frozenset[str], *path: str) -> bool:
+        """Whether one of these members is there, be it null: in the usage itself, or in the object at the path."""
+        value = self._find(path)
+        return isinstance(value, dict) and not names.isdisjoint(value)
 
     def first_count(self, *paths: tuple[str, ...]) -> int | None:
         """Return the first of several numbers that is there and can be read."""
@@ -72,9 +98,8 @@ class Figures:
 
     def added(self, *paths: tuple[str, ...]) -> int | None:
         """Return the sum of those numbers that are there; ``None`` where one of them cannot be read."""
-        found = [self.count(*path) for path in paths if self.has(*path)]
-        known = [count for count in found if count is not None]
-        return sum(known) if known and len(known) == len(found) else None
+        found = [self.count(*path) for path in paths if self._find(path) is not None]
+        return sum(filter(None, found)) if found and None not in found else None
 
     def dollars(self, *path: str) -> Decimal | None:
         """Return an amount in US dollars, with all the digits it was written with."""
@@ -127,34 +152,44 @@ class Figures:
 
         ``None`` where there is no such array. What has no count is left out; so is a kind of which one cannot be read.
         """
+        entries = self._array(path)
+        if entries is None:
+            return None
         tallied: dict[str | int, int] = {}
         unreadable = set[str | int]()
-        entries = self.entries(*path)
-        for entry in entries or ():
-            kind, count = entry._usage.get(by), entry.count(of)
-            if isinstance(kind, str | int) and count is not None:
+        for entry in entries:
+            kind, count = entry.get(by), entry.get(of)
+            if not (count is None or _is_count(count)):
+                self._doubt((*path, "*", of), "no count")
+                unreadable.update([kind] if isinstance(kind, str | int) else ())
+            elif count is not None and isinstance(kind, str | int):
                 tallied[kind] = tallied.get(kind, 0) + count
-            elif isinstance(kind, str | int) and entry.has(of):
-                unreadable.add(kind)
-        return None if entries is None else {kind: tallied[kind] for kind in tallied.keys() - unreadable}
+        for kind in unreadable & tallied.keys():
+            del tallied[kind]
+        return tallied
 
     def entries(self, *path: str) -> list[Figures] | None:
         """Return the objects in an array of them, each to be read by itself; ``None`` where there is no array."""
+        entries = self._array(path)
+        return None if entries is None else [self._within(entry, path) for entry in entries]
+
+    def _array(self, path: tuple[str, ...]) -> list[dict[str, Any]] | None:
         value = self._find(path)
         if not isinstance(value, list):
             if value is not None:
                 self._doubt(path, "no array")
             return None
-        found = []
-        for entry in value:
-            if isinstance(entry, dict):
-                found.append(self._within(entry, path))
-            else:
-                self._doubt((*path, "*"), "no object")
+        found = [entry for entry in value if isinstance(entry, dict)]
+        if len(found) < len(value):
+            self._doubt((*path, "*"), "no object")
         return found
 
     def checked(self, usage: Usage) -> Usage:
         """Return what was read here without sums that are no count."""
+        if not (usage.shares or usage.server_tools or usage.unreported_tools):
+            largest = max(filter(None, _counts(usage)), default=0)
+            if largest <= MOST:
+                return usage
         sums: dict[str, Any] = {name: None for name in COUNTS if (getattr(usage, name) or 0) > MOST}
         for name in TOOLS:
             calls: Mapping[str, int] = getattr(usage, name) or {}
@@ -167,8 +202,14 @@ class Figures:
 
     def is_doubtful(self, usage: Usage, needs: Iterable[str] = ()) -> bool:
         """Whether something that is billed cannot be read here, or a count is not there that has to be."""
-        shares = [share for _, share in usage.shares or ((None, usage),)]
-        return bool(self._unread) or any(getattr(share, name) is None for share in shares for name in needs)
+        if self._unread:
+            return True
+        shares = [share for _, share in usage.shares] if usage.shares else [usage]
+        for share in shares:
+            for name in needs:
+                if getattr(share, name) is None:
+                    return True
+        return False
 
     def _within(self, entry: Mapping[str, Any], path: tuple[str, ...]) -> Figures:
         """Return the figures of an object within this one, whose own name stays out of the warnings."""
@@ -178,13 +219,22 @@ class Figures:
 
     def _find(self, path: tuple[str, ...]) -> Any:
         value: Any = self._usage
-        for depth, name in enumerate(path):
+        for name in path:
             if not isinstance(value, dict):
                 if value is not None:
-                    self._doubt(path[:depth], "no object")
+                    self._doubt_object(path)
                 return None
             value = value.get(name)
         return value
+
+    def _doubt_object(self, path: tuple[str, ...]) -> None:
+        """Note which place on the way is no object."""
+        value: Any = self._usage
+        depth = 0
+        while isinstance(value, dict):
+            value = value.get(path[depth])
+            depth += 1
+        self._doubt(path[:depth], "no object")
 
     def _doubt(self, path: tuple[str, ...], what: str, *, is_billed: bool = True) -> None:
         self._note(f"{self._name}.{'.'.join(path)} is {what}", is_billed=is_billed)

@@ -115,6 +115,7 @@ def usage(figures: Figures) -> Usage:
     # Where the parts add up to the whole, a modality that is not among them was not read.
     absent = 0 if cached is not None and sum(cached.values()) == cache_read_tokens else None
     return Usage(
+        raw=figures.raw,
         input_tokens=figures.added(("promptTokenCount",), ("toolUsePromptTokenCount",)),
         cache_read_tokens=cache_read_tokens,
         output_tokens=figures.added(("candidatesTokenCount",), ("responseTokenCount",), ("thoughtsTokenCount",)),
@@ -134,7 +135,7 @@ def part(
     tallies: Iterable[Mapping[str | int, int]], modality: tuple[str | int, ...], absent: int | None = None
 ) -> int | None:
     """Return the tokens of one modality; ``absent`` where there are none of it."""
-    counts = [tally[name] for tally in tallies for name in modality if name in tally]
+    counts = [tally[name] for tally in tallies if tally for name in modality if name in tally]
     return sum(counts) if counts else absent
 
 

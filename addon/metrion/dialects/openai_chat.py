@@ -24,15 +24,21 @@ from metrion.dialects.figures import Figures
 from metrion.documents import EACH, Object
 from metrion.model import Usage
 
+TOTALS = ("prompt_tokens", "completion_tokens", "total_tokens")
+PROMPT = ("cached_tokens", "cache_write_tokens", "audio_tokens", "image_tokens", "video_tokens")
+COMPLETION = ("reasoning_tokens", "audio_tokens", "image_tokens", "video_tokens")
+"""The parts in ``prompt_tokens_details`` and in ``completion_tokens_details``."""
+
 CACHE_READ = (
-    ("prompt_tokens_details", "cached_tokens"),
     ("prompt_token_details", "cached_tokens"),  # OpenAI's Assistants
     ("prompt_cache_hit_tokens",),  # DeepSeek
     ("num_cached_tokens",),  # Mistral, before it had details
     ("cached_tokens",),  # Moonshot
 )
-REASONING = (("completion_tokens_details", "reasoning_tokens"), ("reasoning_tokens",))
-"""The second is Perplexity's and Azure's."""
+"""Where else servers tell what was read from a cache."""
+REASONING = "reasoning_tokens"
+"""What Perplexity and Azure tell beside the details, others in them."""
+ELSEWHERE = frozenset({REASONING, *(path[0] for path in CACHE_READ)})
 
 STANDARD = "standard"
 
@@ -59,28 +65,33 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
 
 def usage(figures: Figures) -> Usage:
     """Read a ``CompletionUsage``."""
-    input_tokens, output_tokens = _totals(figures)
-    cache_read_tokens = figures.first_count(*CACHE_READ)
-    if cache_read_tokens and input_tokens is not None and cache_read_tokens > input_tokens:
+    cached, cache_write, heard, seen, watched = figures.counts(PROMPT, "prompt_tokens_details")
+    reasoning, spoken, drawn, filmed = figures.counts(COMPLETION, "completion_tokens_details")
+    if figures.has_any(ELSEWHERE):
+        cached = figures.first_count(*CACHE_READ) if cached is None else cached
+        reasoning = figures.count(REASONING) if reasoning is None else reasoning
+    input_tokens, output_tokens = _totals(figures, heard, reasoning)
+    if cached and input_tokens is not None and cached > input_tokens:
         figures.warnings.append("more cached tokens than prompt tokens")
     return Usage(
         input_tokens=input_tokens,
-        cache_read_tokens=cache_read_tokens,
-        cache_write_tokens=figures.count("prompt_tokens_details", "cache_write_tokens"),
+        cache_read_tokens=cached,
+        cache_write_tokens=cache_write,
         output_tokens=output_tokens,
-        reasoning_tokens=figures.first_count(*REASONING),
-        input_audio_tokens=figures.count("prompt_tokens_details", "audio_tokens"),
-        input_image_tokens=figures.count("prompt_tokens_details", "image_tokens"),
-        output_audio_tokens=figures.count("completion_tokens_details", "audio_tokens"),
-        output_image_tokens=figures.count("completion_tokens_details", "image_tokens"),
+        reasoning_tokens=reasoning,
+        input_audio_tokens=heard,
+        input_image_tokens=seen,
+        output_audio_tokens=spoken,
+        output_image_tokens=drawn,
         server_tools=server_tools(figures),
+        raw=figures.raw,
         provider_cost_usd=charged(figures),
-        input_video_tokens=figures.count("prompt_tokens_details", "video_tokens"),
-        output_video_tokens=figures.count("completion_tokens_details", "video_tokens"),
+        input_video_tokens=watched,
+        output_video_tokens=filmed,
     )
 
 
-def _totals(figures: Figures) -> tuple[int | None, int | None]:
+def _totals(figures: Figures, heard: int | None, reasoning: int | None) -> tuple[int | None, int | None]:
     """Return input and output.
 
     What ``total_tokens`` has beyond prompt and completion is output: xAI counts reasoning beside the completion
@@ -88,15 +99,14 @@ def _totals(figures: Figures) -> tuple[int | None, int | None]:
     audio of the prompt, which Mistral counts beside the prompt's text, in details or in none but its seconds
     (https://docs.mistral.ai/api/endpoint/audio/transcriptions).
     """
-    prompt, completion, total = (figures.count(f"{name}_tokens") for name in ("prompt", "completion", "total"))
+    prompt, completion, total = figures.counts(TOTALS)
     if prompt is None or total is None or (completion is None and figures.has("completion_tokens")):
         return prompt, completion
     beyond = total - prompt - (completion or 0)
     if beyond <= 0:
         return prompt, completion
-    heard = figures.count("prompt_tokens_details", "audio_tokens")
     is_heard = bool(figures.count("prompt_audio_seconds")) if heard is None else beyond == heard
-    if is_heard and beyond != figures.first_count(*REASONING):
+    if is_heard and beyond != reasoning:
         return prompt + beyond, completion
     return prompt, total - prompt
 

@@ -82,13 +82,14 @@ def usage(figures: Figures) -> Usage:
     if SEARCH in better and figures.has(COUNTED, PREVIEW):
         calls[PREVIEW] = better[SEARCH]
     shown = {f"{tool}_calls": count for tool, count in calls.items() if count and tool not in better}
-    found = replace(
-        found,
-        server_tools=told and {name: count for name, count in told.items() if count},
-        unreported_tools=shown or None,
-    )
+    if told is not None or shown:
+        found = replace(
+            found,
+            server_tools=told and {name: count for name, count in told.items() if count},
+            unreported_tools=shown or None,
+        )
     others = _by_others(figures)
-    return replace(found, shares=((None, found), *others)) if others else found
+    return replace(found, shares=((None, replace(found, raw=None)), *others)) if others else found
 
 
 def _note_status(status: str, response: Mapping[str, Any], draft: Draft) -> None:

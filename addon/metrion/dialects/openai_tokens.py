@@ -12,10 +12,19 @@ openai SDK; what xAI and others send in its place.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from metrion.dialects import openai_chat
 from metrion.dialects.charges import charged, server_tools
 from metrion.dialects.figures import Figures
 from metrion.model import Usage
+
+TOTALS = ("input_tokens", "output_tokens", "total_tokens")
+INPUT = ("cached_tokens", "cache_write_tokens", "audio_tokens", "image_tokens", "video_tokens")
+OUTPUT = ("reasoning_tokens", "audio_tokens", "image_tokens", "video_tokens")
+"""The parts of the input and of the output."""
+DEEPER = frozenset({"cached_tokens_details", "cache_write_tokens_details"})
+"""The parts of parts."""
 
 LONG_CACHE = "cache_12h"
 """The mode in which something is kept for 12 hours."""
@@ -25,38 +34,55 @@ def usage(figures: Figures) -> Usage:
     """Read a usage object of either kind."""
     if figures.has("prompt_tokens"):
         return openai_chat.usage(figures)
-    input_tokens = figures.count("input_tokens")
-    cache_read_tokens = _detail(figures, "input", "cached_tokens")
-    if cache_read_tokens and input_tokens is not None and cache_read_tokens > input_tokens:
+    input_tokens, output_tokens, total = figures.counts(TOTALS)
+    cached, cache_write, heard, seen, watched = _details(figures, INPUT, "input")
+    reasoning, spoken, drawn, filmed = _details(figures, OUTPUT, "output")
+    if cached and input_tokens is not None and cached > input_tokens:
         figures.warnings.append("more cached tokens than input tokens")
-    reasoning_tokens = _detail(figures, "output", "reasoning_tokens")
+    cached_heard = cached_seen = modes = None
+    if figures.has_any(DEEPER, "input_tokens_details") or figures.has("input_token_details"):
+        cached_heard = _detail(figures, "input", "cached_tokens_details", "audio_tokens")
+        cached_seen = _detail(figures, "input", "cached_tokens_details", "image_tokens")
+        modes = (LONG_CACHE,) if _detail(figures, "input", "cache_write_tokens_details", "ttl_12h_tokens") else None
     return Usage(
         input_tokens=input_tokens,
-        cache_read_tokens=cache_read_tokens,
-        cache_write_tokens=_detail(figures, "input", "cache_write_tokens"),
-        output_tokens=_output_tokens(figures, input_tokens, reasoning_tokens),
-        reasoning_tokens=reasoning_tokens,
-        input_audio_tokens=_detail(figures, "input", "audio_tokens"),
-        input_image_tokens=_detail(figures, "input", "image_tokens"),
-        output_audio_tokens=_detail(figures, "output", "audio_tokens"),
-        output_image_tokens=_detail(figures, "output", "image_tokens"),
+        cache_read_tokens=cached,
+        cache_write_tokens=cache_write,
+        output_tokens=_output_tokens(input_tokens, output_tokens, total, reasoning),
+        reasoning_tokens=reasoning,
+        input_audio_tokens=heard,
+        input_image_tokens=seen,
+        output_audio_tokens=spoken,
+        output_image_tokens=drawn,
         server_tools=server_tools(figures),
+        raw=figures.raw,
         provider_cost_usd=charged(figures),
-        cache_read_audio_tokens=_detail(figures, "input", "cached_tokens_details", "audio_tokens"),
-        cache_read_image_tokens=_detail(figures, "input", "cached_tokens_details", "image_tokens"),
-        input_video_tokens=_detail(figures, "input", "video_tokens"),
-        output_video_tokens=_detail(figures, "output", "video_tokens"),
-        modes=(LONG_CACHE,) if _detail(figures, "input", "cache_write_tokens_details", "ttl_12h_tokens") else None,
+        cache_read_audio_tokens=cached_heard,
+        cache_read_image_tokens=cached_seen,
+        input_video_tokens=watched,
+        output_video_tokens=filmed,
+        modes=modes,
     )
+
+
+def _details(figures: Figures, names: Sequence[str], side: str) -> list[int | None]:
+    """Return the parts of one side."""
+    found = figures.counts(names, f"{side}_tokens_details")
+    if figures.has(other := f"{side}_token_details"):
+        return [
+            figures.count(other, name) if count is None else count for name, count in zip(names, found, strict=True)
+        ]
+    return found
 
 
 def _detail(figures: Figures, side: str, *path: str) -> int | None:
     return figures.first_count((f"{side}_tokens_details", *path), (f"{side}_token_details", *path))
 
 
-def _output_tokens(figures: Figures, input_tokens: int | None, reasoning_tokens: int | None) -> int | None:
+def _output_tokens(
+    input_tokens: int | None, output_tokens: int | None, total: int | None, reasoning: int | None
+) -> int | None:
     """Return the output; where the total has just the reasoning beyond it, as in xAI's chat, the reasoning is added."""
-    output_tokens, total = figures.count("output_tokens"), figures.count("total_tokens")
-    if input_tokens is None or output_tokens is None or total is None or not reasoning_tokens:
+    if input_tokens is None or output_tokens is None or total is None or not reasoning:
         return output_tokens
-    return output_tokens + (reasoning_tokens if total - input_tokens - output_tokens == reasoning_tokens else 0)
+    return output_tokens + (reasoning if total - input_tokens - output_tokens == reasoning else 0)

@@ -46,7 +46,9 @@ def under(model: str | None, usage: Usage) -> Usage:
 
     Where no share is the response's own, all are: the results of a batch, for instance, that several models made.
     """
-    own = [share for name, share in usage.shares or () if name is None or name == model]
+    if not usage.shares:
+        return usage
+    own = [share for name, share in usage.shares if name is None or name == model]
     if not own:
         return usage
     counted = added_up(own)
