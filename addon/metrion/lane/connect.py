@@ -59,7 +59,7 @@ class Resolve(Protocol):
 def tls_context(trusted: str | None = None) -> ssl.SSLContext:
     """Trust whom mitmproxy trusts: certifi's authorities, or only those in this file; names must match.
 
-    Takes milliseconds: one context is for all connections.
+    Takes tens of milliseconds: one context is for all connections.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies certificates and names
     context.minimum_version = ssl.TLSVersion.TLSv1_2

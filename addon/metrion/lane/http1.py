@@ -24,8 +24,7 @@ UNTIL_CLOSE = -2
 """The two bodies of which no head says the length. All others are a number of bytes, 0 where there is no body."""
 
 MAX_REQUEST_HEAD, MAX_RESPONSE_HEAD = 128 << 10, 256 << 10
-MAX_SIZE_LINE, MAX_TRAILERS = 4 << 10, 16 << 10
-MAX_BLANK = 16
+MAX_BLANK, MAX_SIZE_LINE, MAX_TRAILERS = 16, 4 << 10, 16 << 10
 
 
 class MalformedError(Exception):
@@ -66,7 +65,6 @@ class ResponseHead(NamedTuple):
     reason: bytes
     headers: Headers
     minor: int
-    """0 for HTTP/1.0, else 1."""
     keep_alive: bool
     """Whether the connection may be used again when the body is over."""
     body: int
@@ -90,7 +88,6 @@ _RESPONSE_FIELD = re.compile(
     rb"^(%b)[ \t]*+:[ \t]*+((?:[^\x00\r\n]*[^\x00\t\r\n ])?+)[ \t]*+\r?\n" % _TOKEN, re.MULTILINE
 )
 _FOLD = re.compile(rb"\r?\n[ \t]++")
-_LINE = re.compile(rb"[^\n]*+\n")
 _BLANK = re.compile(rb"(?:\r?\n)*+")
 _REQUEST_START = re.compile(rb"%b(?: |\Z)|\r?\Z" % _TOKEN)
 _RESPONSE_START = b"HTTP/1."
@@ -106,10 +103,10 @@ _FAULTS: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"[ \t]"), "A header field goes on over several lines, which no server has to accept."),
     (re.compile(rb"[^\r]*+\r(?!\n)"), "A line of the head holds a carriage return that does not end it."),
     (re.compile(rb"[^\x00-\x08\v-\f\x0e-\x1f\x7f]*+[^\n]"), "A line of the head holds a control character."),
-    (re.compile(rb"[^:]*+\Z"), "A line of the head has no colon."),
+    (re.compile(rb"[^:\n]++\n"), "A line of the head has no colon."),
     (re.compile(rb":"), "A header field has no name."),
     (re.compile(rb"%b[ \t]++:" % _TOKEN), "There is a space between the name of a header field and its colon."),
-    (re.compile(rb"(?!%b:)" % _TOKEN), "The name of a header field holds what no name may."),
+    (re.compile(rb"(?!%b:)." % _TOKEN), "The name of a header field holds what no name may."),
     (re.compile(rb""), "A line of the head does not end with CRLF."),
 )
 """What may be wrong with a line of a head that is no field; the first that matches is said."""
@@ -122,9 +119,10 @@ type _Framing = dict[bytes, list[bytes]]
 # --- heads ------------------------------------------------------------------------------------------------------------
 
 
-def read_request_head(data: bytes | bytearray, start: int = 0) -> tuple[RequestHead, int] | None:
+def read_request_head(data: bytes | bytearray, start: int = 0, *, seen: int = 0) -> tuple[RequestHead, int] | None:
     """Read a request's head, and where it ends; ``None`` as long as it is not whole.
 
+    Up to ``seen`` the bytes were there before, when it was not: a head in many pieces is not searched anew for each.
     Several Hosts are let pass: whoever forwards the request writes the one that counts. Several equal lengths are one.
     """
     blank = _BLANK.match(data, start, start + MAX_BLANK + 2)
@@ -133,7 +131,7 @@ def read_request_head(data: bytes | bytearray, start: int = 0) -> tuple[RequestH
         raise MalformedError("There are too many blank lines before the request.")
     if not _REQUEST_START.match(data, begin):
         raise MalformedError("The request does not start with a method.")
-    end = _end_of_lines(data, begin, start + MAX_REQUEST_HEAD)
+    end = _end_of_lines(data, max(begin, seen - 2), start + MAX_REQUEST_HEAD)
     if end is None:
         return None
     head = bytes(data[begin:end])
@@ -148,11 +146,13 @@ def read_request_head(data: bytes | bytearray, start: int = 0) -> tuple[RequestH
     return RequestHead(method, target, headers, minor, _keep_alive(framing, minor), _request_body(framing, minor)), end
 
 
-def read_response_head(data: bytes | bytearray, *, method: bytes, start: int = 0) -> tuple[ResponseHead, int] | None:
-    """Read the head that answers a request of this method, and where it ends; ``None`` as long as it is not whole."""
+def read_response_head(
+    data: bytes | bytearray, *, method: bytes, start: int = 0, seen: int = 0
+) -> tuple[ResponseHead, int] | None:
+    """Read the head that answers a request of this method; otherwise as :func:`read_request_head`."""
     if not _RESPONSE_START.startswith(data[start : start + len(_RESPONSE_START)]):
         raise MalformedError("The response does not start with HTTP/1.")
-    end = _end_of_lines(data, start, start + MAX_RESPONSE_HEAD)
+    end = _end_of_lines(data, max(start, seen - 2), start + MAX_RESPONSE_HEAD)
     if end is None:
         return None
     head = bytes(data[start:end])
@@ -199,8 +199,9 @@ def _read_fields(pattern: re.Pattern[bytes], fields: bytes) -> Headers | None:
 
 
 def _fault(pattern: re.Pattern[bytes], fields: bytes) -> str:
-    lines = _LINE.findall(fields)[:-1]
-    line = next((line for line in lines if not pattern.match(line)), b"a:\n")  # else it is the blank line's own end
+    good = re.match(b"(?:%b)*+" % pattern.pattern, fields, re.MULTILINE)
+    start = good.end() if good else 0
+    line = fields[start : fields.index(b"\n", start) + 1]
     return next(message for fault, message in _FAULTS if fault.match(line))
 
 
