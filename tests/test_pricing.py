@@ -667,6 +667,24 @@ def test_model_names_from_clients_do_not_fill_the_memory(tmp_path: Path) -> None
     assert len(prices._found) < 5_000
 
 
+def test_what_is_remembered_of_one_day_and_tier_is_of_no_other(tmp_path: Path) -> None:
+    served, dated = book(tmp_path, SERVED), book(tmp_path, DATED)
+    asked = [(served, "m", NOW, tier) for tier in ("batch", None, "flex", "batch", "made-up", None)]
+    asked += [(dated, "m", datetime(2026, month, 15, tzinfo=UTC), None) for month in (1, 4, 8, 1, 4)]
+    for prices, model, when, tier in asked:
+        fresh = book(tmp_path, SERVED if prices is served else DATED)
+        got = [cost(each, SOME, model=model, when=when, tier=tier) for each in (prices, fresh)]
+        assert dataclasses.replace(got[0], price_version=None) == dataclasses.replace(got[1], price_version=None)
+
+
+def test_service_tiers_and_days_do_not_fill_the_memory(tmp_path: Path) -> None:
+    prices = book(tmp_path, "p: {m: {input: 2}}")
+    for number in range(5_000):
+        cost(prices, SOME, tier=f"made-up-{number}")
+        cost(prices, SOME, when=datetime(2000, 1, 1, tzinfo=UTC) + timedelta(days=number))
+    assert len(prices._held) < 5_000
+
+
 # --- several files ----------------------------------------------------------------------------------------------------
 
 

@@ -538,7 +538,9 @@ def _bill(usage: Usage, prices: _Period, *, is_request: bool) -> _Bill | None:
         fee = _FEES.get(tool, tool)
         fee = fee if fee in prices.fees else _WITHOUT_OWN_FEE.get(fee, fee)
         used[fee] = used.get(fee, 0) + count
-    parts.update((name, _part(fee, used[name], _THOUSANDTH)) for name, fee in prices.fees.items() if used.get(name))
+    for name, rate_of_fee in prices.fees.items():
+        if used.get(name):
+            parts[name] = _part(rate_of_fee, used[name], _THOUSANDTH)
     if not parts and (counts or usage.audio_seconds or sum(used.values()) > is_request):
         return None  # what was reported is in other units than the price
     return _Bill(parts, apportioned)
