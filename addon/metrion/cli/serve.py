@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -46,8 +47,28 @@ PUBLIC_SEGMENTS = {"google": "gemini", "xai": "grok"}
     show_default=True,
     help="How long requests in flight may take to end after SIGTERM.",
 )
+@click.option(
+    "--tls-cert",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Serve HTTPS with this certificate chain (PEM). Needs --tls-key.",
+)
+@click.option(
+    "--tls-key",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="The certificate's private key (PEM, not encrypted).",
+)
 @settings_option
-def serve(settings: Settings, host: str | None, port: int | None, workers: int, drain_seconds: float) -> None:
+def serve(
+    settings: Settings,
+    host: str | None,
+    port: int | None,
+    workers: int,
+    drain_seconds: float,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+) -> None:
     """Run the proxy: one port, every provider by its path.
 
     On a first start it makes a token and prints it, once. Stop it with Ctrl-C or SIGTERM.
@@ -57,9 +78,10 @@ def serve(settings: Settings, host: str | None, port: int | None, workers: int, 
       metrion serve
       metrion serve --port 9000 --workers 2
       metrion serve --config /etc/metrion.yaml
+      metrion serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem
     """  # noqa: D301 (\b is click's mark for text that keeps its lines)
     from metrion.control import ControlStore
-    from metrion.serving.listening import ServeError
+    from metrion.serving.listening import ServeError, tls_context
     from metrion.serving.supervisor import run
 
     def announce(listening: Listening) -> None:
@@ -69,6 +91,8 @@ def serve(settings: Settings, host: str | None, port: int | None, workers: int, 
         finally:
             control.close()
 
+    if (tls_cert is None) != (tls_key is None):
+        raise click.UsageError("--tls-cert and --tls-key go together; give both.")
     ControlStore.open(settings).close()  # what is wrong with the home is said by the first who looks
     try:
         run(
@@ -78,6 +102,7 @@ def serve(settings: Settings, host: str | None, port: int | None, workers: int, 
             workers=workers,
             drain_seconds=drain_seconds,
             on_listening=announce,
+            tls=tls_context(tls_cert, tls_key) if tls_cert and tls_key else None,
         )
     except ServeError as error:
         raise click.ClickException(str(error)) from None

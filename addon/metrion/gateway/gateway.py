@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Collection, Hashable
 
 import metrion
@@ -28,6 +29,10 @@ from metrion.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+METERING = "METRION_METERING"
+"""Set to ``off``, this environment variable has requests decided and counted, and neither read nor recorded: to measure
+what metering costs."""
+
 
 class Gateway:
     """The one object behind all connections of a process. ``slot``: this process's place among others."""
@@ -46,6 +51,7 @@ class Gateway:
         self._counters = Counters(settings.counters_dir)
         self._generations = Generations(settings.generations_db)
         self._journal = Journal(settings.journal_dir)
+        self._meters = os.environ.get(METERING) != "off"
 
     @property
     def cors_origins(self) -> Collection[str]:
@@ -90,6 +96,9 @@ class Gateway:
         """
         request = Request(inbound, decision, began=began)
         attempt = self.live[key] = Attempt(request, self._prices, self._journal.append, self._generations)
+        if not self._meters:
+            request.leave_unread()
+            attempt.finished = True
         self._note_on_board()
         return attempt
 

@@ -50,7 +50,10 @@ HEAD_SECONDS = 10.0
 REPEATABLE_BYTES = 256 << 10
 """A request is kept to be sent again as long as no more of it is out; see :meth:`ClientConnection.on_failure`."""
 
-_OURS = re.compile(rb"(?:\r?\n)*+(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) /[!-~]*+ HTTP/1\.[01]\r?\n")
+_PLAIN = re.compile(rb"(?:\r?\n)*+(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) /[!-~]*+ HTTP/1\.[01]\r?\n")
+_ANY = re.compile(rb"(?:\r?\n)*+[^\r\n][^\n]*+\n")
+"""A request line that is served here, and one of any kind."""
+_HTTP2 = b"PRI * HTTP/2.0\r\n"
 
 PIPELINED, OPENING, UPSTREAM_SLOW = 1, 2, 4
 """Why a client is not read."""
@@ -65,6 +68,8 @@ class ClientConnection(asyncio.Protocol):
         self._over_tls = False
         self._buffer = bytearray()
         """Of heads to come."""
+        self._is_plain = False
+        """The request line at its begin is served here."""
         self._relay: Relay | None = None
         self._head: RequestHead
         self._body: BodyReader | None = None
@@ -112,9 +117,10 @@ class ClientConnection(asyncio.Protocol):
         if self._body is not None:
             self._read_body(data)
         else:
+            seen = len(self._buffer)
             self._buffer += data
             if self._relay is None:
-                self._read_head()
+                self._read_head(data, seen)
             elif len(self._buffer) > PIPELINED_BYTES:
                 self._stop(PIPELINED, stopped=True)
         self._flush()
@@ -161,18 +167,19 @@ class ClientConnection(asyncio.Protocol):
 
     # --- heads ---
 
-    def _read_head(self) -> None:
-        """Read the head of the next request, if it is there, and begin with it."""
+    def _read_head(self, data: bytes | bytearray, seen: int = 0) -> None:
+        """Read the head of the next request, if it is there, and begin with it. ``data``: what has just come."""
         buffer = self._buffer
         if not buffer:
             return
         began = time.perf_counter()
-        line = _OURS.match(buffer)
-        if line is None and buffer.find(b"\n", len(buffer) - len(buffer.lstrip(b"\r\n"))) >= 0:
-            self._hand_over()
-            return
+        if not self._is_plain and b"\n" in data:
+            self._is_plain = _PLAIN.match(buffer) is not None
+            if not self._is_plain and _ANY.match(buffer):
+                self._hand_over(b"h2" if buffer.startswith(_HTTP2) else None)
+                return
         try:
-            found = read_request_head(buffer)
+            found = read_request_head(buffer, seen=seen)
         except MalformedError as error:
             self._refuse_unread(error)
             return
@@ -181,7 +188,8 @@ class ClientConnection(asyncio.Protocol):
                 self._wake(HEAD_SECONDS)
             return
         head, end = found
-        if line is None or _asks_for_websocket(head.headers):
+        self._is_plain = False
+        if _asks_for_websocket(head.headers):
             self._hand_over()
             return
         self._wake(None)
@@ -204,7 +212,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _next_request(self) -> None:
         if self._relay is None and not self._transport.is_closing():
-            self._read_head()
+            self._read_head(self._buffer)
             self._flush()
 
     def _hand_over(self, alpn: bytes | None = None) -> None:

@@ -102,8 +102,9 @@ class Upstream(Connection):
         elif self._body is not None:
             self._read_body(data)
         else:
+            seen = len(self._buffer)
             self._buffer += data
-            self._read_heads()
+            self._read_heads(seen)
 
     def eof_received(self) -> bool:
         """Override: an end may be the end of a body."""
@@ -135,13 +136,13 @@ class Upstream(Connection):
 
     # --- within ---
 
-    def _read_heads(self) -> None:
+    def _read_heads(self, seen: int = 0) -> None:
         for _ in range(HEADS_PER_TURN):
             asker = self._asker
             if asker is None:
                 return
             try:
-                found = read_response_head(self._buffer, method=self._method)
+                found = read_response_head(self._buffer, method=self._method, seen=seen)
             except MalformedError:
                 self._fail(asker)
                 return
@@ -151,6 +152,7 @@ class Upstream(Connection):
             self.has_answered = True
             if head.status < 200 and head.status != 101:
                 del self._buffer[:end]
+                seen = 0
                 asker.on_interim(head)
                 if not self._buffer:
                     return

@@ -94,6 +94,8 @@ class Inner:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, alpn: bytes | None = None
     ) -> None:
         """Serve a connection to its end."""
+        if alpn is None and (tls := writer.get_extra_info("ssl_object")) is not None:
+            alpn = (tls.selected_alpn_protocol() or "").encode() or None
         instance = self._instance
         handler = mode_servers.ProxyConnectionHandler(self._master, reader, writer, self._master.options, instance.mode)
         handler.layer = instance.make_top_layer(handler.layer.context)

@@ -40,6 +40,10 @@ class Request:
         if self._reader is not None:
             self._reader.feed(chunk)
 
+    def leave_unread(self) -> None:
+        """Read nothing of the body, and keep nothing of it or of its response."""
+        self._reader = self.sample = self.response_sample = None
+
     @property
     def model(self) -> str | None:
         """The model that the body asks for."""

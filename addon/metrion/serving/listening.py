@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import errno
 import socket
+import ssl
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 BACKLOG = 2048
 """Connections that may wait to be accepted, at each socket."""
@@ -31,11 +33,32 @@ class Listening:
 
     host: str
     port: int
+    scheme: str = "http"
 
     @property
     def url(self) -> str:
         """The URL of the proxy itself."""
-        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+
+def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
+    """Present this certificate chain to clients. Both files are PEM.
+
+    :raises ServeError: they cannot be used.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    try:
+        context.load_cert_chain(certificate, key)
+    except OSError as error:  # SSLError is one
+        reason = error.strerror if not isinstance(error, ssl.SSLError) else "they are no PEM, or do not fit together"
+        raise ServeError(
+            f"cannot serve TLS with --tls-cert {certificate} and --tls-key {key}: {reason}. Give the certificate with "
+            "those that lead up to its authority in the one file, and its unencrypted key in the other."
+        ) from error
+    return context
 
 
 class Listeners:

@@ -19,6 +19,7 @@ import os
 import selectors
 import signal
 import socket
+import ssl
 import sys
 import time
 import traceback
@@ -66,6 +67,7 @@ def run(
     workers: int = 1,
     drain_seconds: float,
     on_listening: Callable[[Listening], None],
+    tls: ssl.SSLContext | None = None,
 ) -> None:
     """Serve until told to stop. ``on_listening`` is called once, when all workers accept connections.
 
@@ -83,10 +85,11 @@ def run(
         listeners.listen()
 
         def work(place: Place) -> None:
-            worker.work(settings, place, drain_seconds)
+            worker.work(settings, place, drain_seconds, tls)
 
         supervisor = Supervisor(work, listeners, board, ingestion, workers, drain_seconds)
-        supervisor.run(lambda: on_listening(Listening(host, listeners.port)))
+        scheme = "https" if tls else "http"
+        supervisor.run(lambda: on_listening(Listening(host, listeners.port, scheme)))
     except StoreError as error:
         raise ServeError(str(error)) from error
     finally:
