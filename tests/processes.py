@@ -33,6 +33,12 @@ STORED_KEYS = {provider: f"stored-{provider}-key-0123456789abcdef" for provider 
 METRION = (sys.executable, "-m", "metrion")
 MITMDUMP = (sys.executable, "-c", "from mitmproxy.tools.main import mitmdump; mitmdump()")
 
+type Road = Mapping[str, str]
+"""What in the environment of ``metrion serve`` says by which of its two roads requests go."""
+LANE: Road = {}
+MITMPROXY: Road = {"METRION_ROAD": "mitmproxy"}
+ROADS = {"lane": LANE, "mitmproxy": MITMPROXY}
+
 _TOKEN = re.compile(r"sk-metrion-[A-Za-z0-9_-]{40,80}")
 
 

@@ -13,7 +13,7 @@ import anthropic
 import openai
 import pytest
 
-from tests.processes import STORED_KEYS, Proxy, eventually, free_port, running_serve, upstreams
+from tests.processes import STORED_KEYS, Proxy, Road, eventually, free_port, running_serve, upstreams
 from tests.simulator import Simulator
 
 UNKNOWN = "sk-metrion-" + "x" * 43
@@ -128,8 +128,8 @@ def test_refusal_survives_a_body_that_is_sent_regardless(serve: Proxy) -> None:
     assert json.loads(answer)["error"]["code"] == "missing_token"
 
 
-def test_strangers_cannot_fill_the_store(tmp_path: Any, simulator: Simulator) -> None:
-    with running_serve(tmp_path / "home", upstreams(simulator)) as proxy:
+def test_strangers_cannot_fill_the_store(road: Road, tmp_path: Any, simulator: Simulator) -> None:
+    with running_serve(tmp_path / "home", upstreams(simulator), environment=road) as proxy:
         for _ in range(70):
             assert post(proxy.url(), "/openai/v1/models", {}, b"", "GET")[0] == 401
         health = json.loads(post(proxy.url(), "/health", {}, b"", "GET")[2])
@@ -140,11 +140,10 @@ def test_strangers_cannot_fill_the_store(tmp_path: Any, simulator: Simulator) ->
 
 
 @pytest.fixture
-def deserted(tmp_path: Any) -> Iterator[Proxy]:
+def deserted(road: Road, tmp_path: Any) -> Iterator[Proxy]:
     """A proxy whose providers are not there."""
-    with running_serve(
-        tmp_path / "home", {"providers": {"openai": {"upstream": f"http://127.0.0.1:{free_port()}"}}}
-    ) as running:
+    config = {"providers": {"openai": {"upstream": f"http://127.0.0.1:{free_port()}"}}}
+    with running_serve(tmp_path / "home", config, environment=road) as running:
         yield running
 
 
