@@ -116,6 +116,15 @@ class Proxy:
         finally:
             connection.close()
 
+    def workers(self) -> set[int]:
+        """The ids of the worker processes."""
+        return {worker["pid"] for worker in self.health()["workers"]}
+
+    def resident_bytes(self) -> int:
+        """What the workers hold of the machine's memory, all together."""
+        statuses = [Path(f"/proc/{pid}/status").read_text() for pid in self.workers()]
+        return sum(int(status.partition("VmRSS:")[2].split()[0]) for status in statuses) * 1024
+
     def kill(self) -> None:
         """Kill -9 of the whole process group: proxy and ingester."""
         os.killpg(self.process.pid, signal.SIGKILL)

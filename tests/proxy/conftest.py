@@ -8,6 +8,7 @@ import pytest
 
 from tests.node.sdks import Node, running_node
 from tests.processes import LANE, PROVIDERS, ROADS, Proxy, Road, running_serve
+from tests.upstream import Upstream, running_upstream
 from tests.websocket import EchoServer, echo_server
 
 
@@ -22,6 +23,24 @@ def serve(road: Road, request: pytest.FixtureRequest) -> Proxy:
     """``metrion serve``, every provider by path, on each road in turn."""
     running: Proxy = request.getfixturevalue("serve_lane" if road is LANE else "serve_mitmproxy")
     return running
+
+
+@pytest.fixture(scope="session")
+def upstream() -> Iterator[Upstream]:
+    with running_upstream() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def wired(road: Road, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    """A proxy whose providers say what a test lets them say, on each road in turn."""
+    providers = {name: {"upstream": upstream.url} for name in PROVIDERS}
+    config = {"providers": providers, "plans": {"pro": {"requests_per_minute": 0, "timeout": 60}}}
+    with running_serve(tmp_path_factory.mktemp("wired") / "home", config, environment=road) as proxy:
+        workers = proxy.workers()
+        yield proxy
+        assert proxy.workers() == workers, "a worker died"
+        assert "Traceback" not in proxy.log.read_text()
 
 
 @pytest.fixture(scope="session")
