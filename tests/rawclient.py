@@ -61,6 +61,7 @@ class RawClient:
         if self._rest:
             parser.receive_data(self._rest)
         interim: list[int] = []
+        body = bytearray()
         answer: Answer | None = None
         while True:
             event = self._event(parser, answer)
@@ -73,18 +74,19 @@ class RawClient:
                     names = [name for name, _ in event.headers]
                     repeated = sorted({name for name in names if names.count(name) > 1})
                     answer = Answer(event.status_code, dict(event.headers), repeated, interim=interim)
-                case h11.Data() if answer is not None:
-                    answer.body += event.data
+                case h11.Data():
+                    body += event.data
                 case h11.EndOfMessage() if answer is not None:
                     answer.whole, answer.trailers = True, list(event.headers.raw_items())
                     break
                 case _:
                     raise AssertionError(event)
         assert answer is not None, "the connection ended without an answer"
+        answer.body = bytes(body)
         self._rest = parser.trailing_data[0]
         return answer
 
-    def _event(self, parser: h11.Connection, answer: Answer | None) -> h11.Event | type[h11.Event] | None:
+    def _event(self, parser: h11.Connection, answer: Answer | None) -> h11.Event | None:
         while True:
             try:
                 event = parser.next_event()
@@ -92,7 +94,7 @@ class RawClient:
                 if answer is not None and parser.trailing_data[1]:  # it broke off
                     return None
                 raise
-            if event is not h11.NEED_DATA:
+            if isinstance(event, h11.Event):
                 return None if isinstance(event, h11.ConnectionClosed) else event
             parser.receive_data(self.receive())
 
@@ -102,6 +104,11 @@ class RawClient:
             return self.socket.recv(65536)
         except ConnectionResetError:
             return b""
+
+    def peek(self) -> bytes:
+        """Wait for what arrives next and return all that was not yet read."""
+        self._rest += self.receive()
+        return self._rest
 
     def rest(self) -> bytes:
         """Read until the proxy has closed the connection; returns what came."""

@@ -39,7 +39,7 @@ class Asked:
     method: bytes
     target: bytes
     headers: list[Header]
-    body: bytes = b""
+    body: bytearray = field(default_factory=bytearray)
     trailers: list[Header] = field(default_factory=list)
     complete: bool = False
     """The body was read to its end."""
@@ -51,7 +51,7 @@ class Asked:
     def header(self, name: bytes) -> list[bytes]:
         return [value for found, value in self.headers if found.lower() == name]
 
-    def read(self) -> bytes:
+    def read(self) -> bytearray:
         """Read the whole body, or what there is of it; returns it."""
         while not self.complete and self.malformed is None and not self.gone.is_set():
             try:
