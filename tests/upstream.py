@@ -39,7 +39,7 @@ class Asked:
     method: bytes
     target: bytes
     headers: list[Header]
-    body: bytearray = field(default_factory=bytearray)
+    body: bytes = b""
     trailers: list[Header] = field(default_factory=list)
     complete: bool = False
     """The body was read to its end."""
@@ -51,21 +51,23 @@ class Asked:
     def header(self, name: bytes) -> list[bytes]:
         return [value for found, value in self.headers if found.lower() == name]
 
-    def read(self) -> bytearray:
+    def read(self) -> bytes:
         """Read the whole body, or what there is of it; returns it."""
+        pieces = [self.body]
         while not self.complete and self.malformed is None and not self.gone.is_set():
             try:
                 event = self.parser.next_event()
             except h11.RemoteProtocolError as error:
                 self.malformed = str(error)
-                return self.body
+                break
             if event is h11.NEED_DATA:
                 self._receive()
             elif isinstance(event, h11.Data):
-                self.body += event.data
+                pieces.append(bytes(event.data))
             elif isinstance(event, h11.EndOfMessage):
                 self.trailers = event.headers.raw_items()
                 self.complete = True
+        self.body = b"".join(pieces)
         return self.body
 
     def send(self, *wire: bytes) -> None:
@@ -123,6 +125,8 @@ class Upstream:
 
     def __init__(self, port: int) -> None:
         self.port = port
+        self.malformed: list[bytes] = []
+        """The heads that were no HTTP; nothing was answered."""
         self._scripts: dict[bytes, Script] = {}
         self._asked: list[tuple[bytes, Asked]] = []
         self._changed = threading.Condition()
@@ -162,7 +166,7 @@ class Upstream:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         rest = b""
         with connection, contextlib.suppress(OSError):
-            while asked := _next_request(connection, number, rest):
+            while asked := self._next_request(connection, number, rest):
                 (name,) = asked.header(SCRIPT_HEADER.encode()) or [b""]
                 with self._changed:
                     self._asked.append((name, asked))
@@ -172,21 +176,27 @@ class Upstream:
                     return
                 rest = asked.parser.trailing_data[0]
 
+    def _next_request(self, connection: socket.socket, number: int, begun: bytes) -> Asked | None:
+        parser = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
+        received = begun
+        if begun:
+            parser.receive_data(begun)
+        try:
+            while (event := parser.next_event()) is h11.NEED_DATA:
+                data = connection.recv(65536)
+                if not data:
+                    return None
+                received += data
+                parser.receive_data(data)
+        except h11.RemoteProtocolError:
+            self.malformed.append(received)
+            return None
+        assert isinstance(event, h11.Request), event
+        return Asked(connection, number, parser, event.method, event.target, event.headers.raw_items())
+
 
 PLAIN = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
 """What is said to a request that chooses no script."""
-
-
-def _next_request(connection: socket.socket, number: int, begun: bytes) -> Asked | None:
-    parser = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
-    parser.receive_data(begun) if begun else None
-    while (event := parser.next_event()) is h11.NEED_DATA:
-        data = connection.recv(65536)
-        if not data:
-            return None
-        parser.receive_data(data)
-    assert isinstance(event, h11.Request), event
-    return Asked(connection, number, parser, event.method, event.target, event.headers.raw_items())
 
 
 @contextlib.contextmanager

@@ -38,8 +38,10 @@ def wired(road: Road, upstream: Upstream, tmp_path_factory: pytest.TempPathFacto
     config = {"providers": providers, "plans": {"pro": {"requests_per_minute": 0, "timeout": 60}}}
     with running_serve(tmp_path_factory.mktemp("wired") / "home", config, environment=road) as proxy:
         workers = proxy.workers()
+        upstream.malformed.clear()
         yield proxy
         assert proxy.workers() == workers, "a worker died"
+        assert upstream.malformed == []
         assert "Traceback" not in proxy.log.read_text()
 
 
