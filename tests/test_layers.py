@@ -15,13 +15,16 @@ PACKAGE = Path(__file__).parents[1] / "addon" / "metrion"
 
 CORE = {
     "callers", "cors", "dialects", "documents", "effort", "encodings", "estimates", "event_id", "forms",
-    "include_usage", "limits", "meter", "pricing", "providers", "refusals", "routing", "settings", "sse", "tap",
+    "faults", "include_usage", "limits", "meter", "pricing", "providers", "refusals", "relay", "routing", "settings",
+    "sse", "tap",
 }  # fmt: skip
 FLOORS: list[set[str]] = [
     {"model"},
     CORE,
     {"journal", "store", "control"},
-    {"proxy", "reports", "doctor"},
+    {"gateway"},
+    {"lane", "proxy", "reports", "doctor"},
+    {"serving"},
     {"web", "cli", "demo", "__main__"},
 ]
 """A room may import from its own floor, though not in a circle, and from those before it."""
@@ -81,6 +84,10 @@ def test_the_core_imports_neither_mitmproxy_nor_duckdb_nor_the_network(path: Pat
 
 def test_the_model_is_standard_library_only() -> None:
     assert {module.split(".")[0] for module in imported_modules(PACKAGE / "model.py")} <= sys.stdlib_module_names
+
+
+def test_the_reader_of_http_does_no_io() -> None:
+    assert not {module.split(".")[0] for module in imported_modules(PACKAGE / "lane" / "http1.py")} & OUTSIDE_THE_CORE
 
 
 def test_importing_the_core_loads_neither_mitmproxy_nor_duckdb() -> None:

@@ -200,6 +200,74 @@ def test_a_request_that_names_no_provider_has_no_row(prices: PriceBook) -> None:
     assert measure(INBOUND, Refusal(404, "unknown_route", "No."), OUTCOME, NONE, prices) is None
 
 
+KEY = "Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4"
+
+
+@pytest.mark.parametrize(
+    ("headers", "client"),
+    [
+        ([("User-Agent", "OpenAI/Python 1.2")], "OpenAI/Python"),
+        ([("user-agent", "anthropic-sdk/1.2.3")], "anthropic-sdk/1.2.3"),
+        ([("USER-AGENT", "  claude-cli/2.0.1 (external, cli)")], "claude-cli/2.0.1"),
+        ([("user-agent", "codex_cli_rs/0.2(Linux)")], "codex_cli_rs/0.2"),
+        ([("user-agent", "node")], "node"),
+        ([("user-agent", "größe/1 x")], "größe/1"),
+        ([("user-agent", "one/1"), ("user-agent", "two/2")], "one/1"),
+        ([("user-agent", "x" * 20 + "/" + "y-" * 40)], "x" * 20 + "/" + "y-" * 21 + "y"),
+        ([("user-agent", f"me/{TOKEN.decode()} x")], "me/sk-metrion-…tttt"),
+        ([("user-agent", "me/sk-metrion-short")], "me/***"),
+        ([("user-agent", f"sk-proj-{KEY}")], "***"),
+        ([("user-agent", f"me/sk-ant-api03-a_b-{KEY}")], "me/***"),
+        ([("user-agent", f"AIza{KEY[:20]}-{KEY[:14]}/1")], "***/1"),
+        ([("user-agent", f"xai-{KEY}")], "***"),
+        ([("user-agent", f"{KEY} python")], "***"),
+        ([("user-agent", "(only a comment)")], None),
+        ([("user-agent", " ")], None),
+        ([("user-agent", "")], None),
+        ([], None),
+    ],
+)
+def test_the_client_is_the_first_product_of_its_user_agent(
+    headers: list[tuple[str, str]], client: str | None, prices: PriceBook
+) -> None:
+    inbound = replace(INBOUND, headers=tuple((name.encode(), value.encode()) for name, value in headers))
+    row = measure(inbound, FORWARD, OUTCOME, READING, prices)
+    assert row is not None
+    assert row.client == client
+
+
+EVENT_STREAM = {"content_type": "text/event-stream", "status": 200}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "answer", "wire_format"),
+    [
+        ("openai_chat", {"content_type": "application/json", "status": 200}, "openai_chat"),
+        ("openai_chat", EVENT_STREAM, "openai_chat"),
+        ("openai_chat", {"content_type": "application/json", "status": 429}, "openai_chat"),
+        ("openai_speech", {"content_type": "audio/mpeg", "status": 200}, None),
+        (None, EVENT_STREAM, None),
+        (None, {"content_type": "application/json", "status": 429}, None),  # only what kind of error it is was read
+        ("openai_realtime", {"content_type": "application/json", "status": 403}, None),
+        ("openai_realtime", {"content_type": None, "status": 101}, "openai_realtime"),
+        (None, {"content_type": None, "status": 101}, None),
+    ],
+)
+def test_the_wire_format_is_what_the_answer_was_read_as(
+    dialect: str | None, answer: dict[str, Any], wire_format: str | None, prices: PriceBook
+) -> None:
+    tap = Tap(dialect, content_encoding=None, **answer)
+    tap.finish()
+    forward = replace(FORWARD, route=replace(ROUTE, dialect=dialect))
+    assert event(prices, decision=forward, reading=tap.reading, status=answer["status"]).wire_format == wire_format
+
+
+def test_what_metrion_answers_itself_was_read_in_no_format(prices: PriceBook) -> None:
+    refusal = Refusal(401, "invalid_token", "No.", "openai", route=ROUTE)
+    assert event(prices, decision=refusal, reading=NONE, status=401).wire_format is None
+    assert event(prices, reading=NONE, status=504, end_reason=EndReason.TIMEOUT).wire_format is None
+
+
 @pytest.mark.parametrize("value", [b"", b"-1", b"two", b"99999", b"\xb2"])
 def test_a_retry_count_that_is_none(value: bytes, prices: PriceBook) -> None:
     inbound = replace(INBOUND, headers=((b"X-Stainless-Retry-Count", value),))

@@ -89,9 +89,19 @@ def test_head(status: int, code: str, shape: ErrorShape) -> None:
     assert headers[b"content-type"] == b"application/json"
     assert headers[b"content-length"] == str(len(answer.body)).encode()
     assert headers[b"x-metrion-error"] == code.encode()
-    assert headers.get(b"x-should-retry") == (b"false" if code in {"monthly_cap", "budget", "timeout"} else None)
+    passes = code in {"rate_limited", "internal", "upstream_unreachable"}
+    assert headers.get(b"x-should-retry") == (None if passes else b"false")
     assert answer.headers[-2:] == own
     assert len(headers) == len(answer.headers)
+
+
+@pytest.mark.parametrize(("status", "code"), [(502, "upstream_unreachable"), (504, "upstream_unreachable")])
+@pytest.mark.parametrize(("was_sent", "retry"), [(False, None), (True, b"false")])
+def test_what_a_provider_has_whole_is_not_to_be_sent_again(
+    status: int, code: str, was_sent: bool, retry: bytes | None
+) -> None:
+    answer = render(Refusal(status, code, "No.", was_sent=was_sent))
+    assert dict(answer.headers).get(b"x-should-retry") == retry
 
 
 def test_a_header_is_sent_once_however_often_it_is_given() -> None:
@@ -175,11 +185,22 @@ def test_the_mistral_sdk_raises_its_own_exception(status: int, code: str) -> Non
     assert json.loads(raised.value.body)["code"] == code
 
 
-@pytest.mark.parametrize(("code", "tries"), [("timeout", 1), ("budget", 1), ("monthly_cap", 1), ("rate_limited", 3)])
-def test_a_retry_that_is_pointless_or_billed_again_is_not_made(code: str, tries: int) -> None:
-    status = 504 if code == "timeout" else 429
+@pytest.mark.parametrize(
+    ("status", "code", "was_sent", "tries"),
+    [
+        (504, "timeout", True, 1),
+        (429, "budget", False, 1),
+        (429, "monthly_cap", False, 1),
+        (429, "rate_limited", False, 3),
+        (502, "upstream_unreachable", False, 3),
+        (502, "upstream_unreachable", True, 1),
+    ],
+)
+def test_a_retry_that_is_pointless_or_billed_again_is_not_made(
+    status: int, code: str, was_sent: bool, tries: int
+) -> None:
     headers = ((b"retry-after", b"0.001"),)
-    answering = transport(rendered(status, code, ErrorShape.OPENAI, headers=headers))
+    answering = transport(render(Refusal(status, code, "No.", headers=headers, was_sent=was_sent)))
     seen: list[httpx2.Request] = []
     client = openai.OpenAI(
         api_key="x", http_client=httpx2.Client(transport=answering, event_hooks={"request": [seen.append]})

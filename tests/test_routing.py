@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from metrion.model import CredentialPlace, ErrorShape, Inbound, Origin, Refusal, Route
 from metrion.providers import PROVIDERS
-from metrion.routing import OPENAI_ROOT, Endpoint, Router
+from metrion.routing import OPENAI_ROOT, ROUTES_REMEMBERED, Endpoint, Router
 from metrion.settings import ProviderSettings, Settings, load_settings
 from tests.corpus import exchanges, needs_corpus
 
@@ -706,3 +706,70 @@ def test_recorded_paths_have_the_operations_that_they_were_filed_under() -> None
         assert found.operation == expected, exchange.id
         seen += 1
     assert seen > 1000
+
+
+# --- what is remembered -----------------------------------------------------------------------------------------------
+
+OPENAI = Origin("https", "api.openai.com", 443)
+
+
+@pytest.mark.parametrize(
+    ("target", "method", "origin", "remembered"),
+    [
+        (b"/openai/v1/chat/completions", b"POST", None, True),
+        (b"/openai/v1/models", b"GET", None, True),
+        (b"/v1/chat/completions", b"POST", OPENAI, True),
+        (b"/gemini/v1beta/models/m:streamGenerateContent?alt=sse", b"POST", None, True),
+        (b"/v1/messages?beta=true", b"POST", None, True),
+        (b"/openai/deployments/d/chat/completions?api-version=2024-10-21", b"POST", None, True),
+        (b"/gemini/v1beta/models/m:generateContent?key=secret", b"POST", None, False),
+        (b"/v1/messages?beta=true&key=secret", b"POST", None, False),
+        (b"/v1/messages?beta=secret-that-is-too-long-for-any-flag", b"POST", None, False),
+        (b"/openai/v1/models?after=anything", b"GET", None, False),
+        (b"/openai/v1/models/" + b"m" * 300, b"GET", None, False),
+        (b"/openai/v1/models", b"ANYTHING", None, False),
+        (b"/gemini/models", b"GET", None, False),
+        (b"/nowhere", b"GET", None, False),
+    ],
+)
+def test_a_route_is_remembered_where_nothing_in_it_is_of_one_request(
+    target: bytes, method: bytes, origin: Origin | None, remembered: bool
+) -> None:
+    first, again = (ROUTER.route(Inbound(method, bytes(bytearray(target)), (), origin)) for _ in range(2))
+    assert first == again
+    assert (first is again) is remembered
+
+
+def test_what_is_remembered_of_one_is_not_taken_for_another() -> None:
+    path = b"/openai/v1/responses"
+    routes = [
+        route(path),
+        route(path, b"GET"),
+        route(path, origin=OPENAI),
+        route(b"/api/proxy" + path),
+        route(path, headers=BEARER),
+    ]
+    assert [(found.dialect, found.target) for found in routes] == [
+        ("openai_responses", b"/v1/responses"),
+        ("openai_realtime", b"/v1/responses"),
+        ("openai_responses", path),
+        ("openai_responses", b"/v1/responses"),
+        ("openai_responses", b"/v1/responses"),
+    ]
+
+
+def test_the_kind_of_a_credential_decides_each_time() -> None:
+    kinds = [GOOGLE_KEY, BEARER, GOOGLE_KEY, BEARER]
+    assert [route(b"/gemini/v1/models", b"GET", kind).target for kind in kinds] == [
+        b"/v1/models",
+        b"/v1beta/openai/models",
+    ] * 2
+
+
+def test_strangers_cannot_fill_the_memory_of_routes() -> None:
+    router = Router(SETTINGS)
+    first = route(b"/v1/messages", router=router)
+    assert route(b"/v1/messages", router=router) is first
+    for number in range(ROUTES_REMEMBERED):
+        route(b"/v1/%d" % number, router=router)
+    assert route(b"/v1/messages", router=router) is not first

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from metrion.model import Forward, Quota, Refusal
 
@@ -16,8 +17,7 @@ SECOND = 1_000_000_000
 WINDOW = 60 * SECOND
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(NamedTuple):  # at every request, in half the time of a frozen dataclass; so is the one below
     """A point in time on two clocks, since each limit needs another one."""
 
     tick: int
@@ -26,16 +26,15 @@ class Moment:
     """Aware, in UTC. For the calendar month."""
 
 
-@dataclass(frozen=True, slots=True)
-class Used:
+class Used(NamedTuple):
     """What a token has had forwarded, as far as its quota asks."""
 
     this_month: int
     """Requests of the current calendar month."""
     nth_last: int | None
-    """When the N-th last request was forwarded, N being the limit per minute; ``None``: there were fewer, or none."""
+    """When the N-th last request was forwarded, N being the limit per minute; ``None``: not within 60 seconds."""
     last: int | None
-    """When the last one was."""
+    """When the last one was, if the N-th last one is known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,19 +6,22 @@ that is stored. Nothing of a prompt, a completion or a key is in any of them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from metrion.callers import labels, shown
+from metrion.callers import labels, mask, shown
+from metrion.dialects import SESSIONS
 from metrion.model import (
     Cost,
     CostSource,
     EndReason,
     Event,
     Forward,
+    Headers,
     Inbound,
     Reading,
     Refusal,
@@ -36,6 +39,13 @@ NOT_BILLED_AT: Mapping[str, frozenset[str]] = {"openai": frozenset({"conversatio
 """What else one provider does not charge for, though others do (Mistral)."""
 
 NOTHING_BILLED = Cost(CostSource.NOT_BILLED, usd=Decimal(0))
+
+CLIENT_CHARACTERS = 64
+
+_PRODUCT = re.compile(r"\s*([^\s(]+)")
+"""The first product of a ``User-Agent``, its version included: a space or a comment ends it."""
+_KEY = re.compile(r"sk-metrion-[\w-]*|(?:sk-|xai-|AIza)[\w-]{16,}|[0-9A-Za-z]{32,}", re.ASCII)
+"""What looks like a Metrion token or a provider's key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +100,7 @@ def measure(
     usage = reading.usage or Usage()
     cost = _cost(route, outcome, reading, prices, model_requested) if billable else NOTHING_BILLED
     user_label, tags = labels(inbound)
+    client, client_retry = _client(inbound.headers)
     return Event(
         event_id=outcome.event_id,
         request_id=outcome.request_id,
@@ -115,7 +126,7 @@ def measure(
         error_type=outcome.error_type or reading.error_type,
         finish_reason=reading.finish_reason,
         provider_request_id=outcome.provider_request_id,
-        client_retry=_client_retry(inbound),
+        client_retry=client_retry,
         input_tokens=usage.input_tokens,
         cache_read_tokens=usage.cache_read_tokens,
         cache_write_tokens=usage.cache_write_tokens,
@@ -141,6 +152,8 @@ def measure(
         request_bytes=outcome.request_bytes,
         response_bytes=outcome.response_bytes,
         unreported_tools=usage.unreported_tools or None,
+        client=client,
+        wire_format=_session_format(route, outcome) or reading.wire_format,
     )
 
 
@@ -190,9 +203,25 @@ def _is_billable(inbound: Inbound, route: Route) -> bool:
     )
 
 
-def _client_retry(inbound: Inbound) -> int | None:
-    """How often the SDK had tried before, as the Stainless-made SDKs (OpenAI, Anthropic) say."""
-    for name, value in inbound.headers:
-        if name.lower() == b"x-stainless-retry-count":
-            return int(value) if value.isdigit() and len(value) < 5 else None
-    return None
+def _client(headers: Headers) -> tuple[str | None, int | None]:
+    """Return what a client says of itself: its product, and how often its SDK had tried before.
+
+    The second is said by the Stainless-made SDKs (OpenAI, Anthropic).
+    """
+    agent = retries = None
+    for name, value in headers:
+        lower = name.lower()
+        if lower == b"user-agent" and agent is None:
+            agent = value
+        elif lower == b"x-stainless-retry-count" and retries is None:
+            retries = value
+    product = _PRODUCT.match(agent.decode("utf-8", "replace")) if agent else None
+    return (
+        _KEY.sub(lambda key: mask(key[0]), product[1])[:CLIENT_CHARACTERS] if product else None,
+        int(retries) if retries and retries.isdigit() and len(retries) < 5 else None,
+    )
+
+
+def _session_format(route: Route | None, outcome: Outcome) -> str | None:
+    """Return the format of a WebSocket session, in which each message is read for itself."""
+    return route.dialect if route and outcome.status == 101 and route.dialect in SESSIONS else None

@@ -134,6 +134,8 @@ class Refusal:
     """Where it would have gone, when that was known already."""
     caller: Caller | None = None
     """Who asked, when that was known already."""
+    was_sent: bool = False
+    """The provider has the whole request: it may have done what was asked, and billed it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +279,8 @@ class Reading:
     """More usage may follow, whatever the finish reason says."""
     doubtful: bool = False
     """Of what is billed something is missing in the usage, or cannot be read: no cost can be computed of the rest."""
+    wire_format: str | None = field(default=None, compare=False)
+    """As what the response was read, a key of ``dialects.DIALECTS``; ``None``: it was not. No part of what it says."""
 
     def has_final_usage(self, end_reason: EndReason) -> bool:
         """Whether there is a usage that can be billed.
@@ -385,6 +389,14 @@ class Event:
     response_bytes: int | None = None
 
     unreported_tools: Mapping[str, int] | None = None
+    cost_at_least_usd: Decimal | None = None
+    client: str | None = None
+    session_id: str | None = None
+    provider_limits: str | None = None
+    """JSON text."""
+    wire_format: str | None = None
+    policy: Mapping[str, str] | None = None
+    queued_ms: float | None = None
 
 
 EVENT_COLUMNS: tuple[str, ...] = tuple(column.name for column in fields(Event))

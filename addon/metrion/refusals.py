@@ -8,12 +8,15 @@ the provider's shape has a field for one.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 
 from metrion.model import Answer, ErrorShape, Refusal
+from metrion.providers import PROVIDERS, canonical_name
 
-NO_RETRY = frozenset({"budget", "monthly_cap", "timeout"})
-"""Codes after which a retry is pointless, or would be billed again."""
+LASTING_STATUSES = frozenset({400, 401, 403, 404, 413})
+LASTING_CODES = frozenset({"budget", "monthly_cap", "timeout"})
+"""What does not pass by itself: a retry is pointless, or would be billed again."""
 
 
 def render(refusal: Refusal) -> Answer:
@@ -24,11 +27,32 @@ def render(refusal: Refusal) -> Answer:
         (b"content-length", str(len(body)).encode()),
         (b"x-metrion-error", refusal.code.encode()),
     ]
-    if refusal.code in NO_RETRY:
+    if is_lasting(refusal):
         headers.append((b"x-should-retry", b"false"))
     own = {name for name, _ in headers}
     headers += (header for header in refusal.headers if header[0].lower() not in own)
     return Answer(refusal.status, tuple(headers), body)
+
+
+def is_lasting(refusal: Refusal) -> bool:
+    """Whether the same request, sent again, would be refused again or be billed twice."""
+    return refusal.was_sent or refusal.status in LASTING_STATUSES or refusal.code in LASTING_CODES
+
+
+def unreadable(start: bytes, status: int, message: str) -> Answer:
+    """Build the answer to a request head that cannot be read, and begins so; its connection is to be closed.
+
+    It is worded for whoever its path seems to name, as far as there is one.
+    """
+    found = _PATH.match(start)
+    words = found[1].removeprefix(b"/api/proxy").split(b"/", 2) if found else []
+    named = canonical_name(words[1].decode("ascii", "replace")) if len(words) > 1 else ""
+    known = PROVIDERS.get(named) or PROVIDERS["anthropic" if named in ("v1", "messages") else "openai"]
+    shape = known.native.error_shape
+    return render(Refusal(status, "bad_request", message, error_shape=shape, headers=((b"connection", b"close"),)))
+
+
+_PATH = re.compile(rb"(?:\r?\n)*+[A-Z]+ (/[!-~]*)")
 
 
 def error_event(refusal: Refusal) -> bytes:

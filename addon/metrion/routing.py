@@ -4,6 +4,9 @@ Matching and forwarding work on the raw path: what goes out is a slice of what c
 nothing is decoded and encoded again. Only the *reading* of a path (its operation, its wire format, a model in it) is
 lenient about ``%xx`` and doubled slashes, so that no spelling that an upstream may accept goes unmetered. Nothing here
 looks at a credential's value.
+
+Routes are remembered by method, target and host, of which most programs use a few. Never remembered: a refusal, a
+target whose query might hold a credential, and a route that the kind of a credential decided.
 """
 
 from __future__ import annotations
@@ -61,6 +64,13 @@ _DOT_SEGMENT = re.compile(rb"(?:^|[/\\]|%2f|%5c)(?:\.|%2e){1,2}(?=$|[/\\;#]|%2f|
 semicolon (parameters, in Java's servers) included."""
 _UNSENDABLE = re.compile(rb"[\x00-\x20\x7f]")
 _KEY_IN_QUERY = re.compile(rb"(?:^|&)key=")
+
+ROUTES_REMEMBERED = 512
+"""So many of the shapes below are 0.5 MB."""
+_REMEMBERED_METHODS = frozenset({b"GET", b"POST"})
+_REMEMBERED_LENGTH = 256
+_HARMLESS_QUERY = re.compile(rb"(?:(?:alt|api-version|beta)=[\w.-]{0,32})?")
+"""What SDKs put behind a path at every request: none of it is anybody's secret."""
 _TABLE_PATHS = [path.split("/") for path in (*OPERATIONS, *GOOGLE_OPERATIONS)]
 _FIRST_WORDS = frozenset(words[0] for words in _TABLE_PATHS)
 """What a path without a version begins with."""
@@ -94,10 +104,12 @@ class _Match:
     upstream: Origin
     outgoing: bytes
     own: bytes
+    by_credential: bool = False
+    """Two APIs of the provider have this path: which one is meant was told by the kind of credential."""
 
 
 class Router:
-    """The routes of one configuration. Immutable; one per process."""
+    """The routes of one configuration, and a bounded memory of them. One per process."""
 
     def __init__(self, settings: Settings) -> None:
         served = {
@@ -118,6 +130,7 @@ class Router:
         self._root = served[settings.default_provider] if settings.default_provider else None
         self._anthropic = served["anthropic"]
         self._routes = _listing(served, settings.default_provider)
+        self._remembered = dict[tuple[bytes, bytes, Origin | None], Route]()
 
     def knows(self, origin: Origin) -> bool:
         """Whether a configured provider is there. A reverse mode for any other server routes by path."""
@@ -125,6 +138,9 @@ class Router:
 
     def route(self, inbound: Inbound) -> Route | Endpoint | Refusal:
         """Decide where a request goes: a path that must not be sent is 400, an unknown one 404, a foreign host 403."""
+        key = inbound.method, inbound.target, inbound.origin
+        if route := self._remembered.get(key):
+            return route
         raw, mark, query = inbound.target.partition(b"?")
         found = self._by_path(inbound, raw) if inbound.origin is None else self._by_host(inbound.origin, raw)
         if trouble := _trouble(inbound.target, raw):
@@ -132,30 +148,12 @@ class Router:
             return _refuse(400, "bad_request", trouble, served)
         if not isinstance(found, _Match):
             return found
-        entry = found.served.entry
-        segments = _split(found.own)
-        surface, words = entry.native, _words(segments)
-        if entry.compatible and _COMPATIBLE.match(found.own):
-            surface, words = entry.compatible.surface, words[1:]
-        operation, generation_id = _operation(surface, words)
-        if not operation.read_back:
-            generation_id = None
-        dialect = _dialect(operation, inbound.method.upper())
-        return Route(
-            provider=found.served.name,
-            upstream=found.upstream,
-            target=found.outgoing + mark + query,
-            operation="realtime" if dialect in SESSIONS else operation.name,
-            dialect=dialect,
-            credential_place=found.served.credential if surface is entry.native else surface.credential_place,
-            error_shape=surface.error_shape,
-            request_id_headers=entry.request_id_headers,
-            model=_model(words) if surface.names_models else _deployment(segments),
-            timeout=found.served.timeout,
-            inject_usage=found.served.inject_usage and applies(inbound.method, operation.name, dialect),
-            generation_id=generation_id,
-            output=_output(operation, generation_id, query) if generation_id else None,
-        )
+        route = _read(found, inbound.method, mark + query)
+        if not found.by_credential and _may_be_remembered(inbound, query):
+            if len(self._remembered) >= ROUTES_REMEMBERED:
+                self._remembered.clear()
+            self._remembered[key] = route
+        return route
 
     def _by_path(self, inbound: Inbound, raw: bytes) -> _Match | Endpoint | Refusal:
         path = raw
@@ -193,23 +191,63 @@ class Router:
         return _Match(candidates[0][1], origin, raw, raw)
 
 
+def _read(found: _Match, method: bytes, query: bytes) -> Route:
+    """Say what a path does, and how its answer is to be read. ``query`` begins with its ``?``."""
+    entry = found.served.entry
+    segments = _split(found.own)
+    surface, words = entry.native, _words(segments)
+    if entry.compatible and _COMPATIBLE.match(found.own):
+        surface, words = entry.compatible.surface, words[1:]
+    operation, generation_id = _operation(surface, words)
+    if not operation.read_back:
+        generation_id = None
+    dialect = _dialect(operation, method.upper())
+    return Route(
+        provider=found.served.name,
+        upstream=found.upstream,
+        target=found.outgoing + query,
+        operation="realtime" if dialect in SESSIONS else operation.name,
+        dialect=dialect,
+        credential_place=found.served.credential if surface is entry.native else surface.credential_place,
+        error_shape=surface.error_shape,
+        request_id_headers=entry.request_id_headers,
+        model=_model(words) if surface.names_models else _deployment(segments),
+        timeout=found.served.timeout,
+        inject_usage=found.served.inject_usage and applies(method, operation.name, dialect),
+        generation_id=generation_id,
+        output=_output(operation, generation_id, query[1:]) if generation_id else None,
+    )
+
+
+def _may_be_remembered(inbound: Inbound, query: bytes) -> bool:
+    """Whether a target is short and holds no secret. A path never does: what stands in it is in the event too."""
+    return (
+        inbound.method in _REMEMBERED_METHODS
+        and len(inbound.target) <= _REMEMBERED_LENGTH
+        and _HARMLESS_QUERY.fullmatch(query) is not None
+    )
+
+
 def _addressed(served: _Served, rest: bytes, inbound: Inbound) -> _Match:
     """Complete what stands behind a provider's segment to the provider's own path."""
     entry = served.entry
     is_whole = _VERSIONED.match(rest) or (served.name not in PROVIDERS and _has_version_within(rest))
     own = rest if is_whole else served.version + rest
-    if entry.compatible and (path := _compatible_path(entry.compatible, rest, inbound)):
-        own = entry.compatible.surface.prefix + path
-    return _Match(served, served.upstream, served.prefix + own, own)
+    by_credential = False
+    if entry.compatible and (path := _compatible_path(entry.compatible, rest)):
+        by_credential = path[1] in entry.compatible.shared
+        if not (by_credential and _has_native_credential(inbound)):
+            own = entry.compatible.surface.prefix + path[0]
+    return _Match(served, served.upstream, served.prefix + own, own, by_credential)
 
 
-def _compatible_path(compatible: Compatible, rest: bytes, inbound: Inbound) -> bytes | None:
-    """Return the path behind the compatible prefix, or ``None`` for a native one."""
+def _compatible_path(compatible: Compatible, rest: bytes) -> tuple[bytes, bytes] | None:
+    """Return a path behind the compatible prefix and its first segment, or ``None`` for one that is native only."""
     found = _MAYBE_COMPATIBLE.fullmatch(rest)
     if not found or found[2] not in compatible.paths:
         return None
-    native = found[2] in compatible.shared and (_VERB.search(found[1]) or _has_native_credential(inbound))
-    return None if native else found[1]
+    is_native = found[2] in compatible.shared and _VERB.search(found[1])
+    return None if is_native else (found[1], found[2])
 
 
 def _has_native_credential(inbound: Inbound) -> bool:

@@ -131,6 +131,7 @@ class Tap(_Beside):
         self._missed = False
         """Something that was wanted could not be read, and no usage has come since."""
         self._promises_json = _is_json(content_type)
+        self._wire_format = dialect if self._dialect and _is_legible(content_type) else None
         if not (self._dialect or self._failed) or not _is_legible(content_type):
             self._decoder = None
 
@@ -151,7 +152,8 @@ class Tap(_Beside):
             return self._reading()
         except Exception as error:  # noqa: BLE001  # metering never harms the traffic
             self._give_up(error)
-            return Reading(terminal=self.terminal, warnings=tuple(self._warnings))
+            warnings = tuple(self._warnings)
+            return Reading(terminal=self.terminal, warnings=warnings, wire_format=self._wire_format)
 
     def finish(self) -> None:
         """Take note that the body is over, complete or not."""
@@ -271,6 +273,7 @@ class Tap(_Beside):
             goes_on=usage is not None and self._goes_on(draft),
             doubtful=doubtful,
             estimated=usage is not None and draft.estimated,
+            wire_format=self._wire_format,
         )
 
     def _goes_on(self, draft: Draft) -> bool:

@@ -12,8 +12,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -37,14 +37,21 @@ class Clock:
 
     tick: int = 1_000 * SECOND
     now: datetime = datetime(2026, 11, 21, 8, 30, tzinfo=UTC)
+    made: list[Counters] = field(default_factory=list)
 
     def counters(self, folder: Path) -> Counters:
-        return Counters(folder, lambda: self.tick, lambda: self.now)
+        self.made.append(Counters(folder, lambda: self.tick, lambda: self.now))
+        return self.made[-1]
+
+    def close(self) -> None:
+        for counters in self.made:
+            counters.close()
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> Iterator[Clock]:
+    with closing(Clock()) as clock:
+        yield clock
 
 
 @pytest.fixture
@@ -81,8 +88,7 @@ def test_never_more_than_the_limit_in_any_60_seconds_and_never_one_less(
     bursts: list[tuple[int, int, int | None]], two_processes: bool
 ) -> None:
     """Against a list of all that was forwarded under a limit, while the limit itself changes."""
-    clock = Clock()
-    with tempfile.TemporaryDirectory() as folder:
+    with closing(Clock()) as clock, tempfile.TemporaryDirectory() as folder:
         counting = [clock.counters(Path(folder)) for _ in range(1 + two_processes)]
         forwarded: list[int] = []
         for gap, requests, limit in bursts:
@@ -347,6 +353,18 @@ def test_a_folder_that_is_removed_is_made_again(folder: Path, clock: Clock) -> N
     assert passed(counters, quota, 10) == 3
 
 
+def test_a_file_that_is_open_is_counted_in_no_more_when_another_has_its_name(folder: Path, clock: Clock) -> None:
+    """Another process comes first to a folder that was removed, or puts a longer file in the place of this one."""
+    counters, other, quota = clock.counters(folder), clock.counters(folder), Quota(TOKEN, requests_per_minute=300)
+    assert passed(counters, quota, 200) == 200
+    shutil.rmtree(folder)
+    assert passed(other, quota, 50) == 50
+    assert passed(counters, quota, 50) == 50
+    assert passed(other, quota, 100) == 100
+    assert passed(counters, quota, 150) == 100
+    assert passed(other, quota, 1) == 0
+
+
 def test_files_are_private_and_name_no_secret(folder: Path, clock: Clock) -> None:
     passed(clock.counters(folder), Quota(TOKEN, requests_per_minute=1000), 200)  # grown once
     assert folder.stat().st_mode & 0o777 == 0o700
@@ -369,7 +387,23 @@ OPEN_FILES = Path("/proc/self/fd")
 
 
 @pytest.mark.skipif(not OPEN_FILES.exists(), reason="open files cannot be listed on this system")
-def test_nothing_is_left_open(folder: Path, clock: Clock) -> None:
+def test_a_few_files_stay_open_and_none_when_it_is_closed(
+    folder: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "KEPT_OPEN", 3)
     before = len(list(OPEN_FILES.iterdir()))
-    passed(clock.counters(folder), Quota(TOKEN, requests_per_minute=1000), 1100)
+    counters, tokens = clock.counters(folder), [bytes([number]) * 32 for number in range(10)]
+    for _ in range(2):
+        assert [passed(counters, Quota(token, requests_per_minute=1000), 150) for token in tokens] == [150] * 10
+        assert len(list(OPEN_FILES.iterdir())) == before + 3
+    counters.close()
     assert len(list(OPEN_FILES.iterdir())) == before
+    assert passed(counters, Quota(TOKEN, requests_per_minute=1), 2) == 1
+
+
+def test_a_lock_is_held_for_a_count_only(folder: Path, clock: Clock) -> None:
+    counters, quota = clock.counters(folder), Quota(TOKEN, requests_per_minute=1)
+    assert passed(counters, quota, 3) == 1
+    (file,) = folder.iterdir()
+    with file.open("rb") as free:
+        fcntl.flock(free, fcntl.LOCK_EX | fcntl.LOCK_NB)

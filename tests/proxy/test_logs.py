@@ -6,7 +6,8 @@ import logging
 
 import pytest
 
-from metrion.proxy.logs import UnparsedHeads, log_fault
+from metrion.faults import log_fault
+from metrion.proxy.logs import UnparsedHeads
 
 SECRET = "sk-metrion-" + "s" * 43
 

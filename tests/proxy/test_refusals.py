@@ -61,7 +61,7 @@ def test_refusal(
     filled = {name: value.format(token=serve.token) for name, value in headers.items()} | {"x-metrion-user": label}
     got, answered, body = post(serve.url(), path.format(token=serve.token), filled)
 
-    assert (got, answered["x-metrion-error"]) == (status, code)
+    assert (got, answered["x-metrion-error"], answered["x-should-retry"]) == (status, code, "false")
     assert answered["content-type"] == "application/json"
     assert says in body.decode()
     assert serve.token not in body.decode()

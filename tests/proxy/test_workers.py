@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from metrion.demo.delivery import Delivery
-from metrion.proxy.ingestion import backlog
+from metrion.gateway.ingestion import backlog
 from tests.processes import METRION, Proxy, eventually, prepare_home, running_serve, upstreams
 from tests.simulator import Simulator
 

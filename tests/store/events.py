@@ -15,7 +15,7 @@ from uuid import UUID
 from metrion import store
 from metrion.journal import Journal
 from metrion.model import Event
-from metrion.store.ingester import Ingester
+from metrion.store.intake import Ingester
 from metrion.store.query import Table
 
 STARTED = datetime(2026, 11, 1, 10, 30, 15, 123456)
@@ -83,3 +83,12 @@ class Home:
     @property
     def segments(self) -> list[str]:
         return sorted(path.name for path in self.journal_dir.glob("*.ndjson") if not path.name.startswith("0-"))
+
+
+def native(home: Home) -> list[tuple[Any, ...]]:
+    """What is in the store alone."""
+    return home.values("SELECT request_id FROM ingested ORDER BY ALL")
+
+
+def everything(home: Home) -> list[str]:
+    return [name for (name,) in home.values("SELECT request_id FROM events ORDER BY ALL")]

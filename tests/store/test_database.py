@@ -75,14 +75,17 @@ def test_columns_that_a_newer_metrion_has_are_added(tmp_path: Path) -> None:
     assert home.values("SELECT response_bytes FROM events ORDER BY ALL") == [(7,), (None,)]
 
 
-LATER = {"unreported_tools"}
-"""Columns that were not in the first version."""
+FORMER = {
+    "the first": EVENT_COLUMNS[: EVENT_COLUMNS.index("response_bytes") + 1],
+    "the second": EVENT_COLUMNS[: EVENT_COLUMNS.index("unreported_tools") + 1],
+}
+"""The columns of former versions."""
 
 
 @contextmanager
-def first_version(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Within it, Metrion has the columns that it had at first."""
-    columns = {name: kind for name, kind in schema.COLUMN_TYPES.items() if name not in LATER}
+def former_version(monkeypatch: pytest.MonkeyPatch, version: str) -> Iterator[None]:
+    """Within it, Metrion has the columns that it had then."""
+    columns = {name: schema.COLUMN_TYPES[name] for name in FORMER[version]}
     with monkeypatch.context() as patch:
         for name, old in {
             "COLUMN_TYPES": columns,
@@ -106,8 +109,8 @@ def _spawned(home: Home) -> None:
 def _followed(home: Home) -> None:
     with Follower(home.journal_dir, home.store_path) as follower:
         assert [row[-1] for row in follower.history(9)] == [None, None]
-        home.record(event(unreported_tools={"file_search_calls": 5}))
-        assert [row[-1] for row in follower.news()] == [{"file_search_calls": 5}]
+        home.record(event(queued_ms=5.0))
+        assert [row[-1] for row in follower.news()] == [5.0]
 
 
 def _repriced(home: Home) -> None:
@@ -123,22 +126,28 @@ FIRST_COMERS: dict[str, Callable[[Home], object]] = {
 }
 
 
+@pytest.mark.parametrize("version", FORMER)
 @pytest.mark.parametrize("comes_first", FIRST_COMERS.values(), ids=FIRST_COMERS)
-def test_a_store_and_a_journal_of_the_first_version_go_on(
-    comes_first: Callable[[Home], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_store_and_a_journal_of_a_former_version_go_on(
+    comes_first: Callable[[Home], object], version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = Home(tmp_path)
-    with first_version(monkeypatch):
+    with former_version(monkeypatch, version):
         home.initialise()
         home.record(event(server_tools={"web_search": 1}))
         home.ingest()
         home.record(event(server_tools={"web_search": 2}))
         with duckdb.connect(home.store_path, read_only=True) as connection:
-            assert len(connection.execute("FROM events").fetchone() or ()) == len(EVENT_COLUMNS) - len(LATER)
+            assert len(connection.execute("FROM events").fetchone() or ()) == len(FORMER[version])
     comes_first(home)
-    home.record(event(server_tools={"web_search": 3}, unreported_tools={"google_search": 4}))
-    tools = "SELECT server_tools, unreported_tools FROM events WHERE server_tools IS NOT NULL ORDER BY event_id"
-    expected = [({"web_search": 1}, None), ({"web_search": 2}, None), ({"web_search": 3}, {"google_search": 4})]
+    later = {"unreported_tools": {"google_search": 4}, "client": "curl/8.5.0", "policy": {"cache": "hit"}}
+    home.record(event(server_tools={"web_search": 3}, **later))
+    tools = f"SELECT server_tools, {', '.join(later)} FROM events WHERE server_tools IS NOT NULL ORDER BY event_id"  # noqa: S608 - names of columns
+    expected = [
+        ({"web_search": 1}, None, None, None),
+        ({"web_search": 2}, None, None, None),
+        ({"web_search": 3}, *later.values()),
+    ]
     for ingested in (False, True):
         if ingested:
             home.ingest()
@@ -150,17 +159,18 @@ def test_a_store_and_a_journal_of_the_first_version_go_on(
         assert tuple(name for name, *_ in described) == EVENT_COLUMNS
 
 
-def test_an_ingester_of_the_first_version_that_is_still_at_work_is_not_disturbed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("version", FORMER)
+def test_an_ingester_of_a_former_version_that_is_still_at_work_is_not_disturbed(
+    version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = Home(tmp_path)
-    with first_version(monkeypatch):
+    with former_version(monkeypatch, version):
         home.initialise()
     home.initialise()
-    with first_version(monkeypatch):
+    with former_version(monkeypatch, version):
         home.record(event(server_tools={"web_search": 1}))
         home.ingest()
-    assert home.values("SELECT server_tools, unreported_tools FROM ingested") == [({"web_search": 1}, None)]
+    assert home.values("SELECT server_tools, client FROM ingested") == [({"web_search": 1}, None)]
 
 
 @pytest.mark.parametrize("content", [b"this is no database" * 1000, b""])

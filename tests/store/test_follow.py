@@ -61,6 +61,11 @@ RICH: dict[str, Any] = {
     "latency_ms": 100.0,
     "request_bytes": 2**40,
     "unreported_tools": {"google_search": 1},
+    "cost_at_least_usd": Decimal("0.000000000002"),
+    "client": "curl/8.5.0",
+    "provider_limits": '{"x-ratelimit-remaining-tokens": "1e2"}',
+    "policy": {"ü": "1"},
+    "queued_ms": 1.5,
     "path": "/v1/\u2028\x07",
 }
 

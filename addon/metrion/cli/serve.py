@@ -11,7 +11,7 @@ from metrion.cli.options import settings_option
 
 if TYPE_CHECKING:  # these import cryptography and mitmproxy, which `serve --help` does not need
     from metrion.control import ControlStore, KeyRecord
-    from metrion.proxy.listening import Listening
+    from metrion.serving.listening import Listening
     from metrion.settings import Settings
 
 DEFAULT_ACCOUNT = "default"
@@ -59,8 +59,8 @@ def serve(settings: Settings, host: str | None, port: int | None, workers: int, 
       metrion serve --config /etc/metrion.yaml
     """  # noqa: D301 (\b is click's mark for text that keeps its lines)
     from metrion.control import ControlStore
-    from metrion.proxy.listening import ServeError
-    from metrion.proxy.supervisor import run
+    from metrion.serving.listening import ServeError
+    from metrion.serving.supervisor import run
 
     def announce(listening: Listening) -> None:
         control = ControlStore.open(settings)

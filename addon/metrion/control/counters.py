@@ -3,14 +3,15 @@
 In: a token's quota. Out: ``None``, and the request is counted; or the limit that is used up, and nothing is counted.
 One small file per token, changed in place under its own ``flock``: what was decided is in the file before the decision
 is known, so a process that is killed takes no count with it and its lock ends with it. A file holds the twelve last
-calendar months, one number each, and a ring of the times of the last requests, as long as the limit in use needs.
+calendar months, one number each, and a ring of the times of the last requests, as long as the limit in use needs. The
+files that were used last stay open; one that was replaced or removed is noticed before anything is counted in it.
 
 Counting is not authentication: a fault in it neither refuses requests nor opens the gate. While a token's file cannot
 be used, this process counts the 60 seconds of that token by itself (the month, which it cannot know, is not limited),
 says so in the log, and tries the file again after :data:`RETRY_SECONDS`. Never: an exception, a wait of more than
 :data:`LOCK_SECONDS`, and that only for a process that was stopped at the wrong microsecond.
 
-For each routed and admitted request, on the event loop: about 20 µs.
+For each routed and admitted request, on the event loop: about 10 µs.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ logger = logging.getLogger(__name__)
 LOCK_SECONDS = 0.5
 """How long a request waits for a file that another process is counting in; that process needs microseconds."""
 RETRY_SECONDS = 10.0
+KEPT_OPEN = 128
+"""Descriptors at most; the file of any other token is opened when it is needed."""
 KEPT_DAYS = 62
 """A file that has not changed for so long holds nothing of this month, and is removed at the next start."""
 
@@ -50,6 +53,8 @@ _MONTHS = 12
 _RING_AT = 128
 _RING = 128
 """The length to begin with; doubled where more requests than that are in the window."""
+_SMALL = _RING_AT + _RING * _TICK.size
+"""A file whose ring is of that length: read at once, and written at once, since no kill divides a write in one page."""
 
 
 @dataclass(slots=True)
@@ -62,8 +67,9 @@ class _OwnCount:
 
 
 class Counters:
-    """The counts in ``folder``, which is made when it is needed. Nothing is kept open between two requests.
+    """The counts in ``folder``, which is made when it is needed.
 
+    A process that forks does so before its first :meth:`take`: a lock is shared by all that inherit its descriptor.
     ``clock`` gives nanoseconds, the same in all processes of the machine and never set back; ``today`` aware UTC.
     """
 
@@ -76,6 +82,8 @@ class Counters:
         self._folder = folder
         self._clock = clock
         self._today = today
+        self._open = dict[bytes, int]()
+        """Descriptors by token; the one that was used last is the last."""
         self._own = dict[bytes, _OwnCount]()
         self._remove_old_files()
 
@@ -103,79 +111,90 @@ class Counters:
     def _path(self, token: bytes) -> str:
         return f"{self._folder}/{token.hex()}"
 
+    def close(self) -> None:
+        """Close all files; a later call of :meth:`take` opens them again."""
+        while self._open:
+            os.close(self._open.popitem()[1])
+
     # --- together
 
     def _take(self, quota: Quota) -> Excess | None:
-        path = self._path(quota.token)
-        descriptor = self._open_locked(path)
+        descriptor = self._locked(quota.token)
         try:
-            return self._count(descriptor, path, quota)
-        finally:
+            excess = self._count(descriptor, quota)
+        except BaseException:
             os.close(descriptor)  # and the lock ends
+            raise
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        self._open[quota.token] = descriptor
+        if len(self._open) > KEPT_OPEN:
+            os.close(self._open.pop(next(iter(self._open))))
+        return excess
 
-    def _open_locked(self, path: str) -> int:
-        """Open the file that has the name while it is locked: it may have been replaced or removed before."""
+    def _locked(self, token: bytes) -> int:
+        """Return a token's file, which has its name still while it is locked, and is among the open ones no more."""
         deadline = time.monotonic() + LOCK_SECONDS
         while True:
-            descriptor = self._open(path)
+            descriptor = self._open.pop(token, None) or self._opened(token)
             try:
                 _lock(descriptor, deadline)
-                if os.fstat(descriptor).st_nlink:
+                if os.fstat(descriptor).st_nlink:  # else it was replaced, or removed with all its counts
                     return descriptor
             except BaseException:
                 os.close(descriptor)
                 raise
             os.close(descriptor)
 
-    def _open(self, path: str) -> int:
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    def _opened(self, token: bytes) -> int:
+        path, flags = self._path(token), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         try:
             return os.open(path, flags, 0o600)
         except FileNotFoundError:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             return os.open(path, flags, 0o600)
 
-    def _count(self, descriptor: int, path: str, quota: Quota) -> Excess | None:
+    def _count(self, descriptor: int, quota: Quota) -> Excess | None:
         # The clocks are read under the lock: what stands in the file is in order, whoever wrote it.
         moment = Moment(self._clock(), self._today())
-        head = bytearray(os.pread(descriptor, _RING_AT, 0).ljust(_RING_AT, b"\0"))
-        name, length, total = _HEAD.unpack_from(head)
-        if name != _FORMAT:  # new, or damaged by a power cut
-            head, length, total = bytearray(_RING_AT), _RING, 0
+        data = bytearray(os.pread(descriptor, _SMALL, 0))
+        if not data.startswith(_FORMAT) or len(data) < _RING_AT:  # new, or damaged by a power cut
+            data = bytearray(_RING_AT)
+            _HEAD.pack_into(data, 0, _FORMAT, _RING, 0)
+        _, length, total = _HEAD.unpack_from(data)
         number = month_number(moment.now)
         month_at = _HEAD.size + number % _MONTHS * _MONTH.size
-        counted_number, counted = _MONTH.unpack_from(head, month_at)
+        counted_number, counted = _MONTH.unpack_from(data, month_at)
         this_month = counted if counted_number == number else 0
 
         def tick(back: int) -> int | None:
             """Return when the request was that is so many places back."""
             if back > total:
                 return None
-            found = os.pread(descriptor, _TICK.size, _RING_AT + (total - back) % length * _TICK.size)
-            return int.from_bytes(found, "little") if len(found) == _TICK.size else None
+            at = _RING_AT + (total - back) % length * _TICK.size
+            if at + _TICK.size > len(data):
+                found = os.pread(descriptor, _TICK.size, at)
+                return int.from_bytes(found, "little") if len(found) == _TICK.size else None
+            when: int = _TICK.unpack_from(data, at)[0]
+            return when
 
         limit = quota.requests_per_minute
         if limit is None:
             used, is_full = Used(this_month, None, None), False
         else:
             oldest = tick(min(limit, length))
-            used = Used(this_month, oldest if limit <= length else None, tick(1))
-            is_full = limit > length and left_in_window(oldest, moment.tick) > 0
+            is_recent = left_in_window(oldest, moment.tick) > 0
+            is_full = is_recent and limit > length
+            used = Used(this_month, None, None) if is_full or not is_recent else Used(this_month, oldest, tick(1))
         excess = judge(quota, used, moment)
         if excess is not None:
             return excess
 
-        _MONTH.pack_into(head, month_at, number, this_month + 1)
+        _MONTH.pack_into(data, month_at, number, this_month + 1)
         if is_full:
             ring = os.pread(descriptor, length * _TICK.size, _RING_AT)
-            _replace(path, head, total, _doubled(ring, length, total), moment.tick)
-            return None
-        if limit is not None:
-            # First the time, then the head that makes it count: killed in between, nothing has happened.
-            os.pwrite(descriptor, _TICK.pack(moment.tick), _RING_AT + total % length * _TICK.size)
-            total += 1
-        _HEAD.pack_into(head, 0, _FORMAT, length, total)
-        os.pwrite(descriptor, head, 0)
+            _replace(self._path(quota.token), data[:_RING_AT], total, _doubled(ring, length, total), moment.tick)
+        else:
+            _write(descriptor, data, None if limit is None else moment.tick)
         return None
 
     # --- alone
@@ -199,6 +218,26 @@ class Counters:
             for entry in os.scandir(self._folder):
                 if entry.stat().st_mtime < oldest:
                     _remove_if_older(entry.path, oldest)
+
+
+def _write(descriptor: int, data: bytearray, tick: int | None) -> None:
+    """Put one more request into a file that begins with ``data``, in its ring too if it has a ``tick``."""
+    if tick is None:
+        os.pwrite(descriptor, data[:_RING_AT], 0)
+        return
+    _, length, total = _HEAD.unpack_from(data)
+    at = _RING_AT + total % length * _TICK.size
+    end = at + _TICK.size
+    _HEAD.pack_into(data, 0, _FORMAT, length, total + 1)
+    if end <= _SMALL:
+        if len(data) < end:
+            data += bytes(end - len(data))
+        _TICK.pack_into(data, at, tick)
+        os.pwrite(descriptor, data, 0)
+    else:
+        # First the time, then the head that makes it count: killed in between, nothing has happened.
+        os.pwrite(descriptor, _TICK.pack(tick), at)
+        os.pwrite(descriptor, data[:_RING_AT], 0)
 
 
 def _doubled(ring: bytes, length: int, total: int) -> bytearray:

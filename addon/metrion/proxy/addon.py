@@ -18,16 +18,17 @@ from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers import HttpLayer
 from mitmproxy.proxy.tunnel import TunnelLayer
 
+from metrion.faults import log_fault
+from metrion.gateway.board import Board
+from metrion.gateway.estimating import Estimator
+from metrion.gateway.gateway import Gateway
+from metrion.gateway.ingestion import CHECK_SECONDS, Ingestion
 from metrion.model import EndReason, Refusal
 from metrion.proxy import http1
-from metrion.proxy.board import Board, Slot
-from metrion.proxy.estimating import Estimator
-from metrion.proxy.exchange import Exchange
-from metrion.proxy.gateway import Gateway
-from metrion.proxy.ingestion import CHECK_SECONDS, Ingestion
 from metrion.proxy.layers import MARK, MeteredHttpLayer, MeteredStream
-from metrion.proxy.logs import install_filter, log_fault
+from metrion.proxy.logs import install_filter
 from metrion.refusals import render
+from metrion.relay.attempt import Attempt
 from metrion.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -47,24 +48,27 @@ class ClosedLayer(layer.Layer):
 
 
 class MetrionAddon:
-    """See the module. ``hooks``: whether other addons are to see the flows.
+    """See the module.
 
-    ``slot`` is this process's place among the workers of a supervisor, which then owns the ingester.
+    Without a ``gateway`` it is the whole proxy: with one of its own, an ingester, and other addons that see the flows.
     """
 
     name = "metrion"
 
-    def __init__(self, settings: Settings, *, hooks: bool = True, slot: Slot | None = None) -> None:
+    def __init__(
+        self, settings: Settings, *, gateway: Gateway | None = None, estimator: Estimator | None = None
+    ) -> None:
         self.settings = settings
-        self._hooks = hooks
+        self._hooks = gateway is None
+        """Whether other addons are to see the flows."""
         self._own_board: Board | None = None
-        if slot is None:
+        if gateway is None:
             self._own_board = Board()
-            slot = self._own_board.take(0, os.getpid())
-        self.gateway = Gateway(settings, slot)
+            gateway = Gateway(settings, self._own_board.take(0, os.getpid()))
+        self.gateway = gateway
         self._ingestion: Ingestion | None = None
         self._watch: asyncio.Task[None] | None = None
-        self._estimator = Estimator()
+        self._estimator = estimator or Estimator()
 
     def load(self, loader: Loader) -> None:  # noqa: ARG002 -- mitmproxy passes it by name
         """Set the options that metering and fail-closed routing stand on."""
@@ -88,8 +92,8 @@ class MetrionAddon:
 
     def running(self) -> None:
         """Start the ingester, where it is this process's own, and get ready (mitmproxy's hook after start)."""
-        self._estimator.prepare()
         if self._own_board is not None:
+            self._estimator.prepare()
             self._watch = asyncio.get_running_loop().create_task(self._keep_ingesting(self._own_board))
 
     async def _keep_ingesting(self, board: Board) -> None:
@@ -100,6 +104,8 @@ class MetrionAddon:
 
     def done(self) -> None:
         """Write the events of what is still in flight."""
+        if self._own_board is None:
+            return
         if self._watch is not None:
             self._watch.cancel()
         self.gateway.close()
@@ -137,9 +143,9 @@ class MetrionAddon:
             return top  # what is inside the TLS is asked for when it is there
         return ClosedLayer(top.context)
 
-    async def metrion_estimate(self, exchange: Exchange) -> None:
-        """Estimate off the event loop; the stream of the exchange waits (the hook of our own layers)."""
-        await self._estimator.estimate(exchange)
+    async def metrion_estimate(self, attempt: Attempt) -> None:
+        """Estimate off the event loop; the stream of the attempt waits (the hook of our own layers)."""
+        await self._estimator.estimate(attempt)
 
     # --- gates ---
 
@@ -157,7 +163,7 @@ class MetrionAddon:
     def client_disconnected(self, client: Client) -> None:
         """Finish what a connection leaves unfinished, should its layers have failed to say so."""
         self.gateway.tunnels.pop(client.id, None)
-        for stream, exchange in tuple(self.gateway.live.items()):
-            if isinstance(stream, MeteredStream) and stream.context.client is client and not exchange.is_estimating:
-                self.gateway.finish(exchange, EndReason.CLIENT_ABORT)
+        for stream, attempt in tuple(self.gateway.live.items()):
+            if isinstance(stream, MeteredStream) and stream.context.client is client and not attempt.is_estimating:
+                self.gateway.finish(attempt, EndReason.CLIENT_ABORT)
                 self.gateway.forget(stream)

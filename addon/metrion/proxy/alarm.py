@@ -8,6 +8,7 @@ from itertools import pairwise
 from mitmproxy import ctx
 from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.proxy import commands, events
+from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http import HttpLayer, HttpStream
 from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 from mitmproxy.utils import asyncio_utils
@@ -36,17 +37,13 @@ class Alarm:
 
     def is_client_slow(self) -> bool:
         """Whether bytes for the client wait to be read by it; then the silence is not the provider's."""
-        handler = self._handler()
+        handler = connection_handler(self._context)
         stream = handler.transports.get(self._context.client) if handler else None
         writer = stream.writer if stream else None
         return isinstance(writer, asyncio.StreamWriter) and writer.transport.get_write_buffer_size() > 0
 
-    def _handler(self) -> ProxyConnectionHandler | None:
-        proxyserver: Proxyserver = ctx.master.addons.get("proxyserver")
-        return proxyserver.connections.get(self._context.client.id)
-
     def _ring(self, seconds: float) -> None:
-        handler = self._handler()
+        handler = connection_handler(self._context)
         if handler is None:
             return
         wakeup = commands.RequestWakeup(seconds)
@@ -54,3 +51,9 @@ class Alarm:
             if isinstance(layer, HttpLayer):
                 layer.command_sources[wakeup] = within
         asyncio_utils.create_task(handler.server_event(events.Wakeup(wakeup)), name="metrion alarm", keep_ref=True)
+
+
+def connection_handler(context: Context) -> ProxyConnectionHandler | None:
+    """Return what serves a client's connection, as long as it does."""
+    proxyserver: Proxyserver = ctx.master.addons.get("proxyserver")
+    return proxyserver.connections.get(context.client.id)

@@ -1,40 +1,52 @@
-"""mitmproxy's HTTP/1 connections, with what they lack.
+"""mitmproxy's HTTP/1 connections, with the lane's reader in place of mitmproxy's own.
+
+So heads, chunks and trailers are bounded and understood as on the lane, in both directions, and no message quotes them.
+Besides, they do what mitmproxy's lack:
 
 * Interim responses (103 Early Hints and the like) are handed on as :class:`Interim`; mitmproxy takes the first head for
   the final one.
 * Trailers pass in both directions; mitmproxy raises NotImplementedError, and the client hangs.
-* A request head has a greatest size; mitmproxy collects without end.
+* A client that ends its sending behind a whole request is answered; mitmproxy takes it for a hang-up.
 * Requests that a client sends without waiting for the answers go out one after the other; mitmproxy takes the
   connection to the provider for the next before it is done with the last, and crashes.
 """
 
 from __future__ import annotations
 
-import re
+import time
 from collections.abc import Generator
-from contextlib import suppress
 from dataclasses import dataclass
 
 import h11
-from h11._readers import ChunkedReader  # what mitmproxy reads chunked bodies with
 from h11._receivebuffer import ReceiveBuffer
 from mitmproxy import http
+from mitmproxy.connection import ConnectionState
 from mitmproxy.net.http import http1
 from mitmproxy.proxy import commands, events, layers
 from mitmproxy.proxy.layers.http import (
+    ErrorCode,
     HttpEvent,
     ReceiveHttp,
     RequestEndOfMessage,
+    RequestHeaders,
     RequestTrailers,
     ResponseEndOfMessage,
+    ResponseHeaders,
+    ResponseProtocolError,
     ResponseTrailers,
     _http1,
 )
+from mitmproxy.utils import asyncio_utils
+
+from metrion.lane import wire
+from metrion.lane.half_closed import HalfClosed
+from metrion.lane.http1 import BodyReader, MalformedError, body_reader, read_request_head, read_response_head
+from metrion.proxy.alarm import connection_handler
+from metrion.refusals import unreadable
+from metrion.relay.relay import reason
 
 type Commands = Generator[commands.Command, object, None]
 
-MAX_HEAD_BYTES = 1 << 20
-_INTERIM = re.compile(rb"HTTP/1\.[01] 1(?!01\b)\d\d\b")
 _LAST_CHUNK = b"0\r\n\r\n"
 
 
@@ -45,22 +57,34 @@ class Interim(HttpEvent):
     response: http.Response
 
 
-class _Trailing:
-    """Takes a chunked body's trailers aside, so that mitmproxy does not see them."""
+class _Body:
+    """Reads a body for mitmproxy, which calls it again and again until there is nothing more."""
 
-    def __init__(self, reader: ChunkedReader) -> None:
-        self._reader = reader
-        self.trailers: http.Headers | None = None
+    def __init__(self, reader: BodyReader) -> None:
+        self.reader = reader
+        self._fault: MalformedError | None = None
 
     def __call__(self, buf: ReceiveBuffer) -> h11.Data | h11.EndOfMessage | None:
-        event = self._reader(buf)
-        if isinstance(event, h11.EndOfMessage) and event.headers:
-            self.trailers = http.Headers(event.headers.raw_items())
-            return h11.EndOfMessage()
-        return event
+        if self._fault is not None:
+            raise h11.RemoteProtocolError(str(self._fault))
+        data = bytes(buf.maybe_extract_at_most(len(buf)) or b"")
+        try:
+            payload, rest = self.reader.feed(data) if data or not self.reader.over else (b"", b"")
+        except MalformedError as error:
+            self._fault = error
+            return h11.Data(error.payload) if error.payload else self(buf)
+        if rest:
+            buf += rest
+        if payload:
+            return h11.Data(payload)
+        return h11.EndOfMessage() if self.reader.over else None
 
-    def read_eof(self) -> None:
-        self._reader.read_eof()
+    def read_eof(self) -> h11.EndOfMessage:
+        try:
+            self.reader.finish()
+        except MalformedError as error:
+            raise h11.RemoteProtocolError(str(error)) from None
+        return h11.EndOfMessage()
 
 
 class _Trailers(_http1.Http1Connection):
@@ -71,13 +95,11 @@ class _Trailers(_http1.Http1Connection):
 
     def read_body(self, event: events.Event) -> Commands:
         """Override: trailers become an event before the end of the message."""
-        if isinstance(self.body_reader, ChunkedReader):
-            self.body_reader = _Trailing(self.body_reader)  # type: ignore[assignment]  # does all that a reader does
-        reader: object = self.body_reader
+        body: object = self.body_reader
         for command in super().read_body(event):
-            trailers = reader.trailers if isinstance(reader, _Trailing) else None
+            trailers = body.reader.trailers if isinstance(body, _Body) else ()
             if trailers and isinstance(command, ReceiveHttp) and isinstance(command.event, self.ReceiveEndOfMessage):
-                yield ReceiveHttp(self._received(command.event.stream_id, trailers))
+                yield ReceiveHttp(self._received(command.event.stream_id, http.Headers(trailers)))
             yield command
 
     def send(self, event: HttpEvent) -> Commands:
@@ -101,12 +123,58 @@ class Http1Server(_Trailers, _http1.Http1Server):
     """A client's connection."""
 
     _received = RequestTrailers
+    _half_closed: HalfClosed | None = None
 
     def read_headers(self, event: events.ConnectionEvent) -> Commands:
-        """Override: a head that grows without end is refused."""
-        yield from super().read_headers(event)
-        if self.state == self.read_headers and len(self.buf) > MAX_HEAD_BYTES:
-            yield commands.SendData(self.conn, _http1.make_error_response(431, "The request head is too large."))
+        """Override: read the head of a request."""
+        if not isinstance(event, events.DataReceived):
+            yield commands.CloseConnection(self.conn)
+            return
+        data = bytes(self.buf)
+        try:
+            found = read_request_head(data)
+            if found is None:
+                return
+            head, end = found
+            self.request = http1.read_request_head(data[:end].strip(b"\r\n").split(b"\r\n"))
+        except (MalformedError, ValueError) as error:
+            yield from self._refuse(data, error)
+            return
+        self.buf.maybe_extract_at_most(end)
+        self.body_reader = _Body(body_reader(head.body))  # type: ignore[assignment]  # does all that a reader does
+        yield ReceiveHttp(RequestHeaders(self.stream_id, self.request, head.body == 0))
+        self.state = self.read_body
+        yield from self.state(event)
+
+    def _refuse(self, data: bytes, error: Exception) -> Commands:
+        """Answer a head that cannot be read. It has no event: who asked, and for what, is not known."""
+        status = error.status if isinstance(error, MalformedError) else 400
+        message = str(error) if isinstance(error, MalformedError) else "The request line cannot be read."
+        answer = unreadable(data, status, message)
+        yield commands.SendData(
+            self.conn, wire.response_head(answer.status, reason(answer.status), answer.headers) + answer.body
+        )
+        yield commands.CloseConnection(self.conn)
+        self.state = self.done
+
+    def wait(self, event: events.Event) -> Commands:
+        """Override: a client that has ended its sending waits for its answer, as long as it is there."""
+        first = isinstance(event, events.ConnectionClosed) and self._half_closed is None
+        handler = connection_handler(self.context) if first and not self.conn.tls else None
+        if handler is None or self.conn.state is not ConnectionState.CAN_WRITE:
+            yield from super().wait(event)
+            return
+        gone = events.ConnectionClosed(self.conn)
+        self._half_closed = HalfClosed(
+            handler.transports[self.conn].writer.transport,  # type: ignore[union-attr]  # of a client in the clear
+            lambda: asyncio_utils.create_task(handler.server_event(gone), name="metrion hang-up", keep_ref=True),
+        )
+
+    def mark_done(self, *, request: bool = False, response: bool = False) -> Commands:
+        """Override: a client that has ended its sending has had its last answer, unless it has sent ahead."""
+        yield from super().mark_done(request=request, response=response)
+        if self._half_closed is not None and self.state == self.read_headers:
+            self._half_closed.cancel()
             yield commands.CloseConnection(self.conn)
             self.state = self.done
 
@@ -117,15 +185,32 @@ class Http1Client(_Trailers, _http1.Http1Client):
     _received = ResponseTrailers
 
     def read_headers(self, event: events.ConnectionEvent) -> Commands:
-        """Override: interim responses come before the final one."""
-        while self.request and self.stream_id is not None and _INTERIM.match(bytes(self.buf)[:16]):
-            lines = self.buf.maybe_extract_lines()
-            if lines is None:
+        """Override: read the heads of responses; interim ones come before the final one."""
+        if not (isinstance(event, events.DataReceived) and self.request and self.stream_id is not None):
+            yield from super().read_headers(event)
+            return
+        while True:
+            try:
+                found = read_response_head(bytes(self.buf), method=self.request.data.method)
+            except MalformedError as error:
+                yield commands.CloseConnection(self.conn)
+                yield ReceiveHttp(ResponseProtocolError(self.stream_id, str(error), ErrorCode.GENERIC_SERVER_ERROR))
+                return
+            if found is None:
+                return
+            head, end = found
+            self.buf.maybe_extract_at_most(end)
+            version, now = b"HTTP/1.1" if head.minor else b"HTTP/1.0", time.time()
+            fields = http.Headers(wire.unambiguous(head))
+            response = http.Response(version, head.status, head.reason, fields, None, None, now, None)
+            if head.status >= 200 or head.status == 101:
                 break
-            with suppress(ValueError):  # an unreadable one is left out: the final one is what counts
-                response = http1.read_response_head([bytes(line) for line in lines])
-                yield ReceiveHttp(Interim(self.stream_id, response))
-        yield from super().read_headers(event)
+            yield ReceiveHttp(Interim(self.stream_id, response))
+        self.response = response
+        self.body_reader = _Body(body_reader(head.body))  # type: ignore[assignment]  # does all that a reader does
+        yield ReceiveHttp(ResponseHeaders(self.stream_id, response, head.body == 0))
+        self.state = self.read_body
+        yield from self.state(event)
 
     def read_body(self, event: events.Event) -> Commands:
         """Override: this connection is done before the client's is, which may have the next request at hand."""

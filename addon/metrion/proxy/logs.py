@@ -1,14 +1,12 @@
 """Keeps credentials out of the log.
 
-mitmproxy logs the bytes of heads that it cannot parse, and of data that it did not expect; a key may be in them. So it
-may in the words of an exception of our own, which are not logged either.
+mitmproxy logs the bytes of heads that it cannot parse, and of data that it did not expect; a key may be in them.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-import traceback
 
 UNPARSED = re.compile(
     r"^(.*?(?:Bad HTTP (?:request|response) line|Invalid header line|Client closed connection before completing request"
@@ -33,9 +31,3 @@ def install_filter() -> None:
     target = logging.getLogger("mitmproxy.proxy.server")
     if not any(isinstance(present, UnparsedHeads) for present in target.filters):
         target.addFilter(UnparsedHeads())
-
-
-def log_fault(logger: logging.Logger, what: str, error: Exception) -> None:
-    """Log that something went wrong, and where: without the exception's own words, which may quote a head or a body."""
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    logger.error("%s: %s at %s:%s", what, type(error).__name__, where.filename, where.lineno)

@@ -35,7 +35,7 @@ from metrion.pricing import PriceBook
 from metrion.routing import Router
 from metrion.settings import Settings
 from metrion.store import StoreError, database, locks, schema
-from metrion.store.ingester import Ingester
+from metrion.store.intake import Ingester
 
 SETTLING_SECONDS = 30.0
 """How long what is in the journal may take to be ingested."""

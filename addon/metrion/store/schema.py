@@ -81,6 +81,13 @@ COLUMN_TYPES: dict[str, str] = {
     "request_bytes": "BIGINT",
     "response_bytes": "BIGINT",
     "unreported_tools": "MAP(VARCHAR, BIGINT)",
+    "cost_at_least_usd": MONEY,
+    "client": "VARCHAR",
+    "session_id": "VARCHAR",
+    "provider_limits": "JSON",
+    "wire_format": "VARCHAR",
+    "policy": "MAP(VARCHAR, VARCHAR)",
+    "queued_ms": "DOUBLE",
 }
 """The columns of ``events`` with their DuckDB types, in the order of :data:`metrion.model.EVENT_COLUMNS`."""
 

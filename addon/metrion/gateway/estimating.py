@@ -11,7 +11,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from metrion import estimates
-from metrion.proxy.exchange import Exchange
+from metrion.relay.attempt import Attempt
 
 HANDOVER_SECONDS = 0.0002
 LONG_BYTES = 1 << 18
@@ -30,10 +30,10 @@ class Estimator:
         estimates.prepare()
         sys.setswitchinterval(HANDOVER_SECONDS)
 
-    async def estimate(self, exchange: Exchange) -> None:
-        """Let an exchange have the estimate that it waits for."""
-        thread = self._long if exchange.bytes_to_estimate > LONG_BYTES else self._short
-        await asyncio.get_running_loop().run_in_executor(thread, exchange.estimate)
+    async def estimate(self, attempt: Attempt) -> None:
+        """Let an attempt have the estimate that it waits for."""
+        thread = self._long if attempt.bytes_to_estimate > LONG_BYTES else self._short
+        await asyncio.get_running_loop().run_in_executor(thread, attempt.estimate)
 
     def close(self) -> None:
         """Begin no further estimate."""

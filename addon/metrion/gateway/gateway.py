@@ -1,4 +1,4 @@
-"""What the proxy knows and decides, without mitmproxy: request head in, decision out, one event per request.
+"""What the proxy knows and decides, whichever road a request takes: head in, decision out, one event per request.
 
 Fails closed: whatever goes wrong on the way to a decision, the request is refused. Lives on one event loop.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 
 import metrion
 from metrion.callers import admit, admit_tunnel
@@ -15,13 +15,14 @@ from metrion.control import ControlStore
 from metrion.control.counters import Counters
 from metrion.control.generations import Generations
 from metrion.cors import preflight
+from metrion.faults import log_fault
+from metrion.gateway.board import Slot
 from metrion.journal import Journal
 from metrion.limits import refusal
 from metrion.model import Answer, EndReason, Forward, Inbound, Refusal, Route
 from metrion.pricing import PriceBook
-from metrion.proxy.board import Slot
-from metrion.proxy.exchange import Exchange
-from metrion.proxy.logs import log_fault
+from metrion.relay.attempt import Attempt
+from metrion.relay.request import Request
 from metrion.routing import Endpoint, Router
 from metrion.settings import Settings
 
@@ -35,7 +36,7 @@ class Gateway:
         self.settings = settings
         self._slot = slot
         self.router = Router(settings)
-        self.live: dict[Hashable, Exchange] = {}
+        self.live: dict[Hashable, Attempt] = {}
         """Requests that are not over on the wire, whether they have their event or not."""
         self.tunnels: dict[str, bytes] = {}
         """The token that identifies a client connection's tunnel, by mitmproxy's id of the connection."""
@@ -45,6 +46,11 @@ class Gateway:
         self._counters = Counters(settings.counters_dir)
         self._generations = Generations(settings.generations_db)
         self._journal = Journal(settings.journal_dir)
+
+    @property
+    def cors_origins(self) -> Collection[str]:
+        """Whose pages may see responses."""
+        return self.settings.cors.origins
 
     def decide(self, inbound: Inbound, *, intercepted: bool = False) -> Forward | Refusal | Answer:
         """Say what becomes of a request. Never raises. ``intercepted``: its client does not know of the proxy."""
@@ -77,22 +83,21 @@ class Gateway:
         excess = self._counters.take(decision.quota) if decision.quota else None
         return refusal(decision, excess) if excess else decision
 
-    def begin(self, key: Hashable, inbound: Inbound, decision: Forward | Refusal, *, began: float) -> Exchange:
+    def begin(self, key: Hashable, inbound: Inbound, decision: Forward | Refusal, *, began: float) -> Attempt:
         """Start to take note of a request, known by ``key`` until it is forgotten.
 
         ``began``: when its head arrived, by ``time.perf_counter``.
         """
-        exchange = self.live[key] = Exchange(
-            inbound, decision, self._prices, self._journal.append, self._generations, began=began
-        )
+        request = Request(inbound, decision, began=began)
+        attempt = self.live[key] = Attempt(request, self._prices, self._journal.append, self._generations)
         self._note_on_board()
-        return exchange
+        return attempt
 
-    def finish(self, exchange: Exchange, end_reason: EndReason) -> None:
+    def finish(self, attempt: Attempt, end_reason: EndReason) -> None:
         """Write a request's event, unless it is written or there are too many from strangers."""
-        if not exchange.finished and _is_strangers(exchange.decision) and not self._slot.admit_stranger():
-            exchange.finished = True
-        exchange.finish(end_reason)
+        if not attempt.finished and _is_strangers(attempt.request.decision) and not self._slot.admit_stranger():
+            attempt.finished = True
+        attempt.finish(end_reason)
 
     def forget(self, key: Hashable) -> None:
         """Take note that a request is over on the wire."""
@@ -101,10 +106,11 @@ class Gateway:
 
     def close(self) -> None:
         """Write the events of what is still in flight as it stands, and the journal out."""
-        for exchange in self.live.values():
-            self.finish(exchange, EndReason.CLIENT_ABORT)
+        for attempt in self.live.values():
+            self.finish(attempt, EndReason.CLIENT_ABORT)
         self._journal.close()
         self._generations.close()
+        self._counters.close()
         self._control.close()
 
     def _note_on_board(self) -> None:

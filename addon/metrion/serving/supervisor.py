@@ -29,14 +29,14 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, NoReturn
 
 from metrion import estimates
-from metrion.proxy.board import Board
-from metrion.proxy.ingestion import CHECK_SECONDS, Ingestion
-from metrion.proxy.listening import Listeners, Listening, ServeError
+from metrion.gateway.board import Board
+from metrion.gateway.ingestion import CHECK_SECONDS, Ingestion
+from metrion.serving.listening import Listeners, Listening, ServeError
 from metrion.settings import Settings
 from metrion.store import StoreError
 
 if TYPE_CHECKING:
-    from metrion.proxy.runner import Place
+    from metrion.serving.worker import Place
 
 logger = logging.getLogger(__name__)
 
@@ -76,15 +76,14 @@ def run(
     board = Board(2 * workers)  # a worker that drains by itself and the one that replaces it are both at work
     ingestion = Ingestion(settings, board)
     try:
-        from metrion.proxy import runner  # here, since it takes long: the ingester starts meanwhile
+        from metrion.serving import worker  # here, since it takes long: the ingester starts meanwhile
 
-        runner.prepare_certificates(settings)
         estimates.prepare()  # so that all workers share its memory
         ingestion.wait_until_ready()
         listeners.listen()
 
         def work(place: Place) -> None:
-            runner.work(settings, place, drain_seconds)
+            worker.work(settings, place, drain_seconds)
 
         supervisor = Supervisor(work, listeners, board, ingestion, workers, drain_seconds)
         supervisor.run(lambda: on_listening(Listening(host, listeners.port)))
@@ -229,7 +228,7 @@ class Supervisor:
             self.ingestion.close()
             own = self.listeners.of(seat.number)
             self.listeners.close(but=own)
-            from metrion.proxy.runner import Place
+            from metrion.serving.worker import Place
 
             place = Place(
                 listeners=own,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from metrion.proxy.board import STRANGERS_EVENTS_PER_MINUTE, Board
+from metrion.gateway.board import STRANGERS_EVENTS_PER_MINUTE, Board
 
 # pytest-xdist has threads; these children write a few figures and are gone.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")

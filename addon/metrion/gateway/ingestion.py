@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from metrion.proxy.board import Board
+from metrion.gateway.board import Board
 from metrion.settings import Settings
 from metrion.store import StoreError, schema, spawn_ingester, wait_until_ready
 

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from metrion.proxy.listening import Listeners, Listening, ServeError
+from metrion.serving.listening import Listeners, Listening, ServeError
 
 
 def connect(listeners: Listeners) -> socket.socket:

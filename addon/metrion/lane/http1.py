@@ -1,0 +1,399 @@
+"""A bounded reader of HTTP/1.1: bytes in, heads and payload out, one message at a time. No I/O, no clock.
+
+A head is read when it is whole, never in part. Whatever the bytes are, nothing but :class:`MalformedError` is raised,
+and where the bytes were cut makes no difference. Requests are read strictly, because what two readers understand
+differently is how requests are smuggled: lines end with CRLF, and a head says in one way how long its body is.
+Responses are read as the providers' SDKs read them: a lone LF ends a line (RFC 9112, 2.2), a line may be folded, a
+space before a colon is dropped, equal lengths are one, and chunked wins over a length. Chunks and trailers are read
+strictly in both directions.
+
+Bounds count bytes on the wire: a request head 128 KB with the blank lines before it, of which 16 bytes may be; a
+response head 256 KB; a line with a chunk's size 4 KB; trailers 16 KB.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+from metrion.model import Headers
+
+CHUNKED = -1
+UNTIL_CLOSE = -2
+"""The two bodies of which no head says the length. All others are a number of bytes, 0 where there is no body."""
+
+MAX_REQUEST_HEAD, MAX_RESPONSE_HEAD = 128 << 10, 256 << 10
+MAX_SIZE_LINE, MAX_TRAILERS = 4 << 10, 16 << 10
+MAX_BLANK = 16
+
+
+class MalformedError(Exception):
+    """This is not HTTP/1.1, or not within the bounds. The message quotes nothing of it.
+
+    ``status`` is what a client is to be told of its request. ``payload`` is what a body's reader had read of the same
+    bytes before the fault.
+    """
+
+    def __init__(self, message: str, status: int = 400, payload: bytes = b"") -> None:
+        super().__init__(message)
+        self.status = status
+        self.payload = payload
+
+
+class RequestHead(NamedTuple):
+    """What a client asks for. Values are without the spaces around them."""
+
+    method: bytes
+    target: bytes
+    headers: Headers
+    minor: int
+    """0 for HTTP/1.0, else 1."""
+    keep_alive: bool
+    """Whether the client wants the connection to stay."""
+    body: int
+    """A length, or ``CHUNKED``."""
+
+    def __repr__(self) -> str:
+        """Target and headers hold credentials."""
+        return f"RequestHead(method={self.method!r}, minor={self.minor}, body={self.body})"
+
+
+class ResponseHead(NamedTuple):
+    """What a provider answers with. Interim responses are heads of their own, without a body."""
+
+    status: int
+    reason: bytes
+    headers: Headers
+    minor: int
+    """0 for HTTP/1.0, else 1."""
+    keep_alive: bool
+    """Whether the connection may be used again when the body is over."""
+    body: int
+    """A length, ``CHUNKED`` or ``UNTIL_CLOSE``."""
+
+    def __repr__(self) -> str:
+        """Headers hold cookies."""
+        return f"ResponseHead(status={self.status}, minor={self.minor}, body={self.body})"
+
+
+# --- grammar ----------------------------------------------------------------------------------------------------------
+
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+_REQUEST_LINE = re.compile(rb"(%b) ([!-\"$-~]++) HTTP/1\.([0-9])\r\n" % _TOKEN)
+_STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ++([1-9][0-9][0-9])(?: ++([^\x00\r\n]*+))? *+\r?\n")
+# A match is one line: where there are as many matches as lines, every line is a field.
+_REQUEST_FIELD = re.compile(
+    rb"^(%b):[ \t]*+((?:[^\x00-\x08\n-\x1f\x7f]*[^\x00- \x7f])?+)[ \t]*+\r\n" % _TOKEN, re.MULTILINE
+)
+_RESPONSE_FIELD = re.compile(
+    rb"^(%b)[ \t]*+:[ \t]*+((?:[^\x00\r\n]*[^\x00\t\r\n ])?+)[ \t]*+\r?\n" % _TOKEN, re.MULTILINE
+)
+_FOLD = re.compile(rb"\r?\n[ \t]++")
+_LINE = re.compile(rb"[^\n]*+\n")
+_BLANK = re.compile(rb"(?:\r?\n)*+")
+_REQUEST_START = re.compile(rb"%b(?: |\Z)|\r?\Z" % _TOKEN)
+_RESPONSE_START = b"HTTP/1."
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+# What stands between two chunks, and all that may become it.
+_SIZE_LINE = re.compile(rb"\r\n([0-9A-Fa-f]{1,16})(?:;[\t -~\x80-\xff]*+)?\r\n")
+_SIZE_START = re.compile(rb"(?:\r(?:\n(?:[0-9A-Fa-f]{1,16}(?:;[\t -~\x80-\xff]*+)?\r?)?)?)?")
+_KNOWN_SIZES = {b"\r\n%x\r\n" % size: size for size in range(1, 1024)}
+"""What stands before most chunks of a stream: looking it up is faster than reading it."""
+_NO_SIZE = "Where the size of a chunk should stand, there is something else."
+
+_FAULTS: tuple[tuple[re.Pattern[bytes], str], ...] = (
+    (re.compile(rb"[ \t]"), "A header field goes on over several lines, which no server has to accept."),
+    (re.compile(rb"[^\r]*+\r(?!\n)"), "A line of the head holds a carriage return that does not end it."),
+    (re.compile(rb"[^\x00-\x08\v-\f\x0e-\x1f\x7f]*+[^\n]"), "A line of the head holds a control character."),
+    (re.compile(rb"[^:]*+\Z"), "A line of the head has no colon."),
+    (re.compile(rb":"), "A header field has no name."),
+    (re.compile(rb"%b[ \t]++:" % _TOKEN), "There is a space between the name of a header field and its colon."),
+    (re.compile(rb"(?!%b:)" % _TOKEN), "The name of a header field holds what no name may."),
+    (re.compile(rb""), "A line of the head does not end with CRLF."),
+)
+"""What may be wrong with a line of a head that is no field; the first that matches is said."""
+
+_FRAMING = frozenset({b"host", b"connection", b"content-length", b"transfer-encoding"})
+type _Framing = dict[bytes, list[bytes]]
+"""The values of these fields, by lower-case name."""
+
+
+# --- heads ------------------------------------------------------------------------------------------------------------
+
+
+def read_request_head(data: bytes | bytearray, start: int = 0) -> tuple[RequestHead, int] | None:
+    """Read a request's head, and where it ends; ``None`` as long as it is not whole.
+
+    Several Hosts are let pass: whoever forwards the request writes the one that counts. Several equal lengths are one.
+    """
+    blank = _BLANK.match(data, start, start + MAX_BLANK + 2)
+    begin = blank.end() if blank else start
+    if begin - start > MAX_BLANK:
+        raise MalformedError("There are too many blank lines before the request.")
+    if not _REQUEST_START.match(data, begin):
+        raise MalformedError("The request does not start with a method.")
+    end = _end_of_lines(data, begin, start + MAX_REQUEST_HEAD)
+    if end is None:
+        return None
+    head = bytes(data[begin:end])
+    line = _REQUEST_LINE.match(head)
+    if line is None:
+        raise MalformedError("The request line is not a method, a target and HTTP/1.1 with one space between them.")
+    method, target, digit = line.groups()
+    headers = _read_strict_fields(head[line.end() :])
+    framing, minor = _framing(headers), min(int(digit), 1)
+    if minor and b"host" not in framing:
+        raise MalformedError("The request has no Host.")
+    return RequestHead(method, target, headers, minor, _keep_alive(framing, minor), _request_body(framing, minor)), end
+
+
+def read_response_head(data: bytes | bytearray, *, method: bytes, start: int = 0) -> tuple[ResponseHead, int] | None:
+    """Read the head that answers a request of this method, and where it ends; ``None`` as long as it is not whole."""
+    if not _RESPONSE_START.startswith(data[start : start + len(_RESPONSE_START)]):
+        raise MalformedError("The response does not start with HTTP/1.")
+    end = _end_of_lines(data, start, start + MAX_RESPONSE_HEAD)
+    if end is None:
+        return None
+    head = bytes(data[start:end])
+    line = _STATUS_LINE.match(head)
+    if line is None:
+        raise MalformedError("The status line is not HTTP/1.1 and a status.")
+    digit, digits, reason = line.groups(b"")
+    fields = head[line.end() :]
+    headers = _read_fields(_RESPONSE_FIELD, fields)
+    if headers is None:  # a space in place of each fold is what RFC 9112 has a proxy put there
+        headers = _read_fields(_RESPONSE_FIELD, _FOLD.sub(b" ", fields))
+    if headers is None:
+        raise MalformedError(_fault(_RESPONSE_FIELD, fields))
+    framing, minor, status = _framing(headers), min(int(digit), 1), int(digits)
+    body = _response_body(framing, method, status)
+    keep_alive = body != UNTIL_CLOSE and _keep_alive(framing, minor) and not _is_doubtful(framing, minor)
+    return ResponseHead(status, reason, headers, minor, keep_alive, body), end
+
+
+def _end_of_lines(data: bytes | bytearray, start: int, limit: int) -> int | None:
+    """Find where the first blank line ends, a lone LF included."""
+    crlf = data.find(b"\n\r\n", start, limit)
+    lf = data.find(b"\n\n", start, limit if crlf < 0 else crlf + 1)
+    if lf >= 0:
+        return lf + 2
+    if crlf >= 0:
+        return crlf + 3
+    if len(data) >= limit:
+        raise MalformedError("The header fields are larger than is accepted.", 431)
+    return None
+
+
+def _read_strict_fields(fields: bytes) -> Headers:
+    headers = _read_fields(_REQUEST_FIELD, fields)
+    if headers is None or not fields.endswith(b"\r\n"):
+        raise MalformedError(_fault(_REQUEST_FIELD, fields))
+    return headers
+
+
+def _read_fields(pattern: re.Pattern[bytes], fields: bytes) -> Headers | None:
+    """Read all lines but the last, which is blank; ``None`` where one is no field."""
+    headers = tuple(pattern.findall(fields))
+    return headers if len(headers) + 1 == fields.count(b"\n") else None
+
+
+def _fault(pattern: re.Pattern[bytes], fields: bytes) -> str:
+    lines = _LINE.findall(fields)[:-1]
+    line = next((line for line in lines if not pattern.match(line)), b"a:\n")  # else it is the blank line's own end
+    return next(message for fault, message in _FAULTS if fault.match(line))
+
+
+# --- framing (RFC 9112, 6.3) ------------------------------------------------------------------------------------------
+
+
+def _framing(headers: Headers) -> _Framing:
+    framing: _Framing = {}
+    for name, value in headers:
+        if (key := name.lower()) in _FRAMING:
+            framing.setdefault(key, []).append(value)
+    return framing
+
+
+def _items(values: list[bytes]) -> list[bytes]:
+    return [item.strip(b" \t").lower() for value in values for item in value.split(b",")]
+
+
+def _keep_alive(framing: _Framing, minor: int) -> bool:
+    options = _items(framing.get(b"connection", []))
+    return b"close" not in options and (minor > 0 or b"keep-alive" in options)
+
+
+def _is_doubtful(framing: _Framing, minor: int) -> bool:
+    """Whether another reader may see the end of the response elsewhere: nothing is to follow it."""
+    return b"transfer-encoding" in framing and (minor == 0 or b"content-length" in framing)
+
+
+def _request_body(framing: _Framing, minor: int) -> int:
+    codings, lengths = framing.get(b"transfer-encoding"), framing.get(b"content-length")
+    if codings is None:
+        return 0 if lengths is None else _length(lengths)
+    if lengths is not None:
+        raise MalformedError("The request has both a Content-Length and a Transfer-Encoding.")
+    if not minor:
+        raise MalformedError("HTTP/1.0 has no Transfer-Encoding.")
+    if [coding.lower() for coding in codings] != [b"chunked"]:
+        raise MalformedError("The Transfer-Encoding of a request can only be chunked.")
+    return CHUNKED
+
+
+def _response_body(framing: _Framing, method: bytes, status: int) -> int:
+    if status < 200 or status in (204, 304) or method == b"HEAD" or (method == b"CONNECT" and status < 300):
+        return 0
+    codings, lengths = framing.get(b"transfer-encoding"), framing.get(b"content-length")
+    if codings is not None:
+        named = [coding for coding in _items(codings) if coding]
+        return CHUNKED if named[-1:] == [b"chunked"] else UNTIL_CLOSE
+    return UNTIL_CLOSE if lengths is None else _length(lengths)
+
+
+def _length(values: list[bytes]) -> int:
+    if len(values) == 1 and _LENGTH.fullmatch(values[0]):
+        return int(values[0])
+    items = _items(values)
+    if not all(map(_LENGTH.fullmatch, items)):
+        raise MalformedError("The Content-Length is not a number.")
+    lengths = {int(item) for item in items}
+    if len(lengths) > 1:
+        raise MalformedError("There are several Content-Lengths, and they differ.")
+    return lengths.pop()
+
+
+# --- bodies -----------------------------------------------------------------------------------------------------------
+
+
+class BodyReader(ABC):
+    """Reads one body. After a fault it is of no more use."""
+
+    __slots__ = ("over", "trailers")
+
+    def __init__(self) -> None:
+        self.over = False
+        """The body is whole."""
+        self.trailers: Headers = ()
+        """What followed a chunked body, once it is over."""
+
+    @abstractmethod
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        """Return the payload that these bytes hold, and what follows the end of the message."""
+
+    def finish(self) -> None:
+        """Take note that the connection has ended; raise :class:`MalformedError` where something is missing."""
+        if not self.over:
+            raise MalformedError("The body ended before it was whole.")
+
+
+def body_reader(body: int) -> BodyReader:
+    """Make the reader for what a head says of its body: a length, ``CHUNKED`` or ``UNTIL_CLOSE``."""
+    if body == CHUNKED:
+        return _ChunkedReader()
+    return _CloseReader() if body == UNTIL_CLOSE else _LengthReader(body)
+
+
+class _LengthReader(BodyReader):
+    __slots__ = ("_left",)
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self._left = length
+        self.over = length == 0
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        left = self._left
+        if len(data) < left:
+            self._left = left - len(data)
+            return data, b""
+        self._left = 0
+        self.over = True
+        return data[:left], data[left:]
+
+
+class _CloseReader(BodyReader):
+    __slots__ = ()
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        return (b"", data) if self.over else (data, b"")
+
+    def finish(self) -> None:
+        self.over = True
+
+
+class _ChunkedReader(BodyReader):
+    """Reads from the end of one chunk to the end of the next: CRLF, size, CRLF, payload."""
+
+    __slots__ = ("_at_trailers", "_held", "_left")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._held = b"\r\n"
+        """What was fed and is not read; it starts with a chunk's end. The first has none, so it is made up."""
+        self._left = 0
+        """How much of a chunk is to come; nothing is held then."""
+        self._at_trailers = False
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        if self.over:
+            return b"", data
+        if len(data) <= self._left:
+            self._left -= len(data)
+            return data, b""
+        parts: list[bytes] = []
+        try:
+            rest = self._read(self._held + data, parts)
+        except MalformedError as error:
+            error.payload = b"".join(parts)
+            raise
+        return b"".join(parts), rest
+
+    def _read(self, data: bytes, parts: list[bytes]) -> bytes:
+        if self._at_trailers:
+            return self._read_trailers(data, 0)
+        size, pos, width = len(data), self._left, 6
+        self._left, self._held = 0, b""
+        if pos:
+            parts.append(data[:pos])
+        while pos < size:
+            begin = pos + width
+            chunk = _KNOWN_SIZES.get(data[pos:begin])  # a guess: the line is as long as the one before
+            if chunk is None or begin > size:
+                begin = data.find(b"\r\n", pos + 2, pos + 2 + MAX_SIZE_LINE) + 2
+                if begin < 2:
+                    self._hold_size_line(data[pos:])
+                    return b""
+                width = begin - pos
+                chunk = _KNOWN_SIZES.get(line := data[pos:begin]) or _chunk_size(line)
+                if chunk == 0:
+                    return self._read_trailers(data, begin - 2)
+            pos = begin + chunk
+            parts.append(data[begin:pos])
+        self._left = pos - size
+        return b""
+
+    def _hold_size_line(self, line: bytes) -> None:
+        if len(line) >= MAX_SIZE_LINE + 2:
+            raise MalformedError("A line with the size of a chunk is longer than 4 KB.")
+        if line != b"\r\n" and not _SIZE_START.fullmatch(line):
+            raise MalformedError(_NO_SIZE)
+        self._held = line
+
+    def _read_trailers(self, data: bytes, start: int) -> bytes:
+        """Read what starts with the end of the last chunk's line."""
+        end = _end_of_lines(data, start, start + 2 + MAX_TRAILERS)
+        if end is None:
+            self._at_trailers, self._held = True, data[start:]
+            return b""
+        self.trailers = _read_strict_fields(data[start + 2 : end])
+        self.over = True
+        return data[end:]
+
+
+def _chunk_size(line: bytes) -> int:
+    found = _SIZE_LINE.fullmatch(line)
+    if found is None:
+        raise MalformedError(_NO_SIZE)
+    return int(found[1], 16)

@@ -1,0 +1,77 @@
+"""What the connections of one worker share on the lane, and the sockets on which they come."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Iterable, Sequence
+from socket import socket
+from typing import Protocol
+
+from metrion.gateway.estimating import Estimator
+from metrion.gateway.gateway import Gateway
+from metrion.lane.client import ClientConnection
+from metrion.lane.pool import Pool
+from metrion.lane.upstream import Upstream
+
+BACKLOG = 2048
+HANDSHAKE_SECONDS = 10.0
+
+
+class HandOver(Protocol):
+    """Takes a connection that the lane does not serve, with what has been read of it."""
+
+    def __call__(self, transport: asyncio.Transport, data: bytes, alpn: bytes | None) -> None:
+        """``alpn``: the protocol that its TLS has agreed on."""
+
+
+class Lane:
+    """See the module."""
+
+    def __init__(self, gateway: Gateway, estimator: Estimator, pool: Pool[Upstream], hand_over: HandOver) -> None:
+        self.gateway = gateway
+        self.estimator = estimator
+        self.pool = pool
+        self.hand_over = hand_over
+        self.connections: set[ClientConnection] = set()
+        self.is_draining = False
+        self._servers: list[asyncio.Server] = []
+
+    async def listen(self, listeners: Iterable[socket], tls: ssl.SSLContext | None = None) -> None:
+        """Accept connections on sockets that listen already."""
+        loop = asyncio.get_running_loop()
+        for listener in listeners:
+            self._servers.append(
+                await loop.create_server(
+                    lambda: ClientConnection(self),
+                    sock=listener,
+                    backlog=BACKLOG,
+                    ssl=tls,
+                    ssl_handshake_timeout=HANDSHAKE_SECONDS if tls else None,
+                )
+            )
+
+    def drain(self) -> None:
+        """Accept no more, and let connections end with their request."""
+        self.is_draining = True
+        for server in self._servers:
+            server.close()
+
+    def close_idle(self) -> None:
+        """Close the connections that have no request in flight."""
+        for connection in self._idle():
+            connection.close()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a connection still has something to do."""
+        return len(self._idle()) < len(self.connections)
+
+    def close(self) -> None:
+        """End all connections."""
+        for connection in tuple(self.connections):
+            connection.close()
+        self.pool.close()
+
+    def _idle(self) -> Sequence[ClientConnection]:
+        return [connection for connection in self.connections if not connection.is_busy]

@@ -1,0 +1,203 @@
+"""A connection to a provider: one request at a time out, its response in as events to whoever asked.
+
+Heads and bodies are read within bounds. Work per turn of the loop is bounded too, so that nobody waits for a provider
+that sends thousands of interim responses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from metrion.lane import wire
+from metrion.lane.http1 import BodyReader, MalformedError, ResponseHead, body_reader, read_response_head
+from metrion.lane.pool import Connection
+from metrion.model import Headers
+
+HEADS_PER_TURN = 16
+CLOSED = "server closed connection"
+
+CLIENT_SLOW, ESTIMATING, TURN = 1, 2, 4
+"""Why a provider is not read."""
+
+
+class Asker(Protocol):
+    """Who waits for a response. After ``on_end`` and ``on_failure`` the connection has forgotten it."""
+
+    def on_interim(self, head: ResponseHead) -> None:
+        """Take a head that is not the final one."""
+
+    def on_head(self, head: ResponseHead, headers: Headers) -> None:
+        """Take the final head, with its framing said once."""
+
+    def on_data(self, data: bytes) -> None:
+        """Take a piece of the body."""
+
+    def on_end(self, trailers: Headers) -> None:
+        """Take note that the response is whole."""
+
+    def on_failure(self, reason: str | None) -> None:
+        """Take note that there is no response, or no more of it; ``None``: what came is not HTTP."""
+
+    def on_slow(self, *, slow: bool) -> None:
+        """Take note whether the request is to wait, because the provider does not read as fast."""
+
+
+class Upstream(Connection):
+    """See the module."""
+
+    def __init__(self) -> None:
+        self.has_served = False
+        """It has answered before, and may have been closed meanwhile."""
+        self.has_answered = False
+        """Something of the response to the present request has come."""
+        self._asker: Asker | None = None
+        self._method = b""
+        self._whole = False
+        self._buffer = bytearray()
+        self._body: BodyReader | None = None
+        self._stays = False
+        self._stops = 0
+        self._paused = False
+
+    # --- for the asker ---
+
+    def ask(self, asker: Asker, method: bytes, *, keep_alive: bool) -> None:
+        """Be ready for a request. ``keep_alive``: it does not ask the provider to close behind its answer."""
+        self._asker, self._method, self._stays = asker, method, keep_alive
+        self._whole = self.has_answered = self.is_reusable = False
+
+    def write(self, data: bytes, *, whole: bool) -> None:
+        """Send bytes of the request. ``whole``: they are the last ones."""
+        self._whole = whole
+        self.transport.write(data)
+
+    @property
+    def is_written(self) -> bool:
+        """Whether the system has all that was written."""
+        return self.transport.get_write_buffer_size() == 0
+
+    def abort(self) -> None:
+        """Close the connection, whatever is under way; nobody is told."""
+        self._asker = None
+        self.is_reusable = False
+        self.transport.abort()
+
+    def stop(self, why: int, *, stopped: bool) -> None:
+        """Do not read for a reason, or no longer not for that."""
+        self._stops = self._stops | why if stopped else self._stops & ~why
+        if bool(self._stops) != self._paused and not self.transport.is_closing():
+            self._paused = bool(self._stops)
+            if self._paused:
+                self.transport.pause_reading()
+            else:
+                self.transport.resume_reading()
+
+    # --- asyncio's protocol ---
+
+    def data_received(self, data: bytes) -> None:
+        """Override: read what the provider sends."""
+        if self._asker is None:  # nobody has asked for it
+            self.abort()
+        elif self._body is not None:
+            self._read_body(data)
+        else:
+            self._buffer += data
+            self._read_heads()
+
+    def eof_received(self) -> bool:
+        """Override: an end may be the end of a body."""
+        body, asker = self._body, self._asker
+        if asker is not None and body is not None:
+            try:
+                body.finish()
+            except MalformedError:
+                return False
+            self._end(asker, body, b"")
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- asyncio's protocol
+        """Override."""
+        self.is_reusable = False
+        asker, self._asker = self._asker, None
+        if asker is not None:
+            asker.on_failure(CLOSED)
+
+    def pause_writing(self) -> None:
+        """Override."""
+        if self._asker is not None:
+            self._asker.on_slow(slow=True)
+
+    def resume_writing(self) -> None:
+        """Override."""
+        if self._asker is not None:
+            self._asker.on_slow(slow=False)
+
+    # --- within ---
+
+    def _read_heads(self) -> None:
+        for _ in range(HEADS_PER_TURN):
+            asker = self._asker
+            if asker is None:
+                return
+            try:
+                found = read_response_head(self._buffer, method=self._method)
+            except MalformedError:
+                self._fail(asker)
+                return
+            if found is None:
+                return
+            head, end = found
+            self.has_answered = True
+            if head.status < 200 and head.status != 101:
+                del self._buffer[:end]
+                asker.on_interim(head)
+                if not self._buffer:
+                    return
+                continue
+            rest = bytes(self._buffer[end:])
+            self._buffer.clear()
+            self._stays = self._stays and head.keep_alive
+            self._body = body_reader(head.body)
+            asker.on_head(head, wire.unambiguous(head))
+            if self._asker is asker and (rest or self._body.over):
+                self._read_body(rest)
+            return
+        self.stop(TURN, stopped=True)
+        asyncio.get_running_loop().call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        if self._asker is not None and self._body is None:
+            self._read_heads()
+        self.stop(TURN, stopped=False)
+
+    def _read_body(self, data: bytes) -> None:
+        asker, body = self._asker, self._body
+        if asker is None or body is None:
+            return
+        try:
+            payload, rest = body.feed(data)
+        except MalformedError as error:
+            if error.payload:
+                asker.on_data(error.payload)
+            if self._asker is asker:
+                self._fail(asker)
+            return
+        if payload:
+            asker.on_data(payload)
+        if body.over and self._asker is asker:
+            self._end(asker, body, rest)
+
+    def _end(self, asker: Asker, body: BodyReader, rest: bytes) -> None:
+        self._asker = self._body = None
+        self.has_served = True
+        # What comes behind the end is no answer to anything that was asked.
+        self.is_reusable = self._stays and self._whole and not rest and not self.transport.is_closing()
+        if self._stops:
+            self._stops = 0
+            self.stop(0, stopped=False)
+        asker.on_end(body.trailers)
+
+    def _fail(self, asker: Asker) -> None:
+        self.abort()
+        asker.on_failure(None)

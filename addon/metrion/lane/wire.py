@@ -1,0 +1,69 @@
+"""Heads as they go onto the wire, and the framing of what follows them. Pure."""
+
+from __future__ import annotations
+
+from metrion.lane.http1 import CHUNKED, UNTIL_CLOSE, ResponseHead
+from metrion.model import Headers
+
+LAST_CHUNK = b"0\r\n\r\n"
+
+
+def request_head(method: bytes, target: bytes, headers: Headers) -> bytes:
+    """Return a request's head."""
+    return b"%b %b HTTP/1.1\r\n%b\r\n" % (method, target, fields(headers))
+
+
+def response_head(status: int, reason: bytes, headers: Headers) -> bytes:
+    """Return a response's head."""
+    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, fields(headers))
+
+
+def fields(headers: Headers) -> bytes:
+    """Return header fields, or trailers, one to a line."""
+    return b"".join([b"%b: %b\r\n" % field for field in headers])
+
+
+def chunk(data: bytes) -> bytes:
+    """Frame a piece of a body, which is not empty."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def last_chunk(trailers: Headers) -> bytes:
+    """Frame the end of a body."""
+    return b"0\r\n%b\r\n" % fields(trailers) if trailers else LAST_CHUNK
+
+
+def is_chunked(headers: Headers) -> bool:
+    """Whether what follows such a head of ours, or one that :func:`unambiguous` gave, goes out in chunks."""
+    return any(len(name) == 17 and name.lower() == b"transfer-encoding" for name, _ in headers)
+
+
+def says_close(headers: Headers) -> bool:
+    """Whether the sender of this head closes the connection behind the message, or wants it closed."""
+    return any(
+        len(name) == 10 and name.lower() == b"connection" and b"close" in value.lower() for name, value in headers
+    )
+
+
+def unambiguous(head: ResponseHead) -> Headers:
+    """Return the fields of a provider's head with its framing said once, as RFC 9112, 6.3 has a proxy send it on.
+
+    Chunked wins over a length, several equal lengths are one, and so is ``chunked`` several times.
+    """
+    framing = [value for name, value in head.headers if name.lower() in _FRAMING]
+    if head.body == UNTIL_CLOSE or (len(framing) < 2 and (not framing or b"," not in framing[0])):
+        return head.headers
+    said, value = b"transfer-encoding", b"chunked"
+    if head.body != CHUNKED:
+        said, value = b"content-length", b"%d" % head.body if head.body else framing[0]
+    headers, first = [], True
+    for name, given in head.headers:
+        if (lower := name.lower()) not in _FRAMING:
+            headers.append((name, given))
+        elif lower == said and first:
+            headers.append((name, value))
+            first = False
+    return tuple(headers)
+
+
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})

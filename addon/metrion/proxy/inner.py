@@ -1,0 +1,129 @@
+"""The small mitmproxy inside a worker of ``metrion serve``: it takes connections over, and has no port of its own.
+
+Only the addons are in it that the path needs. It is made when the first connection comes that the lane does not serve,
+because importing mitmproxy takes half a second and 20 MB.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+from pathlib import Path
+
+from mitmproxy import certs, options
+from mitmproxy.addons import core, next_layer, proxyserver, tlsconfig
+from mitmproxy.master import Master
+from mitmproxy.proxy import layer, layers, mode_servers, mode_specs
+from mitmproxy.proxy.context import Context
+
+from metrion.gateway.estimating import Estimator
+from metrion.gateway.gateway import Gateway
+from metrion.proxy.addon import MetrionAddon
+from metrion.settings import Settings
+
+
+def prepare_certificates(settings: Settings) -> None:
+    """Make the certificate authority for intercepted TLS, once for all workers."""
+    folder = _certificates(settings)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another worker, or another `serve` in the same home
+        certs.CertStore.from_store(folder, options.CONF_BASENAME, options.KEY_SIZE)
+
+
+def _certificates(settings: Settings) -> Path:
+    # Metrion's own, not the user's mitmproxy's.
+    return settings.home / "ca"
+
+
+class InnerMode(mode_specs.RegularMode):
+    """mitmproxy's regular mode, on connections that others accept."""
+
+
+class InnerInstance(mode_servers.AsyncioServerInstance[InnerMode]):
+    """Takes connections over for :class:`InnerMode`."""
+
+    def make_top_layer(self, context: Context) -> layer.Layer:
+        """Override: as the regular mode does."""
+        return layers.modes.HttpProxy(context)
+
+    async def listen(self, host: str, port: int) -> list[asyncio.Server]:  # type: ignore[override]  # a list of others too
+        """Override: nowhere."""
+        del host, port
+        return []
+
+
+class Inner:
+    """See the module. Lives on one event loop."""
+
+    def __init__(self, settings: Settings, gateway: Gateway, estimator: Estimator) -> None:
+        prepare_certificates(settings)
+        opts = options.Options(mode=[InnerMode.type_name])
+        opts.confdir = str(_certificates(settings))
+        self._started = asyncio.Event()
+        self._master = Master(opts)
+        self._server = proxyserver.Proxyserver()
+        addon = MetrionAddon(settings, gateway=gateway, estimator=estimator)
+        self._master.addons.add(core.Core(), self._server, next_layer.NextLayer(), tlsconfig.TlsConfig(), addon, self)
+
+    async def start(self) -> None:
+        """Be ready for connections."""
+        self._running = asyncio.get_running_loop().create_task(self._master.run())
+        await self._started.wait()
+        (self._instance,) = self._server.servers
+
+    def running(self) -> None:
+        """Take note that mitmproxy has started (its hook after start)."""
+        self._started.set()
+
+    def take_over(self, transport: asyncio.Transport, data: bytes, alpn: bytes | None) -> None:
+        """Serve a connection from now on. ``data`` has been read of it; ``alpn``: what its TLS has agreed on."""
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(loop=loop)
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await self.serve(reader, writer, alpn)
+
+        protocol = asyncio.StreamReaderProtocol(reader, serve, loop=loop)
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        if data:
+            protocol.data_received(data)
+
+    async def serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, alpn: bytes | None = None
+    ) -> None:
+        """Serve a connection to its end."""
+        instance = self._instance
+        handler = mode_servers.ProxyConnectionHandler(self._master, reader, writer, self._master.options, instance.mode)
+        handler.layer = instance.make_top_layer(handler.layer.context)
+        handler.client.alpn = alpn
+        with self._server.register_connection(handler.client.id, handler):
+            await handler.handle_client()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the end of a response still waits for its client to read it."""
+        writers = (
+            stream.writer
+            for connection in self._server.connections.values()
+            for stream in connection.transports.values()
+        )
+        return any(
+            isinstance(writer, asyncio.StreamWriter) and writer.transport.get_write_buffer_size() for writer in writers
+        )
+
+    async def close_idle(self) -> None:
+        """Close the connections, none of which has a request in flight."""
+        for connection in tuple(self._server.connections.values()):
+            await connection.on_timeout()  # what mitmproxy does to an idle connection: close it
+
+    @property
+    def has_connections(self) -> bool:
+        """Whether a connection is open."""
+        return bool(self._server.connections)
+
+    async def close(self) -> None:
+        """End."""
+        self._master.shutdown()
+        await self._running

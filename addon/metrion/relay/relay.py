@@ -1,0 +1,419 @@
+"""The relay: one request and its response, between a client and a provider. Sans-IO, and all policy is in it.
+
+Whoever owns the connections calls a method for what happens, and carries out the effects that it returns, in order:
+
+* what the client sends: ``request_head``, ``request_data``, ``request_end``, ``client_gone``;
+* what the provider does: ``connected``, ``interim``, ``response_head``, ``response_data``, ``response_end``,
+  ``upstream_failed``;
+* time: ``time_passed``, when the :class:`~metrion.relay.effects.Wake` says so.
+
+Bodies come and go without their framing, in pieces of any size. The event stands before the bytes that complete the
+response for its client. What comes too late, or out of turn, changes nothing. Nothing here raises on what a stranger
+sent, waits, or looks at a connection.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from http import HTTPStatus
+from typing import Protocol
+
+from metrion.callers import shown, trailers_out
+from metrion.cors import allowed_origin, allowing
+from metrion.encodings import DecodingError
+from metrion.model import Answer, EndReason, Forward, Head, Headers, Inbound, Refusal
+from metrion.refusals import error_event, render
+from metrion.relay.attempt import Attempt
+from metrion.relay.effects import (
+    AbortRequest,
+    AbortResponse,
+    Effects,
+    EndRequest,
+    EndResponse,
+    Estimate,
+    Finish,
+    Open,
+    Record,
+    SendInterim,
+    SendRequest,
+    SendRequestData,
+    SendResponse,
+    SendResponseData,
+    Wake,
+)
+from metrion.relay.request import header
+from metrion.relay.rewrites import MOST_HELD, REWRITES, Rewrite
+from metrion.relay.states import BEGUN, NEXT, UNDER_WAY, Input, State
+
+UNREAD_BODY_BYTES = 1_000_000
+UNREAD_BODY_SECONDS = 2.0
+"""How much of a refused request is read and dropped before closing: a reset may destroy the answer."""
+
+NOT_HTTP = "what it sent is not HTTP"
+
+
+class Gate(Protocol):
+    """Who decides and remembers, as :class:`metrion.gateway.Gateway` does. Nothing here raises."""
+
+    @property
+    def cors_origins(self) -> Collection[str]:
+        """Whose pages may see responses."""
+
+    def decide(self, inbound: Inbound, *, intercepted: bool = False) -> Forward | Refusal | Answer:
+        """Say what becomes of a request."""
+
+    def within_limits(self, decision: Forward) -> Forward | Refusal:
+        """Count a request that nothing else refuses any more, or refuse it."""
+
+    def begin(self, key: object, inbound: Inbound, decision: Forward | Refusal, *, began: float) -> Attempt:
+        """Start to take note of a request, known by ``key`` until it is over."""
+
+
+class Relay:
+    """See the module. ``key`` names the request to the gate."""
+
+    attempt: Attempt
+    """Set with the head, unless the answer is Metrion's own and no refusal."""
+    decision: Forward | Refusal | Answer
+    """Set with the head."""
+
+    def __init__(self, gate: Gate, key: object, *, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.state = State.NEW
+        self._gate = gate
+        self._key = key
+        self._clock = clock
+        self._inbound: Inbound
+        self._forward: Forward
+        self._head: Head
+        """What goes out."""
+        self._ends = False
+        """The request has no body."""
+        self._held: list[bytes] = []
+        """What cannot go out yet."""
+        self._held_bytes = 0
+        self._trailers: Headers | None = None
+        """Set when the client's request is whole."""
+        self._connected = False
+        self._rewrites: list[Rewrite] = []
+        self._cors_origin: bytes | None = None
+        self._unread = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more comes of it."""
+        return self.state is State.OVER
+
+    @property
+    def reads_body(self) -> bool:
+        """Whether more of the request can go on now; else its client is to wait."""
+        return self.state is not State.OPENING
+
+    # --- the client ---
+
+    def request_head(
+        self,
+        inbound: Inbound,
+        *,
+        ends: bool,
+        began: float,
+        trouble: Callable[[Forward], Refusal | None] | None = None,
+        intercepted: bool = False,
+    ) -> Effects:
+        """Decide on a request. ``ends``: it has no body. ``trouble`` says what else is wrong with one that may pass."""
+        decision = self._gate.decide(inbound, intercepted=intercepted)
+        if isinstance(decision, Forward):
+            refusal = trouble(decision) if trouble is not None else None
+            decision = refusal or self._gate.within_limits(decision)
+        if not isinstance(decision, Forward):
+            return self.answer(inbound, decision, ends=ends, began=began)
+        self.decision = self._forward = decision
+        self._inbound, self._ends, self._head = inbound, ends, decision.wire
+        self.attempt = self._gate.begin(self._key, inbound, decision, began=began)
+        if ends:
+            self._trailers = ()
+        effects: Effects = []
+        if not ends:
+            self._rewrites = [rewrite for suiting in REWRITES if (rewrite := suiting(decision, inbound))]
+            if (header(inbound.headers, b"expect") or "").lower() == "100-continue":
+                effects.append(SendInterim(100, b"Continue", ()))
+        if origins := self._gate.cors_origins:
+            self._cors_origin = allowed_origin(inbound, origins)
+        if decision.caller.timeout:
+            effects.append(Wake(decision.caller.timeout))
+        if self._rewrites:
+            self.state = State.HOLDING
+        else:
+            self.state = State.OPENING
+            effects.append(Open(decision.route.upstream))
+        return effects
+
+    def answer(self, inbound: Inbound, decision: Refusal | Answer, *, ends: bool, began: float) -> Effects:
+        """Answer a request without any provider."""
+        self.decision, self._inbound, self._ends = decision, inbound, ends
+        self._trailers = () if ends else None
+        if isinstance(decision, Answer):
+            return self._own_response(decision)
+        self.attempt = self._gate.begin(self._key, inbound, decision, began=began)
+        return self._refuse(decision, EndReason.REFUSED)
+
+    def request_data(self, data: bytes) -> Effects:
+        """Take a piece of the body."""
+        if self.state is State.UNREAD:
+            return self.unread(len(data))
+        if self.state not in UNDER_WAY:
+            return []
+        self.attempt.request_data(data)
+        if self.state in (State.HOLDING, State.OPENING):
+            self._held.append(data)
+            self._held_bytes += len(data)
+            return self._give_up_rewrites() if self.state is State.HOLDING and self._held_bytes > MOST_HELD else []
+        return [SendRequestData(data)]
+
+    def request_end(self, trailers: Headers = ()) -> Effects:
+        """Take note that the request is whole. Of its trailers those go out that may."""
+        before = self.state
+        if not self._advance(Input.REQUEST_END):
+            return []
+        self._trailers = trailers = trailers_out(trailers) if trailers else ()
+        match before:
+            case State.HOLDING:
+                self._rewrite_request()
+                return self._send() if self._connected else [Open(self._forward.route.upstream)]
+            case State.UNREAD:
+                return [Wake(None), Finish(keep_open=False)]
+            case State.OPENING:
+                return []
+        return [EndRequest(trailers)]
+
+    def client_gone(self) -> Effects:
+        """Take note that the client has hung up, or that its body cannot be read on."""
+        if self.state in UNDER_WAY:
+            effects = self._end(EndReason.CLIENT_ABORT)
+            self.state = State.OVER
+            return [*effects, AbortRequest(), AbortResponse(), Wake(None), Finish(keep_open=False)]
+        return self.close() if self.state is State.UNREAD else []
+
+    def unread(self, size: int) -> Effects:
+        """Take note of bytes, on the wire, of a request that has been answered."""
+        self._unread += size
+        return self.close() if self.state is State.UNREAD and self._unread > UNREAD_BODY_BYTES else []
+
+    def close(self) -> Effects:
+        """Read no more of a request that has been answered."""
+        self.state = State.OVER
+        return [Wake(None), AbortResponse(), Finish(keep_open=False)]
+
+    # --- the provider ---
+
+    def connected(self) -> Effects:
+        """Send what there is: the provider's connection is open."""
+        self._connected = True
+        return self._send() if self.state is State.OPENING else []
+
+    def interim(self, status: int, reason: bytes, headers: Headers) -> Effects:
+        """Pass on what is no final response; ``100 Continue`` has been said already."""
+        waits = self.state in (State.ASKING, State.ASKED)
+        return [SendInterim(status, reason, headers)] if waits and status != 100 else []
+
+    def response_head(self, status: int, reason: bytes, headers: Headers, *, ends: bool) -> Effects:
+        """Take the head of the response. ``ends``: it has no body; ``response_end`` follows in any case."""
+        if status == 101 and not (self._asks_for_websocket and self.state is State.ASKED):
+            return [AbortRequest(), *self.upstream_failed("it switched protocols, which nobody had asked for")]
+        if not self._advance(Input.UPGRADE if status == 101 else Input.RESPONSE_HEAD):
+            return []
+        self.attempt.response_head(self._forward.route, status, headers)
+        if self._cors_origin is not None:
+            headers += allowing(self._cors_origin, headers)
+        for rewrite in reversed(self._rewrites):
+            headers = rewrite.response_head(status, headers)
+        effects: Effects = []
+        if status == 101:
+            effects.append(Wake(None))
+        elif ends:
+            effects = self._end(EndReason.COMPLETE)
+        effects.append(SendResponse(status, reason, headers, ends))
+        return effects
+
+    def response_data(self, data: bytes) -> Effects:
+        """Take a piece of the body."""
+        if self.state not in BEGUN:
+            return []
+        attempt = self.attempt
+        attempt.response_data(data)
+        if self._rewrites:
+            try:
+                for rewrite in reversed(self._rewrites):
+                    data = rewrite.response_data(data)
+            except DecodingError:  # nor could the client have read it
+                return [AbortRequest(), *self.cut(EndReason.UPSTREAM_ERROR)]
+        if attempt.is_complete and not attempt.finished:
+            effects = self._end(EndReason.COMPLETE)
+            if data:
+                effects.append(SendResponseData(data))
+            return effects
+        return [SendResponseData(data)] if data else []
+
+    def response_end(self, trailers: Headers = ()) -> Effects:
+        """Take note that the response is whole."""
+        early = self.state is State.ANSWERING_EARLY
+        if not self._advance(Input.RESPONSE_END):
+            return []
+        effects = [*self._end(EndReason.COMPLETE), *self._rest(), EndResponse(trailers)]
+        # Without waiting for the rest of the request, for which the client may wait in turn.
+        effects += [AbortRequest(), Wake(UNREAD_BODY_SECONDS)] if early else [Wake(None), Finish()]
+        return effects
+
+    def upstream_failed(self, reason: str | None) -> Effects:
+        """Say that the provider gave no usable answer, or break off. ``reason``: fit to be shown; ``None``: no HTTP."""
+        if self.state not in UNDER_WAY:
+            return []
+        if self.state in BEGUN:
+            return self.cut(EndReason.UPSTREAM_ERROR, self._rest())
+        route = self._forward.route
+        where = f"{route.upstream.scheme}://{route.upstream.authority.decode()}"
+        message = f"No usable answer from {route.provider} at {where}: {reason or NOT_HTTP}."
+        return self._refuse(self._refusal(502, "upstream_unreachable", message), EndReason.UPSTREAM_ERROR)
+
+    def cut(self, end_reason: EndReason, rest: Effects | None = None) -> Effects:
+        """End a response in its middle, so that the client sees that it is not whole. ``rest``: its last words."""
+        effects = self._end(end_reason)
+        self.state = State.OVER
+        return [*effects, *(rest or ()), AbortResponse(), Wake(None), Finish(keep_open=False)]
+
+    def session_end(self, end_reason: EndReason) -> Effects:
+        """Take note that the WebSocket session is over."""
+        if self.state is not State.UPGRADED:
+            return []
+        self.state = State.OVER
+        return [Record(end_reason), Finish(keep_open=False)]
+
+    # --- time ---
+
+    def time_passed(self, *, client_is_slow: bool) -> Effects:
+        """Say what is due. ``client_is_slow``: bytes wait for the client; then the silence is not the provider's."""
+        if self.state is State.UNREAD:
+            return self.close()
+        if self.state not in UNDER_WAY or self.state is State.UPGRADED:
+            return []
+        timeout = self._forward.caller.timeout or 0
+        left = self.attempt.last_activity + timeout - self._clock()
+        if left > 0 or client_is_slow or self.attempt.is_estimating:
+            return [Wake(left if left > 0 else timeout)]
+        message = (
+            f"{self._forward.route.provider} sent nothing for {timeout:g} seconds, the timeout of this request. "
+            "Another can be set for a token (`metrion token create --timeout`), a provider or a plan (`timeout` in "
+            "metrion.yaml)."
+        )
+        refusal = self._refusal(504, "timeout", message)
+        if self.state not in BEGUN:
+            return [AbortRequest(), *self._refuse(refusal, EndReason.TIMEOUT)]
+        if not self.attempt.takes_events:
+            return [AbortRequest(), *self.cut(EndReason.TIMEOUT)]
+        early = self.state is State.ANSWERING_EARLY
+        effects = self._end(EndReason.TIMEOUT)
+        self.state = State.UNREAD if early else State.OVER
+        last_words = SendResponseData(error_event(refusal))
+        after = Wake(UNREAD_BODY_SECONDS) if early else Finish()
+        return [AbortRequest(), *effects, last_words, EndResponse(), Wake(None), after]
+
+    # --- within ---
+
+    def _advance(self, event: Input) -> bool:
+        following = NEXT.get((self.state, event))
+        if following is None:
+            return False
+        self.state = following
+        return True
+
+    def _send(self) -> Effects:
+        """Begin to send the request, with what has come of it."""
+        self._advance(Input.CONNECTED)
+        held, self._held = b"".join(self._held), []
+        effects: Effects = [SendRequest(self._inbound.method, self._head, self._ends)]
+        self.attempt.request_head_sent()
+        if held:
+            effects.append(SendRequestData(held))
+        if self._trailers is not None:
+            self._advance(Input.REQUEST_END)
+            effects.append(EndRequest(self._trailers))
+        return effects
+
+    def _rewrite_request(self) -> None:
+        """Change the body that is held, and its head; whoever has nothing to change leaves the response alone too."""
+        body, head = b"".join(self._held), self._head
+        changing = []
+        for rewrite in self._rewrites:
+            if (changed := rewrite.request(head, body)) is not None:
+                head, body = changed
+                changing.append(rewrite)
+        self._rewrites, self._head, self._held = changing, head, [body] if body else []
+
+    def _give_up_rewrites(self) -> Effects:
+        """Let a body that is too long to be held go out as it came."""
+        self._rewrites, self.state = [], State.OPENING
+        return self._send() if self._connected else [Open(self._forward.route.upstream)]
+
+    def _end(self, end_reason: EndReason) -> Effects:
+        """Return what leads to the event, with estimated tokens where nobody reported any."""
+        attempt = self.attempt
+        if attempt.finished:
+            return []
+        if not attempt.is_estimating and attempt.wants_estimate(end_reason):
+            return [Estimate(), Record(end_reason)]
+        return [Record(end_reason)]
+
+    def _rest(self) -> Effects:
+        """Return what rewrites have held back of the response."""
+        rest = b""
+        for rewrite in reversed(self._rewrites):
+            rest = (rewrite.response_data(rest) if rest else b"") + rewrite.response_end()
+        return [SendResponseData(rest)] if rest else []
+
+    def _refusal(self, status: int, code: str, message: str) -> Refusal:
+        """Return the refusal of a request that had been admitted."""
+        return refuse(self._forward, status, code, message, was_sent=self.state is State.ASKED)
+
+    def _refuse(self, refusal: Refusal, end_reason: EndReason) -> Effects:
+        answer = render(refusal)
+        self.attempt.own_response(answer.status, refusal.code, len(answer.body))
+        return [Record(end_reason), *self._own_response(answer)]
+
+    def _own_response(self, answer: Answer) -> Effects:
+        """Send a response of Metrion's own at once, however much of the request is still to come."""
+        whole = self._trailers is not None
+        keep_open = self._ends and self.state is State.NEW
+        self.state = State.OVER if whole else State.UNREAD
+        headers = answer.headers if keep_open else (*answer.headers, (b"connection", b"close"))
+        body = b"" if self._inbound.method == b"HEAD" else answer.body
+        effects: Effects = [SendResponse(answer.status, reason(answer.status), headers, not body)]
+        if body:
+            effects.append(SendResponseData(body))
+        effects.append(EndResponse())
+        effects += [Wake(None), Finish(keep_open)] if whole else [Wake(UNREAD_BODY_SECONDS)]
+        return effects
+
+    @property
+    def _asks_for_websocket(self) -> bool:
+        return (header(self._inbound.headers, b"upgrade") or "").lower() == "websocket"
+
+
+def reason(status: int) -> bytes:
+    """Return the words that stand behind a status."""
+    try:
+        return HTTPStatus(status).phrase.encode()
+    except ValueError:
+        return b""
+
+
+def refuse(decision: Forward, status: int, code: str, message: str, *, was_sent: bool = False) -> Refusal:
+    """Return the refusal of a request that had been admitted. ``was_sent``: the provider has the whole of it."""
+    route, caller = decision.route, decision.caller
+    return Refusal(
+        status, code, message, route.provider, route.error_shape, route=route, caller=caller, was_sent=was_sent
+    )
+
+
+def shown_head(decision: Forward | Refusal | Answer, inbound: Inbound) -> Head:
+    """Return what may be shown of a request: its head with every credential masked."""
+    return decision.shown if isinstance(decision, Forward) else shown(inbound)

@@ -1,0 +1,66 @@
+"""A request, from its head to its last byte, however often it is sent: what is known of it for its events."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from metrion import estimates
+from metrion.event_id import uuid7
+from metrion.model import Forward, Headers, Inbound, Refusal
+from metrion.tap import RequestReader
+
+
+class Request:
+    """See the module. ``began``: when its head arrived, in seconds on the relay's clock."""
+
+    __slots__ = ("_reader", "began", "bytes", "decision", "id", "inbound", "response_sample", "sample", "started_at")
+
+    def __init__(self, inbound: Inbound, decision: Forward | Refusal, *, began: float) -> None:
+        self.inbound = inbound
+        self.decision = decision
+        self.began = began
+        self.id = uuid7()
+        self.started_at = now()
+        self.bytes = 0
+        """Of the body as the client sent it, without chunk framing."""
+        self.sample: estimates.Sample | None = None
+        self.response_sample: estimates.Sample | None = None
+        self._reader: RequestReader | None = None
+        if isinstance(decision, Forward) and inbound.method == b"POST":
+            self.sample, self.response_sample = estimates.samples(decision.route.dialect)
+            self._reader = RequestReader(
+                content_type=header(inbound.headers, b"content-type"),
+                content_encoding=header(inbound.headers, b"content-encoding"),
+                sample=self.sample,
+            )
+
+    def data(self, chunk: bytes) -> None:
+        """Take note of a piece of the body as the client sent it."""
+        self.bytes += len(chunk)
+        if self._reader is not None:
+            self._reader.feed(chunk)
+
+    @property
+    def model(self) -> str | None:
+        """The model that the body asks for."""
+        if self._reader is None:
+            return None
+        self._reader.finish()
+        return self._reader.model
+
+
+def now() -> datetime:
+    """Return the time as events have it: naive UTC."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+def header(headers: Headers, name: bytes) -> str | None:
+    """Return the first value of a header field, ``name`` in lower case."""
+    length = len(name)
+    for candidate, value in headers:
+        if len(candidate) == length and candidate.lower() == name:
+            try:
+                return value.decode()
+            except UnicodeDecodeError:
+                return value.decode("latin-1")
+    return None

@@ -1,0 +1,59 @@
+"""How far a request can have come, and what moves it on: the state machine of the relay, as a table."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+
+class State(Enum):
+    """How far a request has come."""
+
+    NEW = auto()
+    HOLDING = auto()
+    """A rewrite waits for the whole body."""
+    OPENING = auto()
+    """It waits for a connection to the provider."""
+    ASKING = auto()
+    """It goes out."""
+    ASKED = auto()
+    """It is out."""
+    ANSWERING_EARLY = auto()
+    """The response has begun, and the request is not out yet."""
+    ANSWERING = auto()
+    UPGRADED = auto()
+    """It has become a WebSocket session."""
+    UNREAD = auto()
+    """It is answered; what is left of it is read and dropped."""
+    OVER = auto()
+
+
+class Input(Enum):
+    """What moves a request on."""
+
+    REQUEST_END = auto()
+    CONNECTED = auto()
+    RESPONSE_HEAD = auto()
+    UPGRADE = auto()
+    RESPONSE_END = auto()
+
+
+NEXT: dict[tuple[State, Input], State] = {
+    (State.HOLDING, Input.REQUEST_END): State.OPENING,
+    (State.OPENING, Input.REQUEST_END): State.OPENING,
+    (State.OPENING, Input.CONNECTED): State.ASKING,
+    (State.HOLDING, Input.RESPONSE_HEAD): State.ANSWERING,  # a script of mitmproxy's answers in the provider's place
+    (State.OPENING, Input.RESPONSE_HEAD): State.ANSWERING,
+    (State.ASKING, Input.REQUEST_END): State.ASKED,
+    (State.ASKING, Input.RESPONSE_HEAD): State.ANSWERING_EARLY,
+    (State.ASKED, Input.RESPONSE_HEAD): State.ANSWERING,
+    (State.ASKED, Input.UPGRADE): State.UPGRADED,
+    (State.ANSWERING_EARLY, Input.REQUEST_END): State.ANSWERING,
+    (State.ANSWERING_EARLY, Input.RESPONSE_END): State.UNREAD,
+    (State.ANSWERING, Input.RESPONSE_END): State.OVER,
+    (State.UNREAD, Input.REQUEST_END): State.OVER,
+}
+"""Where an input leads to; one that is not here comes out of turn, and changes nothing."""
+
+UNDER_WAY = frozenset(State) - {State.NEW, State.UNREAD, State.OVER}
+BEGUN = frozenset({State.ANSWERING_EARLY, State.ANSWERING, State.UPGRADED})
+"""The client has the head of the provider's response."""

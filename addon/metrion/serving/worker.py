@@ -1,0 +1,178 @@
+"""A worker of ``metrion serve``: serves on sockets that listen already, on the lane or by mitmproxy's layers.
+
+Runs until SIGTERM or SIGINT, then stops listening, lets requests in flight end (for at most the drain time) and
+returns. The end of the lifeline, which the supervisor holds, ends it at once; a second signal does nothing, since one
+to the whole process group reaches a worker twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from metrion.gateway.board import Slot
+from metrion.gateway.estimating import Estimator
+from metrion.gateway.gateway import Gateway
+from metrion.lane.connect import tls_context
+from metrion.lane.lane import BACKLOG, Lane
+from metrion.lane.loop import new_event_loop
+from metrion.lane.pool import Pool
+from metrion.lane.upstream import Upstream
+from metrion.providers import PROVIDERS
+from metrion.settings import Settings
+
+if TYPE_CHECKING:
+    from metrion.proxy.inner import Inner
+
+logger = logging.getLogger(__name__)
+
+ROAD = "METRION_ROAD"
+"""Set to ``mitmproxy``, this environment variable has its layers serve every connection. For tests and comparisons."""
+DRAIN_POLL_SECONDS = 0.05
+CLOSE_SECONDS = 1.0
+"""How long idle connections may take to close at the end."""
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a worker is given by its supervisor."""
+
+    listeners: Sequence[socket.socket]
+    """Sockets that listen already."""
+    slot: Slot
+    lifeline: int
+    """A descriptor that can be read when the supervisor is gone."""
+    on_listening: Callable[[], None]
+    on_draining: Callable[[], None]
+
+
+def work(settings: Settings, place: Place, drain_seconds: float, tls: ssl.SSLContext | None = None) -> None:
+    """Serve until told to stop. :data:`SIGNALS` may be blocked until then; they are unblocked when they are handled."""
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(_Worker(settings, place, drain_seconds, tls).run())
+
+
+class _Worker:
+    def __init__(self, settings: Settings, place: Place, drain_seconds: float, tls: ssl.SSLContext | None) -> None:
+        self._settings = settings
+        self._place = place
+        self._drain_seconds = drain_seconds
+        self._tls = tls
+        self._over = asyncio.Event()
+        self._draining: asyncio.Task[None] | None = None
+        self._gateway = Gateway(settings, place.slot)
+        self._estimator = Estimator()
+        self._inner: asyncio.Task[Inner] | None = None
+        self._servers: list[asyncio.Server] = []
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._lane = Lane(self._gateway, self._estimator, self._pool(), self._hand_over)
+        self._estimator.prepare()
+        if os.environ.get(ROAD) == "mitmproxy":
+            inner = await self._started_inner()
+            for listener in self._place.listeners:
+                server = await asyncio.start_server(inner.serve, sock=listener, backlog=BACKLOG, ssl=self._tls)
+                self._servers.append(server)
+        else:
+            await self._lane.listen(self._place.listeners, self._tls)
+        for signum in SIGNALS:
+            loop.add_signal_handler(signum, self._stop)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        loop.add_reader(self._place.lifeline, self._end)
+        self._place.on_listening()
+        try:
+            await self._over.wait()
+        finally:
+            self._gateway.close()
+            self._estimator.close()
+            self._lane.close()
+            if self._inner is not None and self._inner.done() and not self._inner.exception():
+                await self._inner.result().close()
+
+    @staticmethod
+    def _pool() -> Pool[Upstream]:
+        trust = tls_context(os.environ.get("SSL_CERT_FILE"))  # as with OpenSSL, curl and the SDKs
+        hosts = {provider.upstream.host for provider in PROVIDERS.values()}
+        return Pool(Upstream, tls=lambda _: trust, is_known=lambda origin: origin.host in hosts)
+
+    # --- what the lane does not serve ---
+
+    def _hand_over(self, transport: asyncio.Transport, data: bytes, alpn: bytes | None) -> None:
+        if self._inner is not None and self._inner.done():
+            self._inner.result().take_over(transport, data, alpn)
+            return
+        transport.pause_reading()
+        waiting = asyncio.ensure_future(self._started_inner())
+        waiting.add_done_callback(lambda started: self._take_over(started, transport, data, alpn))
+
+    def _take_over(
+        self, started: asyncio.Future[Inner], transport: asyncio.Transport, data: bytes, alpn: bytes | None
+    ) -> None:
+        if transport.is_closing():
+            return
+        if started.cancelled() or started.exception():
+            transport.abort()
+            return
+        started.result().take_over(transport, data, alpn)
+        transport.resume_reading()
+
+    async def _started_inner(self) -> Inner:
+        if self._inner is None:
+            self._inner = asyncio.ensure_future(self._start_inner())
+        return await asyncio.shield(self._inner)
+
+    async def _start_inner(self) -> Inner:
+        # Others are served while a thread imports what takes half a second.
+        module = await asyncio.to_thread(_import_inner)
+        inner = module(self._settings, self._gateway, self._estimator)
+        await inner.start()
+        return inner
+
+    # --- the end ---
+
+    def _end(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._place.lifeline)
+        self._over.set()
+
+    def _stop(self) -> None:
+        if self._draining is None:
+            self._place.on_draining()
+            self._draining = asyncio.get_running_loop().create_task(self._drain())
+
+    async def _drain(self) -> None:
+        for server in self._servers:
+            server.close()
+        self._lane.drain()
+        loop = asyncio.get_running_loop()
+        inner = self._inner.result() if self._inner is not None and self._inner.done() else None
+        deadline = loop.time() + self._drain_seconds
+        while self._is_busy(inner) and loop.time() < deadline:  # noqa: ASYNC110 -- an event would be set at every request's end
+            await asyncio.sleep(DRAIN_POLL_SECONDS)
+        if inner is not None:
+            await inner.close_idle()
+        self._lane.close_idle()
+        deadline = loop.time() + CLOSE_SECONDS
+        while self._has_connections(inner) and loop.time() < deadline:  # noqa: ASYNC110 -- as above
+            await asyncio.sleep(DRAIN_POLL_SECONDS)
+        self._over.set()
+
+    def _is_busy(self, inner: Inner | None) -> bool:
+        return bool(self._gateway.live) or self._lane.is_busy or (inner is not None and inner.is_busy)
+
+    def _has_connections(self, inner: Inner | None) -> bool:
+        return bool(self._lane.connections) or (inner is not None and inner.has_connections)
+
+
+def _import_inner() -> type[Inner]:
+    from metrion.proxy.inner import Inner
+
+    return Inner

@@ -1,0 +1,227 @@
+"""Moves the journal's sealed segments into the store, round by round. All of the ingester that needs DuckDB.
+
+In: segments that no writer holds any more, whole. Out: their rows in ``ingested``, exactly once. Rows and the watermark
+of their writer are committed in one transaction; the segments are deleted after it, while the store is still open for
+writing, so that no reader can have listed them and not found them. Killed before the commit, nothing has happened;
+killed after it, the watermark hides what is left of the segments until the next one deletes them.
+
+What cannot be read is set aside in ``set-aside`` beside the segments, and logged; it never stops the rest. A torn last
+line is what a killed writer never finished; it is skipped.
+
+The store is open for at most 5 % of the time. What a round needed of memory goes back to the system at its end.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from metrion.store import database, locks, schema
+from metrion.store.parent import Parent
+from metrion.store.segments import any_sealed, sealed
+
+logger = logging.getLogger(__name__)
+
+INTERVAL = 1.0
+"""Seconds between two rounds, at least. Readers see the journal anyway; this only keeps it short."""
+LOOK = 0.25
+"""Seconds between two looks at the journal."""
+SHARE = 0.05
+"""The part of the time for which the store may be open for writing, or readers be made to wait."""
+READER_PATIENCE = 0.5
+"""Seconds to wait for Metrion's own readers to leave."""
+RETRY = 0.05
+"""Seconds until the next try when a foreign reader has the store open."""
+AFTER_FAILURE = 10.0
+"""Seconds until the next try when a round has failed."""
+IDLE = 2.0
+"""After so many seconds without a segment there is nothing to do: longer than a segment is written to under load."""
+LAST_ROUND = 5.0
+"""Seconds that the last ingest may take to get hold of the store; what it leaves, the next ingester takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Segments that are read, verified and kept from everybody else until :meth:`release`."""
+
+    segments: list[Path]
+    held: ExitStack
+
+    def release(self) -> None:
+        """Let go of the segments."""
+        self.held.close()
+
+
+class Ingester:
+    """Stages segments in memory, then commits them to the store in one short transaction."""
+
+    def __init__(self, journal_dir: Path, store_path: Path) -> None:
+        self.journal_dir = journal_dir
+        self.store_path = store_path
+        self.connection = duckdb.connect(config={**schema.WRITER_CONFIG, "threads": 1})
+        (self._memory_limit,) = self.connection.execute("SELECT current_setting('memory_limit')").fetchall()[0]
+
+    def stage(self) -> Batch | None:
+        """Read the oldest sealed segments of each writer; ``None``: there is none."""
+        held = ExitStack()
+        try:
+            segments = sealed(self.journal_dir, held)
+            if not segments:
+                held.close()
+                return None
+            with tempfile.TemporaryDirectory() as repaired:
+                if not self._read_whole(segments):
+                    self._read([self._readable_part(segment, Path(repaired)) for segment in segments])
+        except BaseException:
+            held.close()
+            raise
+        return Batch(segments, held)
+
+    def commit(self, batch: Batch) -> bool:
+        """Move a staged batch into the store and delete its segments; ``False``: somebody has the store open."""
+        try:
+            with locks.writing(self.store_path, READER_PATIENCE):
+                database.attach(self.connection, self.store_path)
+                try:
+                    self._insert()
+                    for segment in batch.segments:
+                        segment.unlink(missing_ok=True)
+                finally:
+                    self.connection.execute("DETACH store")
+        except locks.Busy:
+            return False
+        except duckdb.Error as error:
+            if database.locked_out(error):
+                return False
+            raise
+        batch.release()
+        return True
+
+    def give_memory_back(self) -> None:
+        """Drop the batch, and what DuckDB's allocator keeps of the freed memory, which would grow for many rounds.
+
+        There is no statement for the latter, but setting the limit, be it to what it is, does it.
+        """
+        self.connection.execute("DROP TABLE IF EXISTS memory.batch")
+        self.connection.execute(f"SET memory_limit = {schema.literal(self._memory_limit)}")
+
+    def _read(self, files: list[Path]) -> int:
+        """Read the files into the table ``batch``; returns how many rows they have."""
+        rows = schema.lines(schema.segments(files))
+        self.connection.execute(f"CREATE OR REPLACE TABLE memory.batch AS {rows}")
+        (count,) = self.connection.execute("SELECT count(*) FROM memory.batch").fetchall()[0]
+        return int(count)
+
+    def _readable_part(self, segment: Path, place: Path) -> Path:
+        """Return the segment, or where lines of it cannot be read, a copy without them; they are set aside."""
+        *lines, unfinished = segment.read_bytes().split(b"\n")
+        if unfinished:
+            if self._sorted_out([unfinished], place)[0]:
+                lines.append(unfinished)  # only its line end is missing
+            else:
+                logger.info("journal: the last line of %s was never finished and is skipped", segment.name)
+        good, bad = self._sorted_out(lines, place)
+        if bad:
+            aside = self.journal_dir / "set-aside"
+            aside.mkdir(mode=0o700, exist_ok=True)
+            (aside / segment.name).write_bytes(_joined(bad))
+            logger.error("journal: %d lines of %s cannot be read; set aside in %s", len(bad), segment.name, aside)
+        part = place / segment.name
+        part.write_bytes(_joined(good))
+        return part
+
+    def _sorted_out(self, lines: list[bytes], place: Path) -> tuple[list[bytes], list[bytes]]:
+        """Which lines the store can read and which it cannot, by halves."""
+        probe = place / "probe"
+        probe.write_bytes(_joined(lines))
+        if self._read_whole([probe]):
+            return lines, []
+        if len(lines) == 1:
+            return [], lines
+        middle = len(lines) // 2
+        good, bad = self._sorted_out(lines[:middle], place)
+        more_good, more_bad = self._sorted_out(lines[middle:], place)
+        return good + more_good, bad + more_bad
+
+    def _read_whole(self, files: list[Path]) -> bool:
+        """Read the files; whether every line of them has become a row."""
+        try:
+            return self._read(files) == sum(_lines(file) for file in files)
+        except (duckdb.DataError, duckdb.ProgrammingError):  # others, such as a failing disk, say nothing of the lines
+            return False
+
+    def _insert(self) -> None:
+        columns = schema.COLUMNS
+        new = schema.above_watermark("memory.batch", "store.watermarks")
+        self.connection.execute("BEGIN")
+        try:
+            self.connection.execute(f"INSERT INTO store.ingested ({columns}) {new}")
+            self.connection.execute("""
+                MERGE INTO store.watermarks AS mark
+                USING (SELECT writer, max(seq) AS seq FROM memory.batch GROUP BY writer) AS batch
+                ON mark.writer = batch.writer
+                WHEN MATCHED AND batch.seq > mark.seq THEN UPDATE SET seq = batch.seq
+                WHEN NOT MATCHED THEN INSERT VALUES (batch.writer, batch.seq)""")
+            self.connection.execute("COMMIT")
+        except duckdb.Error:
+            self.connection.execute("ROLLBACK")
+            raise
+
+
+def _lines(file: Path) -> int:
+    content = file.read_bytes()
+    return content.count(b"\n") + (not content.endswith(b"\n") and content != b"")
+
+
+def _joined(lines: list[bytes]) -> bytes:
+    return b"".join(line + b"\n" for line in lines)
+
+
+def run(ingester: Ingester, parent: Parent, absence: float) -> None:
+    """Ingest until nothing comes for a while; once the parent is gone, until nothing is left or time runs out.
+
+    ``absence``: seconds for which the store is sure to be left alone after that.
+    """
+    last_round: float | None = None
+    idle_since = open_again_at = time.monotonic()
+    while last_round is None or time.monotonic() < last_round:
+        if parent.is_gone and last_round is None:
+            last_round = time.monotonic() + LAST_ROUND
+        try:
+            if any_sealed(ingester.journal_dir):
+                if parent.is_gone or time.monotonic() >= open_again_at:
+                    open_again_at = time.monotonic() + _round(ingester, parent, last_round)
+                idle_since = time.monotonic()
+            elif parent.is_gone or time.monotonic() >= max(idle_since + IDLE, open_again_at - absence):
+                return
+        except (duckdb.Error, OSError):
+            logger.exception("journal: ingesting failed; the journal keeps everything, next try in a moment")
+            idle_since = open_again_at = time.monotonic() + AFTER_FAILURE
+        parent.wait(LOOK)
+
+
+def _round(ingester: Ingester, parent: Parent, deadline: float | None) -> float:
+    """Ingest a batch, trying until it works; returns for how long to stay away afterwards."""
+    batch = ingester.stage()
+    if batch is None:
+        return INTERVAL
+    try:
+        while True:
+            started = time.monotonic()
+            committed = ingester.commit(batch)
+            taken = time.monotonic() - started
+            pause = taken / SHARE
+            if committed:
+                return max(INTERVAL, pause)
+            if parent.is_gone and (deadline is None or time.monotonic() >= deadline):
+                return RETRY
+            parent.wait(max(RETRY, pause))
+    finally:
+        batch.release()
+        ingester.give_memory_back()

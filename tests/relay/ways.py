@@ -1,0 +1,131 @@
+"""A relay to play with: a gate that decides as told, a clock that stands, and short words for what happens."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from metrion.model import (
+    Answer,
+    Caller,
+    CredentialPlace,
+    EndReason,
+    ErrorShape,
+    Event,
+    Forward,
+    Head,
+    Headers,
+    Inbound,
+    Origin,
+    Refusal,
+    Route,
+)
+from metrion.pricing import PriceBook
+from metrion.relay.attempt import Attempt
+from metrion.relay.effects import Effects, Record
+from metrion.relay.relay import Relay
+from metrion.relay.request import Request
+
+UPSTREAM = Origin("https", "api.openai.com", 443)
+WIRE = Head(b"/v1/chat/completions", ((b"host", b"api.openai.com"), (b"authorization", b"Bearer stored")))
+SHOWN = Head(b"/v1/chat/completions", ((b"host", b"proxy"), (b"authorization", b"Bearer ***")))
+JSON: Headers = ((b"content-type", b"application/json"),)
+SSE: Headers = ((b"content-type", b"text/event-stream"),)
+
+
+def forward(*, timeout: float | None = None, inject: bool = False, wire: Head = WIRE) -> Forward:
+    route = Route(
+        "openai", UPSTREAM, b"/v1/chat/completions", "chat", "openai_chat", CredentialPlace.BEARER, ErrorShape.OPENAI,
+        inject_usage=inject,
+    )  # fmt: skip
+    return Forward(route, Caller("default", "tests", "stored", timeout), wire, SHOWN)
+
+
+@dataclass
+class Nothing:
+    """Generations of which none is pending."""
+
+    noted: list[object] = field(default_factory=list)
+    first: bool = True
+
+    def expect(self, *what: str) -> None:
+        self.noted.append(("expect", *what))
+
+    def replace(self, *what: str) -> bool:
+        self.noted.append(("replace", *what))
+        return self.first
+
+    def settle(self, *what: str) -> bool:
+        self.noted.append(("settle", *what))
+        return self.first
+
+    def expects(self, *what: str) -> bool:
+        return bool(what)
+
+
+@dataclass
+class Gate:
+    """Decides as told, and keeps the events."""
+
+    decision: Forward | Refusal | Answer = field(default_factory=forward)
+    limited: Refusal | None = None
+    cors_origins: Collection[str] = ()
+    now: float = 0.0
+    events: list[Event] = field(default_factory=list)
+    counted: int = 0
+
+    def decide(self, inbound: Inbound, *, intercepted: bool = False) -> Forward | Refusal | Answer:  # noqa: ARG002 -- decides as told
+        return self.decision
+
+    def within_limits(self, decision: Forward) -> Forward | Refusal:
+        self.counted += 1
+        return self.limited or decision
+
+    def begin(self, _key: object, inbound: Inbound, decision: Forward | Refusal, *, began: float) -> Attempt:
+        request = Request(inbound, decision, began=began)
+        request.sample = request.response_sample = None  # what is estimated has tests of its own
+        return Attempt(request, PriceBook({}, "none"), self.events.append, Nothing(), clock=lambda: self.now)
+
+    def relay(self) -> Relay:
+        return Relay(self, "key", clock=lambda: self.now)
+
+
+def inbound(method: bytes = b"POST", *headers: tuple[bytes, bytes]) -> Inbound:
+    return Inbound(method, b"/openai/v1/chat/completions", ((b"host", b"proxy"), *headers))
+
+
+def begun(gate: Gate, *, method: bytes = b"POST", ends: bool = False) -> Relay:
+    """A relay that has the head."""
+    relay = gate.relay()
+    relay.request_head(inbound(method), ends=ends, began=0.0)
+    return relay
+
+
+def asking(gate: Gate) -> Relay:
+    """One whose request goes out."""
+    relay = begun(gate)
+    relay.connected()
+    return relay
+
+
+def asked(gate: Gate) -> Relay:
+    """One whose request is out."""
+    relay = asking(gate)
+    relay.request_end()
+    return relay
+
+
+def answering(gate: Gate, headers: Headers = JSON) -> Relay:
+    """One whose response has begun."""
+    relay = asked(gate)
+    relay.response_head(200, b"OK", headers, ends=False)
+    return relay
+
+
+def recorded(effects: Effects, relay: Relay) -> EndReason | None:
+    """Carry the record out as a shell does; return why it is over."""
+    for effect in effects:
+        if isinstance(effect, Record):
+            relay.attempt.finish(effect.end_reason)
+            return effect.end_reason
+    return None
