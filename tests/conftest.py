@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-from tests.processes import Proxy, running_mitmdump, running_serve, upstreams
+from tests.processes import LANE, MITMPROXY, Proxy, Road, running_mitmdump, running_serve, upstreams
 from tests.simulator import Simulator, running_simulator
 
 # Generated cases: 100 of each property in the suite, as many as METRION_TEST_EXAMPLES says in a long run.
@@ -23,19 +25,29 @@ def simulator() -> Iterator[Simulator]:
 
 
 @pytest.fixture(scope="session")
-def serve(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    """``metrion serve``, every provider by path."""
-    config = upstreams(simulator) | {"plans": {"pro": {"requests_per_minute": 0, "timeout": 60}}}
-    with running_serve(tmp_path_factory.mktemp("serve") / "home", config) as proxy:
+def serve_lane(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    """``metrion serve`` as it comes, every provider by path."""
+    with _serving(simulator, tmp_path_factory.mktemp("lane"), LANE) as proxy:
         yield proxy
 
 
 @pytest.fixture(scope="session")
+def serve_mitmproxy(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    """The same with mitmproxy's layers for every request."""
+    with _serving(simulator, tmp_path_factory.mktemp("mitmproxy"), MITMPROXY) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def serve(serve_lane: Proxy) -> Proxy:
+    """``metrion serve`` on the road that it takes by itself. In ``tests/proxy`` this is each road in turn."""
+    return serve_lane
+
+
+@pytest.fixture(scope="session")
 def serve2(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    """The same with two workers."""
-    config = upstreams(simulator) | {"plans": {"pro": {"requests_per_minute": 0, "timeout": 60}}}
-    home = tmp_path_factory.mktemp("workers") / "home"
-    with running_serve(home, config, arguments=("--workers", "2")) as proxy:
+    """``metrion serve`` with two workers."""
+    with _serving(simulator, tmp_path_factory.mktemp("workers"), LANE, "--workers", "2") as proxy:
         yield proxy
 
 
@@ -46,7 +58,7 @@ def mitmdump(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> 
         yield proxy
 
 
-@pytest.fixture(params=["serve", "mitmdump"])
+@pytest.fixture(params=["serve_lane", "serve_mitmproxy", "mitmdump"])
 def proxy(request: pytest.FixtureRequest) -> Proxy:
     """Each kind of proxy in turn."""
     running: Proxy = request.getfixturevalue(request.param)
@@ -59,3 +71,8 @@ def _forget_requests(request: pytest.FixtureRequest) -> None:
     if "simulator" in request.fixturenames:
         simulator: Simulator = request.getfixturevalue("simulator")
         simulator.received()
+
+
+def _serving(simulator: Simulator, folder: Path, road: Road, *arguments: str) -> AbstractContextManager[Proxy]:
+    config = upstreams(simulator) | {"plans": {"pro": {"requests_per_minute": 0, "timeout": 60}}}
+    return running_serve(folder / "home", config, arguments=arguments, environment=road)

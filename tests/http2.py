@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import http.client
+import socket
 import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -29,21 +30,14 @@ class Stream:
     reset: bool = False
 
 
-class Http2Client:
-    """See the module. ``host`` and ``port`` are where the tunnel leads; the token comes with its CONNECT."""
+class Http2Connection:
+    """A client on a connection that is there already."""
 
-    def __init__(self, proxy: Proxy, host: str, port: int) -> None:
-        credential = base64.b64encode(f"{proxy.token}:".encode()).decode()
-        self._tunnel = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=20)
-        self._tunnel.set_tunnel(host, port, {"Proxy-Authorization": f"Basic {credential}"})
-        self._tunnel.connect()
-        context = ssl.create_default_context(cafile=str(proxy.home / "ca" / "mitmproxy-ca-cert.pem"))
-        context.set_alpn_protocols(["h2"])
-        self._socket = context.wrap_socket(self._tunnel.sock, server_hostname=host)
-        assert self._socket.selected_alpn_protocol() == "h2"
+    def __init__(self, connection: socket.socket, authority: str, scheme: str) -> None:
+        self._socket = connection
         self._h2 = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
         self._h2.initiate_connection()
-        self._authority = f"{host}:{port}"
+        self._authority, self._scheme = authority, scheme
         self.streams: dict[int, Stream] = {}
         self.closed = False
         """The proxy has ended the connection, and all that is on it."""
@@ -58,7 +52,7 @@ class Http2Client:
     def post(self, path: str, headers: Mapping[str, str], body: bytes, *, end: bool = True) -> int:
         """Begin a request; returns its number. Without ``end``, more of its body is to come."""
         number = self._h2.get_next_available_stream_id()
-        pseudo = {":method": "POST", ":scheme": "https", ":authority": self._authority, ":path": path}
+        pseudo = {":method": "POST", ":scheme": self._scheme, ":authority": self._authority, ":path": path}
         self._h2.send_headers(number, list({**pseudo, **headers}.items()))
         self.streams[number] = Stream()
         self.send(number, body, end=end)
@@ -115,3 +109,18 @@ class Http2Client:
 
     def _flush(self) -> None:
         self._socket.sendall(self._h2.data_to_send())
+
+
+class Http2Client(Http2Connection):
+    """See the module. ``host`` and ``port`` are where the tunnel leads; the token comes with its CONNECT."""
+
+    def __init__(self, proxy: Proxy, host: str, port: int) -> None:
+        credential = base64.b64encode(f"{proxy.token}:".encode()).decode()
+        self._tunnel = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=20)
+        self._tunnel.set_tunnel(host, port, {"Proxy-Authorization": f"Basic {credential}"})
+        self._tunnel.connect()
+        context = ssl.create_default_context(cafile=str(proxy.home / "ca" / "mitmproxy-ca-cert.pem"))
+        context.set_alpn_protocols(["h2"])
+        wrapped = context.wrap_socket(self._tunnel.sock, server_hostname=host)
+        assert wrapped.selected_alpn_protocol() == "h2"
+        super().__init__(wrapped, f"{host}:{port}", "https")

@@ -33,6 +33,12 @@ STORED_KEYS = {provider: f"stored-{provider}-key-0123456789abcdef" for provider 
 METRION = (sys.executable, "-m", "metrion")
 MITMDUMP = (sys.executable, "-c", "from mitmproxy.tools.main import mitmdump; mitmdump()")
 
+type Road = Mapping[str, str]
+"""What in the environment of ``metrion serve`` says by which of its two roads requests go."""
+LANE: Road = {}
+MITMPROXY: Road = {"METRION_ROAD": "mitmproxy"}
+ROADS = {"lane": LANE, "mitmproxy": MITMPROXY}
+
 _TOKEN = re.compile(r"sk-metrion-[A-Za-z0-9_-]{40,80}")
 
 
@@ -109,6 +115,15 @@ class Proxy:
             return answer
         finally:
             connection.close()
+
+    def workers(self) -> set[int]:
+        """The ids of the worker processes."""
+        return {worker["pid"] for worker in self.health()["workers"]}
+
+    def resident_bytes(self) -> int:
+        """What the workers hold of the machine's memory, all together."""
+        statuses = [Path(f"/proc/{pid}/status").read_text() for pid in self.workers()]
+        return sum(int(status.partition("VmRSS:")[2].split()[0]) for status in statuses) * 1024
 
     def kill(self) -> None:
         """Kill -9 of the whole process group: proxy and ingester."""

@@ -68,7 +68,7 @@ def _echo(connection: socket.socket, server: EchoServer) -> None:
 
 
 class Client:
-    """One session. ``status`` is 101 where the upgrade was accepted."""
+    """One session, on a connection of its own or a given one. ``status`` is 101 where the upgrade was accepted."""
 
     def __init__(
         self,
@@ -78,8 +78,9 @@ class Client:
         *,
         subprotocols: Sequence[str] = (),
         host: str = "localhost",
+        connection: socket.socket | None = None,
     ) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=20)
+        self._socket = connection or socket.create_connection(("127.0.0.1", port), timeout=20)
         self._ws = WSConnection(ConnectionType.CLIENT)
         upgrade = Request(host=host, target=target, extra_headers=list(headers), subprotocols=list(subprotocols))
         self._socket.sendall(self._ws.send(upgrade))

@@ -26,7 +26,7 @@ def call(proxy: Proxy, simulator: Simulator, label: str, method: str, path: str,
     connection.close()
 
 
-@pytest.mark.parametrize("fixture", ["serve", "serve2"])
+@pytest.mark.parametrize("fixture", ["serve_lane", "serve_mitmproxy", "serve2"])
 def test_background_response(fixture: str, request: pytest.FixtureRequest, simulator: Simulator) -> None:
     proxy: Proxy = request.getfixturevalue(fixture)
     generation = f"resp_{fixture}"

@@ -10,9 +10,10 @@ import pytest
 from tests.processes import ROOT
 
 
-@pytest.mark.parametrize(("workers", "rounds"), [(1, 3), (2, 2)])
-def test_no_event_is_lost_or_doubled_when_the_proxy_is_killed(workers: int, rounds: int) -> None:
-    command = [sys.executable, str(ROOT / "scripts" / "crash-proxy"), "--workers", str(workers), str(rounds)]
+@pytest.mark.parametrize(("road", "workers", "rounds"), [("lane", 1, 3), ("lane", 2, 2), ("mitmproxy", 1, 2)])
+def test_no_event_is_lost_or_doubled_when_the_proxy_is_killed(road: str, workers: int, rounds: int) -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "crash-proxy"), "--road", road, "--workers", str(workers)]
+    command.append(str(rounds))
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "each with exactly one event" in done.stdout

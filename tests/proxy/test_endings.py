@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from metrion.demo.delivery import Delivery
-from tests.processes import Proxy, eventually, running_serve, upstreams
+from tests.processes import Proxy, Road, eventually, running_serve, upstreams
 from tests.simulator import Simulator
 
 ASKED = b'{"model": "gpt-4o", "messages": [{"role": "user", "content": "Name a colour."}]}'
@@ -195,10 +195,10 @@ def test_request_body_that_cannot_be_read_passes(body: bytes, serve: Proxy, simu
 
 
 @pytest.fixture(scope="module")
-def hasty(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+def hasty(road: Road, simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     """A proxy that waits for half a second only."""
     config = upstreams(simulator) | {"plans": {"pro": {"timeout": 0.5}}}
-    with running_serve(tmp_path_factory.mktemp("hasty") / "home", config) as running:
+    with running_serve(tmp_path_factory.mktemp("hasty") / "home", config, environment=road) as running:
         yield running
 
 
@@ -232,7 +232,7 @@ def test_stream_that_keeps_sending_is_never_cut(hasty: Proxy, simulator: Simulat
     assert event["latency_ms"] > 1000
 
 
-def test_deadline_passes_while_connecting(tmp_path: Path) -> None:
+def test_deadline_passes_while_connecting(road: Road, tmp_path: Path) -> None:
     """A server that never accepts: its queue is full, so that a connection is never made."""
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
@@ -243,7 +243,7 @@ def test_deadline_passes_while_connecting(tmp_path: Path) -> None:
             filler.connect_ex(deaf.getsockname())
         upstream = f"http://127.0.0.1:{deaf.getsockname()[1]}"
         config = {"providers": {"openai": {"upstream": upstream, "timeout": 0.5}}}
-        with running_serve(tmp_path / "home", config) as proxy:
+        with running_serve(tmp_path / "home", config, environment=road) as proxy:
             caller = Caller(proxy, {})
             with caller as response:
                 assert response.status == 504

@@ -18,7 +18,7 @@ from metrion.demo.delivery import Delivery
 from metrion.estimates.tokenizers import is_available
 from tests.corpus import Exchange, exchanges, needs_corpus
 from tests.estimates.test_accuracy import without_usage
-from tests.processes import Proxy, eventually, running_serve, upstreams
+from tests.processes import Proxy, Road, eventually, running_serve, upstreams
 from tests.simulator import Simulator
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="there is no tokenizer: pip install 'metrion[estimates]'")
@@ -216,9 +216,9 @@ def test_client_that_leaves_while_its_estimate_is_made(serve: Proxy, simulator: 
     eventually(lambda: serve.health()["in_flight"], until=lambda count: count == 0)
 
 
-def test_end_of_the_proxy_while_an_estimate_is_made(simulator: Simulator, tmp_path: Path) -> None:
+def test_end_of_the_proxy_while_an_estimate_is_made(road: Road, simulator: Simulator, tmp_path: Path) -> None:
     """Told to end, it waits for it."""
-    with running_serve(tmp_path / "home", upstreams(simulator)) as proxy:
+    with running_serve(tmp_path / "home", upstreams(simulator), environment=road) as proxy:
         (under_way,) = in_their_last_event(proxy, simulator, 1)
         simulator.release()
         proxy.process.terminate()
@@ -228,9 +228,9 @@ def test_end_of_the_proxy_while_an_estimate_is_made(simulator: Simulator, tmp_pa
     assert (event["end_reason"], event["usage_source"]) == ("complete", "estimated")
 
 
-def test_death_of_the_proxy_while_an_estimate_is_made(simulator: Simulator, tmp_path: Path) -> None:
+def test_death_of_the_proxy_while_an_estimate_is_made(road: Road, simulator: Simulator, tmp_path: Path) -> None:
     """Nobody has seen a response whole that has no row."""
-    with running_serve(tmp_path / "home", upstreams(simulator)) as proxy:
+    with running_serve(tmp_path / "home", upstreams(simulator), environment=road) as proxy:
         (under_way,) = in_their_last_event(proxy, simulator, 1)
         simulator.release()
         proxy.kill()

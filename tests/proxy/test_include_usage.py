@@ -22,7 +22,17 @@ import pytest
 from metrion.demo.delivery import Delivery
 from metrion.include_usage import UsageFilter
 from tests.corpus import Exchange, encode, exchanges, needs_corpus
-from tests.processes import MITMDUMP, ROOT, Proxy, eventually, free_port, running_proxy, running_serve, upstreams
+from tests.processes import (
+    MITMDUMP,
+    ROOT,
+    Proxy,
+    Road,
+    eventually,
+    free_port,
+    running_proxy,
+    running_serve,
+    upstreams,
+)
 from tests.simulator import Received, Simulator
 
 CHAT = "/openai/v1/chat/completions"
@@ -41,11 +51,11 @@ SSE = ("content-type", "text/event-stream; charset=utf-8")
 
 
 @pytest.fixture(scope="module")
-def asking(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+def asking(road: Road, simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     """A proxy that asks for the usage of OpenAI's streams."""
     config = upstreams(simulator) | {"plans": {"pro": {"requests_per_minute": 0}}}
     config["providers"]["openai"]["include_usage"] = "inject"
-    with running_serve(tmp_path_factory.mktemp("asking") / "home", config) as proxy:
+    with running_serve(tmp_path_factory.mktemp("asking") / "home", config, environment=road) as proxy:
         yield proxy
 
 
@@ -262,12 +272,12 @@ def impatient_server(idle: threading.Event) -> Iterator[int]:
         thread.join()
 
 
-def test_provider_that_closes_an_idle_connection_while_a_request_is_held(tmp_path: Path) -> None:
+def test_provider_that_closes_an_idle_connection_while_a_request_is_held(road: Road, tmp_path: Path) -> None:
     """The request goes out on one that is open when it is whole."""
     idle = threading.Event()
     with impatient_server(idle) as port:
         config = {"providers": {"openai": {"upstream": f"http://127.0.0.1:{port}", "include_usage": "inject"}}}
-        with running_serve(tmp_path / "home", config) as proxy:
+        with running_serve(tmp_path / "home", config, environment=road) as proxy:
             connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=20)
             for _ in range(2):
                 connection.putrequest("POST", CHAT)

@@ -16,7 +16,7 @@ import anthropic
 import openai
 import pytest
 
-from tests.processes import Proxy, running_serve, upstreams
+from tests.processes import Proxy, Road, running_serve, upstreams
 from tests.simulator import Simulator, running_simulator
 
 BODY = json.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": "Name a colour."}]}).encode()
@@ -86,12 +86,15 @@ def test_of_400_at_once_exactly_100_pass(serve: Proxy, simulator: Simulator) -> 
     ]
 
 
-def test_several_processes_one_home_and_a_kill(tmp_path: Path) -> None:
+def test_several_processes_one_home_and_a_kill(road: Road, tmp_path: Path) -> None:
     """The limits of the plans as they come, shared by two ``serve`` and their workers, and kept by ``kill -9``."""
     with running_simulator() as simulator:
         home, config = tmp_path / "home", upstreams(simulator)
         workers = ("--workers", "2")
-        with running_serve(home, config, arguments=workers) as one, running_serve(home, config) as two:
+        with (
+            running_serve(home, config, arguments=workers, environment=road) as one,
+            running_serve(home, config, environment=road) as two,
+        ):
             token = one.token
             capped = make_token(one, "--rate", "0", "--monthly-requests", "150")
             assert ask_at_once([one, two], capped, 120) == {200: 120}
@@ -99,7 +102,7 @@ def test_several_processes_one_home_and_a_kill(tmp_path: Path) -> None:
             assert ask_at_once([one, two], token, 400) == {200: 100, 429: 300}
             one.kill()
             two.kill()
-        with running_serve(home, config) as again:
+        with running_serve(home, config, environment=road) as again:
             refusals = [ask(again, token) for _ in range(20)]
             assert time.monotonic() - began < 55, "too slow a machine to judge a minute"
             assert {status for status, _ in refusals} == {429}

@@ -13,7 +13,8 @@ import anthropic
 import openai
 import pytest
 
-from tests.processes import STORED_KEYS, Proxy, eventually, free_port, running_serve, upstreams
+from metrion.demo.delivery import Delivery
+from tests.processes import STORED_KEYS, Proxy, Road, eventually, free_port, running_serve, upstreams
 from tests.simulator import Simulator
 
 UNKNOWN = "sk-metrion-" + "x" * 43
@@ -74,6 +75,38 @@ def test_refusal(
     assert event["model_requested"] is None
 
 
+@pytest.mark.parametrize(
+    ("path", "headers", "status", "code"),
+    [
+        ("/openai/%2e%2e/secret", {"authorization": "Bearer {token}"}, 400, "bad_request"),
+        ("/openai/v1/models", {"authorization": "Bearer {token}", "bad name": "x"}, 400, "bad_request"),
+        ("/openai/v1/models", {}, 401, "missing_token"),
+        ("/openai/v1/models", {"authorization": f"Bearer {UNKNOWN}"}, 401, "invalid_token"),
+        ("/openai/v1/models", {"authorization": "Bearer {token}", "x-api-key": OTHER}, 401, "conflicting_tokens"),
+        ("http://127.0.0.2/v1/models", {"authorization": "Bearer {token}"}, 403, "not_a_provider"),
+        ("/nowhere", {"authorization": "Bearer {token}"}, 404, "unknown_route"),
+    ],
+)
+def test_what_will_not_pass_by_itself_is_not_to_be_tried_again(
+    path: str, headers: dict[str, str], status: int, code: str, serve: Proxy
+) -> None:
+    filled = {name: value.format(token=serve.token) for name, value in headers.items()}
+    got, answered, _ = post(serve.url(), path, filled)
+    assert (got, answered["x-metrion-error"]) == (status, code)
+    assert answered["x-should-retry"] == "false"
+
+
+@pytest.mark.parametrize("delivery", [Delivery(cut="head"), Delivery(cut="head", reset=True), Delivery(garbage="?")])
+def test_what_the_provider_was_told_whole_is_not_to_be_tried_again(
+    delivery: Delivery, serve: Proxy, simulator: Simulator
+) -> None:
+    """It may have been generated, and would be billed twice."""
+    headers = {"authorization": f"Bearer {serve.token}", **simulator.select(delivery=delivery)}
+    status, answered, _ = post(serve.url(), "/openai/v1/chat/completions", headers)
+    assert (status, answered["x-metrion-error"]) == (502, "upstream_unreachable")
+    assert answered["x-should-retry"] == "false"
+
+
 def test_refusals_are_the_sdks_own_exceptions(serve: Proxy) -> None:
     messages: Any = [{"role": "user", "content": "hello"}]
     chat = openai.OpenAI(base_url=serve.url("openai"), api_key=UNKNOWN, max_retries=0).chat.completions
@@ -128,8 +161,8 @@ def test_refusal_survives_a_body_that_is_sent_regardless(serve: Proxy) -> None:
     assert json.loads(answer)["error"]["code"] == "missing_token"
 
 
-def test_strangers_cannot_fill_the_store(tmp_path: Any, simulator: Simulator) -> None:
-    with running_serve(tmp_path / "home", upstreams(simulator)) as proxy:
+def test_strangers_cannot_fill_the_store(road: Road, tmp_path: Any, simulator: Simulator) -> None:
+    with running_serve(tmp_path / "home", upstreams(simulator), environment=road) as proxy:
         for _ in range(70):
             assert post(proxy.url(), "/openai/v1/models", {}, b"", "GET")[0] == 401
         health = json.loads(post(proxy.url(), "/health", {}, b"", "GET")[2])
@@ -140,11 +173,10 @@ def test_strangers_cannot_fill_the_store(tmp_path: Any, simulator: Simulator) ->
 
 
 @pytest.fixture
-def deserted(tmp_path: Any) -> Iterator[Proxy]:
+def deserted(road: Road, tmp_path: Any) -> Iterator[Proxy]:
     """A proxy whose providers are not there."""
-    with running_serve(
-        tmp_path / "home", {"providers": {"openai": {"upstream": f"http://127.0.0.1:{free_port()}"}}}
-    ) as running:
+    config = {"providers": {"openai": {"upstream": f"http://127.0.0.1:{free_port()}"}}}
+    with running_serve(tmp_path / "home", config, environment=road) as running:
         yield running
 
 
@@ -159,7 +191,7 @@ def test_unreachable_upstream(deserted: Proxy) -> None:
         client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "hello"}])
     assert failed.value.status_code == 502
     assert failed.value.response.headers["x-metrion-error"] == "upstream_unreachable"
-    assert "x-should-retry" not in failed.value.response.headers
+    assert "x-should-retry" not in failed.value.response.headers  # nothing was sent, so nothing is billed
     event = deserted.event("deserted")
     assert (event["status"], event["end_reason"]) == (502, "upstream_error")
     assert (event["error_type"], event["cost_source"]) == ("upstream_unreachable", "not_billed")

@@ -105,7 +105,7 @@ def wrong_columns(exchange: Exchange, event: Mapping[str, Any]) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Road:
+class WayIn:
     """How requests reach the proxy."""
 
     proxy: Proxy
@@ -123,17 +123,17 @@ def _by_path(exchange: Exchange) -> str:
     return f"/{ON_THE_WAY.get(exchange.provider, exchange.provider)}{exchange.path}"
 
 
-@pytest.fixture(params=["serve", "two workers", "regular", "reverse"])
-def road(request: pytest.FixtureRequest, simulator: Simulator) -> Road:
-    """By path to ``metrion serve``, with one and two workers; by host through it as a proxy; in reverse mode."""
+@pytest.fixture(params=["lane", "mitmproxy", "two workers", "regular", "reverse"])
+def way_in(request: pytest.FixtureRequest, simulator: Simulator) -> WayIn:
+    """By path to ``metrion serve``, on both roads and with two workers; by host through it; in reverse mode."""
     if request.param == "reverse":
         reverse: Proxy = request.getfixturevalue("mitmdump")
-        return Road(reverse, lambda exchange: exchange.path, lambda exchange: reverse.ports[exchange.provider])
-    fixture = {"serve": "serve", "two workers": "serve2", "regular": "by_host"}[request.param]
-    proxy: Proxy = request.getfixturevalue(fixture)
+        return WayIn(reverse, lambda exchange: exchange.path, lambda exchange: reverse.ports[exchange.provider])
+    fixture = {"lane": "serve_lane", "mitmproxy": "serve_mitmproxy", "two workers": "serve2", "regular": "by_host"}
+    proxy: Proxy = request.getfixturevalue(fixture[request.param])
     if request.param == "regular":
-        return Road(proxy, lambda e: simulator.upstream_by_port(e.provider) + e.path, lambda _: proxy.port)
-    return Road(proxy, _by_path, lambda _: proxy.port, main=request.param == "serve")
+        return WayIn(proxy, lambda e: simulator.upstream_by_port(e.provider) + e.path, lambda _: proxy.port)
+    return WayIn(proxy, _by_path, lambda _: proxy.port, main=request.param == "lane")
 
 
 @pytest.fixture(scope="module")
@@ -147,17 +147,17 @@ def by_host(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> I
         yield proxy
 
 
-def sample(replayed: list[Exchange], road: Road) -> list[Exchange]:
-    """All of them on the main road, each seventh on the others; all of them everywhere with METRION_TEST_REPLAY=all."""
-    return replayed if road.main or os.environ.get("METRION_TEST_REPLAY") == "all" else replayed[::7]
+def sample(replayed: list[Exchange], way_in: WayIn) -> list[Exchange]:
+    """All of them on the main way, each seventh on the others; all of them everywhere with METRION_TEST_REPLAY=all."""
+    return replayed if way_in.main or os.environ.get("METRION_TEST_REPLAY") == "all" else replayed[::7]
 
 
 @needs_corpus
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_every_exchange(provider: str, road: Road, simulator: Simulator) -> None:
+def test_every_exchange(provider: str, way_in: WayIn, simulator: Simulator) -> None:
     replayed = [row for row in exchanges(None, {provider}) if row.provenance == "recorded"]
-    replayed = sample(replayed, road)
+    replayed = sample(replayed, way_in)
     run = uuid.uuid4().hex[:8]
     for number, exchange in enumerate(replayed):
         selection = simulator.select(exchange, Delivery(seed=number))
@@ -166,10 +166,10 @@ def test_every_exchange(provider: str, road: Road, simulator: Simulator) -> None
         simulator.received(1)
         # A recorded `?key=` is the caller's own, and passes; else the stored key goes out.
         own_key = "key=" in exchange.path
-        place, token = ("x-metrion-token", road.proxy.token) if own_key else credential(provider, road.proxy.token)
+        place, token = ("x-metrion-token", way_in.proxy.token) if own_key else credential(provider, way_in.proxy.token)
         labelled = selection | {"x-metrion-user": f"{run}-{exchange.id}", place: token}
-        connection = http.client.HTTPConnection("127.0.0.1", road.port(exchange), timeout=30)
-        proxied = send(connection, road.target(exchange), exchange, labelled)
+        connection = http.client.HTTPConnection("127.0.0.1", way_in.port(exchange), timeout=30)
+        proxied = send(connection, way_in.target(exchange), exchange, labelled)
 
         assert proxied == direct, exchange.id
         (received,) = simulator.received(1)
@@ -185,7 +185,7 @@ def test_every_exchange(provider: str, road: Road, simulator: Simulator) -> None
         assert passed_on(received) == [*sent, length], exchange.id
 
     query = f"SELECT * FROM events WHERE starts_with(user_label, '{run}')"  # noqa: S608 -- a name of our own
-    events = eventually(lambda: road.proxy.events(query), until=lambda rows: len(rows) >= len(replayed))
+    events = eventually(lambda: way_in.proxy.events(query), until=lambda rows: len(rows) >= len(replayed))
     assert Counter(event["user_label"] for event in events) == Counter(f"{run}-{row.id}" for row in replayed)
     assert {event["end_reason"] for event in events} <= {"complete", "stream_error"}
     by_id = {event["user_label"].partition("-")[2]: event for event in events}

@@ -15,7 +15,9 @@ import pytest
 
 from metrion.demo.delivery import Delivery
 from tests.processes import (
+    LANE,
     MITMDUMP,
+    MITMPROXY,
     ROOT,
     STORED_KEYS,
     Proxy,
@@ -98,8 +100,12 @@ def leaks(folder: Path, secrets: list[str]) -> Iterator[str]:
 type Run = Callable[[Path, Simulator], AbstractContextManager[Proxy]]
 
 
-def _serve(home: Path, simulator: Simulator) -> AbstractContextManager[Proxy]:
-    return running_serve(home, upstreams(simulator))
+def _lane(home: Path, simulator: Simulator) -> AbstractContextManager[Proxy]:
+    return running_serve(home, upstreams(simulator), environment=LANE)
+
+
+def _mitmproxy(home: Path, simulator: Simulator) -> AbstractContextManager[Proxy]:
+    return running_serve(home, upstreams(simulator), environment=MITMPROXY)
 
 
 def _mitmdump(home: Path, simulator: Simulator) -> AbstractContextManager[Proxy]:
@@ -136,7 +142,7 @@ def _console(home: Path, simulator: Simulator) -> AbstractContextManager[Proxy]:
     return running()
 
 
-@pytest.mark.parametrize("run", [_serve, _mitmdump, _console], ids=["serve", "mitmdump", "console"])
+@pytest.mark.parametrize("run", [_lane, _mitmproxy, _mitmdump, _console])
 def test_nothing_written_holds_a_secret(run: Run, simulator: Simulator, tmp_path: Path) -> None:
     with run(tmp_path / "home", simulator) as proxy:
         call_in_every_way(proxy, simulator)

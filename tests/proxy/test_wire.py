@@ -13,7 +13,7 @@ import openai
 import pytest
 
 from metrion.demo.delivery import Delivery
-from tests.processes import Proxy, running_serve, upstreams
+from tests.processes import Proxy, Road, running_serve, upstreams
 from tests.simulator import Simulator
 
 BODY = b'{"model": "gpt-4o", "messages": []}'
@@ -174,9 +174,9 @@ def test_no_content_with_content(serve: Proxy, simulator: Simulator) -> None:
 
 
 @pytest.fixture(scope="module")
-def hasty(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+def hasty(road: Road, simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     config = upstreams(simulator) | {"plans": {"pro": {"timeout": 0.5}}}
-    with running_serve(tmp_path_factory.mktemp("hasty") / "home", config) as running:
+    with running_serve(tmp_path_factory.mktemp("hasty") / "home", config, environment=road) as running:
         yield running
 
 

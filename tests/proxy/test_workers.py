@@ -255,7 +255,7 @@ def test_nothing_is_left_of_a_killed_supervisor(simulator: Simulator, answer: st
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("holder", ["serve", "serve2"])
+@pytest.mark.parametrize("holder", ["serve_lane", "serve2"])
 def test_port_of_another_serve_is_an_error(
     holder: str, workers: int, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
