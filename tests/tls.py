@@ -28,7 +28,7 @@ class Terminator:
 @contextlib.contextmanager
 def tls_in_front_of(port: int, folder: Path, *, listen: int = 0) -> Iterator[Terminator]:
     """The certificate is made in the folder, or the one that is there already."""
-    certificate, key = _self_signed(folder)
+    certificate, key = self_signed_certificate(folder)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     loop = asyncio.new_event_loop()
@@ -60,7 +60,7 @@ async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             await writer.drain()
 
 
-def _self_signed(folder: Path) -> tuple[Path, Path]:
+def self_signed_certificate(folder: Path) -> tuple[Path, Path]:
     files = folder / "server.pem", folder / "server.key"
     if files[1].exists():
         return files
