@@ -80,7 +80,7 @@ def _given() -> argparse.Namespace:
         metavar="N",
         help=f"measure for about N seconds (default: {DEFAULT_SECONDS:g})",
     )
-    parser.add_argument("--full", action="store_true", help="the long counts: half an hour more")
+    parser.add_argument("--full", action="store_true", help="the long counts: many minutes more")
     parser.add_argument(
         "--only", nargs="+", choices=MEASUREMENTS, default=MEASUREMENTS, metavar="NAME", help=", ".join(MEASUREMENTS)
     )
@@ -96,7 +96,7 @@ def main() -> int:
     given = _given()
     try:
         results = run(Extent(given.seconds, given.full), given.only, given.against)
-    except BenchError as error:
+    except (BenchError, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     checks = check(results)

@@ -15,8 +15,8 @@ from scripts.benchmark.system import pss_megabytes
 from scripts.benchmark.targets import CONCURRENCY, SERVE, Fleet, Target, running
 
 ROUNDS = 20
-REQUESTS, FULL_REQUESTS = 6000, 100_000
-HANG_UPS, FULL_HANG_UPS = 600, 10_000
+REQUESTS, FULL_REQUESTS = 4000, 100_000
+HANG_UPS, FULL_HANG_UPS = 400, 10_000
 OPEN = 1000
 LONG_QUERY = "?chunks=1000&pace=500"
 

@@ -164,11 +164,13 @@ class StreamedAnswers:
         opening: dict[str, Any] = {"role": "assistant", "content": "", "refusal": None}
         self._events = [*(_chunk(delta) for delta in (opening, *deltas)), _chunk({}, finish="stop")]
 
-    def events(self, number: int) -> list[bytes]:
-        """Return the events of the stream of this number, ``[DONE]`` too; the usage is ``tokens(number)``."""
-        told = _event({"choices": [], "usage": usage(tokens(number))})
+    def events(self, number: int) -> Iterator[bytes]:
+        """Yield the events of the stream of this number, ``[DONE]`` too; the usage is ``tokens(number)``."""
         identity = b"%08d" % number
-        return [*(event.replace(_NUMBER.encode(), identity) for event in (*self._events, told)), b"data: [DONE]\n\n"]
+        for event in self._events:
+            yield event.replace(_NUMBER.encode(), identity)
+        yield _event({"choices": [], "usage": usage(tokens(number))}).replace(_NUMBER.encode(), identity)
+        yield b"data: [DONE]\n\n"
 
     @staticmethod
     def head(number: int) -> bytes:

@@ -16,7 +16,7 @@ from scripts.benchmark.system import ROOT, BenchError, running_program
 NOW, BEFORE = "now", "before"
 COSTS = {"plain": "metering, CPU per request", "stream": "metering, CPU per stream of 202 chunks"}
 STEP = "metering, {}"
-TURNS = 3
+TURNS = 5
 
 
 def measure(extent: Extent, against: str | None = None) -> Iterator[Result]:
@@ -29,7 +29,7 @@ def measure(extent: Extent, against: str | None = None) -> Iterator[Result]:
         measured: dict[str, list[dict[str, Any]]] = {name: [] for name in addons}
         for _ in range(turns):
             for name, addon in addons.items():
-                measured[name].append(_run(addon, extent.part(0.08) / turns / len(addons)))
+                measured[name].append(_run(addon, extent.part(0.12) / turns / len(addons)))
     for kind, name in COSTS.items():
         best = {commit: min(one[kind] for one in runs) for commit, runs in measured.items()}
         for commit, value in best.items():

@@ -61,10 +61,18 @@ PROMISES = (
         )
     ),
     Promise(
-        "stalls of 512 paced streams", paced.STALLS.format(paced.KEPT_STREAMS.format(paced.KEPT)), SERVE, at_most=0
+        "stalls of 512 paced streams",
+        paced.STALLS.format(paced.KEPT_STREAMS.format(paced.KEPT)),
+        SERVE,
+        DIRECT,
+        at_most=0,
     ),
     Promise(
-        "stalls of 1,000 in a burst", paced.STALLS.format(paced.BURST_STREAMS.format(paced.BURST)), SERVE, at_most=0
+        "stalls of 1,000 in a burst",
+        paced.STALLS.format(paced.BURST_STREAMS.format(paced.BURST)),
+        SERVE,
+        DIRECT,
+        at_most=0,
     ),
     Promise("first call, cold / direct", first_call.FIRST_CALL, first_call.COLD, DIRECT, at_most=1.15),
     Promise("first call, warm / direct", first_call.FIRST_CALL, first_call.WARM, DIRECT, at_most=0.5),

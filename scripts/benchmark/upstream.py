@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http.client
+import itertools
 import json
 import re
 import ssl
@@ -143,9 +144,9 @@ class Pace:
 class PacedStream:
     """An answer that is written piece by piece."""
 
-    def __init__(self, connection: Connection, pieces: list[bytes], name: str, told: Tokens) -> None:
+    def __init__(self, connection: Connection, pieces: Iterator[bytes], name: str, told: Tokens) -> None:
         self._connection = connection
-        self._pieces = iter(pieces)
+        self._pieces = pieces
         self._name, self._told = name, told
 
     def write(self) -> bool:
@@ -206,14 +207,14 @@ class Connection(asyncio.Protocol):
             return
         asked = {key: int(value) for key, value in _ASKED.findall(head.partition(b"\r\n")[0])}
         answers = self.provider.streams(asked.get(b"chunks", STREAM_CHUNKS))
-        opening, *others = map(framed, answers.events(number))
-        pieces = [answers.head(number) + opening, *others]
+        pieces = itertools.chain([answers.head(number)], map(framed, answers.events(number)))
         if pace := asked.get(b"pace"):
             self.provider.pace(pace).add(PacedStream(self, pieces, name, tokens(number)))
             return
         self.provider.hand_out(name, tokens(number))
-        for piece in (*pieces, framed(b"")):
+        for piece in pieces:
             self.write(piece)
+        self.write(framed(b""))
 
 
 async def _serve(certificate: str, key: str) -> None:
