@@ -51,6 +51,7 @@ def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
 # --- the whole --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.timeout(900)  # a dozen programs are started, on however busy a machine
 def test_everything_is_measured() -> None:
     done = bench("--seconds", "1", "--json")
     assert done.returncode == 0, done.stderr
@@ -145,6 +146,22 @@ def test_a_commit_that_is_not_there_is_said() -> None:
     done = bench("--only", "metering", "--seconds", "1", "--against", "no-such-commit")
     assert done.returncode == 1
     assert "no-such-commit cannot be checked out" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("extent", "count", "long_count"),
+    [
+        (Extent(), 1000, 1000),
+        (Extent(600), 1000, 1000),
+        (Extent(12), 100, 100),
+        (Extent(0.001), 4, 4),
+        (Extent(full=True), 1000, 9000),
+        (Extent(12, full=True), 1000, 9000),
+    ],
+)
+def test_as_much_is_counted_as_there_is_time_for(extent: Extent, count: int, long_count: int) -> None:
+    assert extent.count(1000) == count
+    assert extent.count(1000, 9000) == long_count
 
 
 # --- promises ---------------------------------------------------------------------------------------------------------
@@ -242,7 +259,7 @@ def test_who_hangs_up_is_handed_nothing(upstream: Upstream) -> None:
 def test_a_stall_is_seen(upstream: Upstream) -> None:
     sent = requests(upstream.clear, f"{PATH}?chunks=5&pace=100", {}, "stall", stream=True)
     load = drive(upstream.clear, sent, Plan(connections=1, count=1, stall=0.05))
-    assert load.stalls == 6  # four more chunks and the end of the events, which are after the head, and the last chunk
+    assert load.stalls == 6  # four more chunks, the end of the events and the last HTTP chunk
     assert load.longest_gap > 0.05
 
 

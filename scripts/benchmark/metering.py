@@ -25,7 +25,7 @@ def measure(extent: Extent, against: str | None = None) -> Iterator[Result]:
         addons = {NOW: ROOT / "addon"}
         if against is not None:
             addons[BEFORE] = stack.enter_context(checked_out(against)) / "addon"
-        turns = TURNS if against else 1
+        turns = min(TURNS, 1 + int(extent.seconds / 20)) if against else 1
         measured: dict[str, list[dict[str, Any]]] = {name: [] for name in addons}
         for _ in range(turns):
             for name, addon in addons.items():

@@ -207,7 +207,8 @@ class Connection(asyncio.Protocol):
             return
         asked = {key: int(value) for key, value in _ASKED.findall(head.partition(b"\r\n")[0])}
         answers = self.provider.streams(asked.get(b"chunks", STREAM_CHUNKS))
-        pieces = itertools.chain([answers.head(number)], map(framed, answers.events(number)))
+        chunks = map(framed, answers.events(number))
+        pieces = itertools.chain([answers.head(number) + next(chunks)], chunks)
         if pace := asked.get(b"pace"):
             self.provider.pace(pace).add(PacedStream(self, pieces, name, tokens(number)))
             return
