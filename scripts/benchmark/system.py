@@ -81,7 +81,7 @@ def cpu_seconds(group: int | None) -> float | None:
         return None
     total = 0
     for folder in found:
-        for thread in (folder / "task").iterdir():
+        for thread in (folder / "task").glob("*"):  # nothing, where the process has ended meanwhile
             with contextlib.suppress(OSError):
                 total += int((thread / "schedstat").read_text().split()[0])
     return total / 1e9
