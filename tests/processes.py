@@ -226,7 +226,7 @@ def running_proxy(
     with _running(home, command, environment) as proxy:
         proxy.token = token
         for port in ports:
-            eventually(lambda port=port: _accepts(port) or proxy.process.poll() is not None)  # type: ignore[misc]
+            eventually(lambda port=port: accepts(port) or proxy.process.poll() is not None)  # type: ignore[misc]
         assert proxy.process.poll() is None, proxy.log.read_text()
         yield proxy
 
@@ -258,7 +258,7 @@ def _running(home: Path, command: Sequence[str], environment: Mapping[str, str])
         process.wait()
 
 
-def _accepts(port: int) -> bool:
+def accepts(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False

@@ -343,7 +343,9 @@ def _make_small(folder: Path) -> None:
     for name in ("__init__.py", "py.typed", "event_id.py"):
         shutil.copy(ROOT / "addon" / "metrion" / name, package)
     for script in folder.glob("scripts/*"):
-        if script.name not in ("environment.sh", "test"):
+        if script.is_dir():
+            shutil.rmtree(script)
+        elif script.name not in ("environment.sh", "test"):
             script.unlink()
     (folder / "tests").mkdir()
     (folder / "tests" / "test_event_id.py").write_text(
