@@ -40,6 +40,7 @@ SEGMENT_BYTES = 8 * 1024 * 1024
 PENDING_BYTES = 64 * 1024 * 1024
 """How much is kept in memory while the disk takes nothing; beyond it, the oldest events are dropped and counted."""
 PENDING_LINES_AT_ONCE = 1000
+
 # macOS has no fdatasync.
 _sync = getattr(os, "fdatasync", os.fsync)
 
