@@ -266,7 +266,7 @@ def test_what_rounds_need_of_memory_is_given_back(home: Home) -> None:
         return int(re.search(r"RssAnon:\s*(\d+)", Path("/proc/self/status").read_text())[1]) / 1024  # type: ignore[index]  # it is there
 
     rounds = [anonymous_megabytes_after_a_round() for _ in range(20)]
-    assert max(rounds[5:]) - rounds[4] < 10, rounds
+    assert max(rounds) - rounds[0] < 20, rounds  # 3, and 100 with what DuckDB keeps
 
 
 def test_the_lines_of_the_view_need_no_metrion(home: Home, tmp_path: Path) -> None:

@@ -37,7 +37,8 @@ def main() -> None:
     """Make the store ready, then ingest and doze in turn until the parent is gone."""
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO)
     journal_dir, store_path = map(Path, sys.argv[1:3])
-    dozes = sys.argv[3:] == [schema.version(journal_dir)]
+    dozes = sys.argv[3:4] == [schema.version(journal_dir)]
+    open_again_at = float(sys.argv[4]) if dozes else 0.0
     if not dozes:
         _make_ready(journal_dir, store_path)
     parent = Parent()
@@ -46,18 +47,19 @@ def main() -> None:
         with locks.alone(journal_dir / ".ingester.lock") as mine:
             if mine and dozes:
                 waiting_since = min(waiting_since, time.monotonic()) if any_sealed(journal_dir) else math.inf
-                dozes = time.monotonic() < waiting_since + (0 if parent.is_gone else PATIENCE)
+                due = waiting_since if parent.is_gone else max(waiting_since + PATIENCE, open_again_at)
+                dozes = time.monotonic() < due
             if mine and not dozes:
                 from metrion.store import intake  # here, since it loads DuckDB
 
-                intake.run(intake.Ingester(journal_dir, store_path), parent, PATIENCE)
+                open_again_at = intake.run(intake.Ingester(journal_dir, store_path), parent)
         if parent.is_gone:
             if mine:
                 return
             # The one that is at work has this parent's segments to take, too; or it ends now, and leaves them.
             give_up = min(give_up, time.monotonic() + LAST_TURN)
         elif not dozes:
-            _start_anew(schema.version(journal_dir))
+            _start_anew(schema.version(journal_dir), open_again_at)
         parent.wait(LOOK)
 
 
@@ -77,9 +79,10 @@ def _make_ready(journal_dir: Path, store_path: Path) -> None:
     sys.stdout.buffer.flush()
 
 
-def _start_anew(ready_for: str) -> NoReturn:
-    """Run this program in this process's place; it dozes at once, unless it knows another view than ``ready_for``."""
-    command = [sys.executable, "-P", "-m", "metrion.store.ingester", *sys.argv[1:3], ready_for]
+def _start_anew(ready_for: str, open_again_at: float) -> NoReturn:
+    """Run this program in this process's place. It dozes at once, unless it knows another view than ``ready_for``."""
+    known = [ready_for, str(open_again_at)]
+    command = [sys.executable, "-P", "-m", "metrion.store.ingester", *sys.argv[1:3], *known]
     os.execv(sys.executable, command)  # noqa: S606 -- as it was started, no shell
 
 

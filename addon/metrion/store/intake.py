@@ -14,6 +14,7 @@ The store is open for at most 5 % of the time. What a round needed of memory goe
 from __future__ import annotations
 
 import logging
+import math
 import tempfile
 import time
 from contextlib import ExitStack
@@ -41,7 +42,9 @@ RETRY = 0.05
 AFTER_FAILURE = 10.0
 """Seconds until the next try when a round has failed."""
 IDLE = 2.0
-"""After so many seconds without a segment there is nothing to do: longer than a segment is written to under load."""
+"""Seconds after a round in which another segment comes under load."""
+LONG = 5.0
+"""When the next round is so many seconds away, there is nothing to do."""
 LAST_ROUND = 5.0
 """Seconds that the last ingest may take to get hold of the store; what it leaves, the next ingester takes."""
 
@@ -183,30 +186,32 @@ def _joined(lines: list[bytes]) -> bytes:
     return b"".join(line + b"\n" for line in lines)
 
 
-def run(ingester: Ingester, parent: Parent, absence: float) -> None:
-    """Ingest until nothing comes for a while; once the parent is gone, until nothing is left or time runs out.
+def run(ingester: Ingester, parent: Parent) -> float:
+    """Ingest until there is nothing to do for a while; once the parent is gone, until nothing is left or time runs out.
 
-    ``absence``: seconds for which the store is sure to be left alone after that.
+    Returns when the store may be opened again, on the monotonic clock.
     """
-    last_round: float | None = None
-    idle_since = open_again_at = time.monotonic()
-    while last_round is None or time.monotonic() < last_round:
-        if parent.is_gone and last_round is None:
-            last_round = time.monotonic() + LAST_ROUND
+    last_round = math.inf
+    open_again_at = idle_since = time.monotonic()
+    while (now := time.monotonic()) < last_round:
+        if parent.is_gone:
+            last_round = min(last_round, now + LAST_ROUND)
         try:
-            if any_sealed(ingester.journal_dir):
-                if parent.is_gone or time.monotonic() >= open_again_at:
-                    open_again_at = time.monotonic() + _round(ingester, parent, last_round)
+            due = open_again_at if any_sealed(ingester.journal_dir) else math.inf
+            if now >= due or (parent.is_gone and due < math.inf):
+                pause = _round(ingester, parent, last_round)
                 idle_since = time.monotonic()
-            elif parent.is_gone or time.monotonic() >= max(idle_since + IDLE, open_again_at - absence):
-                return
+                open_again_at = idle_since + pause
+            elif parent.is_gone or (now >= idle_since + IDLE and due >= now + LONG):
+                break
         except (duckdb.Error, OSError):
             logger.exception("journal: ingesting failed; the journal keeps everything, next try in a moment")
-            idle_since = open_again_at = time.monotonic() + AFTER_FAILURE
+            open_again_at = idle_since = time.monotonic() + AFTER_FAILURE
         parent.wait(LOOK)
+    return open_again_at
 
 
-def _round(ingester: Ingester, parent: Parent, deadline: float | None) -> float:
+def _round(ingester: Ingester, parent: Parent, deadline: float) -> float:
     """Ingest a batch, trying until it works; returns for how long to stay away afterwards."""
     batch = ingester.stage()
     if batch is None:
@@ -215,11 +220,11 @@ def _round(ingester: Ingester, parent: Parent, deadline: float | None) -> float:
         while True:
             started = time.monotonic()
             committed = ingester.commit(batch)
-            taken = time.monotonic() - started
-            pause = taken / SHARE
+            pause = (time.monotonic() - started) / SHARE
             if committed:
                 return max(INTERVAL, pause)
-            if parent.is_gone and (deadline is None or time.monotonic() >= deadline):
+            # A deadline that is not known yet is set by `run`, at the next turn.
+            if parent.is_gone and (deadline == math.inf or time.monotonic() >= deadline):
                 return RETRY
             parent.wait(max(RETRY, pause))
     finally:
