@@ -74,7 +74,8 @@ def test_connect(before: int, tunnelled: tuple[Proxy, int], upstream: Upstream) 
     label, line = labelled()
     with connected(proxy.port) as client:
         serve_plainly(client, proxy, before)
-        client.send(f"CONNECT localhost:{port} HTTP/1.1\r\nProxy-Authorization: Basic {credential}\r\n\r\n".encode())
+        asked_for = f"CONNECT localhost:{port} HTTP/1.1\r\nHost: localhost:{port}\r\n"
+        client.send(f"{asked_for}Proxy-Authorization: Basic {credential}\r\n\r\n".encode())
         assert client.receive().startswith(b"HTTP/1.1 200 ")
         # The authority is made when it is first needed.
         trusting = ssl.create_default_context(cafile=str(proxy.home / "ca" / "mitmproxy-ca-cert.pem"))
