@@ -178,17 +178,21 @@ def conversation(number: int, seed: int, token: bytes) -> Conversation:
     """Make up the connection of this number; some are of strangers alone."""
     chance = random.Random(f"{seed}-{number}")
     strangers = chance.random() < 0.25
-    requests = [
-        _request(chance, number, b"" if strangers or chance.random() < 0.3 else token)
-        for _ in range(chance.randint(1, MOST_REQUESTS))
-    ]
+    requests = list[bytes]()
+    for _ in range(chance.randint(1, MOST_REQUESTS)):
+        stranger = strangers or chance.random() < 0.3
+        wire, bent = _request(chance, number, b"" if stranger else token)
+        requests.append(wire)
+        # The lines of a head that was cut may go on in the next request: that must not be one with a token.
+        strangers = strangers or (stranger and bent)
     if chance.random() < 0.02:
         requests.append(PREFACE + chance.randbytes(chance.choice((0, 9, 100))))
     end = chance.choices((End.READ, End.HALF_CLOSE, End.LEAVE), (6, 3, 1))[0]
     return Conversation(number, _cut(chance, b"".join(requests)), len(requests), end)
 
 
-def _request(chance: random.Random, number: int, token: bytes) -> bytes:
+def _request(chance: random.Random, number: int, token: bytes) -> tuple[bytes, bool]:
+    """Return a request, and whether it was bent."""
     marker = b"%s-%d-" % (b"mine" if token else b"void", number)
     odd = chance.random() < 0.4
     method = chance.choice(ODD_METHODS if odd and chance.random() < 0.1 else METHODS)
@@ -203,10 +207,11 @@ def _request(chance: random.Random, number: int, token: bytes) -> bytes:
     chance.shuffle(headers)
     lines = [b" ".join((method, target.replace(b"%s", marker).replace(b"%%", b"%"), version)), *filter(None, headers)]
     wire = b"\r\n".join([*lines, b"", b""]) + body
-    if odd and chance.random() < 0.5:
+    bent = odd and chance.random() < 0.5
+    if bent:
         for _ in range(chance.choice((1, 1, 2, 5))):
             wire = chance.choice(BENDS)(chance, wire)
-    return wire
+    return wire, bent
 
 
 def _credential(chance: random.Random, token: bytes) -> bytes:
