@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from metrion.model import Answer, ErrorShape, Refusal
 from metrion.providers import PROVIDERS, canonical_name
 
-LASTING_STATUSES = frozenset({400, 401, 403, 404, 413})
+LASTING_STATUSES = frozenset({400, 401, 403, 404, 413, 431})
 LASTING_CODES = frozenset({"budget", "monthly_cap", "timeout"})
 """What does not pass by itself: a retry is pointless, or would be billed again."""
 

@@ -70,6 +70,8 @@ class ClientConnection(asyncio.Protocol):
         """Of heads to come."""
         self._is_plain = False
         """The request line at its begin is served here."""
+        self._seen = 0
+        """So much of it holds no whole head."""
         self._relay: Relay | None = None
         self._head: RequestHead
         self._body: BodyReader | None = None
@@ -117,10 +119,9 @@ class ClientConnection(asyncio.Protocol):
         if self._body is not None:
             self._read_body(data)
         else:
-            seen = len(self._buffer)
             self._buffer += data
             if self._relay is None:
-                self._read_head(data, seen)
+                self._read_head(data)
             elif len(self._buffer) > PIPELINED_BYTES:
                 self._stop(PIPELINED, stopped=True)
         self._flush()
@@ -167,7 +168,7 @@ class ClientConnection(asyncio.Protocol):
 
     # --- heads ---
 
-    def _read_head(self, data: bytes | bytearray, seen: int = 0) -> None:
+    def _read_head(self, data: bytes | bytearray) -> None:
         """Read the head of the next request, if it is there, and begin with it. ``data``: what has just come."""
         buffer = self._buffer
         if not buffer:
@@ -179,16 +180,17 @@ class ClientConnection(asyncio.Protocol):
                 self._hand_over(b"h2" if buffer.startswith(_HTTP2) else None)
                 return
         try:
-            found = read_request_head(buffer, seen=seen)
+            found = read_request_head(buffer, seen=self._seen)
         except MalformedError as error:
             self._refuse_unread(error)
             return
         if found is None:
+            self._seen = len(buffer)
             if self._wake_at is None:
                 self._wake(HEAD_SECONDS)
             return
         head, end = found
-        self._is_plain = False
+        self._is_plain, self._seen = False, 0
         if _asks_for_websocket(head.headers):
             self._hand_over()
             return

@@ -26,6 +26,7 @@ class HalfClosed:
     """Watches one connection, and says once that its client is gone."""
 
     def __init__(self, transport: asyncio.BaseTransport, on_gone: Callable[[], object]) -> None:
+        self._transport = transport
         self._socket: socket.socket = transport.get_extra_info("socket")
         self._peer = transport.get_extra_info("peername")
         self._own = transport.get_extra_info("sockname")
@@ -41,6 +42,8 @@ class HalfClosed:
         self._timer.cancel()
 
     def _check(self) -> None:
+        if self._transport.is_closing():
+            return
         if self._is_gone():
             self._on_gone()
         else:

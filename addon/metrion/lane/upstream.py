@@ -55,6 +55,8 @@ class Upstream(Connection):
         self._method = b""
         self._whole = False
         self._buffer = bytearray()
+        self._seen = 0
+        """So much of it holds no whole head."""
         self._body: BodyReader | None = None
         self._stays = False
         self._stops = 0
@@ -102,9 +104,8 @@ class Upstream(Connection):
         elif self._body is not None:
             self._read_body(data)
         else:
-            seen = len(self._buffer)
             self._buffer += data
-            self._read_heads(seen)
+            self._read_heads()
 
     def eof_received(self) -> bool:
         """Override: an end may be the end of a body."""
@@ -136,23 +137,24 @@ class Upstream(Connection):
 
     # --- within ---
 
-    def _read_heads(self, seen: int = 0) -> None:
+    def _read_heads(self) -> None:
         for _ in range(HEADS_PER_TURN):
             asker = self._asker
             if asker is None:
                 return
             try:
-                found = read_response_head(self._buffer, method=self._method, seen=seen)
+                found = read_response_head(self._buffer, method=self._method, seen=self._seen)
             except MalformedError:
                 self._fail(asker)
                 return
             if found is None:
+                self._seen = len(self._buffer)
                 return
             head, end = found
+            self._seen = 0
             self.has_answered = True
             if head.status < 200 and head.status != 101:
                 del self._buffer[:end]
-                seen = 0
                 asker.on_interim(head)
                 if not self._buffer:
                     return

@@ -39,6 +39,9 @@ OPTIONS: dict[str, object] = {
 }
 
 
+HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n"
+
+
 class ClosedLayer(layer.Layer):
     """Closes the client's connection. What runs in place of anything that cannot be metered."""
 
@@ -118,6 +121,8 @@ class MetrionAddon:
     def next_layer(self, nextlayer: layer.NextLayer) -> None:
         """Let mitmproxy choose the next layer, then put ours in the place of its HTTP layer."""
         try:
+            if nextlayer.data_client().startswith(HTTP2_PREFACE):
+                nextlayer.context.client.alpn = b"h2"  # what TLS would have said
             stock = ctx.master.addons.get("nextlayer")
             stock.next_layer(nextlayer)
             if nextlayer.layer is not None:
@@ -163,6 +168,11 @@ class MetrionAddon:
     def client_disconnected(self, client: Client) -> None:
         """Finish what a connection leaves unfinished, should its layers have failed to say so."""
         self.gateway.tunnels.pop(client.id, None)
+        # mitmproxy forgets to close a connection whose end comes while it waits for its turn to read.
+        handler = ctx.master.addons.get("proxyserver").connections.get(client.id)
+        stream = handler.transports.get(client) if handler else None
+        if stream is not None and stream.writer is not None:
+            stream.writer.close()
         for stream, attempt in tuple(self.gateway.live.items()):
             if isinstance(stream, MeteredStream) and stream.context.client is client and not attempt.is_estimating:
                 self.gateway.finish(attempt, EndReason.CLIENT_ABORT)

@@ -13,9 +13,11 @@ Besides, they do what mitmproxy's lack:
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
+from functools import partial
 
 import h11
 from h11._receivebuffer import ReceiveBuffer
@@ -39,14 +41,17 @@ from mitmproxy.proxy.layers.http import (
 from mitmproxy.utils import asyncio_utils
 
 from metrion.lane import wire
+from metrion.lane.client import HEAD_SECONDS
 from metrion.lane.half_closed import HalfClosed
 from metrion.lane.http1 import BodyReader, MalformedError, body_reader, read_request_head, read_response_head
 from metrion.proxy.alarm import connection_handler
 from metrion.refusals import unreadable
-from metrion.relay.relay import reason
+from metrion.relay.relay import UNREAD_BODY_BYTES, reason
 
 type Commands = Generator[commands.Command, object, None]
 
+MAX_PIPELINED = 1 << 20
+"""Bytes that a client may send ahead of the answer it waits for; more, and it is hung up on."""
 _LAST_CHUNK = b"0\r\n\r\n"
 
 
@@ -124,20 +129,39 @@ class Http1Server(_Trailers, _http1.Http1Server):
 
     _received = RequestTrailers
     _half_closed: HalfClosed | None = None
+    _head_timer: asyncio.TimerHandle | None = None
+    _seen = 0
+    """How much of a head was there before."""
+    _unread = 0
+
+    def _handle_event(self, event: events.Event) -> Commands:
+        """Override: what is read and dropped of a request that is answered is bounded as it stands on the wire."""
+        if isinstance(event, events.DataReceived) and self.response_done and self.state == self.read_body:
+            self._unread += len(event.data)
+            if self._unread > UNREAD_BODY_BYTES:
+                yield commands.CloseConnection(self.conn)
+                return
+        yield from super()._handle_event(event)
 
     def read_headers(self, event: events.ConnectionEvent) -> Commands:
         """Override: read the head of a request."""
         if not isinstance(event, events.DataReceived):
+            self._stop_timer()
             yield commands.CloseConnection(self.conn)
             return
         data = bytes(self.buf)
         try:
-            found = read_request_head(data)
+            found = read_request_head(data, seen=self._seen)
             if found is None:
+                self._seen = len(data)
+                self._start_timer()
                 return
+            self._stop_timer()
+            self._seen = 0
             head, end = found
             self.request = http1.read_request_head(data[:end].strip(b"\r\n").split(b"\r\n"))
         except (MalformedError, ValueError) as error:
+            self._stop_timer()
             yield from self._refuse(data, error)
             return
         self.buf.maybe_extract_at_most(end)
@@ -157,26 +181,75 @@ class Http1Server(_Trailers, _http1.Http1Server):
         yield commands.CloseConnection(self.conn)
         self.state = self.done
 
+    def _start_timer(self) -> None:
+        handler = connection_handler(self.context)
+        if handler is not None and self._head_timer is None and self.buf:
+            loop = asyncio.get_running_loop()
+            self._head_timer = loop.call_later(HEAD_SECONDS, _in_task, handler.on_timeout, "metrion slow head")
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
     def wait(self, event: events.Event) -> Commands:
         """Override: a client that has ended its sending waits for its answer, as long as it is there."""
-        first = isinstance(event, events.ConnectionClosed) and self._half_closed is None
-        handler = connection_handler(self.context) if first and not self.conn.tls else None
-        if handler is None or self.conn.state is not ConnectionState.CAN_WRITE:
+        if isinstance(event, events.DataReceived):
+            if len(self.buf) > MAX_PIPELINED:
+                yield from super().wait(events.ConnectionClosed(self.conn))
+            return
+        transport = self._half_closing() if self._half_closed is None else None
+        handler = connection_handler(self.context)
+        if transport is None or handler is None:
             yield from super().wait(event)
             return
         gone = events.ConnectionClosed(self.conn)
         self._half_closed = HalfClosed(
-            handler.transports[self.conn].writer.transport,  # type: ignore[union-attr]  # of a client in the clear
-            lambda: asyncio_utils.create_task(handler.server_event(gone), name="metrion hang-up", keep_ref=True),
+            transport, lambda: _in_task(partial(handler.server_event, gone), "metrion hang-up")
         )
 
+    def _half_closing(self) -> asyncio.BaseTransport | None:
+        """Return what carries the connection, if its client can still be written to."""
+        handler = connection_handler(self.context)
+        stream = handler.transports.get(self.conn) if handler is not None and not self.conn.tls else None
+        writer = stream.writer if stream is not None else None
+        if not isinstance(writer, asyncio.StreamWriter) or self.conn.state is not ConnectionState.CAN_WRITE:
+            return None
+        return None if writer.transport.is_closing() else writer.transport  # it is closing after a reset
+
     def mark_done(self, *, request: bool = False, response: bool = False) -> Commands:
-        """Override: a client that has ended its sending has had its last answer, unless it has sent ahead."""
+        """Override: what is sent ahead is read in a turn of its own; without any, a client that half-closed is done."""
+        ahead = bytes(self.buf.maybe_extract_at_most(len(self.buf)) or b"")
         yield from super().mark_done(request=request, response=response)
-        if self._half_closed is not None and self.state == self.read_headers:
+        if self.state == self.passthrough:  # another protocol: mitmproxy's connection reads on
+            if ahead:
+                yield from self.state(events.DataReceived(self.conn, ahead))
+            return
+        self.buf += ahead
+        if self.state != self.read_headers:
+            return
+        handler = connection_handler(self.context)
+        if ahead and handler is not None:
+            following = events.DataReceived(self.conn, b"")
+            asyncio.get_running_loop().call_soon(
+                _in_task, partial(handler.server_event, following), "metrion next request"
+            )
+        elif self._half_closed is not None:
             self._half_closed.cancel()
             yield commands.CloseConnection(self.conn)
             self.state = self.done
+
+    def send(self, event: HttpEvent) -> Commands:
+        """Override: a response that has no body has no last chunk either, whatever its head says."""
+        bodiless = self.response is not None and self.response.status_code in (204, 304)
+        for command in super().send(event):
+            is_last_chunk = isinstance(command, commands.SendData) and command.data == _LAST_CHUNK
+            if not (bodiless and is_last_chunk and isinstance(event, ResponseEndOfMessage)):
+                yield command
+
+
+def _in_task(work: Callable[[], Coroutine[object, object, None]], name: str) -> None:
+    asyncio_utils.create_task(work(), name=name, keep_ref=True)
 
 
 class Http1Client(_Trailers, _http1.Http1Client):
