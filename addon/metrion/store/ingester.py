@@ -1,6 +1,6 @@
 """The ingester: the process that keeps the journal short. Run as ``python -m metrion.store.ingester JOURNAL STORE``.
 
-Awake, it has DuckDB loaded and moves segments into the store (:mod:`metrion.store.intake`). When there is nothing to do
+Awake, it has DuckDB loaded and moves segments into the store (:mod:`metrion.store.intake`). With nothing to do for now
 it runs its own program anew in its place, which frees all memory and keeps its pid, its standard streams and the
 signals that it ignores. That one dozes without DuckDB until a segment has waited for a while. Readers see the journal
 anyway, so nobody waits for it to wake.
