@@ -190,7 +190,7 @@ def running_serve(
     with _running(home, command, environment) as proxy:
         proxy.token = token
         listening = eventually(
-            lambda: re.search(r"listens on http://[^ ]*:(\d+)", proxy.log.read_text()),
+            lambda: re.search(r"listens on https?://[^ ]*:(\d+)", proxy.log.read_text()),
             until=lambda found: found or proxy.process.poll() is not None,
         )
         assert listening, proxy.log.read_text()

@@ -16,6 +16,7 @@ from metrion.relay.effects import (
     Effects,
     EndRequest,
     EndResponse,
+    Estimate,
     Finish,
     Open,
     Record,
@@ -333,6 +334,34 @@ def test_a_stalled_stream_ends_with_words_where_it_can(
         assert end == [EndResponse(), *OVER]
     else:
         assert after == CUT
+
+
+# --- estimates --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("end", "after"),
+    [
+        (lambda relay: relay.response_end(), [COMPLETE, EndResponse(), *OVER]),
+        (lambda relay: relay.client_gone(), GONE),
+        (lambda relay: relay.upstream_failed("gone"), [Record(EndReason.UPSTREAM_ERROR), *CUT]),
+    ],
+    ids=["complete", "left", "failed"],
+)
+def test_an_estimate_comes_before_the_event(
+    end: Callable[[Relay], Effects], after: Effects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relay = answering(Gate())
+    monkeypatch.setattr(relay.attempt, "wants_estimate", lambda _: True)
+    assert end(relay) == [Estimate(), *after]
+
+
+def test_a_deadline_does_not_pass_while_an_estimate_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Gate(forward(timeout=30))
+    relay = answering(gate)
+    gate.now = 31.0
+    monkeypatch.setattr(type(relay.attempt), "is_estimating", True)
+    assert relay.time_passed(client_is_slow=False) == [Wake(30)]
 
 
 # --- rewrites ---------------------------------------------------------------------------------------------------------
