@@ -36,8 +36,8 @@ CONFIG = "plans: {pro: {requests_per_minute: 1000000000}}\n"
 CASES, BATCH = 100, 20
 """So many requests of each kind, and so many are timed at once."""
 PLACES: Mapping[str, Sequence[str]] = {
-    "Gateway": ("metrion.relay.gateway", "metrion.proxy.gateway"),
-    "Board": ("metrion.serving.scoreboard", "metrion.relay.board", "metrion.proxy.board"),
+    "Gateway": ("metrion.gateway.gateway", "metrion.proxy.gateway"),
+    "Board": ("metrion.gateway.board", "metrion.proxy.board"),
 }
 """The modules in which a name may be, the newest layout first."""
 

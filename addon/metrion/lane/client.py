@@ -7,15 +7,20 @@ is pipelined waits, unread, until the request before it is over.
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
+from metrion.faults import log_fault
 from metrion.lane import wire
+from metrion.lane.brake import Brake
 from metrion.lane.connect import ConnectError
+from metrion.lane.deadline import Deadline
 from metrion.lane.half_closed import HalfClosed
 from metrion.lane.http1 import BodyReader, MalformedError, RequestHead, ResponseHead, body_reader, read_request_head
+from metrion.lane.outgoing import RequestWriter, ResponseWriter
 from metrion.lane.upstream import CLIENT_SLOW, ESTIMATING, Upstream
 from metrion.model import Headers, Inbound, Origin
 from metrion.refusals import unreadable
@@ -43,20 +48,20 @@ from metrion.relay.states import State
 if TYPE_CHECKING:
     from metrion.lane.lane import Lane
 
+logger = logging.getLogger(__name__)
+
 PIPELINED_BYTES = 64 << 10
 """What a client may send ahead of the answer; then it is not read until there is one."""
 HEAD_SECONDS = 10.0
 """How long a request head may take from its first byte to its last."""
-REPEATABLE_BYTES = 256 << 10
-"""A request is kept to be sent again as long as no more of it is out; see :meth:`ClientConnection.on_failure`."""
 
 _PLAIN = re.compile(rb"(?:\r?\n)*+(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) /[!-~]*+ HTTP/1\.[01]\r?\n")
 _ANY = re.compile(rb"(?:\r?\n)*+[^\r\n][^\n]*+\n")
 """A request line that is served here, and one of any kind."""
 _HTTP2 = b"PRI * HTTP/2.0\r\n"
 
-PIPELINED, OPENING, UPSTREAM_SLOW = 1, 2, 4
-"""Why a client is not read."""
+PIPELINED, OPENING, UPSTREAM_SLOW, READS_NOTHING = 1, 2, 4, 8
+"""Why a client is not read: the last, because it does not read either."""
 
 
 class ClientConnection(asyncio.Protocol):
@@ -78,22 +83,10 @@ class ClientConnection(asyncio.Protocol):
         """Set while the body of the request under way is not whole."""
         self._upstream: Upstream | None = None
         self._connecting: asyncio.Task[None] | None = None
-        self._to_upstream: list[bytes] = []
-        self._to_client: list[bytes] = []
-        self._request_ended = False
-        self._request_chunked = False
-        self._sent: list[bytes] | None = None
-        self._response_chunked = False
-        self._closes = False
-        """The connection ends with the response."""
-        self._cut_by_reset = False
-        """Only a reset tells that a response without length or chunks is not whole."""
+        self._request = RequestWriter()
+        self._response = ResponseWriter()
         self._held: Effects | None = None
         """What waits for an estimate."""
-        self._stops = 0
-        self._paused = False
-        self._wake_at: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
         self._half_closed: HalfClosed | None = None
         self._unread: int | None = None
         """Bytes read and dropped since a head was refused that cannot be read."""
@@ -103,6 +96,8 @@ class ClientConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Override."""
         self._transport = cast("asyncio.Transport", transport)
+        self._brake = Brake(self._transport)
+        self._deadline = Deadline(self._on_due)
         self._lane.connections.add(self)
         tls = transport.get_extra_info("ssl_object")
         self._over_tls = tls is not None
@@ -123,7 +118,7 @@ class ClientConnection(asyncio.Protocol):
             if self._relay is None:
                 self._read_head(data)
             elif len(self._buffer) > PIPELINED_BYTES:
-                self._stop(PIPELINED, stopped=True)
+                self._brake.set(PIPELINED, holds=True)
         self._flush()
 
     def eof_received(self) -> bool:
@@ -137,23 +132,24 @@ class ClientConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- asyncio's protocol
         """Override."""
         self._lane.connections.discard(self)
-        self._wake(None)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._deadline.set(None)
+        self._deadline.cancel_timer()
         if self._half_closed is not None:
             self._half_closed.cancel()
         self.on_gone()
 
     def pause_writing(self) -> None:
-        """Override: a provider waits for a client that does not read as fast."""
+        """Override: a provider waits for a client that does not read as fast, and so do requests sent ahead."""
+        self._brake.set(READS_NOTHING, holds=True)
         if self._upstream is not None:
             self._upstream.stop(CLIENT_SLOW, stopped=True)
 
     def resume_writing(self) -> None:
         """Override."""
+        self._brake.set(READS_NOTHING, holds=False)
         if self._upstream is not None:
             self._upstream.stop(CLIENT_SLOW, stopped=False)
+        self._next_request()
 
     # --- what the lane asks ---
 
@@ -186,18 +182,18 @@ class ClientConnection(asyncio.Protocol):
             return
         if found is None:
             self._seen = len(buffer)
-            if self._wake_at is None:
-                self._wake(HEAD_SECONDS)
+            if not self._deadline.is_set:
+                self._deadline.set(HEAD_SECONDS)
             return
         head, end = found
         self._is_plain, self._seen = False, 0
         if _asks_for_websocket(head.headers):
             self._hand_over()
             return
-        self._wake(None)
+        self._deadline.set(None)
         del buffer[:end]
         self._head = head
-        self._closes = not head.keep_alive
+        self._response.begin(minor=head.minor, keep_alive=head.keep_alive)
         relay = self._relay = Relay(self._lane.gateway, self)
         inbound = Inbound(head.method, head.target, head.headers)
         effects = relay.request_head(inbound, ends=head.body == 0, began=began)
@@ -210,27 +206,25 @@ class ClientConnection(asyncio.Protocol):
                 effects += self._body_effects(relay, data)
         self._carry_out(effects)
         if not relay.reads_body and self._body is not None:
-            self._stop(OPENING, stopped=True)
+            self._brake.set(OPENING, holds=True)
 
     def _next_request(self) -> None:
-        if self._relay is None and not self._transport.is_closing():
+        if self._relay is None and not self._transport.is_closing() and not self._brake.holds(READS_NOTHING):
             self._read_head(self._buffer)
             self._flush()
 
     def _hand_over(self, alpn: bytes | None = None) -> None:
         """Give the connection away: what it asks for is not plain HTTP/1.1 by path."""
         self._lane.connections.discard(self)
-        self._wake(None)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._deadline.set(None)
+        self._deadline.cancel_timer()
         data, self._buffer = bytes(self._buffer), bytearray()
         self._lane.hand_over(self._transport, data, alpn)
 
     def _refuse_unread(self, error: MalformedError) -> None:
         """Answer a head that cannot be read. It has no event: who asked, and for what, is not known."""
         answer = unreadable(bytes(self._buffer[:4096]), error.status, str(error))
-        self._to_client += [wire.response_head(answer.status, reason(answer.status), answer.headers), answer.body]
+        self._response.raw(wire.response_head(answer.status, reason(answer.status), answer.headers) + answer.body)
         self._unread = 0
         self._buffer.clear()
         self._flush()
@@ -246,7 +240,7 @@ class ClientConnection(asyncio.Protocol):
             return
         self._carry_out(self._body_effects(relay, data))
         if self._relay is relay and self._body is not None and not relay.reads_body:
-            self._stop(OPENING, stopped=True)
+            self._brake.set(OPENING, holds=True)
 
     def _body_effects(self, relay: Relay, data: bytes) -> Effects:
         """Read bytes of the body of the request under way."""
@@ -277,7 +271,6 @@ class ClientConnection(asyncio.Protocol):
     def on_head(self, head: ResponseHead, headers: Headers) -> None:
         """Override."""
         if self._relay is not None:
-            self._sent = None
             self._carry_out(self._relay.response_head(head.status, head.reason, headers, ends=head.body == 0))
 
     def on_data(self, data: bytes) -> None:
@@ -303,9 +296,8 @@ class ClientConnection(asyncio.Protocol):
         upstream, self._upstream = self._upstream, None
         if self._relay is None or upstream is None:
             return
-        if upstream.has_served and not upstream.has_answered and reason is not None and self._sent is not None:
-            self._to_upstream, self._sent = [*self._sent, *self._to_upstream], []
-            self._stop(OPENING, stopped=True)
+        if reason is not None and not upstream.has_answered and self._request.again():
+            self._brake.set(OPENING, holds=True)
             self._connect(upstream.origin)
             return
         self._carry_out(self._relay.upstream_failed(reason))
@@ -313,9 +305,9 @@ class ClientConnection(asyncio.Protocol):
 
     def on_slow(self, *, slow: bool) -> None:
         """Override."""
-        self._stop(UPSTREAM_SLOW, stopped=slow)
-        if not slow and self._request_ended:
-            self._sent = None  # the system has all of it: it is not sent again
+        self._brake.set(UPSTREAM_SLOW, holds=slow)
+        if not slow and self._request.ended:
+            self._request.forget()  # the system has all of it
 
     def on_gone(self) -> None:
         """Take note that the client has hung up."""
@@ -355,11 +347,11 @@ class ClientConnection(asyncio.Protocol):
         relay = self._relay
         if relay is None:
             return
-        self._request_ended = False
+        self._request = RequestWriter()
         if (upstream := self._lane.pool.take(effect.upstream)) is None:
             self._connect(effect.upstream)
             return
-        self._sent = []
+        self._request.keep()
         self._use(upstream)
         self._carry_out(relay.connected())
 
@@ -372,42 +364,31 @@ class ClientConnection(asyncio.Protocol):
         relay = self._relay
         try:
             upstream = await self._lane.pool.connect(origin)
-        except ConnectError as error:
+        except Exception as error:  # noqa: BLE001 -- whatever it is, the client is told that there is no connection
+            if not isinstance(error, ConnectError):
+                log_fault(logger, "A provider could not be connected to", error)
             self._connecting = None
-            self._stop(OPENING, stopped=False)
+            self._brake.set(OPENING, holds=False)
             if relay is not None:
-                self._carry_out(relay.upstream_failed(str(error)))
+                self._carry_out(relay.upstream_failed(str(error) if isinstance(error, ConnectError) else None))
                 self._flush()
             return
         self._connecting = None
         self._use(upstream)
         if relay is not None:
             self._carry_out(relay.connected())
-        self._stop(OPENING, stopped=False)
+        self._brake.set(OPENING, holds=False)
         self._flush()
 
     def _use(self, upstream: Upstream) -> None:
         self._upstream = upstream
+        upstream.stop(CLIENT_SLOW, stopped=self._brake.holds(READS_NOTHING))
         # A request goes on with all of its header fields, and so may ask its provider to close.
         upstream.ask(self, self._head.method, keep_alive=not wire.says_close(self._head.headers))
 
-    def _send_request(self, effect: SendRequest) -> None:
-        head = effect.head
-        self._request_chunked = not effect.ends and wire.is_chunked(head.headers)
-        self._to_upstream.append(wire.request_head(effect.method, head.target, head.headers))
-
-    def _send_request_data(self, effect: SendRequestData) -> None:
-        self._to_upstream.append(wire.chunk(effect.data) if self._request_chunked else effect.data)
-
-    def _end_request(self, effect: EndRequest) -> None:
-        self._request_ended = True
-        if self._request_chunked:
-            self._to_upstream.append(wire.last_chunk(effect.trailers))
-
     def _abort_request(self, _: AbortRequest) -> None:
-        self._to_upstream.clear()
-        self._sent = None
-        self._stop(OPENING, stopped=False)
+        self._request.drop()
+        self._brake.set(OPENING, holds=False)
         if self._connecting is not None:
             self._connecting.cancel()
             self._connecting = None
@@ -415,35 +396,10 @@ class ClientConnection(asyncio.Protocol):
             self._upstream.abort()
             self._upstream = None
 
-    def _send_interim(self, effect: SendInterim) -> None:
-        if self._head.minor:  # HTTP/1.0 has none
-            self._to_client.append(wire.response_head(effect.status, effect.reason, effect.headers))
-
-    def _send_response(self, effect: SendResponse) -> None:
-        headers = effect.headers
-        self._response_chunked = not effect.ends and wire.is_chunked(headers)
-        if self._response_chunked and not self._head.minor:
-            self._response_chunked = False
-            headers = tuple(field for field in headers if field[0].lower() != b"transfer-encoding")
-        named = {name.lower(): value for name, value in headers}
-        if not (effect.ends or self._response_chunked or b"content-length" in named):
-            self._closes = self._cut_by_reset = True
-        if wire.says_close(headers):
-            self._closes = True
-        self._to_client.append(wire.response_head(effect.status, effect.reason, headers))
-
-    def _send_response_data(self, effect: SendResponseData) -> None:
-        self._to_client.append(wire.chunk(effect.data) if self._response_chunked else effect.data)
-
-    def _end_response(self, effect: EndResponse) -> None:
-        self._cut_by_reset = False
-        if self._response_chunked:
-            self._to_client.append(wire.last_chunk(effect.trailers))
-
     def _abort_response(self, _: AbortResponse) -> None:
         self._flush()
-        self._closes = True
-        if self._cut_by_reset:
+        self._response.closes = True
+        if self._response.cut_by_reset:
             self._transport.abort()
 
     def _record(self, effect: Record) -> None:
@@ -451,16 +407,17 @@ class ClientConnection(asyncio.Protocol):
             self._lane.gateway.finish(self._relay.attempt, effect.end_reason)
 
     def _wake_after(self, effect: Wake) -> None:
-        self._wake(effect.seconds)
+        self._deadline.set(effect.seconds)
 
     def _finish(self, effect: Finish) -> None:
         self._lane.gateway.forget(self)
-        self._relay = self._sent = None
+        self._relay = None
+        self._request.drop()
         self._flush()
-        if self._closes or not effect.keep_open or self._lane.is_draining or self._body is not None:
+        if self._response.closes or not effect.keep_open or self._lane.is_draining or self._body is not None:
             self._transport.close()
             return
-        self._stop(PIPELINED | OPENING | UPSTREAM_SLOW, stopped=False)
+        self._brake.set(PIPELINED | OPENING | UPSTREAM_SLOW, holds=False)
         if self._buffer:
             asyncio.get_running_loop().call_soon(self._next_request)
         elif self._half_closed is not None:
@@ -470,51 +427,14 @@ class ClientConnection(asyncio.Protocol):
 
     def _flush(self) -> None:
         """Write what has been said in this turn: heads and the bodies behind them in one piece."""
-        if self._to_upstream and self._upstream is not None:
-            data = b"".join(self._to_upstream)
-            self._to_upstream.clear()
-            if self._sent is not None:
-                self._sent.append(data)
-                if sum(map(len, self._sent)) > REPEATABLE_BYTES:
-                    self._sent = None
-            self._upstream.write(data, whole=self._request_ended)
-            if self._request_ended and self._upstream.is_written:
-                self._sent = None
-        if self._to_client:
-            data = b"".join(self._to_client)
-            self._to_client.clear()
+        if self._upstream is not None and (data := self._request.take()):
+            self._upstream.write(data, whole=self._request.ended)
+            if self._request.ended and self._upstream.is_written:
+                self._request.forget()
+        if data := self._response.take():
             self._transport.write(data)
 
-    def _stop(self, why: int, *, stopped: bool) -> None:
-        self._stops = self._stops | why if stopped else self._stops & ~why
-        if bool(self._stops) != self._paused and not self._transport.is_closing():
-            self._paused = bool(self._stops)
-            if self._paused:
-                self._transport.pause_reading()
-            else:
-                self._transport.resume_reading()
-
-    def _wake(self, seconds: float | None) -> None:
-        """Wake up once, after so many seconds. A timer that is under way rings anyway, and sees what is due."""
-        if seconds is None:
-            self._wake_at = None
-            return
-        loop = asyncio.get_running_loop()
-        self._wake_at = loop.time() + seconds
-        if self._timer is None or self._timer.when() > self._wake_at:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = loop.call_at(self._wake_at, self._ring)
-
-    def _ring(self) -> None:
-        self._timer = None
-        if self._wake_at is None:
-            return
-        loop = asyncio.get_running_loop()
-        if self._wake_at > loop.time():
-            self._timer = loop.call_at(self._wake_at, self._ring)
-            return
-        self._wake_at = None
+    def _on_due(self) -> None:
         if self._relay is None:  # a head that never ends
             self._transport.close()
             return
@@ -525,14 +445,14 @@ class ClientConnection(asyncio.Protocol):
 
 _CARRY_OUT: dict[type[Effect], Callable[[ClientConnection, Any], None]] = {
     Open: ClientConnection._open,
-    SendRequest: ClientConnection._send_request,
-    SendRequestData: ClientConnection._send_request_data,
-    EndRequest: ClientConnection._end_request,
+    SendRequest: lambda client, effect: client._request.head(effect),
+    SendRequestData: lambda client, effect: client._request.data(effect),
+    EndRequest: lambda client, effect: client._request.end(effect),
     AbortRequest: ClientConnection._abort_request,
-    SendInterim: ClientConnection._send_interim,
-    SendResponse: ClientConnection._send_response,
-    SendResponseData: ClientConnection._send_response_data,
-    EndResponse: ClientConnection._end_response,
+    SendInterim: lambda client, effect: client._response.interim(effect),
+    SendResponse: lambda client, effect: client._response.head(effect),
+    SendResponseData: lambda client, effect: client._response.data(effect),
+    EndResponse: lambda client, effect: client._response.end(effect),
     AbortResponse: ClientConnection._abort_response,
     Record: ClientConnection._record,
     Wake: ClientConnection._wake_after,

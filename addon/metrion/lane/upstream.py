@@ -10,6 +10,7 @@ import asyncio
 from typing import Protocol
 
 from metrion.lane import wire
+from metrion.lane.brake import Brake
 from metrion.lane.http1 import BodyReader, MalformedError, ResponseHead, body_reader, read_response_head
 from metrion.lane.pool import Connection
 from metrion.model import Headers
@@ -59,8 +60,6 @@ class Upstream(Connection):
         """So much of it holds no whole head."""
         self._body: BodyReader | None = None
         self._stays = False
-        self._stops = 0
-        self._paused = False
 
     # --- for the asker ---
 
@@ -87,15 +86,14 @@ class Upstream(Connection):
 
     def stop(self, why: int, *, stopped: bool) -> None:
         """Do not read for a reason, or no longer not for that."""
-        self._stops = self._stops | why if stopped else self._stops & ~why
-        if bool(self._stops) != self._paused and not self.transport.is_closing():
-            self._paused = bool(self._stops)
-            if self._paused:
-                self.transport.pause_reading()
-            else:
-                self.transport.resume_reading()
+        self._brake.set(why, holds=stopped)
 
     # --- asyncio's protocol ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Override."""
+        super().connection_made(transport)
+        self._brake = Brake(self.transport)
 
     def data_received(self, data: bytes) -> None:
         """Override: read what the provider sends."""
@@ -197,9 +195,7 @@ class Upstream(Connection):
         self.has_served = True
         # What comes behind the end is no answer to anything that was asked.
         self.is_reusable = self._stays and self._whole and not rest and not self.transport.is_closing()
-        if self._stops:
-            self._stops = 0
-            self.stop(0, stopped=False)
+        self._brake.release()
         asker.on_end(body.trailers)
 
     def _fail(self, asker: Asker) -> None:

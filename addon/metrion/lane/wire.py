@@ -38,6 +38,11 @@ def is_chunked(headers: Headers) -> bool:
     return any(len(name) == 17 and name.lower() == b"transfer-encoding" for name, _ in headers)
 
 
+def has_length(headers: Headers) -> bool:
+    """Whether a head says how long its body is."""
+    return any(len(name) == 14 and name.lower() == b"content-length" for name, _ in headers)
+
+
 def says_close(headers: Headers) -> bool:
     """Whether the sender of this head closes the connection behind the message, or wants it closed."""
     return any(

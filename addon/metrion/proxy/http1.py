@@ -43,7 +43,14 @@ from mitmproxy.utils import asyncio_utils
 from metrion.lane import wire
 from metrion.lane.client import HEAD_SECONDS
 from metrion.lane.half_closed import HalfClosed
-from metrion.lane.http1 import BodyReader, MalformedError, body_reader, read_request_head, read_response_head
+from metrion.lane.http1 import (
+    BodyReader,
+    MalformedError,
+    RequestHead,
+    body_reader,
+    read_request_head,
+    read_response_head,
+)
 from metrion.proxy.alarm import connection_handler
 from metrion.refusals import unreadable
 from metrion.relay.relay import UNREAD_BODY_BYTES, reason
@@ -159,7 +166,7 @@ class Http1Server(_Trailers, _http1.Http1Server):
             self._stop_timer()
             self._seen = 0
             head, end = found
-            self.request = http1.read_request_head(data[:end].strip(b"\r\n").split(b"\r\n"))
+            self.request = _request(head, data[:end])
         except (MalformedError, ValueError) as error:
             self._stop_timer()
             yield from self._refuse(data, error)
@@ -246,6 +253,15 @@ class Http1Server(_Trailers, _http1.Http1Server):
             is_last_chunk = isinstance(command, commands.SendData) and command.data == _LAST_CHUNK
             if not (bodiless and is_last_chunk and isinstance(event, ResponseEndOfMessage)):
                 yield command
+
+
+def _request(head: RequestHead, raw: bytes) -> http.Request:
+    """Return a head as mitmproxy has it. Raises ``ValueError`` for a target that is neither a path nor a host's."""
+    if not head.target.startswith(b"/"):
+        return http1.read_request_head(raw.strip(b"\r\n").split(b"\r\n"))
+    version = b"HTTP/1.1" if head.minor else b"HTTP/1.0"
+    headers = http.Headers(head.headers)
+    return http.Request("", 0, head.method, b"", b"", head.target, version, headers, None, None, time.time(), None)
 
 
 def _in_task(work: Callable[[], Coroutine[object, object, None]], name: str) -> None:

@@ -428,13 +428,26 @@ class MeteredStream(HttpStream):
 
     def _wire(self, head: Head, *, ends: bool) -> RequestHeaders:
         """Return the head with the provider's key on. It must reach nothing but the upstream connection."""
-        request = self.flow.request.copy()
-        wear(request, head)
-        # HTTP/2 has the host in a field of its own.
-        forward = self.relay.decision
+        shown, forward = self.flow.request.data, self.relay.decision
         assert isinstance(forward, Forward)  # noqa: S101 -- nothing else is sent
-        request.data.authority = forward.route.upstream.authority if request.is_http2 else b""
-        if request.is_http2:
+        http2 = self.flow.request.is_http2
+        # HTTP/2 has the host in a field of its own.
+        authority = forward.route.upstream.authority if http2 else b""
+        request = http.Request(
+            shown.host,
+            shown.port,
+            shown.method,
+            shown.scheme,
+            authority,
+            head.target,
+            shown.http_version,
+            http.Headers(head.headers),
+            None,
+            None,
+            shown.timestamp_start,
+            None,
+        )
+        if http2:
             del request.headers["host"]
             if not ends and self.context.server.alpn != b"h2" and "content-length" not in request.headers:
                 request.headers["transfer-encoding"] = "chunked"

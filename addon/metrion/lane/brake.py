@@ -1,0 +1,32 @@
+"""Stops the reading of a connection as long as there is a reason to; several may hold at once."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+class Brake:
+    """See the module. A reason is a bit. Whoever is not read sends no more once the buffers between are full."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._reasons = 0
+
+    def holds(self, reason: int) -> bool:
+        """Whether this is a reason at present."""
+        return bool(self._reasons & reason)
+
+    def set(self, reason: int, *, holds: bool) -> None:
+        """Say whether a reason holds."""
+        before = self._reasons
+        self._reasons = before | reason if holds else before & ~reason
+        if bool(before) == bool(self._reasons) or self._transport.is_closing():
+            return
+        if self._reasons:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    def release(self) -> None:
+        """Say that there is no reason any more."""
+        self.set(self._reasons, holds=False)
