@@ -218,8 +218,10 @@ class ClientConnection(asyncio.Protocol):
         self._lane.connections.discard(self)
         self._deadline.set(None)
         self._deadline.cancel_timer()
+        if self._half_closed is not None:
+            self._half_closed.cancel()
         data, self._buffer = bytes(self._buffer), bytearray()
-        self._lane.hand_over(self._transport, data, alpn)
+        self._lane.hand_over(self._transport, data, alpn, ended=self._half_closed is not None)
 
     def _refuse_unread(self, error: MalformedError) -> None:
         """Answer a head that cannot be read. It has no event: who asked, and for what, is not known."""

@@ -21,8 +21,8 @@ HANDSHAKE_SECONDS = 10.0
 class HandOver(Protocol):
     """Takes a connection that the lane does not serve, with what has been read of it."""
 
-    def __call__(self, transport: asyncio.Transport, data: bytes, alpn: bytes | None) -> None:
-        """``alpn``: the protocol that its TLS has agreed on."""
+    def __call__(self, transport: asyncio.Transport, data: bytes, alpn: bytes | None, *, ended: bool) -> None:
+        """``alpn``: the protocol that it speaks, if that is known. ``ended``: its client sends no more."""
 
 
 class Lane:

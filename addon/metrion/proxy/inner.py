@@ -76,8 +76,8 @@ class Inner:
         """Take note that mitmproxy has started (its hook after start)."""
         self._started.set()
 
-    def take_over(self, transport: asyncio.Transport, data: bytes, alpn: bytes | None) -> None:
-        """Serve a connection from now on. ``data`` has been read of it; ``alpn``: what its TLS has agreed on."""
+    def take_over(self, transport: asyncio.Transport, data: bytes, alpn: bytes | None, *, ended: bool) -> None:
+        """Serve a connection from now on. ``data`` has been read of it; ``ended``: there is no more."""
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(loop=loop)
 
@@ -89,6 +89,8 @@ class Inner:
         protocol.connection_made(transport)
         if data:
             protocol.data_received(data)
+        if ended:  # the loop does not say it twice
+            protocol.eof_received()
 
     async def serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, alpn: bytes | None = None

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from metrion.faults import log_fault
 from metrion.gateway.board import Slot
 from metrion.gateway.estimating import Estimator
 from metrion.gateway.gateway import Gateway
@@ -95,8 +96,8 @@ class _Worker:
             self._gateway.close()
             self._estimator.close()
             self._lane.close()
-            if self._inner is not None and self._inner.done() and not self._inner.exception():
-                await self._inner.result().close()
+            if (inner := self._running_inner()) is not None:
+                await inner.close()
 
     @staticmethod
     def _pool() -> Pool[Upstream]:
@@ -106,27 +107,32 @@ class _Worker:
 
     # --- what the lane does not serve ---
 
-    def _hand_over(self, transport: asyncio.Transport, data: bytes, alpn: bytes | None) -> None:
-        if self._inner is not None and self._inner.done():
-            self._inner.result().take_over(transport, data, alpn)
+    def _hand_over(self, transport: asyncio.Transport, data: bytes, alpn: bytes | None, *, ended: bool) -> None:
+        if (inner := self._running_inner()) is not None:
+            inner.take_over(transport, data, alpn, ended=ended)
             return
         transport.pause_reading()
-        waiting = asyncio.ensure_future(self._started_inner())
-        waiting.add_done_callback(lambda started: self._take_over(started, transport, data, alpn))
 
-    def _take_over(
-        self, started: asyncio.Future[Inner], transport: asyncio.Transport, data: bytes, alpn: bytes | None
-    ) -> None:
-        if transport.is_closing():
-            return
-        if started.cancelled() or started.exception():
-            transport.abort()
-            return
-        started.result().take_over(transport, data, alpn)
-        transport.resume_reading()
+        def take_over(started: asyncio.Future[Inner]) -> None:
+            if transport.is_closing():
+                return
+            error = None if started.cancelled() else started.exception()
+            if isinstance(error, Exception):
+                log_fault(logger, "A connection could not be handed over to mitmproxy", error)
+            if started.cancelled() or error is not None:
+                transport.abort()
+                return
+            started.result().take_over(transport, data, alpn, ended=ended)
+            transport.resume_reading()
+
+        asyncio.ensure_future(self._started_inner()).add_done_callback(take_over)
+
+    def _running_inner(self) -> Inner | None:
+        started = self._inner is not None and self._inner.done() and self._inner.exception() is None
+        return self._inner.result() if started and self._inner is not None else None
 
     async def _started_inner(self) -> Inner:
-        if self._inner is None:
+        if self._inner is None or (self._inner.done() and self._inner.exception() is not None):
             self._inner = asyncio.ensure_future(self._start_inner())
         return await asyncio.shield(self._inner)
 
@@ -153,7 +159,7 @@ class _Worker:
             server.close()
         self._lane.drain()
         loop = asyncio.get_running_loop()
-        inner = self._inner.result() if self._inner is not None and self._inner.done() else None
+        inner = self._running_inner()
         deadline = loop.time() + self._drain_seconds
         while self._is_busy(inner) and loop.time() < deadline:  # noqa: ASYNC110 -- an event would be set at every request's end
             await asyncio.sleep(DRAIN_POLL_SECONDS)
