@@ -212,6 +212,15 @@ class ClientConnection(asyncio.Protocol):
         if self._relay is None and not self._transport.is_closing() and not self._brake.holds(READS_NOTHING):
             self._read_head(self._buffer)
             self._flush()
+            if self._half_closed is not None and self in self._lane.connections:
+                self._miss_rest()
+
+    def _miss_rest(self) -> None:
+        """Give up a request that is not whole, and whose client sends no more."""
+        if self._relay is None:
+            self._transport.close()
+        elif self._body is not None:
+            self.on_gone()
 
     def _hand_over(self, alpn: bytes | None = None) -> None:
         """Give the connection away: what it asks for is not plain HTTP/1.1 by path."""

@@ -149,6 +149,9 @@ class Http1Server(_Trailers, _http1.Http1Server):
                 yield commands.CloseConnection(self.conn)
                 return
         yield from super()._handle_event(event)
+        is_whole = self.state not in (self.read_headers, self.read_body)
+        if self._half_closed is not None and isinstance(event, events.DataReceived) and not is_whole:
+            yield from self.state(events.ConnectionClosed(self.conn))  # what was sent ahead is not whole
 
     def read_headers(self, event: events.ConnectionEvent) -> Commands:
         """Override: read the head of a request."""

@@ -96,8 +96,8 @@ class _Worker:
             self._gateway.close()
             self._estimator.close()
             self._lane.close()
-            if (inner := self._running_inner()) is not None:
-                await inner.close()
+            if (running := self._running_inner()) is not None:
+                await running.close()
 
     @staticmethod
     def _pool() -> Pool[Upstream]:
