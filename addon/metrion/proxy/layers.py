@@ -7,6 +7,7 @@ relay's effects. So the key is in the head on the wire and in no flow, and nothi
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -128,8 +129,8 @@ class MeteredStream(HttpStream):
         self._holds = False
         """The request goes out when it is whole; mitmproxy's stream collects it, so that scripts may see it."""
         self._request: http.Request
-        self._version = b"HTTP/1.1"
-        """Of the provider's response."""
+        self._came: http.Response | None = None
+        """The provider's response."""
         self._request_trailers: Headers = ()
         self._response_trailers: Headers = ()
 
@@ -350,7 +351,7 @@ class MeteredStream(HttpStream):
         return False
 
     def _response_head(self, response: http.Response, *, ends: bool) -> Effects:
-        self._version = response.data.http_version
+        self._came = response
         return self.relay.response_head(response.status_code, response.data.reason, response.headers.fields, ends=ends)
 
     def _failed(self, event: ResponseProtocolError) -> Effects:
@@ -423,30 +424,23 @@ class MeteredStream(HttpStream):
         if not self._request.is_http11:
             dropped = {b"transfer-encoding"} | ({b"connection"} if self._request.is_http2 else set())
             headers = tuple(field for field in headers if field[0].lower() not in dropped)
-        now = time.time()
-        return http.Response(self._version, status, reason, http.Headers(headers), None, None, now, now)
+        came = self._came
+        if came is not None and came.headers.fields is headers and came.status_code == status:
+            return came
+        version, now = came.data.http_version if came is not None else b"HTTP/1.1", time.time()
+        return http.Response(version, status, reason, http.Headers(headers), None, None, now, now)
 
     def _wire(self, head: Head, *, ends: bool) -> RequestHeaders:
         """Return the head with the provider's key on. It must reach nothing but the upstream connection."""
-        shown, forward = self.flow.request.data, self.relay.decision
+        forward = self.relay.decision
         assert isinstance(forward, Forward)  # noqa: S101 -- nothing else is sent
         http2 = self.flow.request.is_http2
+        request = http.Request.__new__(http.Request)  # its constructor looks at the type of each of its fields
+        request.data = copy.copy(self.flow.request.data)
+        request.data.content = request.data.trailers = None
         # HTTP/2 has the host in a field of its own.
-        authority = forward.route.upstream.authority if http2 else b""
-        request = http.Request(
-            shown.host,
-            shown.port,
-            shown.method,
-            shown.scheme,
-            authority,
-            head.target,
-            shown.http_version,
-            http.Headers(head.headers),
-            None,
-            None,
-            shown.timestamp_start,
-            None,
-        )
+        request.data.authority = forward.route.upstream.authority if http2 else b""
+        wear(request, head)
         if http2:
             del request.headers["host"]
             if not ends and self.context.server.alpn != b"h2" and "content-length" not in request.headers:
