@@ -10,7 +10,7 @@ from metrion.demo.delivery import Delivery
 from tests.processes import Proxy
 from tests.rawclient import CHAT, connected, labelled, request
 from tests.simulator import Simulator
-from tests.upstream import PLAIN, Asked, Upstream
+from tests.upstream import PLAIN, Asked, Upstream, answering
 
 EVENTS = [
     b'data: {"id": "1", "model": "gpt-4o-2024-08-06", "choices": [{"delta": {"content": "red"}}]}\n\n',
@@ -105,6 +105,27 @@ def test_pipelined_requests_before_a_half_close_are_all_answered(wired: Proxy, u
         assert client.rest() == b""
     query = f"SELECT end_reason FROM events WHERE user_label = '{label}'"  # noqa: S608 -- our own label
     assert [row["end_reason"] for row in wired.events(query)] == ["complete"] * 5
+
+
+@pytest.mark.parametrize(
+    "ahead",
+    [
+        b"POST /openai/v1/chat/completions HTTP/1.1\r\nHost: a\r\n",
+        b"POST /openai/v1/chat/completions HTTP/1.1\r\nHost: a\r\nX-Api-Key: %s\r\nContent-Length: 9\r\n\r\n{}",
+        b"BREW /openai/v1/models HTTP/1.1\r\nHost: a\r\n",
+    ],
+    ids=["half a head", "half a body", "handed over"],
+)
+def test_what_is_sent_ahead_and_never_ends_is_given_up(ahead: bytes, wired: Proxy, upstream: Upstream) -> None:
+    """The request before it is answered, and then the connection is closed."""
+    _, line = labelled()
+    script = upstream.script(answering(PLAIN))
+    ahead = ahead.replace(b"%s", wired.token.encode())
+    with connected(wired.port) as client:
+        client.send(request(wired, script, line, "Content-Length: 2") + b"{}" + ahead)
+        client.half_close()
+        assert client.read().status == 200
+        assert not client.rest().startswith(b"HTTP/1.1 200 ")
 
 
 @pytest.mark.parametrize("sent", ["head", "half a body", "half a chunk"])

@@ -84,6 +84,8 @@ def material(
     failed = reading.stream_error or reading.is_error or reading.error_type
     if dialect is None or model is None or failed or reading.pending:
         return None
+    if dialect != speech.DIALECT and reading.has_final_usage(end_reason):  # as nearly always: nothing is copied then
+        return None
     asked = request.taken() if request is not None else None
     if dialect == speech.DIALECT:
         if asked is None or not by_character:
@@ -92,7 +94,7 @@ def material(
             dialect=dialect, model=model, streamed=streamed, cut=False, reported=reading.usage, request=asked
         )
     kept = response.taken() if response is not None else None
-    if dialect not in texts.ANSWERS or kept is None or not kept.passed or reading.has_final_usage(end_reason):
+    if dialect not in texts.ANSWERS or kept is None or not kept.passed:
         return None
     return Material(
         dialect=dialect,

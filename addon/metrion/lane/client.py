@@ -472,4 +472,6 @@ _CARRY_OUT: dict[type[Effect], Callable[[ClientConnection, Any], None]] = {
 
 
 def _asks_for_websocket(headers: Headers) -> bool:
-    return any(name.lower() == b"upgrade" and value.lower() == b"websocket" for name, value in headers)
+    return any(
+        len(name) == 7 and name.lower() == b"upgrade" and value.lower() == b"websocket" for name, value in headers
+    )
