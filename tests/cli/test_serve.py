@@ -196,3 +196,13 @@ def _refuses(port: int) -> bool:
         connection.close()
     time.sleep(0.01)
     return False
+
+
+def test_the_authority_of_tunnels_is_there_before_the_first_request(simulator: Simulator, tmp_path: Path) -> None:
+    """A client has to trust it before it asks. A second start leaves it as it is."""
+    made = []
+    for _ in range(2):
+        with running_serve(tmp_path / "home", upstreams(simulator)):
+            made.append((tmp_path / "home" / "ca" / "mitmproxy-ca-cert.pem").read_bytes())
+    assert made[0].startswith(b"-----BEGIN CERTIFICATE-----")
+    assert made[0] == made[1]

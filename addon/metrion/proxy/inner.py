@@ -7,10 +7,8 @@ because importing mitmproxy takes half a second and 20 MB.
 from __future__ import annotations
 
 import asyncio
-import fcntl
-from pathlib import Path
 
-from mitmproxy import certs, options
+from mitmproxy import options
 from mitmproxy.addons import core, next_layer, proxyserver, tlsconfig
 from mitmproxy.master import Master
 from mitmproxy.proxy import layer, layers, mode_servers, mode_specs
@@ -19,21 +17,8 @@ from mitmproxy.proxy.context import Context
 from metrion.gateway.estimating import Estimator
 from metrion.gateway.gateway import Gateway
 from metrion.proxy.addon import MetrionAddon
+from metrion.proxy.authority import authority_folder, make_authority
 from metrion.settings import Settings
-
-
-def prepare_certificates(settings: Settings) -> None:
-    """Make the certificate authority for intercepted TLS, once for all workers."""
-    folder = _certificates(settings)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another worker, or another `serve` in the same home
-        certs.CertStore.from_store(folder, options.CONF_BASENAME, options.KEY_SIZE)
-
-
-def _certificates(settings: Settings) -> Path:
-    # Metrion's own, not the user's mitmproxy's.
-    return settings.home / "ca"
 
 
 class InnerMode(mode_specs.RegularMode):
@@ -57,9 +42,9 @@ class Inner:
     """See the module. Lives on one event loop."""
 
     def __init__(self, settings: Settings, gateway: Gateway, estimator: Estimator) -> None:
-        prepare_certificates(settings)
+        make_authority(settings.home)
         opts = options.Options(mode=[InnerMode.type_name])
-        opts.confdir = str(_certificates(settings))
+        opts.confdir = str(authority_folder(settings.home))
         self._started = asyncio.Event()
         self._master = Master(opts)
         self._server = proxyserver.Proxyserver()

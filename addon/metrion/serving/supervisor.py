@@ -20,6 +20,7 @@ import selectors
 import signal
 import socket
 import ssl
+import subprocess
 import sys
 import time
 import traceback
@@ -27,6 +28,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import IntEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from metrion import estimates
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+AUTHORITY = "ca/mitmproxy-ca-cert.pem"
+"""In a home: whom clients of tunnels have to trust."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 START_SECONDS = 30.0
 """How long a worker may take until it accepts connections; then it is killed."""
@@ -77,11 +81,14 @@ def run(
     listeners = Listeners(host, port, workers)
     board = Board(2 * workers)  # a worker that drains by itself and the one that replaces it are both at work
     ingestion = Ingestion(settings, board)
+    authority = _start_making_authority(settings)
     try:
         from metrion.serving import worker  # here, since it takes long: the ingester starts meanwhile
 
         estimates.prepare()  # so that all workers share its memory
         ingestion.wait_until_ready()
+        if authority is not None:
+            authority.wait()
         listeners.listen()
 
         def work(place: Place) -> None:
@@ -94,6 +101,15 @@ def run(
         raise ServeError(str(error)) from error
     finally:
         ingestion.end()  # who waits for this process then finds everything in the store, and nobody at work in the home
+
+
+def _start_making_authority(settings: Settings) -> subprocess.Popen[bytes] | None:
+    """Have the authority for tunnels made where there is none: a client has to trust it before its first request."""
+    if (settings.home / AUTHORITY).exists():
+        return None
+    path = os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))))
+    command = [sys.executable, "-P", "-m", "metrion.proxy.authority", str(settings.home)]
+    return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.DEVNULL)
 
 
 class _Stage(IntEnum):
