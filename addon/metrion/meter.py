@@ -21,12 +21,12 @@ from metrion.model import (
     EndReason,
     Event,
     Forward,
-    Headers,
     Inbound,
     Reading,
     Refusal,
     Route,
     Usage,
+    first_values,
 )
 from metrion.pricing import PER_CHARACTER, PriceBook
 from metrion.record import record
@@ -38,8 +38,6 @@ NOT_BILLED_OPERATIONS = frozenset(
 
 NOT_BILLED_AT: Mapping[str, frozenset[str]] = {"openai": frozenset({"conversations", "moderations"})}
 """What else one provider does not charge for, though others do (Mistral)."""
-
-USER_AGENT, RETRY_COUNT = b"user-agent", b"x-stainless-retry-count"
 
 NOTHING_BILLED = Cost(CostSource.NOT_BILLED, usd=Decimal(0))
 
@@ -85,11 +83,12 @@ def measure(
     *,
     model_requested: str | None = None,
     settles: bool = False,
+    fields: Mapping[bytes, bytes] | None = None,
 ) -> Event | None:
     """Return the event of one request, or ``None`` for one that named no provider.
 
     ``settles``: the response is the first to tell what an earlier request is billed for, such as the results of a batch
-    or a background response that is read back.
+    or a background response that is read back. ``fields``: the request's headers by name, where they are known already.
     """
     route, caller = decision.route, decision.caller
     provider = route.provider if route else decision.provider if isinstance(decision, Refusal) else None
@@ -103,7 +102,7 @@ def measure(
     usage = reading.usage or Usage()
     cost = _cost(route, outcome, reading, prices, model_requested) if billable else NOTHING_BILLED
     user_label, tags = labels(inbound)
-    client, client_retry = _client(inbound.headers)
+    client, client_retry = _client(fields or first_values(inbound.headers))
     return Event(
         event_id=outcome.event_id,
         request_id=outcome.request_id,
@@ -206,18 +205,12 @@ def _is_billable(inbound: Inbound, route: Route) -> bool:
     )
 
 
-def _client(headers: Headers) -> tuple[str | None, int | None]:
+def _client(fields: Mapping[bytes, bytes]) -> tuple[str | None, int | None]:
     """Return what a client says of itself: its product, and how often its SDK had tried before.
 
     The second is said by the Stainless-made SDKs (OpenAI, Anthropic).
     """
-    agent = retries = None
-    for name, value in headers:
-        length = len(name)
-        if length == len(USER_AGENT) and agent is None and name.lower() == USER_AGENT:
-            agent = value
-        elif length == len(RETRY_COUNT) and retries is None and name.lower() == RETRY_COUNT:
-            retries = value
+    agent, retries = fields.get(b"user-agent"), fields.get(b"x-stainless-retry-count")
     product = _PRODUCT.match(agent.decode("utf-8", "replace")) if agent else None
     return (
         _KEY.sub(lambda key: mask(key[0]), product[1])[:CLIENT_CHARACTERS] if product else None,

@@ -20,6 +20,11 @@ type Headers = tuple[tuple[bytes, bytes], ...]
 """Header fields in wire order, repeated names and their case kept."""
 
 
+def first_values(headers: Headers) -> dict[bytes, bytes]:
+    """Return the first value of each header field, by its name in lower case."""
+    return {name.lower(): value for name, value in reversed(headers)}
+
+
 # --- the request ------------------------------------------------------------------------------------------------------
 
 

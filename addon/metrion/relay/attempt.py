@@ -18,9 +18,9 @@ from metrion.estimates.speech import DIALECT as SPEECH
 from metrion.event_id import uuid7
 from metrion.faults import log_fault
 from metrion.meter import Outcome, measure
-from metrion.model import EndReason, Event, Forward, Headers, Reading, Route, Usage
+from metrion.model import EndReason, Event, Forward, Headers, Reading, Route, Usage, first_values
 from metrion.pricing import PER_CHARACTER, PriceBook
-from metrion.relay.request import Request, header, now
+from metrion.relay.request import Request, now, text
 from metrion.relay.settlement import Generations, carry_out, settlement
 from metrion.routing import parameter
 from metrion.tap import Tap
@@ -87,15 +87,14 @@ class Attempt:
         """Take note of the provider's head, which goes to the client."""
         self._first_byte = self.last_activity = self._clock()
         self._status = status
-        length = header(headers, b"content-length")
+        fields = first_values(headers)
+        length, coding = text(fields.get(b"content-length")), text(fields.get(b"content-encoding"))
         self._expected_bytes = int(length) if length is not None and length.isdigit() else None
-        content_type = header(headers, b"content-type")
+        content_type = text(fields.get(b"content-type"))
         self._streamed = content_type is not None and content_type.lower().startswith("text/event-stream")
-        self._takes_events = (
-            self._streamed and length is None and header(headers, b"content-encoding") in (None, "identity")
-        )
+        self._takes_events = self._streamed and length is None and coding in (None, "identity")
         for name in route.request_id_headers:
-            if (request_id := header(headers, name)) is not None:
+            if (request_id := text(fields.get(name))) is not None:
                 self._provider_request_id = request_id
                 break
         if status == 101 and (session := SESSIONS.get(route.dialect or "")):
@@ -109,7 +108,7 @@ class Attempt:
         self._tap = Tap(
             dialect,
             content_type=content_type,
-            content_encoding=header(headers, b"content-encoding"),
+            content_encoding=coding,
             status=status,
             sample=self.request.response_sample,
         )
@@ -267,6 +266,7 @@ class Attempt:
             self._prices,
             model_requested=self.request.model,
             settles=self._settles(reading, end_reason),
+            fields=self.request.fields,
         )
 
     def _final_reading(self) -> Reading:

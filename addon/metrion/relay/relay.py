@@ -42,7 +42,6 @@ from metrion.relay.effects import (
     SendResponseData,
     Wake,
 )
-from metrion.relay.request import header
 from metrion.relay.rewrites import MOST_HELD, REWRITES, Rewrite
 from metrion.relay.states import BEGUN, NEXT, UNDER_WAY, Input, State
 
@@ -135,7 +134,7 @@ class Relay:
         effects: Effects = []
         if not ends:
             self._rewrites = [rewrite for suiting in REWRITES if (rewrite := suiting(decision, inbound))]
-            if (header(inbound.headers, b"expect") or "").lower() == "100-continue":
+            if self.attempt.request.fields.get(b"expect", b"").lower() == b"100-continue":
                 effects.append(SendInterim(100, b"Continue", ()))
         if origins := self._gate.cors_origins:
             self._cors_origin = allowed_origin(inbound, origins)
@@ -395,7 +394,7 @@ class Relay:
 
     @property
     def _asks_for_websocket(self) -> bool:
-        return (header(self._inbound.headers, b"upgrade") or "").lower() == "websocket"
+        return self.attempt.request.fields.get(b"upgrade", b"").lower() == b"websocket"
 
 
 def reason(status: int) -> bytes:

@@ -6,17 +6,29 @@ from datetime import UTC, datetime
 
 from metrion import estimates
 from metrion.event_id import uuid7
-from metrion.model import Forward, Headers, Inbound, Refusal
+from metrion.model import Forward, Headers, Inbound, Refusal, first_values
 from metrion.tap import RequestReader
 
 
 class Request:
     """See the module. ``began``: when its head arrived, in seconds on the relay's clock."""
 
-    __slots__ = ("_reader", "began", "bytes", "decision", "id", "inbound", "response_sample", "sample", "started_at")
+    __slots__ = (
+        "_reader",
+        "began",
+        "bytes",
+        "decision",
+        "fields",
+        "id",
+        "inbound",
+        "response_sample",
+        "sample",
+        "started_at",
+    )
 
     def __init__(self, inbound: Inbound, decision: Forward | Refusal, *, began: float) -> None:
         self.inbound = inbound
+        self.fields = first_values(inbound.headers)
         self.decision = decision
         self.began = began
         self.id = uuid7()
@@ -29,8 +41,8 @@ class Request:
         if isinstance(decision, Forward) and inbound.method == b"POST":
             self.sample, self.response_sample = estimates.samples(decision.route.dialect)
             self._reader = RequestReader(
-                content_type=header(inbound.headers, b"content-type"),
-                content_encoding=header(inbound.headers, b"content-encoding"),
+                content_type=text(self.fields.get(b"content-type")),
+                content_encoding=text(self.fields.get(b"content-encoding")),
                 sample=self.sample,
             )
 
@@ -58,13 +70,16 @@ def now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
 
 
+def text(value: bytes | None) -> str | None:
+    """Return the value of a header field as text."""
+    if value is None:
+        return None
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
 def header(headers: Headers, name: bytes) -> str | None:
     """Return the first value of a header field, ``name`` in lower case."""
-    length = len(name)
-    for candidate, value in headers:
-        if len(candidate) == length and candidate.lower() == name:
-            try:
-                return value.decode()
-            except UnicodeDecodeError:
-                return value.decode("latin-1")
-    return None
+    return text(next((value for known, value in headers if len(known) == len(name) and known.lower() == name), None))
