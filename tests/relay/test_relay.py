@@ -74,7 +74,7 @@ def test_a_plain_request() -> None:
     assert relay.response_data(b"  ") == [COMPLETE, SendResponseData(b"  ")]
     relay.attempt.finish(EndReason.COMPLETE)
     assert relay.response_end() == [EndResponse(), *OVER]
-    assert relay.is_over
+    assert relay.state is State.OVER
 
 
 def test_a_request_that_is_whole_before_there_is_a_connection() -> None:

@@ -132,8 +132,7 @@ class ClientConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- asyncio's protocol
         """Override."""
         self._lane.connections.discard(self)
-        self._deadline.set(None)
-        self._deadline.cancel_timer()
+        self._deadline.close()
         if self._half_closed is not None:
             self._half_closed.cancel()
         self.on_gone()
@@ -225,8 +224,7 @@ class ClientConnection(asyncio.Protocol):
     def _hand_over(self, alpn: bytes | None = None) -> None:
         """Give the connection away: what it asks for is not plain HTTP/1.1 by path."""
         self._lane.connections.discard(self)
-        self._deadline.set(None)
-        self._deadline.cancel_timer()
+        self._deadline.close()
         if self._half_closed is not None:
             self._half_closed.cancel()
         data, self._buffer = bytes(self._buffer), bytearray()

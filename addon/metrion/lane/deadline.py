@@ -28,11 +28,15 @@ class Deadline:
         """Call back after so many seconds, and not when set before; ``None``: do not."""
         self._due = None if seconds is None else self._loop.time() + seconds
         if self._due is not None and (self._timer is None or self._timer.when() > self._due):
-            self.cancel_timer()
+            self._cancel_timer()
             self._timer = self._loop.call_at(self._due, self._ring)
 
-    def cancel_timer(self) -> None:
+    def close(self) -> None:
         """Let go of the timer, and of whoever it would call."""
+        self._due = None
+        self._cancel_timer()
+
+    def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -99,11 +99,6 @@ class Relay:
         self._unread = 0
 
     @property
-    def is_over(self) -> bool:
-        """Whether nothing more comes of it."""
-        return self.state is State.OVER
-
-    @property
     def reads_body(self) -> bool:
         """Whether more of the request can go on now; else its client is to wait."""
         return self.state is not State.OPENING
