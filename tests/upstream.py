@@ -88,9 +88,9 @@ class Asked:
 
     def close(self) -> None:
         """End the connection, orderly."""
-        self.gone.set()
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
+        self.gone.set()
 
     def wait_until_gone(self) -> None:
         """Read, and drop, until the proxy has closed the connection."""

@@ -222,9 +222,11 @@ def test_a_provider_that_closes_a_pooled_connection(wired: Proxy, upstream: Upst
     """After its answer, without saying so: the next request goes on another connection."""
     once = upstream.script(answering(OK + LENGTH + b"\r\n" + BODY, close=True))
     with connected(wired.port) as client:
-        for _ in range(5):
+        for number in range(5):
             client.send(request(wired, once, "Content-Length: 2") + b"{}")
             assert client.read().body == BODY
+            # Its end has to be there first: a request that goes out before it is not sent again.
+            assert upstream.asked(once, number + 1)[number].gone.wait(10)
     assert len(upstream.asked(once)) == 5
 
 
