@@ -48,8 +48,6 @@ class Upstream(Connection):
     """See the module."""
 
     def __init__(self) -> None:
-        self.has_served = False
-        """It has answered before, and may have been closed meanwhile."""
         self.has_answered = False
         """Something of the response to the present request has come."""
         self._asker: Asker | None = None
@@ -192,7 +190,6 @@ class Upstream(Connection):
 
     def _end(self, asker: Asker, body: BodyReader, rest: bytes) -> None:
         self._asker = self._body = None
-        self.has_served = True
         # What comes behind the end is no answer to anything that was asked.
         self.is_reusable = self._stays and self._whole and not rest and not self.transport.is_closing()
         self._brake.release()

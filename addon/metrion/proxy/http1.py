@@ -59,7 +59,6 @@ type Commands = Generator[commands.Command, object, None]
 
 MAX_PIPELINED = 1 << 20
 """Bytes that a client may send ahead of the answer it waits for; more, and it is hung up on."""
-_LAST_CHUNK = b"0\r\n\r\n"
 
 
 @dataclass
@@ -124,9 +123,9 @@ class _Trailers(_http1.Http1Connection):
                 self._to_send
                 and isinstance(event, RequestEndOfMessage | ResponseEndOfMessage)
                 and isinstance(command, commands.SendData)
-                and command.data == _LAST_CHUNK
+                and command.data == wire.LAST_CHUNK
             ):
-                command.data = b"0\r\n%s\r\n" % bytes(self._to_send)
+                command.data = wire.last_chunk(self._to_send.fields)
                 self._to_send = None
             yield command
 
@@ -253,7 +252,7 @@ class Http1Server(_Trailers, _http1.Http1Server):
         """Override: a response that has no body has no last chunk either, whatever its head says."""
         bodiless = self.response is not None and self.response.status_code in (204, 304)
         for command in super().send(event):
-            is_last_chunk = isinstance(command, commands.SendData) and command.data == _LAST_CHUNK
+            is_last_chunk = isinstance(command, commands.SendData) and command.data == wire.LAST_CHUNK
             if not (bodiless and is_last_chunk and isinstance(event, ResponseEndOfMessage)):
                 yield command
 
