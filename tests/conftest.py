@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 
 from tests.processes import LANE, MITMPROXY, Proxy, Road, running_mitmdump, running_serve, upstreams
-from tests.simulator import Simulator, running_simulator
+from tests.simulated import Simulator, running_simulator
 
 # Generated cases: 100 of each property in the suite, as many as METRION_TEST_EXAMPLES says in a long run.
 settings.register_profile("metrion", max_examples=int(os.environ.get("METRION_TEST_EXAMPLES", "100")), deadline=None)

@@ -25,7 +25,7 @@ import yaml
 
 from metrion import store
 from metrion.cli.tables import as_json
-from tests.simulator import Simulator
+from tests.simulated import Simulator
 
 ROOT = Path(__file__).parents[1]
 PROVIDERS = ("anthropic", "openai", "google", "mistral", "xai")

@@ -8,11 +8,11 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+from metrion.admission.routing import Router
+from metrion.metering.tap import Tap
 from metrion.model import Inbound, Origin, Reading, Route
 from metrion.providers import PROVIDERS
-from metrion.routing import Router
 from metrion.settings import ProviderSettings, Settings
-from metrion.tap import Tap
 from tests.corpus import Exchange
 
 SEGMENTS = {"anthropic": "anthropic", "google": "google", "mistral": "mistral", "vertex": "google"}

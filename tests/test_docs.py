@@ -13,12 +13,14 @@ import click
 import pytest
 from pydantic import BaseModel
 
+from metrion.admission.routing import Router
 from metrion.cli import COMMANDS, commands
 from metrion.model import EVENT_COLUMNS, Inbound, Route
-from metrion.providers import ALIASES, GOOGLE_OPERATIONS, OPERATIONS, PROVIDERS
+from metrion.operations import GOOGLE_OPERATIONS, OPERATIONS
+from metrion.providers import ALIASES, PROVIDERS
 from metrion.reports import GROUPS
-from metrion.routing import Router
-from metrion.settings import _File, load_settings
+from metrion.settings import load_settings
+from metrion.settings.reading import _File
 from metrion.store.schema import COLUMN_TYPES
 from tests.pages import ROOT, Block, anchors, blocks, links, pages, prose, sections, table_column, text_of
 
@@ -196,9 +198,9 @@ def test_every_refusal_is_documented_and_no_other() -> None:
     made = {
         (status, code)
         for file in (ROOT / "addon" / "metrion").rglob("*.py")
-        if "demo" not in file.parts
+        if "simulator" not in file.parts
         for status, code in re.findall(r"\b([45]\d\d),\s+\"([a-z_]+)\"", file.read_text("utf-8"))
-    } | {("429", code) for code in re.findall(r"Excess\(\"(\w+)\"", _source("limits.py"))}
+    } | {("429", code) for code in re.findall(r"Excess\(\"(\w+)\"", _source("admission/limits.py"))}
     section = sections(DOCS / "requests.md")["What is refused"]
     rows = zip(table_column(section, 0), table_column(section, 1), strict=True)
     assert {(status, code.strip("`")) for status, code in rows if status.isdigit()} == made

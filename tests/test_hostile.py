@@ -25,17 +25,17 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrion import journal
 from metrion.dialects import DIALECTS, SESSIONS
 from metrion.dialects.dialect import Dialect
-from metrion.estimates import Sample, estimate, material
-from metrion.meter import measure
+from metrion.estimates import Sample, estimate, estimate_input
+from metrion.journal import writer as journal
+from metrion.metering.meter import measure
+from metrion.metering.tap import RequestReader, Tap
 from metrion.model import EndReason, Event, Forward, Head, Inbound, Reading
 from metrion.pricing import PriceBook
-from metrion.tap import RequestReader, Tap
 from tests.corpus import encode, encode_pieces
-from tests.test_cuts import raw_deflate, recorded
-from tests.test_meter import CALLER, OUTCOME, ROUTE
+from tests.metering.test_cuts import raw_deflate, recorded
+from tests.metering.test_meter import CALLER, OUTCOME, ROUTE
 
 CANARY = "zebras quarrel"
 MOST = (1 << 63) - 1
@@ -434,7 +434,7 @@ SIZES = st.lists(st.integers(0, 3000), max_size=8)
 
 def estimates_well(dialect: str, tap: Tap, end_reason: EndReason, sample: Sample | None) -> None:
     """Assert that an estimate, where one is wanted, is of counts."""
-    wanted = material(
+    wanted = estimate_input(
         dialect=dialect,
         reading=tap.reading,
         end_reason=end_reason,

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from metrion.providers import ALIASES, GOOGLE_OPERATIONS, OPERATIONS, PROVIDERS, canonical_name
+from metrion.operations import GOOGLE_OPERATIONS, OPERATIONS
+from metrion.providers import ALIASES, PROVIDERS, canonical_name
 
 
 def test_the_five_providers_and_where_they_are() -> None:

@@ -47,7 +47,7 @@ from metrion.providers import PROVIDERS
 from metrion.settings import Settings
 from tests.pages import ROOT, Block, blocks
 from tests.processes import eventually, free_port, prepare_home, printed_token, store_keys
-from tests.simulator import Simulator
+from tests.simulated import Simulator
 from tests.tls import Terminator, tls_in_front_of
 
 README = ROOT / "README.md"
@@ -340,7 +340,7 @@ def _make_small(folder: Path) -> None:
     (folder / "addon").unlink()
     package = folder / "addon" / "metrion"
     package.mkdir(parents=True)
-    for name in ("__init__.py", "py.typed", "event_id.py"):
+    for name in ("__init__.py", "py.typed", "faults.py"):
         shutil.copy(ROOT / "addon" / "metrion" / name, package)
     for script in folder.glob("scripts/*"):
         if script.is_dir():
@@ -348,8 +348,8 @@ def _make_small(folder: Path) -> None:
         elif script.name not in ("environment.sh", "test"):
             script.unlink()
     (folder / "tests").mkdir()
-    (folder / "tests" / "test_event_id.py").write_text(
-        "from metrion.event_id import uuid7\n\n\ndef test_sample() -> None:\n    assert uuid7() != uuid7()\n"
+    (folder / "tests" / "test_faults.py").write_text(
+        "from metrion.faults import log_fault\n\n\ndef test_sample() -> None:\n    assert callable(log_fault)\n"
     )
 
 

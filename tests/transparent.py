@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from tests.processes import MITMDUMP, ROOT, STORED_KEYS, Proxy, free_port, running_proxy
-from tests.simulator import running_simulator
+from tests.simulated import running_simulator
 
 NOBODY = 65534
 

@@ -37,7 +37,7 @@ CASES, BATCH = 100, 20
 """So many requests of each kind, and so many are timed at once."""
 PLACES: Mapping[str, Sequence[str]] = {
     "Gateway": ("metrion.gateway.gateway", "metrion.proxy.gateway"),
-    "Board": ("metrion.gateway.board", "metrion.proxy.board"),
+    "Scoreboard": ("metrion.gateway.scoreboard", "metrion.proxy.board"),
 }
 """The modules in which a name may be, the newest layout first."""
 
@@ -63,7 +63,7 @@ def gateway(home: Path) -> tuple[Any, str]:
     control.set_key("openai", "stored-openai-key-0123456789abcdef")
     token = control.create_token("bench").secret
     control.close()
-    return _named("Gateway")(settings, _named("Board")().take(0, os.getpid())), token
+    return _named("Gateway")(settings, _named("Scoreboard")().take(0, os.getpid())), token
 
 
 def _named(name: str) -> Any:

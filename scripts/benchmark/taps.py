@@ -13,8 +13,8 @@ import time
 import tracemalloc
 from collections.abc import Iterator
 
-from metrion.demo.answers import Request, provider_answer
-from metrion.tap import Tap
+from metrion.metering.tap import Tap
+from metrion.simulator.answers import Request, provider_answer
 from scripts.benchmark.results import Extent, Result
 from tests.corpus import encode, exchanges
 from tests.recordings import route

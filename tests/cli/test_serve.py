@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from metrion.demo.delivery import Delivery
+from metrion.simulator.delivery import Delivery
 from tests.processes import (
     METRION,
     MITMDUMP,
@@ -26,7 +26,7 @@ from tests.processes import (
     running_serve,
     upstreams,
 )
-from tests.simulator import Simulator
+from tests.simulated import Simulator
 
 
 def test_first_start_prints_one_token_that_works(simulator: Simulator, tmp_path: Path) -> None:

@@ -21,9 +21,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from metrion.admission.limits import SECOND, WINDOW
 from metrion.control import counters as module
 from metrion.control.counters import KEPT_DAYS, RETRY_SECONDS, Counters
-from metrion.limits import SECOND, WINDOW
 from metrion.model import Quota
 from tests.control.homes import run_together
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from metrion.callers import Token
+from metrion.admission import Token
 from metrion.control import Account, ControlError, ControlStore, Limits, check_name
 from tests.control.homes import home_settings, run_together
 

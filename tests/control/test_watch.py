@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from metrion.callers import Directory, Token
+from metrion.admission import AccessSnapshot, Token
 from metrion.control.errors import ControlError
 from metrion.control.watch import GRACE_SECONDS, Watch
 
@@ -25,12 +25,12 @@ class Reader:
     calls = 0
     broken = False
 
-    def __call__(self, db: sqlite3.Connection) -> Directory:
+    def __call__(self, db: sqlite3.Connection) -> AccessSnapshot:
         self.calls += 1
         if self.broken:
             raise ControlError("a key does not open")
         names = [row[0] for row in db.execute("SELECT name FROM t ORDER BY name")]
-        return Directory(tokens={name.encode(): Token(name, "default", "pro") for name in names}, provider_keys={})
+        return AccessSnapshot(tokens={name.encode(): Token(name, "default", "pro") for name in names}, provider_keys={})
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def watch(path: Path, writer: sqlite3.Connection, reader: Reader, clock: Clock) 
         yield watch
 
 
-def names(directory: Directory) -> str:
+def names(directory: AccessSnapshot) -> str:
     return " ".join(token.name for token in directory.tokens.values())
 
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from metrion.demo.answers import REPLIES
 from metrion.demo.calls import CALLS, Call, Outcome, make
-from tests.simulator import Simulator, running_simulator
+from metrion.simulator.answers import REPLIES
+from tests.simulated import Simulator, running_simulator
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import pytest
 
 from metrion.dialects import DIALECTS
 from metrion.dialects.dialect import Draft
-from metrion.dialects.figures import Figures
-from metrion.documents import Scanner, tree
+from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Usage
+from metrion.parsing.json_stream import Scanner, tree
 
 UNENDED = {
     "anthropic_batch_results",
@@ -47,5 +47,5 @@ def test_a_document_of_any_shape_is_read_without_an_error(name: str, junk: objec
         scanner.feed(json.dumps({path[0]: junk}).encode())
         dialect.read(scanner.document, draft)
     assert draft.model in (None, junk)
-    assert dialect.usage(Figures({"input_tokens": junk, "prompt_tokens_details": junk})) is not None
-    assert dialect.usage(Figures({})) == Usage()
+    assert dialect.usage(UsageReader({"input_tokens": junk, "prompt_tokens_details": junk})) is not None
+    assert dialect.usage(UsageReader({})) == Usage()

@@ -12,13 +12,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from metrion.metering.tap import Tap
 from metrion.model import Reading, Usage
 from metrion.pricing import PriceBook
 from metrion.settings import Settings
-from metrion.tap import Tap
 from tests.corpus import Exchange, exchanges, needs_corpus
+from tests.metering.test_tap import EXPECTED_NAMES
 from tests.recordings import SEGMENTS, read
-from tests.test_tap import EXPECTED_NAMES
 
 SETTINGS = Settings(home=Path("/nowhere"))
 FEES = ("web_search", "document_page")

@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from metrion.documents import BOM
-from metrion.estimates import Sample, estimate, material
+from metrion.estimates import Sample, estimate, estimate_input
 from metrion.estimates.families import FAMILIES, family
 from metrion.estimates.tokenizers import is_available
+from metrion.metering.tap import Tap
 from metrion.model import EndReason, Usage
-from metrion.sse import EventReader
-from metrion.tap import Tap
+from metrion.parsing.json_stream import BOM
+from metrion.parsing.sse import EventReader
 from tests.corpus import Exchange, exchanges, needs_corpus
 from tests.pages import ROOT, text_of
 
@@ -118,7 +118,7 @@ def estimated(exchange: Exchange, body: bytes) -> Usage | None:
     tap.finish()
     reading = tap.reading
     assert reading.usage is None, exchange.id
-    wanted = material(
+    wanted = estimate_input(
         dialect=dialect,
         reading=reading,
         end_reason=EndReason.COMPLETE,

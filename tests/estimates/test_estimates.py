@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metrion import estimates
-from metrion.estimates import Material, Sample, estimate, material, samples, texts
+from metrion.estimates import EstimateInput, Sample, estimate, estimate_input, samples, texts
 from metrion.estimates.texts import ANSWERS, REQUESTS
 from metrion.estimates.tokenizers import is_available
+from metrion.metering.tap import RequestReader, Tap
 from metrion.model import EndReason, Reading, Usage
-from metrion.tap import RequestReader, Tap
 from tests.corpus import encode_pieces
 
 needs_tokenizer = pytest.mark.skipif(not is_available(), reason="no tokenizer: pip install 'metrion[estimates]'")
@@ -70,7 +70,7 @@ class Passed:
     piece: int = 100
     encoding: str | None = None
 
-    def material(self) -> Material | None:
+    def estimate_input(self) -> EstimateInput | None:
         asked, answered = Sample(), Sample()
         reader = RequestReader(content_type="application/json", content_encoding=None, sample=asked)
         reader.feed(json.dumps(ASKED if self.asked is None else self.asked).encode())
@@ -79,7 +79,7 @@ class Passed:
         for start in range(0, len(self.body), self.piece):
             tap.feed(self.body[start : start + self.piece])
         tap.finish()
-        return material(
+        return estimate_input(
             dialect=self.dialect,
             reading=tap.reading,
             end_reason=self.end_reason,
@@ -90,7 +90,7 @@ class Passed:
         )
 
     def usage(self) -> Usage | None:
-        found = self.material()
+        found = self.estimate_input()
         return estimate(found) if found is not None else None
 
     def counts(self) -> tuple[int | None, int | None] | None:
@@ -271,14 +271,14 @@ def test_not_estimated(passed: Passed) -> None:
 )
 def test_where_the_usage_is_reported_there_is_no_material(usage: dict[str, int]) -> None:
     body = sse(*CHAT, {**FINISH, "usage": usage}, "[DONE]")
-    assert Passed(body=body).material() is None
-    assert Passed(body=body, end_reason=EndReason.CLIENT_ABORT).material() is None
+    assert Passed(body=body).estimate_input() is None
+    assert Passed(body=body, end_reason=EndReason.CLIENT_ABORT).estimate_input() is None
 
 
 @needs_tokenizer
 def test_a_stream_beyond_all_bounds_is_extrapolated() -> None:
     words = [f" {word}" for word in ("seldom", "said", "twice", "over") * 20_000]
-    found = Passed(body=sse(*map(chunk, words), "[DONE]"), piece=50_000).material()
+    found = Passed(body=sse(*map(chunk, words), "[DONE]"), piece=50_000).estimate_input()
     assert found is not None
     assert found.response.kept < found.response.passed
     usage = estimate(found)
@@ -294,14 +294,14 @@ def test_the_input_of_a_request_beyond_all_bounds_is_not_known() -> None:
 
 def test_nothing_that_passed_shows() -> None:
     asked = {**ASKED, "messages": [{"role": "user", "content": SECRET}]}
-    found = Passed(asked=asked, body=sse(*map(chunk, [SECRET] * 3000), chunk(SECRET))).material()
+    found = Passed(asked=asked, body=sse(*map(chunk, [SECRET] * 3000), chunk(SECRET))).estimate_input()
     assert found is not None
     assert SECRET not in repr(found)
     assert SECRET not in repr(estimate(found))
 
 
 def test_material_can_go_to_another_process() -> None:
-    found = Passed(body=WHOLE).material()
+    found = Passed(body=WHOLE).estimate_input()
     assert pickle.loads(pickle.dumps(found)) == found  # noqa: S301  # our own
 
 
@@ -354,7 +354,7 @@ def test_whatever_a_stranger_sends_there_is_an_estimate_or_none(
     samples = Sample(), Sample()
     samples[0].add(json.dumps(asked).encode())
     samples[1].add(sse(answered, {"choices": [answered]}, answered))
-    found = material(
+    found = estimate_input(
         dialect=dialect,
         reading=Reading(model=model),
         end_reason=EndReason.COMPLETE,
@@ -371,7 +371,7 @@ def test_whatever_a_stranger_sends_there_is_an_estimate_or_none(
 @needs_tokenizer
 @pytest.mark.parametrize("nested", ['{"content": ' * 100_000, "[" * 100_000])
 def test_a_document_that_is_nested_too_deep_is_none(nested: str) -> None:
-    found = replace(Passed(body=WHOLE), body=sse(CHAT[1], nested)).material()
+    found = replace(Passed(body=WHOLE), body=sse(CHAT[1], nested)).estimate_input()
     assert found is not None
     assert estimate(found) == Usage(input_tokens=INPUT, output_tokens=1)
 

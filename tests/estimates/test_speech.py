@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from metrion.estimates import Material, Sample, estimate, material
+from metrion.estimates import EstimateInput, Sample, estimate, estimate_input
+from metrion.metering.tap import RequestReader, Tap
 from metrion.model import EndReason, Reading, Usage
-from metrion.tap import RequestReader, Tap
 from tests.corpus import encode, exchanges, needs_corpus
 
 TTS = {"model": "tts-1", "voice": "nova", "input": "hello"}
@@ -26,10 +26,10 @@ def sample(body: bytes, *, encoding: str | None = None, content_type: str = "app
     return kept, reader.model or "requested"
 
 
-def taken(body: bytes, reading: Reading = SILENT, *, by_character: bool = True, **change: Any) -> Material | None:
+def taken(body: bytes, reading: Reading = SILENT, *, by_character: bool = True, **change: Any) -> EstimateInput | None:
     end_reason = change.pop("end_reason", EndReason.COMPLETE)
     kept, model = sample(body, **change)
-    return material(
+    return estimate_input(
         dialect="openai_speech",
         reading=reading,
         end_reason=end_reason,
@@ -41,7 +41,7 @@ def taken(body: bytes, reading: Reading = SILENT, *, by_character: bool = True, 
     )
 
 
-def characters(found: Material | None) -> int | None:
+def characters(found: EstimateInput | None) -> int | None:
     usage = estimate(found) if found is not None else None
     return (usage.unreported_tools or {}).get("input_character") if usage else None
 

@@ -14,8 +14,8 @@ import pytest
 
 from metrion.control import ControlStore
 from metrion.gateway import gateway as module
-from metrion.gateway.board import STRANGERS_EVENTS_PER_MINUTE, Board
 from metrion.gateway.gateway import Gateway
+from metrion.gateway.scoreboard import STRANGERS_EVENTS_PER_MINUTE, Scoreboard
 from metrion.model import EndReason, ErrorShape, Forward, Inbound, Refusal
 from metrion.settings import Settings, load_settings
 from tests.processes import eventually, prepare_home
@@ -30,7 +30,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def gateway(settings: Settings) -> Iterator[Gateway]:
-    running = Gateway(settings, Board().take(0, os.getpid()))
+    running = Gateway(settings, Scoreboard().take(0, os.getpid()))
     yield running
     running.close()
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.processes import Proxy, eventually
-from tests.simulator import Simulator
+from tests.simulated import Simulator
 
 QUEUED = {"id": "resp_b1", "object": "response", "status": "queued", "background": True, "model": "gpt-4o"}
 USAGE = {"input_tokens": 100, "output_tokens": 50, "total_tokens": 150}

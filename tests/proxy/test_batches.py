@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from metrion.demo.delivery import Delivery
+from metrion.simulator.delivery import Delivery
 from tests.processes import Proxy, eventually
-from tests.simulator import Simulator
+from tests.simulated import Simulator
 
 CREATED = {"id": "msgbatch_e2e", "type": "message_batch", "processing_status": "in_progress"}
 LINES = [

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from metrion.demo.delivery import Delivery
+from metrion.simulator.delivery import Delivery
 from tests.processes import Proxy, Road, eventually, running_serve, upstreams
-from tests.simulator import Simulator
+from tests.simulated import Simulator
 
 ASKED = b'{"model": "gpt-4o", "messages": [{"role": "user", "content": "Name a colour."}]}'
 USAGE = b'{"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}'

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from metrion.demo.delivery import Delivery
 from metrion.estimates.tokenizers import is_available
+from metrion.simulator.delivery import Delivery
 from tests.corpus import Exchange, exchanges, needs_corpus
 from tests.estimates.test_accuracy import without_usage
 from tests.processes import Proxy, Road, eventually, running_serve, upstreams
-from tests.simulator import Simulator
+from tests.simulated import Simulator
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="there is no tokenizer: pip install 'metrion[estimates]'")
 

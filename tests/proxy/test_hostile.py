@@ -18,7 +18,7 @@ import pytest
 import zstandard
 
 from tests.processes import Proxy, eventually
-from tests.simulator import Received, Simulator
+from tests.simulated import Received, Simulator
 from tests.websocket import Client, EchoServer
 
 SECRET = "zebras quarrel"

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from metrion.demo.delivery import Delivery
 from metrion.estimates.tokenizers import is_available
+from metrion.simulator.delivery import Delivery
 from tests.http2 import Http2Client
 from tests.processes import Proxy, running_serve
 from tests.proxy.test_estimates import SPEECH
 from tests.proxy.test_include_usage import ASKED, ASKING, EVENTS, SEEN, SSE
-from tests.simulator import Simulator
+from tests.simulated import Simulator
 from tests.tls import tls_in_front_of
 
 CHAT = "/v1/chat/completions"

@@ -19,8 +19,8 @@ from typing import Any
 import openai
 import pytest
 
-from metrion.demo.delivery import Delivery
-from metrion.include_usage import UsageFilter
+from metrion.relay.include_usage import UsageFilter
+from metrion.simulator.delivery import Delivery
 from tests.corpus import Exchange, encode, exchanges, needs_corpus
 from tests.processes import (
     MITMDUMP,
@@ -33,7 +33,7 @@ from tests.processes import (
     running_serve,
     upstreams,
 )
-from tests.simulator import Received, Simulator
+from tests.simulated import Received, Simulator
 
 CHAT = "/openai/v1/chat/completions"
 JSON = {"content-type": "application/json"}

@@ -17,7 +17,7 @@ import openai
 import pytest
 
 from tests.processes import Proxy, Road, running_serve, upstreams
-from tests.simulator import Simulator, running_simulator
+from tests.simulated import Simulator, running_simulator
 
 BODY = json.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": "Name a colour."}]}).encode()
 CHAT = "/openai/v1/chat/completions"

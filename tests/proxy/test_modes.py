@@ -29,7 +29,7 @@ from tests.processes import (
     running_serve,
     upstreams,
 )
-from tests.simulator import Simulator
+from tests.simulated import Simulator
 from tests.tls import Terminator, tls_in_front_of
 from tests.websocket import Client, EchoServer
 

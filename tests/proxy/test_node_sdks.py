@@ -10,7 +10,7 @@ import pytest
 from metrion.providers import PROVIDERS
 from tests.node.sdks import Node
 from tests.processes import STORED_KEYS, Proxy
-from tests.simulator import Simulator
+from tests.simulated import Simulator
 
 KEY_HEADERS = ("authorization", "x-api-key", "x-goog-api-key", "api-key")
 OWN_KEY = "the-callers-own-provider-key-42"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.processes import Proxy, eventually
-from tests.simulator import Simulator
+from tests.simulated import Simulator
 
 COUNTS = {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150}
 ANSWERED = {"response": {"modelVersion": "gemini-2.5-flash",

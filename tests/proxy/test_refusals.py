@@ -13,9 +13,9 @@ import anthropic
 import openai
 import pytest
 
-from metrion.demo.delivery import Delivery
+from metrion.simulator.delivery import Delivery
 from tests.processes import STORED_KEYS, Proxy, Road, eventually, free_port, running_serve, upstreams
-from tests.simulator import Simulator
+from tests.simulated import Simulator
 
 UNKNOWN = "sk-metrion-" + "x" * 43
 OTHER = "sk-metrion-" + "y" * 43

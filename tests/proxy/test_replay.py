@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from metrion.demo.delivery import Delivery
+from metrion.simulator.delivery import Delivery
 from tests.corpus import Exchange, exchanges, needs_corpus
 from tests.processes import PROVIDERS, STORED_KEYS, Proxy, eventually, running_serve
-from tests.simulator import Received, Simulator
+from tests.simulated import Received, Simulator
 
 COUNTS = {
     "input_tokens": "input_tokens_total",

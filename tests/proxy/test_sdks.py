@@ -16,7 +16,7 @@ import openai
 import pytest
 
 from tests.processes import STORED_KEYS, Proxy
-from tests.simulator import Simulator
+from tests.simulated import Simulator
 
 OWN_KEY = "the-callers-own-provider-key-42"
 MESSAGES: Any = [{"role": "user", "content": "Name a colour."}]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from metrion.demo.delivery import Delivery
+from metrion.simulator.delivery import Delivery
 from tests.processes import (
     LANE,
     MITMDUMP,
@@ -28,7 +28,7 @@ from tests.processes import (
     running_serve,
     upstreams,
 )
-from tests.simulator import Simulator
+from tests.simulated import Simulator
 
 OWN_KEY = "sk-proj-the-callers-own-key-0123456789"
 STRANGER = "sk-metrion-" + "stranger" * 6

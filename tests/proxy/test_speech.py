@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from metrion.demo.delivery import Delivery
+from metrion.simulator.delivery import Delivery
 from tests.processes import Proxy
-from tests.simulator import Simulator
+from tests.simulated import Simulator
 
 SOUND = [b"ID3" + bytes(range(256)) * 16] * 8
 PATH = "/openai/v1/audio/speech"

@@ -15,7 +15,7 @@ import pytest
 
 from tests.http2 import Http2Connection
 from tests.processes import METRION, Proxy, Road, prepare_home, running_serve, upstreams
-from tests.simulator import Simulator
+from tests.simulated import Simulator
 from tests.tls import self_signed
 
 CHAT = "/openai/v1/chat/completions"

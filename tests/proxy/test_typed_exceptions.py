@@ -19,14 +19,14 @@ import mistralai.client
 import openai
 import pytest
 
-from metrion.demo.delivery import Delivery
+from metrion.admission.refusals import render
 from metrion.model import ErrorShape, Refusal
-from metrion.refusals import render
 from metrion.settings import load_settings
+from metrion.simulator.delivery import Delivery
 from metrion.store import ask
 from tests.node.sdks import Node, Outcome
 from tests.processes import PROVIDERS, Proxy, eventually, free_port, running_serve, upstreams
-from tests.simulator import Simulator
+from tests.simulated import Simulator
 
 UNKNOWN = "sk-metrion-" + "x" * 43
 OTHER = "sk-metrion-" + "y" * 43

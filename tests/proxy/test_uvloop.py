@@ -13,7 +13,7 @@ import pytest
 
 from tests.processes import Proxy, Road, running_serve, upstreams
 from tests.rawclient import connected
-from tests.simulator import Simulator
+from tests.simulated import Simulator
 
 CHAT = "/openai/v1/chat/completions"
 ASKED = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}]}

@@ -12,9 +12,9 @@ import anthropic
 import openai
 import pytest
 
-from metrion.demo.delivery import Delivery
+from metrion.simulator.delivery import Delivery
 from tests.processes import Proxy, Road, running_serve, upstreams
-from tests.simulator import Simulator
+from tests.simulated import Simulator
 
 BODY = b'{"model": "gpt-4o", "messages": []}'
 ANSWER = b'{"id": "x", "model": "gpt-4o", "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}}'

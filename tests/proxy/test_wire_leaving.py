@@ -6,10 +6,10 @@ import threading
 
 import pytest
 
-from metrion.demo.delivery import Delivery
+from metrion.simulator.delivery import Delivery
 from tests.processes import Proxy
 from tests.rawclient import CHAT, connected, labelled, request
-from tests.simulator import Simulator
+from tests.simulated import Simulator
 from tests.upstream import PLAIN, Asked, Upstream, answering
 
 EVENTS = [

@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from metrion.demo.delivery import Delivery
 from metrion.gateway.ingestion import backlog
+from metrion.simulator.delivery import Delivery
 from tests.processes import METRION, Proxy, eventually, prepare_home, running_serve, upstreams
-from tests.simulator import Simulator
+from tests.simulated import Simulator
 
 ANSWER = b'{"id": "1", "model": "gpt-4o", "choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 5}}'
 MANY = 64

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from metrion import store
-from metrion.journal import Journal
+from metrion.journal.writer import Journal
 from metrion.model import Event
 from metrion.store.intake import Ingester
 from metrion.store.query import Table

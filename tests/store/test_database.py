@@ -14,10 +14,10 @@ import pytest
 from metrion import store
 from metrion.model import EVENT_COLUMNS
 from metrion.pricing import PriceBook
+from metrion.repricing import Selection, reprice
 from metrion.settings import load_settings
 from metrion.store import StoreError, database, schema
 from metrion.store.follow import Follower
-from metrion.store.reprice import Selection, reprice
 from tests.store.events import Home, event
 
 

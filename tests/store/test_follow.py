@@ -14,9 +14,9 @@ from uuid import UUID
 import pytest
 
 from metrion import store
-from metrion.event_id import uuid7
-from metrion.journal import Journal
+from metrion.journal.writer import Journal
 from metrion.model import EVENT_COLUMNS, Event
+from metrion.model.event_id import uuid7
 from metrion.store import follow
 from metrion.store.follow import Follower, Row
 from tests.processes import eventually

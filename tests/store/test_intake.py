@@ -13,7 +13,7 @@ from uuid import UUID
 import duckdb
 import pytest
 
-from metrion.journal import Journal, encode
+from metrion.journal.writer import Journal, encode
 from metrion.model import EVENT_COLUMNS, Event
 from metrion.store import intake, locks, segments
 from metrion.store.intake import Ingester

@@ -12,9 +12,9 @@ from metrion.cli.options import format_option, note, settings_option
 from metrion.cli.report import check_span, moment
 
 if TYPE_CHECKING:  # DuckDB, which --help need not load
+    from metrion.repricing import Line, Result
     from metrion.settings import Settings
     from metrion.store.query import Table
-    from metrion.store.reprice import Line, Result
 
 KEPT = {
     "no_price": "the price files have none any more for the model, its service tier or a kind of its tokens",
@@ -65,8 +65,8 @@ def reprice(
     check_span(since, until)
     from metrion.cli.tables import FORMATS
     from metrion.pricing import PriceBook
-    from metrion.store.reprice import Selection
-    from metrion.store.reprice import reprice as price_again
+    from metrion.repricing import Selection
+    from metrion.repricing import reprice as price_again
 
     month = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
     open_since = since if closed else max(since or month, month)

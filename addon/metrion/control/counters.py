@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from metrion.limits import SECOND, WINDOW, Excess, Moment, Used, judge, left_in_window, month_number
+from metrion.admission.limits import SECOND, WINDOW, Excess, Moment, Used, judge, left_in_window, month_number
 from metrion.model import Quota
 
 logger = logging.getLogger(__name__)

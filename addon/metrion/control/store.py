@@ -1,6 +1,6 @@
 """Accounts, tokens and provider keys: commands change them, the proxy asks for a snapshot of them.
 
-In: names and secrets that a person gave. Out: records that can be shown, and the :class:`Directory` for the proxy.
+In: names and secrets that a person gave. Out: records that can be shown, and the :class:`AccessSnapshot` for the proxy.
 Any number of processes may use one database at the same time; each change is one short transaction, on the disk when
 the method returns. Never stored: a token. Never stored unsealed: a provider key. Never in an error: either.
 """
@@ -20,7 +20,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Self
 
-from metrion.callers import Directory, Token, mask, token_digest
+from metrion.admission import AccessSnapshot, Token, mask, token_digest
 from metrion.control.errors import ControlError
 from metrion.control.schema import migrate
 from metrion.control.vault import Sealed, Vault
@@ -167,7 +167,7 @@ class ControlStore:
 
     # --- for the proxy
 
-    def directory(self) -> Directory:
+    def directory(self) -> AccessSnapshot:
         """Return who may call, with which key, as the last commit of any process left it.
 
         For every request, on the event loop: about 7 µs when nothing changed. See :mod:`metrion.control.watch`.
@@ -177,7 +177,7 @@ class ControlStore:
         """
         return self._watch.directory()
 
-    def _read_directory(self, db: sqlite3.Connection) -> Directory:
+    def _read_directory(self, db: sqlite3.Connection) -> AccessSnapshot:
         keys = {(DEFAULT_ACCOUNT, provider): key for provider, key in self._environment_keys.items()}
         for account, provider, sealed, _ in _sealed_keys(db):
             keys[account, provider] = self._vault.open(account, provider, sealed)
@@ -199,7 +199,7 @@ class ControlStore:
             )
             for digest, name, account, plan, per_minute, per_month, budget, timeout, revoked, expires_at in rows
         }
-        return Directory(tokens=tokens, provider_keys=keys)
+        return AccessSnapshot(tokens=tokens, provider_keys=keys)
 
     # --- tokens
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from metrion.callers import Directory
+from metrion.admission import AccessSnapshot
 from metrion.control.errors import ControlError
 
 GRACE_SECONDS = 5.0
@@ -35,7 +35,7 @@ class Watch:
     def __init__(
         self,
         path: Path,
-        read: Callable[[sqlite3.Connection], Directory],
+        read: Callable[[sqlite3.Connection], AccessSnapshot],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path = path
@@ -45,10 +45,10 @@ class Watch:
         self._db: sqlite3.Connection | None = None
         self._file: tuple[int, ...] = ()
         self._version = _NEVER_READ
-        self._snapshot: Directory | None = None
+        self._snapshot: AccessSnapshot | None = None
         self._current_at = 0.0
 
-    def directory(self) -> Directory:
+    def directory(self) -> AccessSnapshot:
         """Return who may call, with which key, as the last commit left it.
 
         :raises ControlError: the database has been unreadable for longer than :data:`GRACE_SECONDS`, or from the start.
@@ -72,7 +72,7 @@ class Watch:
             self._db = None
         self._file = ()
 
-    def _refresh(self) -> Directory:
+    def _refresh(self) -> AccessSnapshot:
         stat = os.stat(self._name)  # noqa: PTH116 - a third of the time of Path.stat, at every request
         file = (stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size)
         db = self._db

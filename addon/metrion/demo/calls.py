@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from metrion.demo.delivery import SELECTION_HEADER, Selection, format_selection
+from metrion.simulator.delivery import SELECTION_HEADER, Selection, format_selection
 
 if TYPE_CHECKING:
     from anthropic import Anthropic

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Timer
 
-from metrion.callers import mask
-from metrion.demo.answers import PROVIDERS as SIMULATED
+from metrion.admission import mask
 from metrion.providers import PROVIDERS
+from metrion.simulator.answers import PROVIDERS as SIMULATED
 
 _START_SECONDS = 30.0
 _END_SECONDS = 60.0
@@ -93,7 +93,9 @@ def _metrion(environment: Mapping[str, str], *arguments: str, stdin: str = "") -
 
 @contextmanager
 def _running_simulator(home: Path) -> Iterator[str]:
-    with _running(home, "simulator", [sys.executable, "-m", "metrion.demo.simulator", "--until-stdin-closes"]) as lines:
+    with _running(
+        home, "simulator", [sys.executable, "-m", "metrion.simulator.server", "--until-stdin-closes"]
+    ) as lines:
         yield f"http://127.0.0.1:{json.loads(next(lines))['port']}"
 
 

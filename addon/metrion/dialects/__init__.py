@@ -8,32 +8,30 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from metrion.dialects import (
-    anthropic_batches,
-    anthropic_completions,
-    anthropic_messages,
-    gemini,
-    gemini_batches,
-    gemini_interactions,
-    gemini_live,
-    mistral_batches,
-    mistral_conversations,
-    mistral_ocr,
-    openai_audio,
-    openai_batches,
-    openai_chat,
-    openai_embeddings,
-    openai_evals,
-    openai_images,
-    openai_realtime,
-    openai_responses,
-    openai_runs,
-    openai_videos,
-    resource,
-    vertex_predict,
-    xai_batches,
-)
+from metrion.dialects import resource
+from metrion.dialects.anthropic import batches as anthropic_batches
+from metrion.dialects.anthropic import completions as anthropic_completions
+from metrion.dialects.anthropic import messages as anthropic_messages
 from metrion.dialects.dialect import Dialect
+from metrion.dialects.google import batches as gemini_batches
+from metrion.dialects.google import generate_content as gemini
+from metrion.dialects.google import interactions as gemini_interactions
+from metrion.dialects.google import live as gemini_live
+from metrion.dialects.google import vertex_predict
+from metrion.dialects.mistral import batches as mistral_batches
+from metrion.dialects.mistral import conversations as mistral_conversations
+from metrion.dialects.mistral import ocr as mistral_ocr
+from metrion.dialects.openai import audio as openai_audio
+from metrion.dialects.openai import batches as openai_batches
+from metrion.dialects.openai import chat as openai_chat
+from metrion.dialects.openai import embeddings as openai_embeddings
+from metrion.dialects.openai import evals as openai_evals
+from metrion.dialects.openai import images as openai_images
+from metrion.dialects.openai import realtime as openai_realtime
+from metrion.dialects.openai import responses as openai_responses
+from metrion.dialects.openai import runs as openai_runs
+from metrion.dialects.openai import videos as openai_videos
+from metrion.dialects.xai import batches as xai_batches
 from metrion.model import Reading
 
 DIALECTS: Mapping[str, Dialect] = {

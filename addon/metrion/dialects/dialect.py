@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from metrion.dialects.figures import Figures
-from metrion.documents import EACH, Path
+from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Usage
+from metrion.parsing.json_stream import EACH, Path
 
 USAGES = frozenset({"usage", "usageMetadata", "usage_info"})
 """What providers call the object in which they tell the usage."""
@@ -66,7 +66,7 @@ class Dialect:
     """So has an event in which one of these members is there and not null."""
     read: Callable[[Mapping[str, Any], Draft], None]
     """Note what a document says."""
-    usage: Callable[[Figures], Usage]
+    usage: Callable[[UsageReader], Usage]
     """Turn the provider's usage into ours; ``raw``, and to leave out other models' counts, are left to the caller."""
     end_data: bytes | None = None
     """The data of the event that ends a stream, where it is no JSON."""

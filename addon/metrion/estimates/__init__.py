@@ -1,13 +1,13 @@
-"""Usage that nobody reported, out of what passed: :class:`Material` in, :class:`~metrion.model.Usage` or ``None`` out.
+"""Usage that nobody reported, out of what passed: an estimate input in, a usage or ``None`` out.
 
 A stream without a usage chunk, one that was cut, and a provider that reports none leave tokens to be estimated from
 the words of the request and the response. What is not known well enough stays unknown: see docs/estimates.md for how
 well is well enough. What the provider did report is never replaced, only completed.
 
-While bodies pass, the readers in :mod:`metrion.tap` put them into a :class:`Sample` each. At the end :func:`material`
-decides whether an estimate is wanted and takes hold of what it needs, and :func:`estimate` makes one; that takes
-milliseconds and may be done in any thread. Without the optional tokenizers there are no estimates. Nothing here raises
-on what a stranger sent, and no prompt or completion is in a ``repr``, a warning or a result.
+While bodies pass, the readers in :mod:`metrion.metering.tap` put them into a :class:`Sample` each. At the end
+:func:`estimate_input` decides whether an estimate is wanted and takes hold of what it needs, and :func:`estimate` makes
+one; that takes milliseconds and may be done in any thread. Without the optional tokenizers there are no estimates.
+Nothing here raises on what a stranger sent, and no prompt or completion is in a ``repr``, a warning or a result.
 
 Speech is no matter of tokens: where it is billed by the character, the request tells how many there are.
 """
@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from metrion.dialects.figures import MOST
+from metrion.dialects.reading.usage_reader import MOST
 from metrion.estimates import speech, texts
 from metrion.estimates.families import O200K, Family, Input, Output, family
 from metrion.estimates.sample import Kept, Sample
@@ -27,13 +27,13 @@ from metrion.estimates.texts import Answered, Asked
 from metrion.estimates.tokenizers import Counter, counter, is_available
 from metrion.estimates.tools import declared
 from metrion.model import EndReason, Reading, Usage
-from metrion.sse import EventReader
+from metrion.parsing.sse import EventReader
 
-__all__ = ["Kept", "Material", "Sample", "estimate", "material", "prepare", "samples"]
+__all__ = ["EstimateInput", "Kept", "Sample", "estimate", "estimate_input", "prepare", "samples"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Material:
+class EstimateInput:
     """What an estimate is made of. It refers to no connection, and can go to another thread or process."""
 
     dialect: str
@@ -63,7 +63,7 @@ def prepare() -> None:
     counter(O200K)
 
 
-def material(
+def estimate_input(
     *,
     dialect: str | None,
     reading: Reading,
@@ -73,7 +73,7 @@ def material(
     request: Sample | None,
     response: Sample | None,
     by_character: bool = False,
-) -> Material | None:
+) -> EstimateInput | None:
     """Take hold of what an estimate needs; ``None`` where none is wanted, or none is possible.
 
     None is wanted where the usage is known, and where it is not known whether there will be a bill: after an error
@@ -90,13 +90,13 @@ def material(
     if dialect == speech.DIALECT:
         if asked is None or not by_character:
             return None
-        return Material(
+        return EstimateInput(
             dialect=dialect, model=model, streamed=streamed, cut=False, reported=reading.usage, request=asked
         )
     kept = response.taken() if response is not None else None
     if dialect not in texts.ANSWERS or kept is None or not kept.passed:
         return None
-    return Material(
+    return EstimateInput(
         dialect=dialect,
         model=model,
         streamed=streamed,
@@ -107,22 +107,28 @@ def material(
     )
 
 
-def estimate(material: Material) -> Usage | None:
+def estimate(estimate_input: EstimateInput) -> Usage | None:
     """Return the usage, completed where a part of it was reported; ``None`` where its output cannot be told.
 
     Counts that nobody reported and that cannot be estimated, such as the input where there are images in it, stay
     ``None``.
     """
-    if material.dialect == speech.DIALECT:
-        return speech.spoken(material.request, material.reported) if material.request is not None else None
+    if estimate_input.dialect == speech.DIALECT:
+        return (
+            speech.spoken(estimate_input.request, estimate_input.reported)
+            if estimate_input.request is not None
+            else None
+        )
     try:
-        asked = _asked(material)
-        answered = texts.answered(material.dialect, _documents(material))
-        kind = family(material.model)
+        asked = _asked(estimate_input)
+        answered = texts.answered(estimate_input.dialect, _documents(estimate_input))
+        kind = family(estimate_input.model)
         count = counter(kind.encoding) if kind is not None else None
-        spoken = _spoken(material, asked, answered, kind, count) if kind is not None and count is not None else None
-        if material.reported is not None:
-            return _completed(material, material.reported, answered, spoken)
+        spoken = (
+            _spoken(estimate_input, asked, answered, kind, count) if kind is not None and count is not None else None
+        )
+        if estimate_input.reported is not None:
+            return _completed(estimate_input, estimate_input.reported, answered, spoken)
         if spoken is None or kind is None or count is None:
             return None
         return Usage(input_tokens=_input_tokens(asked, kind.input, count), output_tokens=spoken)
@@ -130,9 +136,11 @@ def estimate(material: Material) -> Usage | None:
         return None
 
 
-def _completed(material: Material, reported: Usage, answered: Answered, spoken: int | None) -> Usage | None:
+def _completed(estimate_input: EstimateInput, reported: Usage, answered: Answered, spoken: int | None) -> Usage | None:
     """Return what was reported with the output that has passed by now."""
-    running = material.response.restarts > 1 or answered.counted  # and not the opening of a stream, as Anthropic's
+    running = (
+        estimate_input.response.restarts > 1 or answered.counted
+    )  # and not the opening of a stream, as Anthropic's
     if running and answered.silent:  # the latest total has all of it, thoughts included
         spoken = 0 if reported.output_tokens is not None else None
     if spoken is None or reported.shares is not None:  # of several models' usages, it is not known which one grew
@@ -153,15 +161,17 @@ def _completed(material: Material, reported: Usage, answered: Answered, spoken: 
     )
 
 
-def _asked(material: Material) -> Asked | None:
+def _asked(estimate_input: EstimateInput) -> Asked | None:
     """Return what was asked; ``None`` where the request is not here as a whole, or is no JSON."""
-    if material.request is None or not material.request.whole:
+    if estimate_input.request is None or not estimate_input.request.whole:
         return None
-    document = _json(b"".join(material.request.pieces()))
-    return texts.asked(material.dialect, document) if isinstance(document, dict) else None
+    document = _json(b"".join(estimate_input.request.pieces()))
+    return texts.asked(estimate_input.dialect, document) if isinstance(document, dict) else None
 
 
-def _spoken(material: Material, asked: Asked | None, answered: Answered, kind: Family, count: Counter) -> int | None:
+def _spoken(
+    estimate_input: EstimateInput, asked: Asked | None, answered: Answered, kind: Family, count: Counter
+) -> int | None:
     """Return the tokens of what was said, counted or extrapolated; ``None`` where they are not known well."""
     told = asked.reasons if asked is not None else None
     thinks = kind.thinks if told is None else told
@@ -170,11 +180,11 @@ def _spoken(material: Material, asked: Asked | None, answered: Answered, kind: F
     if kind.output is None or unshown or (answered.names and kind.output.call is None):
         return None
     if answered.silent:  # a stream may be cut before its first word; what is over has said something, though not here
-        return 0 if material.streamed and material.cut else None
+        return 0 if estimate_input.streamed and estimate_input.cut else None
     tokens = _tokens(answered, asked or Asked(), kind.output, count)
-    if material.dialect == "openai_responses":
+    if estimate_input.dialect == "openai_responses":
         tokens += kind.output.item
-    return round(tokens * material.response.passed / material.response.kept)
+    return round(tokens * estimate_input.response.passed / estimate_input.response.kept)
 
 
 def _tokens(answered: Answered, asked: Asked, figures: Output, count: Counter) -> float:
@@ -206,13 +216,13 @@ def _input_tokens(asked: Asked | None, figures: Input | None, count: Counter) ->
     return tokens
 
 
-def _documents(material: Material) -> Iterator[Any]:
-    if not material.streamed:
-        body = _json(b"".join(material.response.pieces()))
+def _documents(estimate_input: EstimateInput) -> Iterator[Any]:
+    if not estimate_input.streamed:
+        body = _json(b"".join(estimate_input.response.pieces()))
         yield from body if isinstance(body, list) else () if body is None else (body,)
         return
     events, data = EventReader(), bytearray()
-    for piece in material.response.pieces():
+    for piece in estimate_input.response.pieces():
         for part in events.feed(piece):
             data += part.data
             if part.last:

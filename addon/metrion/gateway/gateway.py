@@ -11,20 +11,20 @@ import os
 from collections.abc import Collection, Hashable
 
 import metrion
-from metrion.callers import admit, admit_tunnel
+from metrion.admission import admit, admit_tunnel
+from metrion.admission.cors import preflight
+from metrion.admission.limits import refusal
+from metrion.admission.routing import Endpoint, Router
 from metrion.control import ControlStore
 from metrion.control.counters import Counters
 from metrion.control.generations import Generations
-from metrion.cors import preflight
 from metrion.faults import log_fault
-from metrion.gateway.board import Slot
-from metrion.journal import Journal
-from metrion.limits import refusal
+from metrion.gateway.scoreboard import Slot
+from metrion.journal.writer import Journal
 from metrion.model import Answer, EndReason, Forward, Inbound, Refusal, Route
 from metrion.pricing import PriceBook
 from metrion.relay.attempt import Attempt
 from metrion.relay.request import Request
-from metrion.routing import Endpoint, Router
 from metrion.settings import Settings
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from metrion.gateway.board import Board
+from metrion.gateway.scoreboard import Scoreboard
 from metrion.settings import Settings
 from metrion.store import StoreError, schema, spawn_ingester, wait_until_ready
 
@@ -30,7 +30,7 @@ LAST_ROUND_SECONDS = 10.0
 class Ingestion:
     """See the module. Starts the ingester at once."""
 
-    def __init__(self, settings: Settings, board: Board) -> None:
+    def __init__(self, settings: Settings, board: Scoreboard) -> None:
         self._settings = settings
         self._board = board
         self._process = self._start()

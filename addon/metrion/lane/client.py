@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
+from metrion.admission.refusals import unreadable
 from metrion.faults import log_fault
 from metrion.lane import wire
 from metrion.lane.brake import Brake
@@ -23,7 +24,6 @@ from metrion.lane.http1 import BodyReader, MalformedError, RequestHead, Response
 from metrion.lane.outgoing import RequestWriter, ResponseWriter
 from metrion.lane.upstream import CLIENT_SLOW, ESTIMATING, Upstream
 from metrion.model import Headers, Inbound, Origin
-from metrion.refusals import unreadable
 from metrion.relay.effects import (
     AbortRequest,
     AbortResponse,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from socket import socket
 from typing import Protocol
 
-from metrion.gateway.estimating import Estimator
+from metrion.gateway.estimator import Estimator
 from metrion.gateway.gateway import Gateway
 from metrion.lane.client import ClientConnection
 from metrion.lane.pool import Pool

@@ -18,16 +18,16 @@ from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers import HttpLayer
 from mitmproxy.proxy.tunnel import TunnelLayer
 
+from metrion.admission.refusals import render
 from metrion.faults import log_fault
-from metrion.gateway.board import Board
-from metrion.gateway.estimating import Estimator
+from metrion.gateway.estimator import Estimator
 from metrion.gateway.gateway import Gateway
 from metrion.gateway.ingestion import CHECK_SECONDS, Ingestion
+from metrion.gateway.scoreboard import Scoreboard
 from metrion.model import EndReason, Refusal
 from metrion.proxy import http1
 from metrion.proxy.layers import MARK, MeteredHttpLayer, MeteredStream
 from metrion.proxy.logs import install_filter
-from metrion.refusals import render
 from metrion.relay.attempt import Attempt
 from metrion.settings import Settings
 
@@ -64,9 +64,9 @@ class MetrionAddon:
         self.settings = settings
         self._hooks = gateway is None
         """Whether other addons are to see the flows."""
-        self._own_board: Board | None = None
+        self._own_board: Scoreboard | None = None
         if gateway is None:
-            self._own_board = Board()
+            self._own_board = Scoreboard()
             gateway = Gateway(settings, self._own_board.take(0, os.getpid()))
         self.gateway = gateway
         self._ingestion: Ingestion | None = None
@@ -99,7 +99,7 @@ class MetrionAddon:
             self._estimator.prepare()
             self._watch = asyncio.get_running_loop().create_task(self._keep_ingesting(self._own_board))
 
-    async def _keep_ingesting(self, board: Board) -> None:
+    async def _keep_ingesting(self, board: Scoreboard) -> None:
         self._ingestion = ingestion = await asyncio.to_thread(Ingestion, self.settings, board)
         while True:
             await asyncio.sleep(CHECK_SECONDS)

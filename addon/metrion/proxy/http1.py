@@ -40,6 +40,7 @@ from mitmproxy.proxy.layers.http import (
 )
 from mitmproxy.utils import asyncio_utils
 
+from metrion.admission.refusals import unreadable
 from metrion.lane import wire
 from metrion.lane.client import HEAD_SECONDS
 from metrion.lane.half_closed import HalfClosed
@@ -51,8 +52,7 @@ from metrion.lane.http1 import (
     read_request_head,
     read_response_head,
 )
-from metrion.proxy.alarm import connection_handler
-from metrion.refusals import unreadable
+from metrion.proxy.deadline import connection_handler
 from metrion.relay.relay import UNREAD_BODY_BYTES, reason
 
 type Commands = Generator[commands.Command, object, None]

@@ -14,7 +14,7 @@ from mitmproxy.master import Master
 from mitmproxy.proxy import layer, layers, mode_servers, mode_specs
 from mitmproxy.proxy.context import Context
 
-from metrion.gateway.estimating import Estimator
+from metrion.gateway.estimator import Estimator
 from metrion.gateway.gateway import Gateway
 from metrion.proxy.addon import MetrionAddon
 from metrion.proxy.authority import authority_folder, make_authority

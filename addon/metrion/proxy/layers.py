@@ -44,10 +44,10 @@ from mitmproxy.proxy.layers.http import (
 from mitmproxy.proxy.layers.websocket import WebsocketEndHook, WebsocketMessageHook, WebsocketStartHook
 from mitmproxy.proxy.mode_specs import LocalMode, ReverseMode, TransparentMode, TunMode, WireGuardMode
 
-from metrion.callers import identified, shown
+from metrion.admission import identified, shown
 from metrion.gateway.gateway import Gateway
 from metrion.model import EndReason, Forward, Head, Headers, Inbound, Origin, Refusal
-from metrion.proxy.alarm import Alarm
+from metrion.proxy.deadline import Deadline
 from metrion.proxy.http1 import Commands, Interim
 from metrion.relay.attempt import Attempt
 from metrion.relay.effects import (
@@ -124,7 +124,7 @@ class MeteredStream(HttpStream):
         self._gateway = gateway
         self._hooks = hooks
         """Whether other addons are to see the flow; without any to see it, the hooks are not worth their time."""
-        self._alarm = Alarm(self)
+        self._alarm = Deadline(self)
         self._client_left = False
         self._holds = False
         """The request goes out when it is whole; mitmproxy's stream collects it, so that scripts may see it."""
@@ -186,7 +186,7 @@ class MeteredStream(HttpStream):
             intercepted=isinstance(client.proxy_mode, INTERCEPTING),
         )
         decision = self.relay.decision
-        wear(request, shown_head(decision, inbound))
+        replace_head(request, shown_head(decision, inbound))
         if not isinstance(decision, Forward):
             yield from self._answer(request, effects)
             return
@@ -211,7 +211,7 @@ class MeteredStream(HttpStream):
         request = event.request
         inbound = replace(inbound, target=b"/", origin=Origin("https", request.data.host.lower(), request.data.port))
         decision = self._gateway.decide_tunnel(inbound)
-        wear(request, replace(shown(inbound), target=b""))
+        replace_head(request, replace(shown(inbound), target=b""))
         if isinstance(decision, Refusal):
             yield from self._answer(request, self.relay.answer(inbound, decision, ends=False, began=began))
             return
@@ -440,7 +440,7 @@ class MeteredStream(HttpStream):
         request.data.content = request.data.trailers = None
         # HTTP/2 has the host in a field of its own.
         request.data.authority = forward.route.upstream.authority if http2 else b""
-        wear(request, head)
+        replace_head(request, head)
         if http2:
             del request.headers["host"]
             if not ends and self.context.server.alpn != b"h2" and "content-length" not in request.headers:
@@ -536,7 +536,7 @@ class MeteredStream(HttpStream):
             yield hook
 
 
-def wear(request: http.Request, head: Head) -> None:
+def replace_head(request: http.Request, head: Head) -> None:
     """Give a request another head."""
     request.data.path = head.target
     request.data.headers = http.Headers(head.headers)

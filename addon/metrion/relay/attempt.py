@@ -13,17 +13,17 @@ from dataclasses import replace
 from uuid import UUID
 
 from metrion import estimates
+from metrion.admission.routing import parameter
 from metrion.dialects import SESSIONS, SessionReader
 from metrion.estimates.speech import DIALECT as SPEECH
-from metrion.event_id import uuid7
 from metrion.faults import log_fault
-from metrion.meter import Outcome, measure
+from metrion.metering.meter import Outcome, measure
+from metrion.metering.tap import Tap
 from metrion.model import EndReason, Event, Forward, Headers, Reading, Route, Usage, first_values
+from metrion.model.event_id import uuid7
 from metrion.pricing import PER_CHARACTER, PriceBook
 from metrion.relay.request import Request, now, text
 from metrion.relay.settlement import Generations, carry_out, settlement
-from metrion.routing import parameter
-from metrion.tap import Tap
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class Attempt:
         self._last_bytes = b"\n\n"
         self._tap: Tap | None = None
         self._reading: Reading | None = None
-        self._material: estimates.Material | None = None
+        self._estimate_input: estimates.EstimateInput | None = None
         self._estimated: Usage | None = None
         self._session: SessionReader | None = None
 
@@ -179,7 +179,7 @@ class Attempt:
         try:
             reading = self._final_reading()
             model_requested = route.model or self.request.model
-            self._material = estimates.material(
+            self._estimate_input = estimates.estimate_input(
                 dialect=route.dialect,
                 reading=reading,
                 end_reason=end_reason,
@@ -203,19 +203,19 @@ class Attempt:
     @property
     def is_estimating(self) -> bool:
         """Whether the event waits for an estimate, until :meth:`finish`."""
-        return self._material is not None
+        return self._estimate_input is not None
 
     @property
     def bytes_to_estimate(self) -> int:
         """How much an estimate has to read."""
-        kept = (self._material.request, self._material.response) if self._material else ()
+        kept = (self._estimate_input.request, self._estimate_input.response) if self._estimate_input else ()
         return sum(each.kept for each in kept if each is not None)
 
     def estimate(self) -> None:
         """Estimate the tokens that nobody reported, for the event that follows."""
-        material = self._material
+        estimate_input = self._estimate_input
         try:
-            self._estimated = estimates.estimate(material) if material else None
+            self._estimated = estimates.estimate(estimate_input) if estimate_input else None
         except Exception as error:  # noqa: BLE001 -- a fault in metering must not reach the traffic
             log_fault(logger, "Tokens could not be estimated; their request went through undisturbed", error)
 
@@ -224,7 +224,7 @@ class Attempt:
         if self.finished:
             return
         self.finished = True
-        self._material = None
+        self._estimate_input = None
         try:
             event = self._measure(end_reason)
         except Exception as error:  # noqa: BLE001 -- a fault in metering must not reach the traffic

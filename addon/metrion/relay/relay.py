@@ -19,11 +19,11 @@ from collections.abc import Callable, Collection
 from http import HTTPStatus
 from typing import Protocol
 
-from metrion.callers import shown, trailers_out
-from metrion.cors import allowed_origin, allowing
-from metrion.encodings import DecodingError
+from metrion.admission import shown, trailers_out
+from metrion.admission.cors import allowed_origin, allowing
+from metrion.admission.refusals import error_event, render
 from metrion.model import Answer, EndReason, Forward, Head, Headers, Inbound, Refusal
-from metrion.refusals import error_event, render
+from metrion.parsing.content_codings import DecodingError
 from metrion.relay.attempt import Attempt
 from metrion.relay.effects import (
     AbortRequest,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from metrion import estimates
-from metrion.event_id import uuid7
+from metrion.metering.tap import RequestReader
 from metrion.model import Forward, Headers, Inbound, Refusal, first_values
-from metrion.tap import RequestReader
+from metrion.model.event_id import uuid7
 
 
 class Request:

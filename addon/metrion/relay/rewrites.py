@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
-from metrion.encodings import Decoder, DecodingError, decoder
-from metrion.include_usage import UsageFilter, ask_for_usage
 from metrion.model import Forward, Head, Headers, Inbound
+from metrion.parsing.content_codings import Decoder, DecodingError, decoder
+from metrion.relay.include_usage import UsageFilter, ask_for_usage
 from metrion.relay.request import header
 
 logger = logging.getLogger(__name__)

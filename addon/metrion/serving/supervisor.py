@@ -32,14 +32,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from metrion import estimates
-from metrion.gateway.board import Board
 from metrion.gateway.ingestion import CHECK_SECONDS, Ingestion
+from metrion.gateway.scoreboard import Scoreboard
 from metrion.serving.listening import Listeners, Listening, ServeError
 from metrion.settings import Settings
 from metrion.store import StoreError
 
 if TYPE_CHECKING:
-    from metrion.serving.worker import Place
+    from metrion.serving.worker import WorkerContext
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ START_SECONDS = 30.0
 EARLY_SECONDS = 30.0
 """A worker that dies sooner than this after its start has died early."""
 EARLY_DEATHS = 5
-"""So many early deaths in a row, at one worker's place, are a crash loop."""
+"""So many early deaths in a row, at one worker's context, are a crash loop."""
 FIRST_DELAY = 0.25
 """Seconds to wait after the second early death in a row; doubled with each further one."""
 FORK_SECONDS = 1.0
@@ -79,7 +79,7 @@ def run(
     """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s")
     listeners = Listeners(host, port, workers)
-    board = Board(2 * workers)  # a worker that drains by itself and the one that replaces it are both at work
+    board = Scoreboard(2 * workers)  # a worker that drains by itself and the one that replaces it are both at work
     ingestion = Ingestion(settings, board)
     authority = _start_making_authority(settings)
     try:
@@ -91,8 +91,8 @@ def run(
             authority.wait()
         listeners.listen()
 
-        def work(place: Place) -> None:
-            worker.work(settings, place, drain_seconds, tls)
+        def work(context: WorkerContext) -> None:
+            worker.work(settings, context, drain_seconds, tls)
 
         supervisor = Supervisor(work, listeners, board, ingestion, workers, drain_seconds)
         scheme = "https" if tls else "http"
@@ -152,9 +152,9 @@ class _Seat:
 class Supervisor:
     """See the module. ``work`` is what a worker does; it returns when the worker has drained."""
 
-    work: Callable[[Place], None]
+    work: Callable[[WorkerContext], None]
     listeners: Listeners
-    board: Board
+    board: Scoreboard
     ingestion: Ingestion
     size: int
     """How many workers there are to be."""
@@ -247,16 +247,16 @@ class Supervisor:
             self.ingestion.close()
             own = self.listeners.of(seat.number)
             self.listeners.close(but=own)
-            from metrion.serving.worker import Place
+            from metrion.serving.worker import WorkerContext
 
-            place = Place(
+            context = WorkerContext(
                 listeners=own,
                 slot=self.board.take(slot, os.getpid()),
                 lifeline=self._lifeline,
                 on_listening=lambda: _report(report, _LISTENING),
                 on_draining=lambda: _report(report, _DRAINING),
             )
-            self.work(place)
+            self.work(context)
             status = 0
         except BaseException as error:  # noqa: BLE001 -- whatever it is, this process ends here and says why
             _report(report, _FAILED + _reason(error))

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from metrion.faults import log_fault
-from metrion.gateway.board import Slot
-from metrion.gateway.estimating import Estimator
+from metrion.gateway.estimator import Estimator
 from metrion.gateway.gateway import Gateway
+from metrion.gateway.scoreboard import Slot
 from metrion.lane.connect import tls_context
 from metrion.lane.lane import BACKLOG, Lane
 from metrion.lane.loop import new_event_loop
@@ -43,7 +43,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class WorkerContext:
     """What a worker is given by its supervisor."""
 
     listeners: Sequence[socket.socket]
@@ -55,21 +55,23 @@ class Place:
     on_draining: Callable[[], None]
 
 
-def work(settings: Settings, place: Place, drain_seconds: float, tls: ssl.SSLContext | None = None) -> None:
+def work(settings: Settings, context: WorkerContext, drain_seconds: float, tls: ssl.SSLContext | None = None) -> None:
     """Serve until told to stop. :data:`SIGNALS` may be blocked until then; they are unblocked when they are handled."""
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        runner.run(_Worker(settings, place, drain_seconds, tls).run())
+        runner.run(_Worker(settings, context, drain_seconds, tls).run())
 
 
 class _Worker:
-    def __init__(self, settings: Settings, place: Place, drain_seconds: float, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, settings: Settings, context: WorkerContext, drain_seconds: float, tls: ssl.SSLContext | None
+    ) -> None:
         self._settings = settings
-        self._place = place
+        self._place = context
         self._drain_seconds = drain_seconds
         self._tls = tls
         self._over = asyncio.Event()
         self._draining: asyncio.Task[None] | None = None
-        self._gateway = Gateway(settings, place.slot)
+        self._gateway = Gateway(settings, context.slot)
         self._estimator = Estimator()
         self._inner: asyncio.Task[Inner] | None = None
         self._servers: list[asyncio.Server] = []

@@ -1,7 +1,7 @@
 """The store: everything metered, as the SQL view ``events``, while more of it is being metered.
 
 In: the journal's segments. Out: answers to read-only SQL, everything metered so far included. The ingester, a process
-of its own, moves whole segments into a DuckDB file; nobody but it, :func:`initialise` and :mod:`metrion.store.reprice`
+of its own, moves whole segments into a DuckDB file; nobody but it, :func:`initialise` and :mod:`metrion.repricing`
 ever writes there. Importing this package does not load DuckDB, since the proxy imports it.
 """
 

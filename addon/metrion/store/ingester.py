@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from metrion.store import READY, StoreError, locks, schema
-from metrion.store.parent import Parent
+from metrion.store.parent_watch import Parent
 from metrion.store.segments import any_sealed
 
 LOOK = 1.0

@@ -24,7 +24,7 @@ from pathlib import Path
 import duckdb
 
 from metrion.store import database, locks, schema
-from metrion.store.parent import Parent
+from metrion.store.parent_watch import Parent
 from metrion.store.segments import any_sealed, sealed
 
 logger = logging.getLogger(__name__)

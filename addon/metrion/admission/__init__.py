@@ -1,0 +1,29 @@
+"""A routed request in; who it belongs to and the head that may go out, or a refusal.
+
+Credentials are read from fixed places, a Metrion token identifies the caller, and the key that goes out is either the
+stored one, put in the provider's own place, or the one that the client sent along, untouched. What goes out besides is
+what came in, byte for byte, without what is Metrion's own; no Metrion token leaves, wherever it stands. What may be
+shown has every credential masked.
+
+Any exception here must refuse the request: whoever calls :func:`admit` treats one as a refusal 500, never as a pass.
+Nothing here keeps anything from one request to the next.
+"""
+
+from metrion.admission.access_snapshot import AccessSnapshot, Token, token_digest
+from metrion.admission.callers import admit, admit_tunnel, identified
+from metrion.admission.labels import labels
+from metrion.admission.masking import mask, shown
+from metrion.admission.outgoing_head import trailers_out
+
+__all__ = [
+    "AccessSnapshot",
+    "Token",
+    "admit",
+    "admit_tunnel",
+    "identified",
+    "labels",
+    "mask",
+    "shown",
+    "token_digest",
+    "trailers_out",
+]

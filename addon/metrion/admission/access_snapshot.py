@@ -1,0 +1,54 @@
+"""Who may call, and with which key: an immutable snapshot, in which tokens are found by their digest."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What a token stands for. Of the limits, 0 is none and ``None`` the plan's."""
+
+    name: str
+    account: str
+    plan: str
+    requests_per_minute: int | None = None
+    requests_per_month: int | None = None
+    monthly_budget_usd: Decimal | None = None
+    timeout: float | None = None
+    """Seconds."""
+    revoked: bool = False
+    expires_at: datetime | None = None
+    """UTC, naive or aware."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccessSnapshot:
+    """Every token and provider key, as of one moment. Immutable: a change is a new directory.
+
+    Tokens are found by their digest, so neither memory nor a leak of it holds one, and how long a look-up takes tells
+    nothing about how much of a guess was right.
+    """
+
+    tokens: Mapping[bytes, Token] = field(default_factory=dict)
+    """By ``token_digest``."""
+    provider_keys: Mapping[tuple[str, str], str] = field(default_factory=dict, repr=False)
+    """By account and provider; those of the environment included."""
+
+    def find_token(self, secret: str) -> Token | None:
+        """Find a token by the whole of it."""
+        return self.tokens.get(token_digest(secret))
+
+    def provider_key(self, account: str, provider: str) -> str | None:
+        """Find the stored key of an account for a provider."""
+        return self.provider_keys.get((account, provider))
+
+
+def token_digest(secret: str | bytes) -> bytes:
+    """Return the SHA-256 digest of a whole token. A token has 240 bits or more of chance: no salt, no stretching."""
+    raw = secret if isinstance(secret, bytes) else secret.encode("utf-8", "surrogatepass")
+    return hashlib.sha256(raw).digest()

@@ -1,0 +1,138 @@
+"""Who asks, and whether the request may go out: the token is judged, then a key is found for it."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from metrion.admission.access_snapshot import AccessSnapshot, Token, token_digest
+from metrion.admission.credentials import IDENTITY, TOKEN, credentials, has_prefix, notable
+from metrion.admission.masking import shown
+from metrion.admission.outgoing_head import wire_head
+from metrion.model import Caller, CredentialPlace, Forward, Inbound, Quota, Refusal, Route
+from metrion.settings import Plan
+
+_HOW = "Send a token from `metrion token create` where your SDK sends its API key, as in Authorization: Bearer."
+_OWN_KEY = " Or leave the key there that you sent, and send the token as x-metrion-token."
+
+
+def admit(
+    inbound: Inbound,
+    route: Route,
+    directory: AccessSnapshot,
+    plans: Mapping[str, Plan],
+    *,
+    intercepted: str | None = None,
+    now: datetime | None = None,
+) -> Forward | Refusal:
+    """Decide whether a routed request may go out, and as what.
+
+    ``intercepted`` is the account that a request without a token belongs to where clients do not know of the proxy.
+    ``now`` is the time that expiry is judged by.
+    """
+    places = notable(inbound.headers)
+    identities, placed = credentials(inbound, places)
+    tokens = {value for value in placed if has_prefix(value)}.union(identities)
+    if not tokens and intercepted is not None and placed:
+        caller = Caller(account=intercepted, token_name=None, credential="pass_through", timeout=route.timeout)
+        return Forward(route, caller, wire_head(inbound, places, route, None), shown(inbound, places))
+    if not tokens:
+        return _refuse(route, 401, "missing_token", f"No Metrion token. {_HOW}{_OWN_KEY if placed else ''}")
+    if len(tokens) > 1:
+        return _refuse(route, 401, "conflicting_tokens", "Two different Metrion tokens in one request. Send one.")
+    identity = _identify(tokens.pop(), directory, now)
+    if isinstance(identity, str):
+        return _refuse(route, 401, "invalid_token", identity)
+    digest, token = identity
+    plan = plans[token.plan]
+    pass_through = bool(identities) and any(not has_prefix(value) for value in placed)
+    needs_key = route.credential_place is not CredentialPlace.NONE
+    credential = "pass_through" if pass_through else "stored" if needs_key else None
+    caller = Caller(token.account, token.name, credential, _timeout(token, route, plan))
+    key = None if pass_through else directory.provider_key(token.account, route.provider) if needs_key else ""
+    if not pass_through and needs_key and not key:
+        where = "" if token.account == "default" else f" --account {token.account}"
+        message = (
+            f"No {route.provider} key is stored for the account {token.account}. Store one with "
+            f"`metrion key set {route.provider}{where}`, or send your own where the SDK puts it and the Metrion token "
+            "as x-metrion-token."
+        )
+        return _refuse(route, 400, "no_provider_key", message, caller)
+    quota = _quota(digest, token, plan)
+    return Forward(route, caller, wire_head(inbound, places, route, key), shown(inbound, places), quota)
+
+
+def admit_tunnel(inbound: Inbound, route: Route, directory: AccessSnapshot) -> bytes | Refusal | None:
+    """Decide about a CONNECT to a provider: the token that identifies the tunnel, ``None`` where it has none.
+
+    A tunnel without a token is let through, since each request in it is asked for one; a wrong token is refused here.
+    """
+    token = _proxy_token(inbound)
+    if token is None:
+        return None
+    wrong = _identify(token, directory, None)
+    return _refuse(route, 401, "invalid_token", wrong) if isinstance(wrong, str) else token
+
+
+def identified(inbound: Inbound, tunnel: bytes | None) -> Inbound:
+    """Return a request with the token of its tunnel, or of its hop to this proxy, as its ``x-metrion-token``."""
+    token = tunnel or _proxy_token(inbound)
+    return replace(inbound, headers=(*inbound.headers, (IDENTITY, token))) if token else inbound
+
+
+def _proxy_token(inbound: Inbound) -> bytes | None:
+    """Return the Metrion token in ``Proxy-Authorization``: Bearer, or the user's name or password of Basic."""
+    for name, value in inbound.headers:
+        if name.lower() == b"proxy-authorization":
+            scheme, _, credential = value.strip().partition(b" ")
+            if scheme.lower() == b"basic":
+                with suppress(ValueError):
+                    user, _, password = b64decode(credential).partition(b":")
+                    return next((part for part in (user, password) if has_prefix(part)), None)
+            elif scheme.lower() == b"bearer" and has_prefix(credential):
+                return credential.strip()
+    return None
+
+
+def _identify(secret: bytes, directory: AccessSnapshot, now: datetime | None) -> tuple[bytes, Token] | str:
+    """Return the token's digest and the token, or what is wrong with it and the way out."""
+    if not TOKEN.fullmatch(secret):
+        return f"This is no Metrion token: one is sk-metrion- and 40 to 80 letters, digits, _ or -. {_HOW}"
+    digest = token_digest(secret)
+    token = directory.tokens.get(digest)
+    if token is None:
+        return f"This Metrion token is not known here. {_HOW}"
+    if token.revoked:
+        return f"The Metrion token {token.name} was revoked. {_HOW}"
+    if token.expires_at is not None and (now or datetime.now(UTC)) >= _utc(token.expires_at):
+        return f"The Metrion token {token.name} has expired. {_HOW}"
+    return digest, token
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _timeout(token: Token, route: Route, plan: Plan) -> float | None:
+    """Token, then provider, then plan; 0 says none."""
+    for seconds in (token.timeout, route.timeout):
+        if seconds is not None:
+            return seconds or None
+    return plan.timeout or None
+
+
+def _quota(digest: bytes, token: Token, plan: Plan) -> Quota:
+    """Token, then plan; 0 says none."""
+    minute, month = token.requests_per_minute, token.requests_per_month
+    return Quota(
+        digest,
+        (plan.requests_per_minute if minute is None else minute) or None,
+        (plan.requests_per_month if month is None else month) or None,
+    )
+
+
+def _refuse(route: Route, status: int, code: str, message: str, caller: Caller | None = None) -> Refusal:
+    return Refusal(status, code, message, route.provider, route.error_shape, route=route, caller=caller)

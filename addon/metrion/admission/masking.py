@@ -1,0 +1,69 @@
+"""A head in; what may be shown of it in flows, logs and events: the same with every credential masked."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote_to_bytes
+
+from metrion.admission.credentials import SCHEMES, SECRET, SUBPROTOCOL, TOKEN, Places, has_prefix, notable
+from metrion.model import Head, Inbound
+
+_ANY_TOKEN = re.compile(rb"sk-metrion-[A-Za-z0-9_-]*")
+_SCHEME = re.compile(rb"(?:basic|bearer|digest)(?=\s)", re.IGNORECASE)
+_SECRET_SUBPROTOCOLS = (SUBPROTOCOL, b"xai-client-secret.")
+_SECRET_PARAMETERS = frozenset({b"key", b"api_key", b"apikey", b"api-key", b"access_token", b"token"})
+_SHORT = "sk-metrion-…".encode()
+
+
+def shown(inbound: Inbound, places: Places | None = None) -> Head:
+    """Return the head as the client sent it, every credential masked: for flows, logs and events of any request.
+
+    ``places`` are the notable ones, where they are known already.
+    """
+    headers = list(inbound.headers)
+    for place, lower in notable(inbound.headers) if places is None else places:
+        name, value = headers[place]
+        headers[place] = _masked(name, lower, value)
+    path, mark, query = inbound.target.partition(b"?")
+    if query:
+        query = b"&".join(_masked_parameter(parameter) for parameter in query.split(b"&"))
+    return Head(without_tokens(path) + mark + query, tuple(headers))
+
+
+def mask(secret: str) -> str:
+    """Return what may be shown of a credential: the last four characters of a Metrion token, nothing of any other."""
+    return _mask(secret.encode("utf-8", "replace")).decode()
+
+
+def without_tokens(text: bytes) -> bytes:
+    """Mask what begins like a Metrion token, anywhere in a text."""
+    return _ANY_TOKEN.sub(lambda token: _mask(token[0]), text) if has_prefix(text) else text
+
+
+def _masked(name: bytes, lower: bytes, value: bytes) -> tuple[bytes, bytes]:
+    stripped = value.strip()
+    if lower not in SECRET or not stripped:
+        return without_tokens(name), without_tokens(value)
+    if lower == b"sec-websocket-protocol":
+        return name, b",".join(_masked_subprotocol(entry) for entry in value.split(b","))
+    scheme = _SCHEME.match(stripped) if lower in SCHEMES else None
+    return name, scheme[0] + b" " + _mask(stripped[scheme.end() :].strip()) if scheme else _mask(stripped)
+
+
+def _masked_subprotocol(entry: bytes) -> bytes:
+    for prefix in _SECRET_SUBPROTOCOLS:
+        before, found, secret = entry.partition(prefix)
+        if found:
+            return before + found + _mask(secret.strip())
+    return without_tokens(entry)
+
+
+def _masked_parameter(parameter: bytes) -> bytes:
+    name, equals, value = parameter.partition(b"=")
+    if value and unquote_to_bytes(name).lower() in _SECRET_PARAMETERS:
+        return name + equals + _mask(value)
+    return without_tokens(parameter)
+
+
+def _mask(secret: bytes) -> bytes:
+    return _SHORT + secret[-4:] if TOKEN.fullmatch(secret) else b"***"

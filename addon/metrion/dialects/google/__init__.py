@@ -1,0 +1,1 @@
+"""Google's native wire formats."""

@@ -1,0 +1,117 @@
+"""Gemini's batches, when they are asked for and when they are read back.
+
+Sources: https://ai.google.dev/api/batch-api, and ``BatchJob`` in the google-genai SDK.
+
+- A batch is an operation. To create one costs nothing; when it is over, a GET brings its responses, each with the usage
+  of a ``generateContent``
+  (:mod:`~metrion.dialects.google.generate_content`). They stand in ``response``, or in ``metadata.output``.
+- The responses of a batch that was asked for in a file are in a file too, which the batch names when it is over: a line
+  for each request, with its ``response`` or its ``error`` (https://ai.google.dev/gemini-api/docs/batch-api). What
+  Vertex AI's batches write goes to the customer's own storage.
+- Where the usage of one of the responses is not there, that of the batch is not known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from metrion.dialects.dialect import Dialect, Draft, label, mapping
+from metrion.dialects.google import generate_content as gemini
+from metrion.dialects.reading import batch_results
+from metrion.dialects.reading.batch_results import TIER, Results
+from metrion.dialects.reading.usage_reader import UsageReader
+from metrion.model import Usage
+from metrion.parsing.json_stream import EACH, Object, Path, to_json
+
+OVER = frozenset(f"BATCH_STATE_{state}" for state in ("SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED"))
+
+PLACES = (("response",), ("metadata", "output"))
+RESPONSES = ("inlinedResponses", "inlinedResponses")
+
+
+def read(document: Mapping[str, Any], draft: Draft) -> None:
+    """Note what a batch says."""
+    metadata = mapping(document.get("metadata"))
+    name = label(document.get("name"), metadata.get("name"))
+    draft.generation_id = name.rpartition("/")[2] if name else draft.generation_id
+    draft.model = label(metadata.get("model"), draft.model)
+    state = label(metadata.get("state"))
+    draft.pending = state is not None and state not in OVER
+    draft.service_tier = TIER
+    if state not in OVER:
+        return
+    draft.finish_reason = state.removeprefix("BATCH_STATE_")
+    responses = max((_responses(document, place) for place in PLACES), key=len)
+    if not responses:
+        file = label(*(_found(document, (*place, "responsesFile")) for place in PLACES))
+        draft.output = file and f"files/{file.rpartition('/')[2]}"
+        return
+    results = Results()
+    for response in responses:
+        raw = response.get("usageMetadata")
+        results.add(
+            label(response.get("modelVersion"), draft.model),
+            gemini.usage(UsageReader(raw)) if isinstance(raw, Object) else Usage(),
+        )
+    succeeded = mapping(metadata.get("batchStats")).get("successfulRequestCount")
+    if succeeded not in (None, len(responses), str(len(responses))):
+        results.add(draft.model, Usage())
+    draft.usage, draft.usage_source = results, to_json(results)
+    draft.model = results.model if len(results.models) == 1 else draft.model
+
+
+def read_result(document: Mapping[str, Any], draft: Draft) -> None:
+    """Note what a line of a file of responses says."""
+    draft.service_tier = TIER
+    response = document.get("response")
+    if not isinstance(response, dict):
+        return
+    model, usage = batch_results.read_answer(gemini.DIALECT, response, draft)
+    if usage is None:
+        return
+    if usage.output_tokens is None:  # a count that is 0 is left out
+        usage = replace(usage, output_tokens=0)
+    batch_results.note(draft, model, usage)
+
+
+def _responses(document: Mapping[str, Any], place: tuple[str, ...]) -> list[Mapping[str, Any]]:
+    """Return those that there are; a request that failed has none."""
+    found = _found(document, (*place, *RESPONSES))
+    items = found if isinstance(found, list) else []
+    return [response for item in items if isinstance(response := mapping(item).get("response"), dict)]
+
+
+def _found(document: Mapping[str, Any], path: Path) -> Any:
+    found: Any = document
+    for name in path:
+        found = mapping(found).get(name)
+    return found
+
+
+DIALECT = Dialect(
+    wanted=(
+        ("name",),
+        *(("metadata", name) for name in ("name", "model", "state", "batchStats")),
+        *((*place, "responsesFile") for place in PLACES),
+        *(
+            (*place, *RESPONSES, EACH, "response", name)
+            for place in PLACES
+            for name in ("modelVersion", "usageMetadata")
+        ),
+    ),
+    marks=(b'"metadata"',),
+    read=read,
+    usage=batch_results.usage,
+)
+
+OUTPUT = Dialect(
+    wanted=tuple(("response", *path) for path in gemini.DIALECT.wanted),
+    marks=(b'"usageMetadata"',),
+    read=read_result,
+    usage=batch_results.usage,
+    lines=True,
+    needs=("input_tokens", "output_tokens"),
+)
+"""A file that a batch names as its output."""

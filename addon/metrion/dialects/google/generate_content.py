@@ -1,0 +1,158 @@
+"""Gemini's ``generateContent``, whole or streamed as events or as one JSON array, and its embeddings.
+
+Sources: ``GenerateContentResponse.UsageMetadata`` in the REST reference of the Gemini API and of Vertex AI, the
+google-genai SDK; https://ai.google.dev/gemini-api/docs/google-search for what a search costs.
+
+- Cached tokens are a part of ``promptTokenCount``. What a tool put into the prompt (``toolUsePromptTokenCount``) is
+  input beside it, thoughts are output beside the candidates.
+- A stream tells running totals. The last ones count; a chunk that counts nothing does not change them.
+- With ``enum-encoding=int`` names are numbers. A count that is 0 is left out, and so is not reported.
+- Models before Gemini 3 bill a prompt that was grounded by searches once, later ones each search. Which it is stands
+  in ``groundingMetadata`` only, beside the usage.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from metrion.dialects.dialect import Dialect, Draft, label, mapping
+from metrion.dialects.reading.usage_reader import UsageReader
+from metrion.model import Usage
+from metrion.parsing.json_stream import EACH, Object
+
+COUNTS = (
+    "promptTokenCount",
+    "candidatesTokenCount",
+    "responseTokenCount",  # the Live API's name of the one above
+    "thoughtsTokenCount",
+    "toolUsePromptTokenCount",
+    "totalTokenCount",
+)
+TRAFFIC_TYPES = {1: "ON_DEMAND", 2: "PROVISIONED_THROUGHPUT", 3: "ON_DEMAND_PRIORITY", 4: "ON_DEMAND_FLEX"}
+FINISH_REASONS = {1: "STOP", 2: "MAX_TOKENS", 3: "SAFETY", 4: "RECITATION"}
+"""Those on which the Gemini API and Vertex AI agree; of the others the number has to do."""
+
+AUDIO = ("AUDIO", 4)
+IMAGE = ("IMAGE", 2, "DOCUMENT", 5)
+"""The pages of a document are billed as images."""
+VIDEO = ("VIDEO", 3)
+
+MOST_CALLS = 1 << 12
+"""As many calls of tools are told apart."""
+
+GROUNDED_ONCE = re.compile(r"(?:.*/)?gemini-[12](?![0-9])")
+"""Models that bill the searches of a prompt together."""
+
+
+def read(document: Mapping[str, Any], draft: Draft) -> None:
+    """Note what a response, or a chunk of one, says."""
+    draft.model = label(document.get("modelVersion"), draft.model)
+    draft.generation_id = label(document.get("responseId"), draft.generation_id)
+    blocked = mapping(document.get("promptFeedback")).get("blockReason")
+    draft.finish_reason = label(blocked, draft.finish_reason)
+    candidates = document.get("candidates")
+    for candidate in candidates if isinstance(candidates, list) else ():
+        reason = mapping(candidate).get("finishReason")
+        draft.finish_reason = label(enum(reason, FINISH_REASONS), draft.finish_reason)
+        note_searches(mapping(mapping(candidate).get("groundingMetadata")), draft)
+    note_usage(document.get("usageMetadata"), draft)
+
+
+def note_usage(usage: object, draft: Draft) -> None:
+    """Note the latest usage, where it counts anything."""
+    if not isinstance(usage, Object):
+        return
+    tier = enum(usage.get("trafficType"), TRAFFIC_TYPES)
+    draft.service_tier = label(usage.get("serviceTier"), tier, draft.service_tier)
+    if any(usage.get(name) is not None for name in COUNTS):
+        draft.usage, draft.usage_source = usage, usage.source
+
+
+def note_searches(grounding: Mapping[str, Any], draft: Draft) -> None:
+    """Count what the provider bills of its searches. Empty ones and repeated ones are free."""
+    queries = grounding.get("webSearchQueries")
+    searches = {query for query in queries if isinstance(query, str) and query} if isinstance(queries, list) else set()
+    count_tool("google_search", searches, draft)
+    chunks = grounding.get("groundingChunks")
+    if isinstance(chunks, list) and any(isinstance(chunk, dict) and "maps" in chunk for chunk in chunks):
+        count_tool("google_maps", {""}, draft)
+
+
+def count_tool(name: str, calls: set[str], draft: Draft) -> None:
+    """Count the calls of a tool that were not seen before: all of them, or the first where one pays for all."""
+    new = {hash((name, call)) for call in calls} - draft.seen
+    if len(draft.seen) + len(new) > MOST_CALLS:
+        draft.faults.append("calls of tools are too many to be told apart")
+        return
+    draft.seen |= new
+    if new:
+        known = draft.unreported_tools.get(name, 0)
+        draft.unreported_tools[name] = 1 if GROUNDED_ONCE.match(draft.model or "") else known + len(new)
+
+
+def enum(value: object, names: Mapping[int, str]) -> str | None:
+    """Return the name of an enum's value, which may be sent as a number; 0 is none."""
+    if type(value) is int and value:
+        return names.get(value, str(value))
+    return value if isinstance(value, str) else None
+
+
+def usage(reader: UsageReader) -> Usage:
+    """Read a ``UsageMetadata``."""
+    prompt = reader.tally("promptTokensDetails", by="modality", of="tokenCount")
+    if prompt is None:
+        prompt = reader.tally("promptTokenDetails", by="modality", of="tokenCount")  # of embeddings
+    tool_use = reader.tally("toolUsePromptTokensDetails", by="modality", of="tokenCount")
+    inputs = (prompt or {}, tool_use or {})
+    outputs = [
+        reader.tally(name, by="modality", of="tokenCount") or {}
+        for name in ("candidatesTokensDetails", "responseTokensDetails")
+    ]
+    cached = reader.tally("cacheTokensDetails", by="modality", of="tokenCount")
+    cache_read_tokens = reader.count("cachedContentTokenCount")
+    # Where the parts add up to the whole, a modality that is not among them was not read.
+    absent = 0 if cached is not None and sum(cached.values()) == cache_read_tokens else None
+    return Usage(
+        raw=reader.raw,
+        input_tokens=reader.added(("promptTokenCount",), ("toolUsePromptTokenCount",)),
+        cache_read_tokens=cache_read_tokens,
+        output_tokens=reader.added(("candidatesTokenCount",), ("responseTokenCount",), ("thoughtsTokenCount",)),
+        reasoning_tokens=reader.count("thoughtsTokenCount"),
+        input_audio_tokens=part(inputs, AUDIO),
+        input_image_tokens=part(inputs, IMAGE),
+        output_audio_tokens=part(outputs, AUDIO),
+        output_image_tokens=part(outputs, IMAGE),
+        cache_read_audio_tokens=part([cached or {}], AUDIO, absent),
+        cache_read_image_tokens=part([cached or {}], IMAGE, absent),
+        input_video_tokens=part(inputs, VIDEO),
+        output_video_tokens=part(outputs, VIDEO),
+    )
+
+
+def part(
+    tallies: Iterable[Mapping[str | int, int]], modality: tuple[str | int, ...], absent: int | None = None
+) -> int | None:
+    """Return the tokens of one modality; ``absent`` where there are none of it."""
+    counts = [tally[name] for tally in tallies if tally for name in modality if name in tally]
+    return sum(counts) if counts else absent
+
+
+DIALECT = Dialect(
+    wanted=(
+        ("modelVersion",),
+        ("responseId",),
+        ("usageMetadata",),
+        ("promptFeedback", "blockReason"),
+        ("candidates", EACH, "finishReason"),
+        ("candidates", EACH, "groundingMetadata", "webSearchQueries"),
+        ("candidates", EACH, "groundingMetadata", "groundingChunks", EACH, "maps", "placeId"),
+    ),
+    marks=(b'"usageMetadata"', b'"finishReason"', b'"groundingMetadata"', b'"promptFeedback"'),
+    read=read,
+    usage=usage,
+    needs=("input_tokens",),
+    model_names=("modelVersion",),
+    id_names=("responseId",),
+)

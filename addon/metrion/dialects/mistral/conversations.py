@@ -1,0 +1,68 @@
+"""Mistral's conversations with agents, whole or streamed.
+
+Source: ``ConversationResponse``, ``ConversationUsageInfo``, ``ResponseDoneEvent``, ``ResponseErrorEvent`` and
+``AgentHandoffEntry`` in the mistralai SDK.
+
+- What connectors (search, code, …) put into the prompt, ``connector_tokens``, is input beside ``prompt_tokens``; their
+  calls are counted by their names.
+- One usage covers all agents that a conversation was handed to. Which model used what of it is not told, so that it has
+  no price.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from metrion.dialects.dialect import Dialect, Draft, label, mapping
+from metrion.dialects.reading import errors
+from metrion.dialects.reading.usage_reader import UsageReader
+from metrion.model import Usage
+from metrion.parsing.json_stream import EACH, Object
+
+DONE, FAILED = "conversation.response.done", "conversation.response.error"
+HANDOFF = "agent.handoff"
+
+
+def read(document: Mapping[str, Any], draft: Draft) -> None:
+    """Note what an answer, or an event of a streamed one, says."""
+    outputs = document.get("outputs")
+    for output in (document, *(outputs if isinstance(outputs, list) else ())):
+        draft.model = label(mapping(output).get("model"), draft.model)
+        draft.was_handed_on |= (label(mapping(output).get("type")) or "").startswith(HANDOFF)
+    if document.get("type") == FAILED:
+        draft.stream_error, draft.error_type = True, errors.error_type({"code": document.get("code")})
+    draft.generation_id = label(document.get("conversation_id"), draft.generation_id)
+    usage = document.get("usage")
+    if isinstance(usage, Object) and usage:
+        draft.usage, draft.usage_source = usage, usage.source
+        if draft.was_handed_on:
+            draft.faults.append("several agents share one usage")
+
+
+def usage(reader: UsageReader) -> Usage:
+    """Read a ``ConversationUsageInfo``."""
+    return Usage(
+        input_tokens=reader.added(("prompt_tokens",), ("connector_tokens",)),
+        output_tokens=reader.count("completion_tokens"),
+        server_tools=reader.calls("connectors"),
+    )
+
+
+DIALECT = Dialect(
+    wanted=(
+        ("type",),
+        ("code",),
+        ("model",),
+        ("conversation_id",),
+        ("outputs", EACH, "type"),
+        ("outputs", EACH, "model"),
+        ("usage",),
+    ),
+    marks=(HANDOFF.encode(),),
+    nullable=("usage",),
+    read=read,
+    usage=usage,
+    end_types=frozenset({DONE, FAILED}),
+    id_names=("conversation_id",),
+)

@@ -1,0 +1,1 @@
+"""OpenAI's wire formats, which many others speak."""

@@ -1,0 +1,130 @@
+"""OpenAI's chat completions, as OpenAI and many others speak them (Mistral, xAI, Gemini's compatible endpoint, …).
+
+The completions that were before chat (``/completions``) differ in what lies within a choice, and are read as these.
+
+Sources: ``CompletionUsage`` in the openai SDK, and recorded answers of the servers named below.
+
+- Cached and reasoning tokens are *parts* of ``prompt_tokens`` and ``completion_tokens``, and are never added to them.
+- A stream's usage stands in its last chunk with ``choices: []``; with other servers in a chunk with choices, or in each
+  chunk as a running total. The last one that is not null counts; they are never summed.
+- ``service_tier`` beside ``usage`` is the tier that is billed. Mistral has it inside ``usage`` (``UsageInfo`` in the
+  mistralai SDK), where ``standard`` stands by default and is left.
+- xAI answers a deferred completion at once, with nothing but a ``request_id``; its usage is read back later, with a GET
+  (https://docs.x.ai/developers/advanced-api-usage/deferred-chat-completions).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from metrion.dialects.dialect import Dialect, Draft, label, mapping
+from metrion.dialects.reading.charges import charged, server_tools
+from metrion.dialects.reading.usage_reader import UsageReader
+from metrion.model import Usage
+from metrion.parsing.json_stream import EACH, Object
+
+TOTALS = ("prompt_tokens", "completion_tokens", "total_tokens")
+PROMPT = ("cached_tokens", "cache_write_tokens", "audio_tokens", "image_tokens", "video_tokens")
+COMPLETION = ("reasoning_tokens", "audio_tokens", "image_tokens", "video_tokens")
+"""The parts in ``prompt_tokens_details`` and in ``completion_tokens_details``."""
+
+CACHE_READ = (
+    ("prompt_token_details", "cached_tokens"),  # OpenAI's Assistants
+    ("prompt_cache_hit_tokens",),  # DeepSeek
+    ("num_cached_tokens",),  # Mistral, before it had details
+    ("cached_tokens",),  # Moonshot
+)
+"""Where else servers tell what was read from a cache."""
+REASONING = "reasoning_tokens"
+"""What Perplexity and Azure tell beside the details, others in them."""
+ELSEWHERE = frozenset({REASONING, *(path[0] for path in CACHE_READ)})
+
+STANDARD = "standard"
+
+
+def read(document: Mapping[str, Any], draft: Draft) -> None:
+    """Note what a completion or a chunk of one says."""
+    draft.model = label(document.get("model"), draft.model)
+    draft.generation_id = label(document.get("id"), draft.generation_id)
+    draft.service_tier = label(document.get("service_tier"), draft.service_tier)
+    if document.keys() == {"request_id"}:
+        draft.generation_id, draft.pending = label(document["request_id"]), True
+    choices = [mapping(choice) for choice in document.get("choices") or ()]
+    for choice in choices:
+        draft.finish_reason = label(choice.get("finish_reason"), draft.finish_reason)
+    places = [document.get("usage"), mapping(document.get("x_groq")).get("usage")]  # the second: Groq's older streams
+    places += [choice.get("usage") for choice in choices]  # Moonshot's streams
+    for usage in places:
+        if isinstance(usage, Object) and usage:
+            draft.usage, draft.usage_source = usage, usage.source
+            if usage.get("service_tier") != STANDARD:
+                draft.service_tier = label(usage.get("service_tier"), draft.service_tier)
+            break
+
+
+def usage(reader: UsageReader) -> Usage:
+    """Read a ``CompletionUsage``."""
+    cached, cache_write, heard, seen, watched = reader.counts(PROMPT, "prompt_tokens_details")
+    reasoning, spoken, drawn, filmed = reader.counts(COMPLETION, "completion_tokens_details")
+    if reader.has_any(ELSEWHERE):
+        cached = reader.first_count(*CACHE_READ) if cached is None else cached
+        reasoning = reader.count(REASONING) if reasoning is None else reasoning
+    input_tokens, output_tokens = _totals(reader, heard, reasoning)
+    if cached and input_tokens is not None and cached > input_tokens:
+        reader.warnings.append("more cached tokens than prompt tokens")
+    return Usage(
+        input_tokens=input_tokens,
+        cache_read_tokens=cached,
+        cache_write_tokens=cache_write,
+        output_tokens=output_tokens,
+        reasoning_tokens=reasoning,
+        input_audio_tokens=heard,
+        input_image_tokens=seen,
+        output_audio_tokens=spoken,
+        output_image_tokens=drawn,
+        server_tools=server_tools(reader),
+        raw=reader.raw,
+        provider_cost_usd=charged(reader),
+        input_video_tokens=watched,
+        output_video_tokens=filmed,
+    )
+
+
+def _totals(reader: UsageReader, heard: int | None, reasoning: int | None) -> tuple[int | None, int | None]:
+    """Return input and output.
+
+    What ``total_tokens`` has beyond prompt and completion is output: xAI counts reasoning beside the completion
+    (https://docs.x.ai/docs/guides/reasoning), Gemini's compatible endpoint its thoughts. It is input where it is the
+    audio of the prompt, which Mistral counts beside the prompt's text, in details or in none but its seconds
+    (https://docs.mistral.ai/api/endpoint/audio/transcriptions).
+    """
+    prompt, completion, total = reader.counts(TOTALS)
+    if prompt is None or total is None or (completion is None and reader.has("completion_tokens")):
+        return prompt, completion
+    beyond = total - prompt - (completion or 0)
+    if beyond <= 0:
+        return prompt, completion
+    is_heard = bool(reader.count("prompt_audio_seconds")) if heard is None else beyond == heard
+    if is_heard and beyond != reasoning:
+        return prompt + beyond, completion
+    return prompt, total - prompt
+
+
+DIALECT = Dialect(
+    wanted=(
+        ("model",),
+        ("id",),
+        ("request_id",),
+        ("service_tier",),
+        ("usage",),
+        ("x_groq", "usage"),
+        ("choices", EACH, "finish_reason"),
+        ("choices", EACH, "usage"),
+    ),
+    nullable=("usage", "finish_reason"),
+    read=read,
+    usage=usage,
+    end_data=b"[DONE]",
+    needs=("input_tokens", "output_tokens"),
+)

@@ -1,0 +1,74 @@
+"""What OpenAI's evals and graders use of its models.
+
+Sources: ``RunCreateResponse`` of evals and ``GraderRunResponse`` in the openai SDK, and the examples in OpenAI's own
+description of its API (https://github.com/openai/openai-openapi).
+
+- Each model that took part, to answer or to judge, is billed under its own name.
+- A run of an eval is answered at once, ``queued``; its usage is read back later, with a GET. It adds up all calls of a
+  model, so rates for long contexts go by their average.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from metrion.dialects.dialect import Dialect, Draft, label
+from metrion.dialects.reading import shares
+from metrion.dialects.reading.usage_reader import UsageReader
+from metrion.model import Usage
+from metrion.parsing.json_stream import Object, to_json
+
+UNDER_WAY = frozenset({"queued", "in_progress"})
+
+RUN = "per_model_usage"
+GRADER = "model_grader_token_usage_per_model"
+BY_MODEL = "by_model"
+"""Under this name the counts of the models stand together."""
+
+
+def read(document: Mapping[str, Any], draft: Draft) -> None:
+    """Note what a run of an eval, or of a grader, says."""
+    status = label(document.get("status"))
+    draft.generation_id = label(document.get("id"), draft.generation_id)
+    draft.pending = status in UNDER_WAY
+    if draft.pending:
+        return
+    draft.finish_reason = label(status, draft.finish_reason)
+    graders, models = document.get(GRADER), document.get(RUN)
+    if isinstance(graders, Object):
+        models = [{"model_name": name, **counts} for name, counts in graders.items() if isinstance(counts, dict)]
+    if isinstance(models, list) and models:
+        draft.usage = {BY_MODEL: models}
+        draft.usage_source = to_json(draft.usage)
+        names = {label(each.get("model_name")) for each in models if isinstance(each, dict)}
+        draft.model = names.pop() if len(names) == 1 else None
+
+
+def usage(reader: UsageReader) -> Usage:
+    """Read the counts of each model."""
+    billed = [(each.text("model_name"), _usage(each)) for each in reader.entries(BY_MODEL) or ()]
+    if len({model for model, _ in billed}) == 1:
+        billed = [(None, counts) for _, counts in billed]
+    return shares.together(billed) if billed else Usage()
+
+
+def _usage(reader: UsageReader) -> Usage:
+    found = Usage(
+        input_tokens=reader.count("prompt_tokens"),
+        cache_read_tokens=reader.count("cached_tokens"),
+        output_tokens=reader.count("completion_tokens"),
+    )
+    calls = reader.count("invocation_count")
+    if not calls or found.input_tokens is None:
+        return found
+    return replace(found, largest_input_tokens=-(-found.input_tokens // calls))
+
+
+DIALECT = Dialect(
+    wanted=(("id",), ("status",), (RUN,), (GRADER,)),
+    marks=(b'"status"',),
+    read=read,
+    usage=usage,
+)

@@ -1,0 +1,173 @@
+"""OpenAI's Realtime and Live APIs, and Responses over a WebSocket: messages of one session in, billed readings out.
+
+Sources: ``RealtimeResponseUsage``, ``ConversationItemInputAudioTranscriptionCompletedEvent`` and
+``ResponsesServerEvent`` in the openai SDK, there also ``SessionUsageUpdatedEvent``, ``ResponseEvent`` and
+``DecisionEvent`` for the Live API; https://docs.x.ai/docs/guides/voice/agent for xAI's; ``TranscriptionStreamDone``
+and ``SpeechStreamDone`` in the mistralai SDK for sessions of Mistral's that transcribe or speak.
+
+- Each response that is over has its usage, cut off ones included. What earlier turns left in the conversation is input
+  again each time, so that usages are added up and never replace one another.
+- The transcription of what the client said is another model's work, and is billed apart.
+- xAI bills by the second: ``billable_audio_seconds``.
+- A Live session tells how many seconds it has lasted, again and again: what was added is billed each time. Responses
+  and decisions that it delegates are other models' work, and pass wrapped into its own events.
+
+Nothing here raises, and nothing of a message is held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from metrion.dialects.dialect import Draft, label, mapping, usages
+from metrion.dialects.openai import responses as openai_responses
+from metrion.dialects.reading import errors
+from metrion.dialects.reading.session_message import Message
+from metrion.dialects.reading.usage_reader import UsageReader
+from metrion.model import Reading, Usage
+from metrion.parsing.json_stream import Object, tree
+
+RESPONSES = frozenset({"response.done", *openai_responses.END_TYPES})
+TRANSCRIPTION = "conversation.item.input_audio_transcription.completed"
+DELEGATED = frozenset({"response.event", "decision.event"})
+LASTED = frozenset({"session.usage.updated", "session.closed"})
+DONE = frozenset({"transcription.done", "speech.audio.done"})
+
+MARKS = (b"response.done", b"response.completed", b"response.incomplete", b"response.failed", b"decision.completed",
+         b"session.created", b"session.started", b"session.updated", b"session.usage", b"session.closed",
+         b"input_audio_transcription.completed", b"transcription.done", b"speech.audio.done")  # fmt: skip
+"""A message that shows none of these has nothing new. Nearly all are of that kind, and many are long."""
+
+MEMBERS = (
+    *openai_responses.DIALECT.wanted,
+    ("item_id",),
+    *(("event", *path) for path in openai_responses.DIALECT.wanted),
+    ("event", "decision", "model"),
+    ("event", "decision", "usage"),
+    ("session", "id"),
+    ("session", "request_id"),
+    ("session", "model"),
+    ("session", "audio", "input", "transcription", "model"),
+    ("session", "input_audio_transcription", "model"),
+)
+WANTED, USAGES = tree(MEMBERS), usages(MEMBERS)
+
+
+class RealtimeReader:
+    """Reads beside one session. ``model`` is the one in the upgrade's path, where it is there."""
+
+    def __init__(self, model: str | None = None) -> None:
+        self._model = model
+        self._transcription_model: str | None = None
+        self._session_id: str | None = None
+        self._lasted = 0.0
+        """Seconds of a Live session that have been billed."""
+
+    def sent(self, message: bytes) -> None:
+        """Look at a message of the client's: it may choose a model, which not every server repeats."""
+        if b"session" in message and b'"model"' in message:
+            self._note_session(Message(message, WANTED).document)
+
+    def received(self, message: bytes) -> Reading | None:
+        """Look at a message of the provider's. Returns the reading of what it says is over and billed, if it does."""
+        if not any(mark in message for mark in MARKS):
+            return None
+        read = Message(message, WANTED)
+        self._note_session(read.document)
+        return read.reading(self._read(read.document), USAGES)
+
+    def _read(self, document: Mapping[str, Any]) -> Reading | None:
+        match document.get("type"):
+            case str() as name if name in RESPONSES:
+                return self._response(document)
+            case str() as name if name == TRANSCRIPTION:
+                return self._transcription(document)
+            case str() as name if name in DELEGATED:
+                return self._delegated(mapping(document.get("event")))
+            case str() as name if name in LASTED:
+                return self._more_seconds(document)
+            case str() as name if name in DONE:
+                return self._done(document)
+        return None
+
+    def _note_session(self, document: object) -> None:
+        session = mapping(mapping(document).get("session"))
+        self._model = label(session.get("model"), self._model)
+        self._session_id = label(session.get("id"), session.get("request_id"), self._session_id)
+        heard = mapping(mapping(mapping(session.get("audio")).get("input")).get("transcription"))
+        older = mapping(session.get("input_audio_transcription"))
+        self._transcription_model = label(heard.get("model"), older.get("model"), self._transcription_model)
+
+    def _delegated(self, event: Mapping[str, Any]) -> Reading | None:
+        if event.get("type") in RESPONSES:
+            return self._response(event)
+        decision = mapping(event.get("decision"))
+        usage = decision.get("usage")
+        if not isinstance(usage, Object) or not usage:
+            return None
+        return _reading(Draft(model=label(decision.get("model")), usage=usage, usage_source=usage.source))
+
+    def _done(self, document: Mapping[str, Any]) -> Reading | None:
+        usage = document.get("usage")
+        if not isinstance(usage, Object) or not usage:
+            return None
+        model = label(document.get("model"), self._model)
+        return _reading(Draft(model=model, generation_id=self._session_id, usage=usage, usage_source=usage.source))
+
+    def _more_seconds(self, document: Mapping[str, Any]) -> Reading | None:
+        usage = document.get("usage")
+        if not isinstance(usage, Object):
+            return None
+        lasted = UsageReader(usage).seconds("seconds")
+        if lasted is None or lasted <= self._lasted:
+            return None
+        more, self._lasted = round(lasted - self._lasted, 6), lasted
+        reading = _reading(
+            Draft(model=self._model, generation_id=self._session_id, usage=usage, usage_source=usage.source)
+        )
+        return replace(reading, usage=reading.usage and replace(reading.usage, audio_seconds=more))
+
+    def _response(self, document: Mapping[str, Any]) -> Reading:
+        draft = Draft(model=self._model)
+        openai_responses.read(document, draft)
+        response = mapping(document.get("response"))
+        if response.get("status") == "failed":
+            draft.stream_error = True
+            details = mapping(response.get("status_details"))
+            draft.error_type = errors.error_type(details) or draft.error_type
+        return _reading(draft)
+
+    def _transcription(self, document: Mapping[str, Any]) -> Reading | None:
+        usage = document.get("usage")
+        if not isinstance(usage, Object) or not usage:
+            return None  # a server that does not bill it apart
+        item = label(document.get("item_id"))
+        return _reading(
+            Draft(model=self._transcription_model, generation_id=item, usage=usage, usage_source=usage.source)
+        )
+
+
+def usage(reader: UsageReader) -> Usage:
+    """Read the usage of a response or of a transcription."""
+    found = openai_responses.usage(reader)
+    seconds = (reader.seconds(name) for name in ("seconds", "billable_audio_seconds", "prompt_audio_seconds"))
+    return replace(found, audio_seconds=next((length for length in seconds if length is not None), None))
+
+
+def _reading(draft: Draft) -> Reading:
+    reader = UsageReader(draft.usage or {})
+    found = replace(reader.checked(usage(reader)), raw=draft.usage_source) if draft.usage is not None else None
+    return Reading(
+        model=draft.model,
+        service_tier=draft.service_tier,
+        generation_id=draft.generation_id,
+        finish_reason=draft.finish_reason,
+        error_type=draft.error_type,
+        usage=found,
+        terminal=True,
+        stream_error=draft.stream_error,
+        warnings=tuple(reader.warnings),
+        doubtful=found is not None and reader.is_doubtful(found),
+    )

@@ -1,0 +1,1 @@
+"""What the wire formats are read with: usages, shares, charges, errors, results of batches."""

@@ -1,0 +1,103 @@
+"""The usage of a batch's results, added up as they pass.
+
+What is priced alike is one entry, in the words of an event's columns: a batch of a million requests holds no more than
+one of ten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from metrion.dialects.dialect import Dialect, Draft
+from metrion.dialects.reading import shares
+from metrion.dialects.reading.usage_reader import UsageReader
+from metrion.model import Usage
+
+TIER = "batch"
+"""The service tier of everything in a batch, which answers seldom name, whatever its results say."""
+
+MOST_ENTRIES, MOST_TOOLS = 1 << 11, 100
+"""As many prices, and tools of one price, are told apart."""
+
+
+class Results(dict[str, Any]):
+    """The usage of the results so far."""
+
+    def __init__(self) -> None:
+        super().__init__(responses=0, billed=[])
+        self.models: set[str | None] = set()
+        """Those that answered; their advisors are not among them."""
+        self._entries: dict[shares.Kind, dict[str, Any]] = {}
+        self.is_full = False
+        """Whether no more can be held."""
+
+    @property
+    def model(self) -> str | None:
+        """The one that answered everything."""
+        return next(iter(self.models)) if len(self.models) == 1 else None
+
+    def add(self, model: str | None, usage: Usage) -> None:
+        """Add what a response under this model is billed for."""
+        self["responses"] += 1
+        self.models.add(model)
+        for share_model, share in usage.shares or ((None, usage),):
+            kind = shares.kind(share_model or model, share)
+            if (entry := self._entries.get(kind)) is None:
+                entry = self._entries[kind] = {"model": share_model or model, **shares.counts(share)}
+                self["billed"].append(entry)
+            else:
+                both = shares.added_up([shares.read(UsageReader(entry)), share])
+                entry.update(shares.counts(both))
+            tools = max(len(entry.get(name) or ()) for name in shares.TOOLS)
+            self.is_full |= tools > MOST_TOOLS or len(self._entries) > MOST_ENTRIES
+
+
+def note(draft: Draft, model: str | None, usage: Usage) -> None:
+    """Note what one more result is billed for."""
+    results = started(draft)
+    if results.is_full:
+        draft.faults.append("prices are too many to be told apart")
+    else:
+        results.add(model, usage)
+    draft.model = results.model
+
+
+def started(draft: Draft) -> Results:
+    """Return what has been added up in a draft so far."""
+    if not isinstance(draft.usage, Results):
+        draft.usage = Results()
+    return draft.usage
+
+
+def read_answer(dialect: Dialect, body: Mapping[str, Any], draft: Draft) -> tuple[str | None, Usage | None]:
+    """Read one result that is an answer in this format: its model, and its usage as :func:`read` has it."""
+    answer = Draft()
+    dialect.read(body, answer)
+    draft.faults += answer.faults
+    usage = read(dialect, answer.usage, draft)
+    if usage is not None and answer.unreported_tools:
+        usage = replace(usage, unreported_tools=answer.unreported_tools)
+    return answer.model, usage
+
+
+def read(dialect: Dialect, raw: object, draft: Draft) -> Usage | None:
+    """Read the usage of one result as this format has it. Where it is not whole, neither is that of the batch."""
+    started(draft)
+    if not isinstance(raw, dict) or not raw:
+        draft.faults.append("a result has no usage")
+        return None
+    reader = UsageReader(raw)
+    usage = reader.checked(dialect.usage(reader))
+    if reader.is_doubtful(usage, dialect.needs):
+        draft.faults += reader.warnings or ["the usage of a result is not whole"]
+    return usage
+
+
+def usage(reader: UsageReader) -> Usage:
+    """Read what the results added up to."""
+    entries = [(entry.text("model"), shares.read(entry)) for entry in reader.entries("billed") or ()]
+    if len({model for model, _ in entries}) == 1:
+        entries = [(None, share) for _, share in entries]
+    return shares.together(entries)

@@ -1,0 +1,97 @@
+"""xAI's batches, and the pages of their results.
+
+Sources: https://docs.x.ai/developers/advanced-api-usage/batch-api, and the xAI provider of Vercel's AI SDK.
+
+- A batch has counts and no status: it is over when nothing of what it has is pending. A new one has nothing yet.
+- The results come in pages, each of which names the next. A page tells what its own results cost; so the batch is told
+  by all of them together, from the first one on.
+- What was asked of the Responses API is answered as a chat completion too. What pictures and videos used is not
+  documented, so a page with one of them has no known cost.
+- A result that failed has no ``response``, and is not billed. One that succeeded may have an error with the code 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from metrion.dialects.dialect import Dialect, Draft, label, mapping
+from metrion.dialects.openai import chat as openai_chat
+from metrion.dialects.reading import batch_results
+from metrion.dialects.reading.batch_results import TIER
+from metrion.dialects.reading.charges import charged
+from metrion.dialects.reading.usage_reader import UsageReader
+from metrion.model import Usage
+from metrion.parsing.json_stream import EACH, Path, to_json
+
+COST = "cost_in_usd_ticks"
+CHAT = "chat_get_completion"
+
+BATCH: tuple[Path, ...] = (("batch_id",), ("state", "num_requests"), ("state", "num_pending"))
+"""What :func:`read` looks at."""
+
+
+def read(document: Mapping[str, Any], draft: Draft) -> None:
+    """Note what a batch says."""
+    batch_id, state = label(document.get("batch_id")), mapping(document.get("state"))
+    draft.generation_id, draft.service_tier = batch_id, TIER
+    is_over = bool(state.get("num_requests")) and state.get("num_pending") == 0
+    draft.pending = not is_over
+    if is_over and batch_id:
+        draft.output = f"batch/{batch_id}"
+
+
+def read_results(document: Mapping[str, Any], draft: Draft) -> None:
+    """Note what a page of results says."""
+    draft.service_tier = TIER
+    token = document.get("pagination_token")
+    draft.output = f"?{token}" if isinstance(token, str) and token else None
+    results = document.get("results")
+    costs = []
+    for result in results if isinstance(results, list) else ():
+        response = mapping(mapping(result).get("batch_result")).get("response")
+        if not isinstance(response, dict):
+            continue
+        completion = mapping(response.get(CHAT))
+        usage = batch_results.read(openai_chat.DIALECT, completion.get("usage"), draft)
+        if usage is not None:
+            costs.append(mapping(completion.get("usage")).get(COST))
+            batch_results.note(draft, label(completion.get("model")), usage)
+    if draft.usage is not None:
+        told = all(type(cost) is int for cost in costs)
+        draft.usage = {**draft.usage, COST: sum(costs) if costs and told else None}
+        draft.usage_source = to_json(draft.usage)
+
+
+def usage(reader: UsageReader) -> Usage:
+    """Read what the results of a page added up to."""
+    return replace(batch_results.usage(reader), provider_cost_usd=charged(reader))
+
+
+RESULTS = Dialect(
+    wanted=(
+        ("pagination_token",),
+        *(
+            ("results", EACH, "batch_result", "response", CHAT, *path)
+            for path in (
+                ("model",),
+                # Number by number: a page of a thousand objects would be too much to hold.
+                ("usage", "prompt_tokens"),
+                ("usage", "completion_tokens"),
+                ("usage", "total_tokens"),
+                ("usage", "prompt_tokens_details", "cached_tokens"),
+                ("usage", "prompt_tokens_details", "image_tokens"),
+                ("usage", "completion_tokens_details", "reasoning_tokens"),
+                ("usage", "num_sources_used"),
+                ("usage", "server_side_tool_usage_details"),
+                ("usage", COST),
+            )
+        ),
+    ),
+    marks=(b'"results"',),
+    read=read_results,
+    usage=usage,
+    needs=("input_tokens", "output_tokens"),
+)
+"""A page of results."""

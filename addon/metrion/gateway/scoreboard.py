@@ -1,0 +1,133 @@
+"""A few figures in memory that all processes of one proxy share.
+
+The owner of the ingester makes the board before it forks; each worker then writes its own slot and nothing else, so
+nobody waits for anybody and a process that is killed leaves nothing locked. In: figures. Out: what ``GET /health``
+says of all workers together, and how many strangers have had an event. UsageReader are 64-bit floats, read and written
+whole. Never: a name, a path or anything else out of a request.
+"""
+
+from __future__ import annotations
+
+import mmap
+import time
+from collections.abc import Callable, Mapping
+
+STRANGERS_EVENTS_PER_MINUTE = 60
+"""Events kept of requests without a valid token, so that a stranger cannot fill the store."""
+
+_DRAINING, _INGESTER, _SEGMENTS, _SEGMENT_BYTES, _PAST_UNRECORDED, _PAST_LOST = range(6)
+_HEAD_CELLS = 6
+_PID, _IN_FLIGHT, _UNRECORDED, _LOST = range(4)
+_STRANGERS = slice(4, 4 + STRANGERS_EVENTS_PER_MINUTE)
+_SLOT_CELLS = _STRANGERS.stop
+_NOT_KNOWN = -1.0
+_LONG_AGO = -1e9
+
+
+class Scoreboard:
+    """See the module. ``slots``: how many processes may be at work at the same time."""
+
+    def __init__(self, slots: int = 1, *, clock: Callable[[], float] = time.monotonic) -> None:
+        cells = memoryview(mmap.mmap(-1, 8 * (_HEAD_CELLS + slots * _SLOT_CELLS))).cast("d")
+        self._head = cells[:_HEAD_CELLS]
+        self._slots = [cells[start : start + _SLOT_CELLS] for start in range(_HEAD_CELLS, len(cells), _SLOT_CELLS)]
+        self._head[_SEGMENTS] = self._head[_SEGMENT_BYTES] = _NOT_KNOWN
+        for cells_of_slot in self._slots:
+            for index in range(_STRANGERS.start, _STRANGERS.stop):
+                cells_of_slot[index] = _LONG_AGO
+        self._clock = clock
+
+    # --- by the owner ---
+
+    def set_draining(self) -> None:
+        """Say that the proxy takes no more requests."""
+        self._head[_DRAINING] = 1
+
+    def set_ingester(self, pid: int | None) -> None:
+        """Say which process ingests, ``None``: none does."""
+        self._head[_INGESTER] = pid or 0
+
+    def set_backlog(self, segments: int, size: int) -> None:
+        """Say how many segments, and bytes, of the journal are not in the store yet."""
+        self._head[_SEGMENTS], self._head[_SEGMENT_BYTES] = segments, size
+
+    def free_slot(self) -> int | None:
+        """Return the number of a slot that no worker has."""
+        return next((number for number, cells in enumerate(self._slots) if not cells[_PID]), None)
+
+    def take(self, number: int, pid: int) -> Slot:
+        """Give a slot to the worker ``pid``."""
+        self._slots[number][_PID] = pid
+        return Slot(self, number)
+
+    def release(self, number: int) -> None:
+        """Take the slot of a worker that has ended; what it has counted stays counted."""
+        cells = self._slots[number]
+        cells[_PID] = cells[_IN_FLIGHT] = 0
+        for past, counter in ((_PAST_UNRECORDED, _UNRECORDED), (_PAST_LOST, _LOST)):
+            self._head[past] += cells[counter]
+            cells[counter] = 0
+
+    # --- by anybody ---
+
+    def report(self, version: str) -> Mapping[str, object]:
+        """Return what ``GET /health`` says; a figure that is not known is ``None``."""
+        head = [int(cell) for cell in self._head]
+        workers = [[int(cell) for cell in cells[: _STRANGERS.start]] for cells in self._slots if cells[_PID]]
+        return {
+            "status": "draining" if head[_DRAINING] else "ok",
+            "version": version,
+            "in_flight": sum(cells[_IN_FLIGHT] for cells in workers),
+            "unrecorded_refusals": head[_PAST_UNRECORDED] + sum(cells[_UNRECORDED] for cells in workers),
+            "lost_events": head[_PAST_LOST] + sum(cells[_LOST] for cells in workers),
+            "workers": [{"pid": cells[_PID], "in_flight": cells[_IN_FLIGHT]} for cells in workers],
+            "ingester": {"pid": head[_INGESTER] or None, "alive": bool(head[_INGESTER])},
+            "journal": {
+                "segments": _known(head[_SEGMENTS]),
+                "bytes": _known(head[_SEGMENT_BYTES]),
+            },
+        }
+
+    def _admit_stranger(self, number: int) -> bool:
+        """Whether a stranger's event may be kept; all workers' events of the last minute count.
+
+        The slot's oldest time is given up for the new one *before* all are counted: of two workers that come at once
+        both may be refused, never both admitted.
+        """
+        a_minute_ago = (now := self._clock()) - 60
+        cells = self._slots[number]
+        times = cells[_STRANGERS].tolist()
+        if (oldest := min(times)) > a_minute_ago:
+            return False
+        place = _STRANGERS.start + times.index(oldest)
+        cells[place] = now
+        recent = sum(time > a_minute_ago for cells in self._slots for time in cells[_STRANGERS].tolist())
+        if recent <= STRANGERS_EVENTS_PER_MINUTE:
+            return True
+        cells[place] = oldest
+        return False
+
+
+class Slot:
+    """A worker's own place on the board."""
+
+    def __init__(self, board: Scoreboard, number: int) -> None:
+        self.board = board
+        self._number = number
+        self._cells = board._slots[number]
+
+    def note(self, *, in_flight: int, lost: int) -> None:
+        """Say how many requests are in flight, and how many events no disk took."""
+        self._cells[_IN_FLIGHT] = in_flight
+        self._cells[_LOST] = lost
+
+    def admit_stranger(self) -> bool:
+        """Whether the event of a request without a valid token may be kept; if not, it is counted here."""
+        if self.board._admit_stranger(self._number):
+            return True
+        self._cells[_UNRECORDED] += 1
+        return False
+
+
+def _known(cell: int) -> int | None:
+    return None if cell == _NOT_KNOWN else cell

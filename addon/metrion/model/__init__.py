@@ -1,0 +1,49 @@
+"""The values that travel through Metrion, from the request head to the stored event.
+
+Plain frozen dataclasses and records, standard library only. Everywhere ``None`` means *not reported* or *not known*; it
+is never a zero. Money is :class:`~decimal.Decimal` in US dollars, times are UTC, sizes are bytes. Heads are bytes, as
+on the wire: nothing that is only forwarded is ever decoded and encoded again.
+"""
+
+from __future__ import annotations
+
+from metrion.model.answer import Cost, CostSource, EndReason, Reading, Usage
+from metrion.model.event import EVENT_COLUMNS, Event
+from metrion.model.request import (
+    Answer,
+    Caller,
+    CredentialPlace,
+    ErrorShape,
+    Forward,
+    Head,
+    Headers,
+    Inbound,
+    Origin,
+    Quota,
+    Refusal,
+    Route,
+    first_values,
+)
+
+__all__ = [
+    "EVENT_COLUMNS",
+    "Answer",
+    "Caller",
+    "Cost",
+    "CostSource",
+    "CredentialPlace",
+    "EndReason",
+    "ErrorShape",
+    "Event",
+    "Forward",
+    "Head",
+    "Headers",
+    "Inbound",
+    "Origin",
+    "Quota",
+    "Reading",
+    "Refusal",
+    "Route",
+    "Usage",
+    "first_values",
+]

@@ -1,0 +1,136 @@
+"""What an answer says of itself, what it used and what that cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import field
+from decimal import Decimal
+from enum import StrEnum
+
+from metrion.model.record import record
+
+
+@record(frozen=True, slots=True)
+class Usage:
+    """What one response is billed for, as reported. Every count may be ``None``: not reported.
+
+    The counts are of what is billed under the response's own model; what other models did for it is in ``shares``.
+    """
+
+    input_tokens: int | None = None
+    """Everything billed as input, cache reads and writes included."""
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    """All cache writes, whatever their lifetime."""
+    cache_write_1h_tokens: int | None = None
+    """The part of the cache writes that lives an hour."""
+    output_tokens: int | None = None
+    """Everything billed as output, reasoning included."""
+    reasoning_tokens: int | None = None
+    input_audio_tokens: int | None = None
+    input_image_tokens: int | None = None
+    output_audio_tokens: int | None = None
+    output_image_tokens: int | None = None
+    audio_seconds: float | None = None
+    server_tools: Mapping[str, int] | None = None
+    """Calls of tools that the provider runs and bills, as its usage counts them, by its name for them."""
+    unreported_tools: Mapping[str, int] | None = None
+    """More such calls, which the answer shows and its usage does not count."""
+    raw: str | None = None
+    """The provider's own usage object as JSON text."""
+    provider_cost_usd: Decimal | None = None
+    """What the provider says it charged."""
+    cache_read_audio_tokens: int | None = None
+    """The part of the cache reads that is audio; priced, not stored. So are the three below."""
+    cache_read_image_tokens: int | None = None
+    input_video_tokens: int | None = None
+    output_video_tokens: int | None = None
+    modes: tuple[str, ...] | None = None
+    """What else than the service tier changes the rates, as the provider names it: ``fast`` (Anthropic's ``speed``),
+    ``us`` (its ``inference_geo``). Standard modes are left out."""
+    shares: tuple[tuple[str | None, Usage], ...] | None = None
+    """All that is billed, where not all of it is priced alike: each with the model that it is billed under, ``None``
+    being the response's own. Not stored, as is the one below."""
+    largest_input_tokens: int | None = None
+    """The most input that one of the responses had which are added up here; rates for long contexts go by it. ``None``:
+    it is one response."""
+    unbilled: bool | None = None
+    """``True``: the provider tells these counts, and charges nothing for them. Of a sum: for none of them."""
+
+
+@record(frozen=True, slots=True)
+class Reading:
+    """What the tap read out of a response. A fresh one is all ``None``."""
+
+    model: str | None = None
+    service_tier: str | None = None
+    generation_id: str | None = None
+    finish_reason: str | None = None
+    error_type: str | None = None
+    """The provider's error type, from an error body or an error event."""
+    usage: Usage | None = None
+    terminal: bool = False
+    """The event that ends the format's stream has passed, its blank line included."""
+    stream_error: bool = False
+    """An error event passed inside a stream that began as a success."""
+    is_error: bool = False
+    """The body says that it failed, though it came with a success and is no stream."""
+    pending: bool = False
+    """The provider is still at work, as for a background response: what ``generation_id`` names will have usage."""
+    output: str | None = None
+    """What tells the usage of a batch that is over, by the name that a :class:`Route` has for it in ``output``; from
+    the ``?`` on, where this response is a page of it and that the next."""
+    warnings: tuple[str, ...] = ()
+    """What could not be read and why; contains nothing of prompts, completions or keys."""
+    estimated: bool = False
+    """The usage is not reported, or only in part: Metrion has estimated the rest."""
+    cut_short: bool = False
+    """The body ended, or could not be read on, before the provider had told all of the usage."""
+    goes_on: bool = False
+    """More usage may follow, whatever the finish reason says."""
+    doubtful: bool = False
+    """Of what is billed something is missing in the usage, or cannot be read: no cost can be computed of the rest."""
+    wire_format: str | None = field(default=None, compare=False)
+    """As what the response was read, a key of ``dialects.DIALECTS``; ``None``: it was not. No part of what it says."""
+
+    def has_final_usage(self, end_reason: EndReason) -> bool:
+        """Whether there is a usage that can be billed.
+
+        What a stream has reported halfway is no bill: the counts of its last words are missing.
+        """
+        if self.usage is None or self.cut_short:
+            return False
+        return end_reason is EndReason.COMPLETE or (self.finish_reason is not None and not self.goes_on)
+
+
+class CostSource(StrEnum):
+    """Where a cost comes from; the meaning of each value is the contract's (column ``cost_source``)."""
+
+    PROVIDER = "provider"
+    COMPUTED = "computed"
+    ESTIMATED = "estimated"
+    UNPRICED = "unpriced"
+    UNKNOWN = "unknown"
+    NOT_BILLED = "not_billed"
+
+
+@record(frozen=True, slots=True)
+class Cost:
+    """What a response cost. ``parts`` add up to ``computed_usd`` to the last of 12 places."""
+
+    source: CostSource
+    usd: Decimal | None = None
+    computed_usd: Decimal | None = None
+    parts: Mapping[str, Decimal] | None = None
+    price_version: str | None = None
+
+
+class EndReason(StrEnum):
+    """How a request ended (column ``end_reason``)."""
+
+    COMPLETE = "complete"
+    CLIENT_ABORT = "client_abort"
+    UPSTREAM_ERROR = "upstream_error"
+    STREAM_ERROR = "stream_error"
+    TIMEOUT = "timeout"
+    REFUSED = "refused"

@@ -1,0 +1,192 @@
+"""A request, from its head as it arrived to the head that goes out, or to a refusal.
+
+Heads are bytes, as on the wire: what is only forwarded is never decoded and encoded again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+type Headers = tuple[tuple[bytes, bytes], ...]
+"""Header fields in wire order, repeated names and their case kept."""
+
+
+def first_values(headers: Headers) -> dict[bytes, bytes]:
+    """Return the first value of each header field, by its name in lower case."""
+    return {name.lower(): value for name, value in reversed(headers)}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a server listens. ``host`` is lower case; IPv6 without brackets."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def authority(self) -> bytes:
+        """What stands in a ``Host`` header: the port only where it is not the scheme's default."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        default = {"http": 80, "https": 443}.get(self.scheme)
+        return (host if self.port == default else f"{host}:{self.port}").encode(
+            "idna" if not host.isascii() else "ascii"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """A request head as it arrived.
+
+    ``target`` is the raw path with its query. ``origin`` is the server that the request is for when it was not
+    addressed to the proxy itself (absolute form, reverse or transparent mode), else ``None``.
+    """
+
+    method: bytes
+    target: bytes = field(repr=False)
+    headers: Headers = field(repr=False)
+    origin: Origin | None = None
+
+    @property
+    def path(self) -> bytes:
+        """The raw path, without the query."""
+        return self.target.partition(b"?")[0]
+
+    @property
+    def query(self) -> bytes | None:
+        """The raw query without its ``?``; ``None`` when there is no ``?`` at all."""
+        _, mark, query = self.target.partition(b"?")
+        return query if mark else None
+
+
+class CredentialPlace(StrEnum):
+    """Where a provider expects its key."""
+
+    BEARER = "authorization"
+    """As ``Bearer KEY``."""
+    X_API_KEY = "x-api-key"
+    API_KEY = "api-key"
+    X_GOOG_API_KEY = "x-goog-api-key"
+    NONE = "none"
+    """It expects none, as a server of one's own may."""
+
+
+class ErrorShape(StrEnum):
+    """Whose JSON a refusal imitates, so that the provider's SDK raises its own typed exception."""
+
+    ANTHROPIC = "anthropic"
+    OPENAI = "openai"
+    GOOGLE = "google"
+    MISTRAL = "mistral"
+    XAI = "xai"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a request goes and how its answer is to be read."""
+
+    provider: str
+    """The configured name, as in the ``provider`` column: ``openai``, ``my-vllm``."""
+    upstream: Origin
+    target: bytes = field(repr=False)
+    """The raw path with its query that goes out, before a credential is taken out of the query."""
+    operation: str
+    """As in the ``operation`` column."""
+    dialect: str | None
+    """The wire format of the answer, a key of ``dialects.DIALECTS``; ``None``: pass through unread."""
+    credential_place: CredentialPlace
+    error_shape: ErrorShape
+    request_id_headers: tuple[bytes, ...] = ()
+    """Response headers that may hold the provider's request id, lower case, best first."""
+    model: str | None = None
+    """The model, where it stands in the path."""
+    timeout: float | None = None
+    """The provider's own timeout in seconds, where one is configured."""
+    generation_id: str | None = None
+    """The id of what was generated before, where the path reads it back."""
+    output: str | None = None
+    """The name under which a batch names what this path reads back, such as ``files/ID``. Anything else that is read
+    back here tells no usage."""
+    inject_usage: bool = False
+    """A stream's usage is to be asked for, and kept from the client: :mod:`metrion.relay.include_usage`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A request that goes no further. ``code`` is sent as ``x-metrion-error`` and stored as ``error_type``.
+
+    ``message`` says what is wrong and the way out; it never contains a credential. ``provider`` is ``None`` when the
+    request named none: then there is no event.
+    """
+
+    status: int
+    code: str
+    message: str
+    provider: str | None = None
+    error_shape: ErrorShape = ErrorShape.OPENAI
+    headers: Headers = ()
+    route: Route | None = None
+    """Where it would have gone, when that was known already."""
+    caller: Caller | None = None
+    """Who asked, when that was known already."""
+    was_sent: bool = False
+    """The provider has the whole request: it may have done what was asked, and billed it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response of Metrion's own that is no refusal, such as ``/health``."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who a request belongs to. Holds no secret."""
+
+    account: str
+    token_name: str | None
+    """``None`` for intercepted traffic, which belongs to an account without a token."""
+    credential: str | None
+    """``stored`` or ``pass_through``; ``None``: the provider needs none."""
+    timeout: float | None = None
+    """Seconds to the first byte and between bytes; ``None``: none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """How many requests a token may have forwarded; ``None``: as many as it likes."""
+
+    token: bytes = field(repr=False)
+    """The token's digest. Not its name: a name that is used again is another token."""
+    requests_per_minute: int | None = None
+    """In any 60 seconds."""
+    requests_per_month: int | None = None
+    """In a calendar month, UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A request target and its header fields."""
+
+    target: bytes
+    headers: Headers = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """A request that may go out.
+
+    ``wire`` is what the provider gets, key included, and must reach nothing but the upstream socket. ``shown`` is the
+    head as the client sent it with every credential masked: what flows, dumps and logs hold.
+    """
+
+    route: Route
+    caller: Caller
+    wire: Head = field(repr=False)
+    shown: Head
+    quota: Quota | None = None
+    """``None``: it belongs to no token."""

@@ -1,0 +1,7 @@
+"""Price files → what a response cost."""
+
+from __future__ import annotations
+
+from metrion.pricing.book import PER_CHARACTER, PER_MILLION, RATES, STANDARD_TIERS, PriceBook, PricingError
+
+__all__ = ["PER_CHARACTER", "PER_MILLION", "RATES", "STANDARD_TIERS", "PriceBook", "PricingError"]

@@ -1,0 +1,1 @@
+"""The simulated providers: a server that speaks the real wire formats."""

@@ -1,0 +1,562 @@
+# ruff: noqa: DTZ001 - times in events are naive UTC
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import duckdb
+import pytest
+import yaml
+
+from metrion import repricing as module
+from metrion import store
+from metrion.admission.routing import Router
+from metrion.journal.writer import Journal
+from metrion.metering.meter import Outcome, measure
+from metrion.metering.tap import Tap
+from metrion.model import Caller, EndReason, Event, Forward, Head, Inbound, Route
+from metrion.model.event_id import uuid7
+from metrion.pricing import PriceBook
+from metrion.providers import PROVIDERS
+from metrion.repricing import Result, Selection, reprice
+from metrion.settings import Settings, load_settings
+from metrion.store import StoreError, locks
+from tests.corpus import Exchange, exchanges, needs_corpus
+from tests.store.events import Home, event
+
+DAY = datetime(2026, 11, 5, 12)
+PRICES: dict[str, Any] = {
+    "openai": {
+        "gpt-5": {"input": 2, "output": 10, "cache_read": 1, "service_tiers": {"batch": {"input": 1, "output": 5}}},
+        "tts-1": {"fees": {"input_character": 0.02}},
+        "dated": {"rates": [{"until": "2026-11-05", "input": 7}, {"from": "2026-11-05", "input": 9}]},
+        "video": {"input": 1, "input_video": 100, "input_audio": 50, "cache_read_audio": 5, "cache_read": 0.5},
+    },
+    "anthropic": {
+        "claude": {"input": 3, "output": 15, "service_tiers": {"fast": {"input": 6, "output": 30}}},
+        "adviser": {"input": 5, "output": 25},
+    },
+    "google": {"gemini-3": {"input": 2, "output": 10, "fees": {"web_search": 14}}},
+    "xai": {"grok": {"input": 4, "output": 8}},
+    "gone": {"any": {"input": 1, "output": 1}},
+}
+OPENAI_USAGE = '{"prompt_tokens": 100, "completion_tokens": 20}'
+USUAL: dict[str, Any] = {
+    "started_at": DAY,
+    "method": "POST",
+    "path": "/v1/chat/completions",
+    "usage": OPENAI_USAGE,
+    "cost_usd": Decimal("0.5"),
+    "computed_cost_usd": Decimal("0.5"),
+    "cost_parts": {"input": Decimal("0.5")},
+    "price_version": "old",
+}
+UNPRICED: dict[str, Any] = {
+    "cost_usd": None,
+    "computed_cost_usd": None,
+    "cost_parts": None,
+    "cost_source": "unpriced",
+}
+NEW = Decimal("0.0004")  # 100 tokens at $2 and 20 at $10 a million
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    home = Home(tmp_path / "home")
+    home.initialise()
+    return home
+
+
+def settings_of(home: Home, prices: Mapping[str, Any] = PRICES) -> Settings:
+    (home.path / "prices.yaml").write_text(yaml.safe_dump(prices))
+    (home.path / "metrion.yaml").write_text("pricing: [prices.yaml]\n")
+    return load_settings(None, {"METRION_HOME": str(home.path)})
+
+
+def run(home: Home, prices: Mapping[str, Any] = PRICES, *, dry_run: bool = False, **selection: Any) -> Result:
+    settings = settings_of(home, prices)
+    return reprice(settings, PriceBook.load(settings.pricing), Selection(**selection), dry_run=dry_run)
+
+
+MONEY = ("cost_usd", "cost_source", "computed_cost_usd", "cost_parts", "price_version")
+
+
+def money(home: Home) -> list[dict[str, Any]]:
+    rows = home.values(f"SELECT {', '.join(MONEY)} FROM events ORDER BY event_id")  # noqa: S608 - names of columns
+    return [dict(zip(MONEY, row, strict=True)) for row in rows]
+
+
+HALVES = {"input": Decimal("0.0002"), "output": Decimal("0.0002")}
+HALVES_OF_CLAUDE = {"input": Decimal("0.0003"), "output": Decimal("0.0003")}
+BATCH: dict[str, Any] = {
+    "provider": "anthropic",
+    "method": "GET",
+    "path": "/v1/messages/batches/msgbatch_1/results",
+    "usage": '{"responses": 2, "billed": ['
+    '{"model": "claude", "input_tokens": 100, "output_tokens": 20},'
+    '{"model": "adviser", "input_tokens": 1000, "output_tokens": 40}]}',
+}
+SPOKEN: dict[str, Any] = {
+    "path": "/v1/audio/speech",
+    "model": None,
+    "model_requested": "tts-1",
+    "input_tokens": None,
+    "output_tokens": None,
+    "unreported_tools": {"input_character": 5000},
+    "usage": None,
+    "usage_source": "estimated",
+    "cost_source": "estimated",
+    "cost_parts": {"input_character": Decimal("0.5")},
+}
+SEARCHED = Decimal("0.028")
+GROUNDED: dict[str, Any] = {
+    "provider": "google",
+    "model": "gemini-3",
+    "path": "/v1beta/models/gemini-3:generateContent",
+    "usage": '{"promptTokenCount": 100, "candidatesTokenCount": 20}',
+}
+
+CHANGED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "computed": ({}, {"cost_usd": NEW, "cost_source": "computed", "computed_cost_usd": NEW}),
+    "parts": ({}, {"cost_parts": {"input": Decimal("0.0002"), "output": Decimal("0.0002")}}),
+    "the tier that was served": ({"service_tier": "batch"}, {"cost_usd": NEW / 2}),
+    "the model that was served": ({"model": "gpt-5-2026-01-01", "model_requested": "x"}, {"cost_usd": NEW}),
+    "the model requested": ({"model": None, "model_requested": "gpt-5"}, {"cost_usd": NEW}),
+    "unpriced": (UNPRICED, {"cost_usd": NEW, "cost_source": "computed", "computed_cost_usd": NEW}),
+    "estimated": (
+        {"cost_source": "estimated", "usage_source": "estimated", "usage": None},
+        {"cost_usd": NEW, "cost_source": "estimated", "computed_cost_usd": NEW},
+    ),
+    "estimated by how cached tokens divide": ({"cost_source": "estimated"}, {"cost_source": "estimated"}),
+    "an estimate without a price": (
+        {"usage_source": "estimated", "usage": None} | UNPRICED,
+        {"cost_usd": NEW, "cost_source": "estimated"},
+    ),
+    "what the provider charged": (
+        {"provider": "xai", "model": "grok", "cost_source": "provider", "cost_usd": Decimal("0.7")},
+        {"cost_usd": Decimal("0.7"), "cost_source": "provider", "computed_cost_usd": Decimal("0.00056")},
+    ),
+    "what the provider charged for a model without a price": (
+        {"provider": "xai", "model": "grok"} | UNPRICED | {"cost_source": "provider", "cost_usd": Decimal("0.7")},
+        {"cost_usd": Decimal("0.7"), "cost_source": "provider", "computed_cost_usd": Decimal("0.00056")},
+    ),
+    "the rate of the day before": (
+        {"model": "dated", "started_at": datetime(2026, 11, 4, 23, 59, 59), "output_tokens": None},
+        {"cost_usd": Decimal("0.0007")},
+    ),
+    "the rate of the day": ({"model": "dated", "output_tokens": None}, {"cost_usd": Decimal("0.0009")}),
+    "a mode": (
+        {
+            "provider": "anthropic",
+            "model": "claude",
+            "path": "/v1/messages",
+            "usage": '{"input_tokens": 100, "output_tokens": 20, "speed": "fast"}',
+        },
+        {"cost_usd": Decimal("0.0012")},
+    ),
+    "no mode": (
+        {
+            "provider": "anthropic",
+            "model": "claude",
+            "path": "/v1/messages",
+            "usage": '{"input_tokens": 100, "output_tokens": 20, "speed": "standard"}',
+        },
+        {"cost_usd": Decimal("0.0006")},
+    ),
+    "a mode of what was estimated from a piece of usage": (
+        {
+            "provider": "anthropic",
+            "model": "claude",
+            "path": "/v1/messages",
+            "usage": '{"input_tokens": 100, "output_tokens": 1, "speed": "fast"}',
+            "usage_source": "estimated",
+            "cost_source": "estimated",
+        },
+        {"cost_usd": Decimal("0.0012"), "cost_source": "estimated"},
+    ),
+    "a part that has no column": (
+        {
+            "model": "video",
+            "output_tokens": 0,
+            "usage": '{"prompt_tokens": 100, "prompt_tokens_details": {"video_tokens": 60}}',
+        },
+        {"cost_parts": {"input": Decimal("0.00004"), "input_video": Decimal("0.006")}},
+    ),
+    "a part that has no column, of a response within a session": (
+        {
+            "model": "video",
+            "method": "GET",
+            "path": "/v1/realtime",
+            "status": 101,
+            "output_tokens": 0,
+            "cache_read_tokens": 40,
+            "input_audio_tokens": 60,
+            "usage": '{"input_tokens": 100, "input_token_details": {"cached_tokens_details": {"audio_tokens": 10}}}',
+        },
+        {"cost_parts": {"cache_read": Decimal("0.000015"), "cache_read_audio": Decimal("0.00005")}
+         | {"input": Decimal("0.00001"), "input_audio": Decimal("0.0025")}},
+    ),
+    "what another model did": (
+        {
+            "provider": "anthropic",
+            "model": "claude",
+            "path": "/v1/messages",
+            "usage": '{"input_tokens": 100, "output_tokens": 20, "iterations": ['
+            '{"type": "message", "input_tokens": 100, "output_tokens": 20},'
+            '{"type": "advisor_message", "model": "adviser", "input_tokens": 1000, "output_tokens": 40}]}',
+        },
+        {
+            "cost_usd": Decimal("0.0066"),
+            "cost_parts": HALVES_OF_CLAUDE | {"adviser:input": Decimal("0.005"), "adviser:output": Decimal("0.001")},
+        },
+    ),
+    "a batch that one model answered, and another advised": (
+        BATCH | {"model": "claude"},
+        {"cost_parts": HALVES_OF_CLAUDE | {"adviser:input": Decimal("0.005"), "adviser:output": Decimal("0.001")}},
+    ),
+    "a batch that several models answered": (
+        BATCH | {"model": None, "input_tokens": 1100, "output_tokens": 60},
+        {
+            "cost_usd": Decimal("0.0066"),
+            "cost_parts": {"claude:input": Decimal("0.0003"), "claude:output": Decimal("0.0003")}
+            | {"adviser:input": Decimal("0.005"), "adviser:output": Decimal("0.001")},
+        },
+    ),
+    "calls that the usage does not count": (
+        GROUNDED | {"unreported_tools": {"google_search": 2}},
+        {"cost_usd": NEW + SEARCHED, "cost_parts": HALVES | {"web_search": SEARCHED}},
+    ),
+    "the same calls, recorded before they had a column of their own": (
+        GROUNDED | {"server_tools": {"google_search": 2}},
+        {"cost_usd": NEW + SEARCHED, "cost_parts": HALVES | {"web_search": SEARCHED}},
+    ),
+    "characters that were spoken": (
+        SPOKEN,
+        {"cost_usd": Decimal("0.1"), "cost_source": "estimated", "cost_parts": {"input_character": Decimal("0.1")}},
+    ),
+    "characters that were spoken, in a stream that counts tokens": (
+        SPOKEN | {"usage": '{"prompt_tokens": 9, "completion_tokens": 50}', "input_tokens": 9, "output_tokens": 50},
+        {"cost_usd": Decimal("0.1"), "cost_source": "estimated", "cost_parts": {"input_character": Decimal("0.1")}},
+    ),
+    "tokens as they were recorded, whatever the usage says": (
+        {"usage": '{"prompt_tokens": 999999, "completion_tokens": 999999}'},
+        {"cost_usd": NEW},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("recorded", "expected"), CHANGED.values(), ids=CHANGED)
+def test_what_changes(home: Home, recorded: dict[str, Any], expected: dict[str, Any]) -> None:
+    home.record(event(**(USUAL | recorded)))
+    others = "SELECT * EXCLUDE (cost_usd, cost_source, computed_cost_usd, cost_parts, price_version) FROM events"
+    before = home.values(others)
+    result = run(home)
+    (row,) = money(home)
+    assert {name: row[name] for name in expected} == expected
+    assert row["price_version"] == PriceBook.load([home.path / "prices.yaml"]).version
+    assert (result.events, result.changed, result.kept) == (1, 1, {})
+    assert home.values(others) == before
+    assert run(home).changed == 0  # and once is enough
+
+
+STAYS: dict[str, tuple[dict[str, Any], dict[str, int]]] = {
+    "not billed": ({"cost_usd": Decimal(0), "cost_source": "not_billed"}, {}),
+    "unknown": ({"cost_usd": None, "cost_source": "unknown"}, {}),
+    "no source at all": ({"cost_source": None}, {}),
+    "unpriced as before": ({"model": "mine"} | UNPRICED, {}),
+    "unpriced, and its usage is gone": ({"usage": None} | UNPRICED, {"no_usage": 1}),
+    "priced, and now there is no price": ({"model": "mine"}, {"no_price": 1}),
+    "charged, and now there is no price": ({"model": "mine", "cost_source": "provider"}, {"no_price": 1}),
+    "tokens without a rate": ({"model": "dated"}, {"no_price": 1}),
+    "a tier without a rate": ({"service_tier": "flex"}, {"no_price": 1}),
+    "its usage was not stored": ({"usage": None}, {"no_usage": 1}),
+    "its usage is no object": ({"usage": "[1]"}, {"no_usage": 1}),
+    "its usage has a count that is none": (
+        {
+            "cost_source": "provider",
+            "computed_cost_usd": None,
+            "cost_parts": None,
+            "usage": '{"prompt_tokens": "100", "completion_tokens": 20, "cost": 0.5}',
+        },
+        {"no_usage": 1},
+    ),
+    "nobody reads such a path": ({"path": "/v1/files"}, {"no_usage": 1}),
+    "it has no path": ({"path": None}, {"no_usage": 1}),
+    "spoken, and now billed by tokens": (SPOKEN | {"model_requested": "gpt-5"}, {"no_price": 1}),
+    "its provider is configured no more": ({"provider": "gone", "model": "any"}, {"no_usage": 1}),
+    "the price is the same": (
+        {
+            "cost_usd": NEW,
+            "computed_cost_usd": NEW,
+            "cost_parts": {"input": Decimal("0.0002"), "output": Decimal("0.0002")},
+            "usage": None,
+        },
+        {},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("recorded", "kept"), STAYS.values(), ids=STAYS)
+def test_what_stays(home: Home, recorded: dict[str, Any], kept: dict[str, int]) -> None:
+    home.record(event(**(USUAL | recorded)))
+    before = home.values("SELECT * FROM events")
+    result = run(home)
+    assert (result.changed, dict(result.kept)) == (0, kept)
+    assert home.values("SELECT * FROM events") == before
+
+
+@pytest.mark.parametrize("prefix", ["/llm", "", "/v2/elsewhere"])
+def test_a_prefix_may_stand_before_the_path_that_of_today_or_of_then(home: Home, prefix: str) -> None:
+    home.record(event(**(USUAL | {"path": "/llm/v1/chat/completions"})))
+    settings_of(home)
+    upstream = f"http://localhost:1{prefix}"
+    config = {"pricing": ["prices.yaml"], "providers": {"openai": {"upstream": upstream}}}
+    (home.path / "metrion.yaml").write_text(yaml.safe_dump(config))
+    settings = load_settings(None, {"METRION_HOME": str(home.path)})
+    assert reprice(settings, PriceBook.load(settings.pricing), Selection(), dry_run=False).changed == 1
+
+
+@pytest.mark.parametrize(
+    ("selection", "users"),
+    [
+        ({}, "abcd"),
+        ({"since": datetime(2026, 11, 2)}, "bcd"),
+        ({"until": datetime(2026, 11, 2)}, "a"),
+        ({"since": datetime(2026, 11, 2), "until": datetime(2026, 11, 3)}, "b"),
+        ({"model": "gpt-5"}, "abc"),
+        ({"model": "gpt*"}, "abc"),
+        ({"model": "asked"}, "d"),
+        ({"model": "gpt"}, ""),
+    ],
+)
+def test_only_what_is_selected_changes(home: Home, selection: dict[str, Any], users: str) -> None:
+    home.record(
+        *(event(**(USUAL | {"started_at": datetime(2026, 11, n), "user_label": "xabc"[n]})) for n in (1, 2, 3)),
+        event(**(USUAL | {"model": None, "model_requested": "asked", "user_label": "d"})),
+    )
+    prices = {"openai": PRICES["openai"] | {"asked": {"input": 1, "output": 1}}}
+    run(home, prices, **selection)
+    changed = (
+        "SELECT coalesce(string_agg(user_label, '' ORDER BY user_label), '') FROM events WHERE price_version <> 'old'"
+    )
+    assert home.values(changed) == [(users,)]
+
+
+def test_the_difference_by_provider_and_model(home: Home) -> None:
+    home.record(
+        event(**USUAL),
+        event(**(USUAL | UNPRICED)),
+        event(**(USUAL | {"cost_usd": None, "cost_source": "unknown"})),
+        event(**(USUAL | {"provider": "xai", "model": None, "model_requested": "grok"} | UNPRICED)),
+        event(**(USUAL | {"model": "mine"} | UNPRICED)),
+    )
+    lines = run(home).lines
+    assert {key: (line.events, line.changed, line.before_usd, line.after_usd) for key, line in lines.items()} == {
+        ("openai", "gpt-5"): (2, 2, Decimal("0.5"), 2 * NEW),
+        ("xai", "grok"): (1, 1, None, Decimal("0.00056")),
+        ("openai", "mine"): (1, 0, None, None),
+    }
+    assert [(line.unpriced_before, line.unpriced_after) for line in lines.values()] == [(1, 0), (1, 0), (1, 1)]
+
+
+@pytest.mark.parametrize("ingested", [False, True])
+def test_a_dry_run_says_the_same_and_changes_nothing(home: Home, ingested: bool) -> None:
+    home.record(event(**USUAL), event(**(USUAL | UNPRICED)))
+    if ingested:
+        home.ingest()
+    state = {path: path.read_bytes() for path in home.path.rglob("*") if path.is_file()}
+    result = run(home, dry_run=True)
+    assert result.changed == 2
+    assert {path: path.read_bytes() for path in state} == state
+    assert run(home).lines == result.lines
+
+
+# --- its turn at the store
+
+
+def test_what_is_in_the_journal_is_ingested_first(home: Home) -> None:
+    home.record(event(**USUAL))
+    home.ingest()
+    home.record(event(**USUAL))
+    assert run(home).changed == 2
+    assert home.segments == []
+
+
+@pytest.fixture
+def ingester(home: Home) -> Iterator[subprocess.Popen[bytes]]:
+    """The ingester of a running proxy."""
+    process = store.spawn_ingester(home.journal_dir, home.store_path)
+    store.wait_until_ready(process, 20)
+    assert process.stdin is not None
+    yield process
+    process.stdin.close()
+    process.wait()
+
+
+def test_what_a_running_proxy_just_wrote_is_waited_for(home: Home, ingester: subprocess.Popen[bytes]) -> None:
+    journal = Journal(home.journal_dir)
+    for _ in range(3):
+        journal.append(event(**USUAL))
+    try:
+        result = run(home)  # the segment is still being written
+    finally:
+        journal.close()
+    assert (result.changed, result.waiting) == (3, 0)
+
+
+def test_each_event_is_there_once_while_more_are_metered(home: Home, ingester: subprocess.Popen[bytes]) -> None:
+    stop = threading.Event()
+    written = []
+
+    def write() -> None:
+        journal = Journal(home.journal_dir)
+        while not stop.wait(0.002):
+            journal.append(one := event(**(USUAL | {"event_id": uuid7()})))
+            written.append(one.event_id)
+        journal.close()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for rate in (1, 2, 3):
+            known = len(written)
+            result = run(home, {"openai": {"gpt-5": {"input": rate, "output": rate}}})
+            assert result.changed >= known
+            at_least = f"SELECT count(*) FROM events WHERE cost_usd = 0.00012 * {rate}"  # noqa: S608 - a number
+            assert home.values(at_least)[0][0] >= known
+    finally:
+        stop.set()
+        writer.join()
+    assert home.values("SELECT count(*), count(DISTINCT event_id) FROM events") == [(len(written), len(written))]
+
+
+def test_a_segment_that_nobody_lets_go_of_is_told(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SETTLING_SECONDS", 0.2)
+    home.record(event(**USUAL))
+    home.ingest()
+    journal = Journal(home.journal_dir)
+    journal.append(event(**USUAL))
+    (segment,) = home.segments
+    with (home.journal_dir / segment).open("rb") as file:
+        journal.close()
+        assert locks.taken(file.fileno())  # as a writer that hangs
+        result = run(home)
+    assert (result.changed, result.waiting) == (1, 1)
+    assert [row["price_version"] == "old" for row in money(home)] == [False, True]
+
+
+def test_one_at_a_time(home: Home) -> None:
+    home.record(event(**USUAL))
+    with locks.alone(home.path / ".usage.duckdb.reprice"), pytest.raises(StoreError, match="another `metrion reprice`"):
+        run(home)
+    assert run(home).changed == 1
+
+
+def test_readers_that_do_not_let_go_leave_everything_as_it_was(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WRITING_SECONDS", 0.1)
+    monkeypatch.setattr(module, "TURN_SECONDS", 0.05)
+    home.record(event(**USUAL))
+    home.ingest()
+    before = money(home)
+    program = "import duckdb, sys; c = duckdb.connect(sys.argv[1], read_only=True); print(flush=True); input()"
+    reader = subprocess.Popen(
+        [sys.executable, "-c", program, str(home.store_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert reader.stdout is not None
+    reader.stdout.readline()
+    try:
+        with pytest.raises(StoreError, match="nothing was changed"):
+            run(home)
+    finally:
+        reader.communicate(b"\n")
+    assert money(home) == before
+    assert run(home).changed == 1
+
+
+def test_killed_at_any_moment_all_or_nothing_has_happened(home: Home) -> None:
+    """Real processes, real kills; then once more to the end."""
+    home.record(*(event(**USUAL) for _ in range(3000)))
+    home.ingest()
+    settings_of(home)
+    program = "from metrion.cli import main; main()"
+    environment = {**os.environ, "METRION_HOME": str(home.path)}
+    command = [sys.executable, "-c", program, "reprice", "--closed"]
+    versions = "SELECT count(DISTINCT price_version), count(*), count(DISTINCT event_id) FROM events"
+    began = time.monotonic()
+    subprocess.run([*command, "--dry-run"], env=environment, check=True, capture_output=True)
+    duration = time.monotonic() - began
+    for tenths in range(6, 14):
+        settings_of(home, {"openai": {"gpt-5": {"input": tenths, "output": tenths}}})
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(duration * tenths / 10)
+        process.kill()
+        process.wait()
+        assert home.values(versions) == [(1, 3000, 3000)]
+    settings_of(home)
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    assert {(row["cost_usd"], row["price_version"] == "old") for row in money(home)} == {(NEW, False)}
+    with duckdb.connect(str(home.store_path), read_only=True) as connection:
+        assert connection.execute("SELECT count(*) FROM ingested").fetchall() == [(3000,)]
+
+
+# --- against what metering itself says
+
+
+def measured(exchange: Exchange, number: int, router: Router, prices: PriceBook) -> Event:
+    """The event of a recorded exchange."""
+    inbound = Inbound(exchange.method.encode(), f"/{exchange.provider}{exchange.path}".encode("latin-1"), ())
+    route = router.route(inbound)
+    assert isinstance(route, Route), exchange.id
+    tap = Tap(
+        route.dialect,
+        content_type=exchange.response_headers.get("content-type"),
+        content_encoding=None,
+        status=exchange.status,
+    )
+    tap.feed(exchange.response_body)
+    tap.finish()
+    head = Head(b"", ())
+    outcome = Outcome(
+        event_id=UUID(int=number),
+        request_id=exchange.id,
+        started_at=DAY,
+        end_reason=EndReason.COMPLETE,
+        status=exchange.status,
+        reached_upstream=True,
+    )
+    decision = Forward(route, Caller("default", "t", "stored"), head, head)
+    measured = measure(inbound, decision, outcome, tap.reading, prices)
+    assert measured is not None
+    return measured
+
+
+@needs_corpus
+def test_every_recorded_exchange_gets_the_price_that_metering_gives_it(home: Home) -> None:
+    settings = load_settings(None, {"METRION_HOME": str(home.path)})
+    router, prices, none = Router(settings), PriceBook.load(settings.pricing), PriceBook({}, "none")
+    replayed = exchanges(providers=PROVIDERS)
+    unpriced = [measured(exchange, number, router, none) for number, exchange in enumerate(replayed)]
+    priced = [measured(exchange, number, router, prices) for number, exchange in enumerate(replayed)]
+    home.record(*unpriced)
+    result = reprice(settings, prices, Selection(), dry_run=False)
+    assert result.changed > 500
+    assert result.kept == {}
+    expected = Home(home.path / "expected")
+    expected.initialise()
+    expected.record(*priced)
+    wrong = [
+        (exchange.id, row, right)
+        for exchange, row, right in zip(replayed, money(home), money(expected), strict=True)
+        if row | ({"price_version": prices.version} if row["cost_source"] == "unpriced" else {}) != right
+    ]
+    assert not wrong
+    assert reprice(settings, prices, Selection(), dry_run=True).changed == 0
