@@ -57,12 +57,13 @@ def read_entries(path: Path, text: bytes) -> dict[str, list[Entry]]:
 
 
 class _File:
-    """Reads one file. Works on YAML's nodes, so that every number stays text and every error has its line."""
+    """A file while it is read. Works on YAML nodes, so that every number stays text and every error has its line."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def read(self, text: bytes) -> dict[str, list[Entry]]:
+        """Return the entries by provider."""
         try:
             root = yaml.compose(text.decode(), Loader=_Loader)
         except UnicodeDecodeError as error:
@@ -87,6 +88,7 @@ class _File:
         return providers
 
     def _entry(self, model: str, block: yaml.Node, where: str) -> Entry:
+        """Return the entry of one model."""
         if model in RATES and isinstance(block, yaml.ScalarNode):
             raise self._error(block, where, "is no model; a provider stands above its models, as in `openai:`")
         keys = self._block(block, where, _ENTRY_KEYS)
@@ -114,12 +116,14 @@ class _File:
         )
 
     def _periods(self, node: yaml.Node, where: str) -> tuple[Period, ...]:
+        """Return the periods of a list of blocks, or of one block."""
         blocks = node.value if isinstance(node, yaml.SequenceNode) else [node]
         if not blocks:
             raise self._error(node, where, "is empty; give it rates, or leave it out")
         return tuple(self._period(self._block(block, where, _PERIOD_KEYS), block, where) for block in blocks)
 
     def _period(self, keys: Mapping[str, yaml.Node], block: yaml.Node, where: str) -> Period:
+        """Return the rates and fees of a block, and the days on which they hold."""
         since, until = (self._day(keys.get(key), f"{where} > {key}") for key in ("from", "until"))
         if since and until and until <= since:
             raise self._error(keys["until"], f"{where} > until", f"{until} is not after `from`, {since}")
@@ -135,6 +139,7 @@ class _File:
         return Period(since, until, rates, fees)
 
     def _above(self, node: yaml.Node, rates: Mapping[str, Rate], where: str) -> dict[str, Rate]:
+        """Return the rates that change above a number of input tokens, thresholds included."""
         tiered = dict[str, Rate]()
         steps = []
         for key, block in self._pairs(node, where, "thresholds, as in `200000: {input: 3}`"):
@@ -149,6 +154,7 @@ class _File:
         return tiered
 
     def _check_names(self, node: yaml.Node, where: str, entries: Sequence[Entry]) -> None:
+        """Raise if two models of a provider have a name in common."""
         owners: dict[str, Entry] = {}
         for entry in entries:
             for name in (entry.model, *entry.names, *entry.patterns):
@@ -156,7 +162,7 @@ class _File:
                     raise self._error(node, where, f"{owner.model} and {entry.model} both go by {name}; keep one")
 
     def _pairs(self, node: yaml.Node, where: str, expected: str) -> Iterator[tuple[str, yaml.Node]]:
-        """Yield the keys of a mapping with their values; a key that stands there twice is an error."""
+        """Yield the keys of a mapping with their values. Two equal keys are an error."""
         if not isinstance(node, yaml.MappingNode):
             raise self._error(node, where, f"must hold {expected}")
         seen = set[str]()
@@ -170,6 +176,7 @@ class _File:
             yield name, value
 
     def _block(self, node: yaml.Node, where: str, known: frozenset[str]) -> dict[str, yaml.Node]:
+        """Return a mapping in which every key is one of ``known``."""
         keys = dict(self._pairs(node, where, "rates, as in `{input: 1.50, output: 6}`"))
         for key in keys:
             if key not in known:
