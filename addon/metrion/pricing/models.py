@@ -45,6 +45,16 @@ def spellings(model: str, provider: str) -> Iterator[str]:
         yield dated[1]
 
 
+def is_same(model: str, other: str | None, provider: str) -> bool:
+    """Whether two names are of one model: with or without a date, ``-latest`` or a vendor, or spelled otherwise."""
+    return other is not None and _bare(model, provider) == _bare(other, provider)
+
+
+def _bare(model: str, provider: str) -> str:
+    *_, name = spellings(model, provider)
+    return name.removesuffix("-latest").replace(".", "-").replace("@", "-")
+
+
 class Models:
     """The entries of one provider, by the names of their models. Filled while a book is made, then only read."""
 
