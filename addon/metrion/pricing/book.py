@@ -187,7 +187,7 @@ class PriceBook:
         """Return the entry of the model served, else of the model requested, if that is the same model."""
         if (models := self._providers.get(provider)) is None:
             return None
-        for name in (model, model_requested if model is None or is_same(model, model_requested, provider) else None):
+        for name in (model, model_requested if not model or is_same(model, model_requested, provider) else None):
             for spelling in spellings(name, provider) if name else ():
                 if entry := models.find(spelling):
                     return entry
