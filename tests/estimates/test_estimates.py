@@ -19,7 +19,8 @@ from metrion import estimates
 from metrion.estimates import EstimateInput, Sample, estimate, estimate_input, samples, texts
 from metrion.estimates.texts import ANSWERS, REQUESTS
 from metrion.estimates.tokenizers import is_available
-from metrion.metering.tap import RequestReader, Tap
+from metrion.metering.request_reader import RequestReader
+from metrion.metering.tap import Tap
 from metrion.model import EndReason, Reading, Usage
 from tests.corpus import encode_pieces
 

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from metrion.dialects import DIALECTS
 from metrion.dialects.reading import errors
-from metrion.metering.tap import RequestReader, Tap
+from metrion.metering.request_reader import RequestReader
+from metrion.metering.tap import Tap
 from metrion.model import Reading
-from metrion.parsing.json_document import MOST_ELEMENTS, MOST_HELD, SOURCED, Document, Reader
-from metrion.parsing.json_stream import EACH, Object, Path, Scanner, Tree, tree
+from metrion.parsing.json_document import MOST_ELEMENTS, MOST_HELD, Document, Reader
+from metrion.parsing.json_stream import Scanner
+from metrion.parsing.json_values import EACH, Object, Path, Tree, tree
 from metrion.parsing.work_budget import WorkBudget, WorkBudgetError
 from tests.corpus import exchanges, needs_corpus
 from tests.metering.test_cuts import recorded
@@ -30,7 +32,8 @@ WANTED: tuple[Path, ...] = (
     ("message", "usage"),
     (EACH, "model"),
 )
-READER = Reader(tree(WANTED))
+SOURCED = frozenset[str]().union(*(dialect.sourced for dialect in DIALECTS.values()))
+READER = Reader(tree(WANTED), SOURCED)
 
 scanner_only = patch.object(Reader, "read", return_value=None)
 
@@ -229,7 +232,7 @@ def test_recorded_answers_read_alike_and_nearly_all_by_the_decoder() -> None:
             and exchange.response_body.startswith(b"{")
             and len(exchange.response_body) < MOST_HELD
         ):
-            dared.append(dares(exchange.response_body, Reader(wanted(dialect))))
+            dared.append(dares(exchange.response_body, Reader(wanted(dialect), SOURCED)))
     assert len(dared) > 300
     assert dared.count(False) < len(dared) / 50
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import unquote
 
-from metrion.dialects import SESSIONS
+from metrion.dialects import DIALECTS, SESSIONS
 from metrion.model import CredentialPlace, Inbound, Origin, Refusal, Route
 from metrion.operations import GOOGLE_OPERATIONS, OPERATIONS, OTHER, Operation
 from metrion.providers import (
@@ -362,7 +362,8 @@ def _model(words: list[str]) -> str | None:
 
 def asks_usage(method: bytes, operation: str, dialect: str | None) -> bool:
     """Whether requests of this kind know ``include_usage``: chat and text completions in OpenAI's shape."""
-    return method.upper() == b"POST" and operation in ("chat", "completions") and dialect == "openai_chat"
+    row = DIALECTS.get(dialect or "")
+    return method.upper() == b"POST" and operation in ("chat", "completions") and row is not None and row.asks_usage
 
 
 def _trouble(target: bytes, raw: bytes) -> str | None:

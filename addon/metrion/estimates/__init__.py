@@ -53,7 +53,7 @@ def samples(dialect: str | None) -> tuple[Sample | None, Sample | None]:
 
     They are where there is a way to estimate and, unless it is speech, a tokenizer.
     """
-    if dialect == speech.DIALECT:
+    if dialect in speech.BY_CHARACTER:
         return Sample(), None
     return (Sample(), Sample()) if dialect in texts.ANSWERS and is_available() else (None, None)
 
@@ -84,10 +84,11 @@ def estimate_input(
     failed = reading.stream_error or reading.is_error or reading.error_type
     if dialect is None or model is None or failed or reading.pending:
         return None
-    if dialect != speech.DIALECT and reading.has_final_usage(end_reason):  # as nearly always: nothing is copied then
+    is_speech = dialect in speech.BY_CHARACTER
+    if not is_speech and reading.has_final_usage(end_reason):  # as nearly always: nothing is copied then
         return None
     asked = request.taken() if request is not None else None
-    if dialect == speech.DIALECT:
+    if is_speech:
         if asked is None or not by_character:
             return None
         return EstimateInput(
@@ -113,7 +114,7 @@ def estimate(estimate_input: EstimateInput) -> Usage | None:
     Counts that nobody reported and that cannot be estimated, such as the input where there are images in it, stay
     ``None``.
     """
-    if estimate_input.dialect == speech.DIALECT:
+    if estimate_input.dialect in speech.BY_CHARACTER:
         return (
             speech.spoken(estimate_input.request, estimate_input.reported)
             if estimate_input.request is not None

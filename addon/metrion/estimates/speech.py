@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+from metrion.dialects import DIALECTS
 from metrion.estimates.sample import Kept
 from metrion.model import Usage
 from metrion.pricing import PER_CHARACTER
 
-DIALECT = "openai_speech"
+BY_CHARACTER = frozenset(name for name, dialect in DIALECTS.items() if dialect.by_character)
+"""The wire formats of which this is about."""
 
 
 def spoken(request: Kept, reported: Usage | None) -> Usage | None:

@@ -15,7 +15,7 @@ from uuid import UUID
 from metrion import estimates
 from metrion.admission.routing import parameter
 from metrion.dialects import SESSIONS, SessionReader
-from metrion.estimates.speech import DIALECT as SPEECH
+from metrion.estimates.speech import BY_CHARACTER
 from metrion.faults import log_fault
 from metrion.metering.meter import Outcome, measure
 from metrion.metering.tap import Tap
@@ -98,7 +98,7 @@ class Attempt:
                 self._provider_request_id = request_id
                 break
         if status == 101 and (session := SESSIONS.get(route.dialect or "")):
-            self._session = session(parameter(route.target.partition(b"?")[2], b"model"))
+            self._session = session.open(parameter(route.target.partition(b"?")[2], b"model"))
         dialect = route.dialect
         if route.output is not None:
             if status == 200 and self._generations.expects(route.provider, route.output):
@@ -187,7 +187,7 @@ class Attempt:
                 streamed=tap.is_stream,
                 request=self.request.sample,
                 response=self.request.response_sample,
-                by_character=route.dialect == SPEECH
+                by_character=route.dialect in BY_CHARACTER
                 and self._prices.is_billed_by(
                     PER_CHARACTER,
                     provider=route.provider,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from metrion import estimates
-from metrion.metering.tap import RequestReader
+from metrion.metering.request_reader import RequestReader
 from metrion.model import Forward, Headers, Inbound, Refusal, first_values
 from metrion.model.event_id import uuid7
 

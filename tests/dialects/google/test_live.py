@@ -107,6 +107,11 @@ def test_a_turn_whose_usage_cannot_be_read_is_billed_all_the_same(
     assert received(reader, TURN).warnings == ()
 
 
+def test_a_turn_without_its_input_has_no_cost() -> None:
+    assert received(LiveReader(), {"usageMetadata": {"responseTokenCount": 1}}).doubtful
+    assert not received(LiveReader(), {"usageMetadata": {"promptTokenCount": 1}}).doubtful  # 0 is left out
+
+
 def test_a_count_that_is_none_is_a_warning() -> None:
     reading = received(LiveReader(), {"usageMetadata": {"promptTokenCount": "5", "responseTokenCount": 1}})
     assert reading.usage is not None

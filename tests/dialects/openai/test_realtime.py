@@ -263,6 +263,31 @@ def test_a_response_whose_usage_cannot_be_read_is_billed_all_the_same(
 
 
 @pytest.mark.parametrize(
+    ("message", "is_doubtful"),
+    [
+        (changed(usage={"output_tokens": 5}), True),
+        (changed(usage={"input_tokens": 9}), True),
+        (changed(usage=USAGE), False),
+        (changed(usage={"output_tokens": 5, "billable_audio_seconds": 2}), False),
+        (changed(usage={"output_tokens": 5, "billable_audio_seconds": "2"}), True),
+        (HEARD, False),
+        (HEARD | {"usage": {"type": "tokens", "output_tokens": 5}}, True),
+        (live("session.usage.updated", 12), False),
+        ({"type": "speech.audio.done", "usage": {"completion_tokens": 10}}, True),
+    ],
+    ids=["no input", "no output", "both", "seconds", "unreadable seconds", "heard, seconds",
+         "heard, half of the tokens", "a live session", "spoken, no input"],
+)  # fmt: skip
+def test_half_of_the_tokens_has_no_cost_where_no_seconds_are_billed(
+    message: dict[str, Any], *, is_doubtful: bool
+) -> None:
+    reading = RealtimeReader("gpt-realtime").received(json.dumps(message).encode())
+    assert reading is not None
+    assert reading.usage is not None
+    assert reading.doubtful is is_doubtful
+
+
+@pytest.mark.parametrize(
     "junk",
     [b"", b"response.done", b'["response.done"]', b'{"response.done', b"\xff response.done",
      b'{"type": ["response.done"]}', b'"' * 99 + b"response.done", b"[" * 99_999],

@@ -4,7 +4,7 @@ Source: ``Usage`` of interactions in the google-genai SDK, and recorded answers.
 
 - Cached tokens are a part of ``total_input_tokens``; what tools put into the prompt is input beside it, thoughts are
   output beside the output.
-- A stream tells its usage once, in ``interaction.completed``. A background interaction is answered at once, without;
+- A stream reports its usage once, in ``interaction.completed``. A background interaction is answered at once, without;
   its usage is read back later, with a GET.
 - ``grounding_tool_count`` counts the searches; which are billed, :mod:`~metrion.dialects.google.generate_content` says.
 """
@@ -18,17 +18,17 @@ from metrion.dialects.dialect import Dialect, Draft, label
 from metrion.dialects.google.generate_content import GROUNDED_ONCE, part
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Usage
-from metrion.parsing.json_stream import Object
+from metrion.parsing.json_values import Object
 
 AUDIO, VIDEO = ("audio",), ("video",)
 IMAGE = ("image", "document")
 
 BILLED = "billed calls"
-"""Under this name the searches stand beside the provider's own usage, counted as they are billed."""
+"""The name under which the draft keeps the searches beside the provider's own usage, counted as they are billed."""
 
 
 def read(document: Mapping[str, Any], draft: Draft) -> None:
-    """Note what an interaction, or an event that has one in it, says."""
+    """Record what an interaction, or an event that has one in it, says."""
     within = document.get("interaction")
     interaction = within if isinstance(within, dict) else document
     draft.model = label(interaction.get("model"), interaction.get("agent"), draft.model)
@@ -75,6 +75,7 @@ def usage(reader: UsageReader) -> Usage:
 INTERACTION = ("model", "agent", "id", "service_tier", "status", "usage")
 
 DIALECT = Dialect(
+    name="gemini_interactions",
     wanted=(("event_type",), *((name,) for name in INTERACTION), *(("interaction", name) for name in INTERACTION)),
     marks=(b'"interaction"',),
     nullable=("usage",),

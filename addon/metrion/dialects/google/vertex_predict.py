@@ -11,14 +11,14 @@ from typing import Any
 from metrion.dialects.dialect import Dialect, Draft, mapping
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Usage
-from metrion.parsing.json_stream import EACH, to_json
+from metrion.parsing.json_values import EACH, to_json
 
 COUNTED = "token_counts"
-"""Under this name the counts of the texts stand together in the usage, which the provider has in many places."""
+"""The name under which the draft keeps the counts of all texts together; the provider has them in many places."""
 
 
 def read(document: Mapping[str, Any], draft: Draft) -> None:
-    """Note what the predictions say."""
+    """Record what the predictions say."""
     predictions = document.get("predictions")
     statistics = [
         mapping(mapping(mapping(prediction).get("embeddings")).get("statistics"))
@@ -38,8 +38,10 @@ def usage(reader: UsageReader) -> Usage:
 
 
 DIALECT = Dialect(
+    name="vertex_predict",
     wanted=(("predictions", EACH, "embeddings", "statistics"),),
     marks=(b'"predictions"',),
     read=read,
     usage=usage,
+    ends_with_body=True,
 )

@@ -13,7 +13,7 @@ from typing import Any
 from metrion.dialects.dialect import Dialect, Draft, label, mapping
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Usage
-from metrion.parsing.json_stream import EACH, Object
+from metrion.parsing.json_values import EACH, Object
 
 PAGES = "pages_processed"
 ANNOTATED = "annotated_pages_processed"
@@ -21,7 +21,7 @@ ANNOTATED = "annotated_pages_processed"
 
 
 def read(document: Mapping[str, Any], draft: Draft) -> None:
-    """Note what a document that was read says."""
+    """Record what a document that was read says."""
     draft.model = label(document.get("model"), draft.model)
     usage = document.get("usage_info")
     if isinstance(usage, Object) and usage:
@@ -45,6 +45,7 @@ def usage(reader: UsageReader) -> Usage:
 
 
 DIALECT = Dialect(
+    name="mistral_ocr",
     wanted=(
         ("model",),
         ("usage_info",),
@@ -54,4 +55,5 @@ DIALECT = Dialect(
     marks=(b'"usage_info"',),
     read=read,
     usage=usage,
+    ends_with_body=True,
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from metrion.parsing.json_stream import EACH, Path
+from metrion.parsing.json_values import EACH, Path
 
 WORD = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]{0,63}")
 WORDS = re.compile(r"[A-Za-z_]{1,32}(?: [A-Za-z_]{1,32}){0,11}")

@@ -11,7 +11,8 @@ from typing import Any
 
 from metrion.dialects.dialect import no_objects
 from metrion.model import Reading
-from metrion.parsing.json_stream import Path, Scanner, Tree
+from metrion.parsing.json_stream import Scanner
+from metrion.parsing.json_values import Path, Tree
 from metrion.parsing.work_budget import WorkBudget, WorkBudgetError
 
 
