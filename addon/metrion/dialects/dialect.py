@@ -61,7 +61,7 @@ class WireFormat:
     name: str
     """What a :class:`~metrion.model.Route` has in ``dialect``."""
     usage: Callable[[UsageReader], Usage]
-    """Turn the provider's usage into ours; ``raw``, and to leave out other models' counts, are left to the caller."""
+    """Turn the provider's usage into ours. ``check`` adds the text, and leaves out what other models used."""
     needs: tuple[str, ...] = ()
     """Counts of ours that every usage of the format has: without one of them no cost can be computed."""
     or_seconds: bool = False
@@ -133,12 +133,12 @@ def label(*values: object) -> str | None:
 
 
 def usages(wanted: Iterable[Path]) -> tuple[Path, ...]:
-    """Return where among the wanted members the usage may be."""
+    """Return at which of the wanted members the usage may be."""
     return tuple(path for path in wanted if path[-1] in USAGES and EACH not in path)
 
 
 def no_objects(document: object, paths: Iterable[Path]) -> list[str]:
-    """Say which of these members are there, and neither objects nor null."""
+    """Return a fault for each of these members that is there and is neither an object nor null."""
     found = []
     for path in paths:
         value: Any = document

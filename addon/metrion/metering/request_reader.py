@@ -32,12 +32,12 @@ class RequestReader(BodyReader):
 
     @property
     def model(self) -> str | None:
-        """The model asked for."""
+        """The requested model."""
         return label(self._member("model"))
 
     @property
     def stream(self) -> bool | None:
-        """Whether a stream is asked for."""
+        """Whether the request wants a stream."""
         stream = self._member("stream")
         if self._form is not None:
             return {"true": True, "false": False}.get(str(stream))

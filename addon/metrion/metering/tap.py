@@ -135,7 +135,7 @@ class Tap(BodyReader):
             self._read(start)
 
     def _matters(self, events: bytes) -> bool:
-        """Whether there is anything new in these events. This is asked for each chunk, so it has to be fast."""
+        """Whether there is anything new in these events. This runs for each chunk, so it has to be fast."""
         form, draft = self._format, self._draft
         for mark in form.marks:
             if events.find(mark) >= 0:  # three times as fast as `in`
@@ -158,7 +158,7 @@ class Tap(BodyReader):
             if not part.last:
                 return
             event, self._parted = parted.document, None
-            if not parted.matters:  # one that comes at once would have been passed over
+            if not parted.matters:  # one that comes at once would have been skipped
                 return
         draft = self._drafted
         self._read_document(event, draft, is_error=part.name == b"error")
@@ -178,14 +178,14 @@ class Tap(BodyReader):
 
     def _read_document(self, document: Document | Scanner, draft: Draft, *, is_error: bool = False) -> None:
         """Record one document of many."""
-        # What became of one request of a batch is on one line, and no error of the others.
+        # A line is what became of one request of a batch: its error is not an error of the others.
         is_error = is_error or (errors.has_error(document.document) and not isinstance(self._documents, Lines))
-        self._note(document.document, draft, is_error=is_error)
+        self._record(document.document, draft, is_error=is_error)
         self._miss(*document.faults)
         if is_error and not self._failed:
             draft.stream_error = draft.terminal = True  # SDKs raise, and hang up
 
-    def _note(self, document: object, draft: Draft, *, is_error: bool) -> None:
+    def _record(self, document: object, draft: Draft, *, is_error: bool) -> None:
         if self._dialect and isinstance(document, dict):
             usage = draft.usage
             self._dialect.read(document, draft)
@@ -204,7 +204,7 @@ class Tap(BodyReader):
         if self._document is not None:
             document = self._document.document
             is_error = errors.has_error(document)
-            self._note(document, draft, is_error=self._failed or is_error)
+            self._record(document, draft, is_error=self._failed or is_error)
             self._miss(*self._document.faults)
         return finish(
             draft,

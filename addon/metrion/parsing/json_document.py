@@ -70,7 +70,7 @@ class Document:
         self._scanner: Scanner | None = None
 
     def feed(self, data: bytes) -> None:
-        """Take bytes. Once the document is complete, what follows is passed over."""
+        """Take bytes. Once the document is complete, what follows is ignored."""
         if self._scanner is not None:
             self._scanner.feed(data)
         elif self._decoded is None:

@@ -1,7 +1,7 @@
 """Many JSON documents in one body: bytes in, cut anywhere; each document out as soon as it is over.
 
-They are the elements of one array, or one to a line. A document that is broken ends the array, because what follows it
-cannot be told apart; on a line it leaves the other lines alone. Nothing here raises, but for a
+They are the elements of one array, or one to a line. A document that is broken ends the array, because nobody
+can say where the next one begins; on a line it leaves the other lines alone. Nothing here raises, but for a
 :class:`~metrion.parsing.work_budget.WorkBudgetError`.
 """
 
@@ -41,7 +41,7 @@ class Elements:
                     self._element = Scanner(self._wanted, self._budget)
             else:
                 self._element.feed(data)
-                if not self._element.complete:  # or broken, and then nothing behind it can be told apart
+                if not self._element.complete:  # or broken, and then nobody can say where the next begins
                     return
                 data = self._element.rest
                 yield self._element

@@ -23,9 +23,9 @@ from metrion.parsing.json_values import EACH, Tree, parsed
 from metrion.parsing.work_budget import WorkBudget
 
 LIMIT = 1 << 16
-"""Bytes of wanted values that one document may hold; what goes beyond is left out, and noted as a fault. None of those
-that were recorded holds two thousand."""
-MOST_ELEMENTS = 1 << 12
+"""Bytes of wanted values that one document may hold; what goes beyond is left out, and recorded as a fault. No
+document that a provider is known to have sent holds two thousand."""
+_MOST_ELEMENTS = 1 << 12
 """As many elements of arrays are looked into."""
 
 type _Steps[T] = Generator[None, None, T]
@@ -78,7 +78,7 @@ class Scanner:
         self._keep_from: int | None = None
         self._kept = bytearray()
         self._room = LIMIT
-        self._elements_left = MOST_ELEMENTS
+        self._elements_left = _MOST_ELEMENTS
         self._steps: _Steps[None] | None = self._document(wanted)
 
     @property

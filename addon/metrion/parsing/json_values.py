@@ -30,7 +30,7 @@ class Object(dict[str, Any]):
 
 
 def tree(paths: Iterable[Path]) -> Tree:
-    """Prepare paths for a :class:`Scanner`. Where one path leads on from the end of another, the shorter one counts."""
+    """Return the tree of these paths. Where one path leads on from the end of another, the shorter one counts."""
     root: Tree = {}
     for *way, last in sorted(paths, key=len, reverse=True):
         node = root
@@ -43,7 +43,7 @@ def tree(paths: Iterable[Path]) -> Tree:
 
 
 def to_json(value: object) -> str:
-    """Write a value that was read here as JSON text. What is no JSON number becomes null."""
+    """Write a value that was read here as JSON text. A number that JSON does not have becomes null."""
 
     def number(value: object) -> float | None:
         return float(value) if isinstance(value, Decimal) and value.is_finite() else None
@@ -52,7 +52,11 @@ def to_json(value: object) -> str:
 
 
 def parsed(text: bytes) -> Any:
-    """Read JSON text. Raises ``ValueError`` where it is none, ``RecursionError`` where it is too deep."""
+    """Read JSON text.
+
+    :raises ValueError: it is not JSON.
+    :raises RecursionError: it is nested too deep.
+    """
     if text in _CONSTANTS:
         return _CONSTANTS[text]
     source = text.decode("utf-8", "replace")

@@ -34,7 +34,7 @@ def read_result(document: Mapping[str, Any], draft: Draft) -> None:
     usage = batch_results.read(anthropic_messages.DIALECT, message.usage, draft) if message.usage else None
     if usage is None:
         return
-    batch_results.note(draft, message.model, _NOTHING if usage.unbilled else usage)
+    batch_results.add(draft, message.model, _NOTHING if usage.unbilled else usage)
     draft.service_tier = label(message.service_tier, draft.service_tier)
 
 

@@ -68,8 +68,8 @@ def read(document: Mapping[str, Any], draft: MessageDraft) -> None:
         message = document  # a whole message, or an event that changes one
     draft.model = label(message.get("model"), draft.model)
     draft.generation_id = label(message.get("id"), draft.generation_id)
-    _note_content(message.get("content"), draft)
-    _note_content([document.get("content_block")], draft)
+    _record_content(message.get("content"), draft)
+    _record_content([document.get("content_block")], draft)
     refused = False
     for holder in (message, mapping(document.get("delta"))):
         draft.finish_reason = label(holder.get("stop_reason"), draft.finish_reason)
@@ -106,7 +106,7 @@ def _generates(block: Mapping[str, Any]) -> bool:
     return block.get("type") != "fallback"
 
 
-def _note_content(blocks: object, draft: MessageDraft) -> None:
+def _record_content(blocks: object, draft: MessageDraft) -> None:
     for block in blocks if isinstance(blocks, list) else ():
         if not isinstance(block, dict):
             continue
@@ -147,10 +147,10 @@ def usage(reader: UsageReader) -> Usage:
     if not (_covers(counted.input_tokens, plain.input_tokens) and _covers(counted.output_tokens, plain.output_tokens)):
         reader.warnings.append("usage.iterations does not cover the usage")
         return plain
-    told: dict[str, Any] = {name: getattr(plain, name) for name in _REPORTED_ONCE}
+    once: dict[str, Any] = {name: getattr(plain, name) for name in _REPORTED_ONCE}
     if counted.cache_write_1h_tokens is None:
-        told["cache_write_1h_tokens"] = plain.cache_write_1h_tokens
-    own[-1] = replace(own[-1], **told)
+        once["cache_write_1h_tokens"] = plain.cache_write_1h_tokens
+    own[-1] = replace(own[-1], **once)
     whole = shares.under(None, shares.together([*((None, each) for each in own), *others]))
     return replace(whole, provider_cost_usd=plain.provider_cost_usd)
 

@@ -69,7 +69,7 @@ def read_result(document: Mapping[str, Any], draft: Draft) -> None:
         return
     if usage.output_tokens is None:  # a count that is 0 is left out
         usage = replace(usage, output_tokens=0)
-    batch_results.note(draft, model, usage)
+    batch_results.add(draft, model, usage)
 
 
 def _responses(document: Mapping[str, Any], place: tuple[str, ...]) -> list[Mapping[str, Any]]:

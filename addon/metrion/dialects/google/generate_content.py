@@ -65,11 +65,11 @@ def read(document: Mapping[str, Any], draft: GeminiDraft) -> None:
     for candidate in candidates if isinstance(candidates, list) else ():
         reason = mapping(candidate).get("finishReason")
         draft.finish_reason = label(_enum(reason, _FINISH_REASONS), draft.finish_reason)
-        note_searches(mapping(mapping(candidate).get("groundingMetadata")), draft)
-    note_usage(document.get("usageMetadata"), draft)
+        record_searches(mapping(mapping(candidate).get("groundingMetadata")), draft)
+    record_usage(document.get("usageMetadata"), draft)
 
 
-def note_usage(usage: object, draft: Draft) -> None:
+def record_usage(usage: object, draft: Draft) -> None:
     """Record the latest usage, where it counts anything."""
     if not isinstance(usage, Object):
         return
@@ -79,7 +79,7 @@ def note_usage(usage: object, draft: Draft) -> None:
         draft.usage, draft.usage_source = usage, usage.source
 
 
-def note_searches(grounding: Mapping[str, Any], draft: GeminiDraft) -> None:
+def record_searches(grounding: Mapping[str, Any], draft: GeminiDraft) -> None:
     """Count what the provider bills of its searches. Empty ones and repeated ones are free."""
     queries = grounding.get("webSearchQueries")
     searches = {query for query in queries if isinstance(query, str) and query} if isinstance(queries, list) else set()

@@ -61,8 +61,8 @@ class LiveReader:
 
     def _read(self, document: Mapping[str, Any]) -> Reading | None:
         content = mapping(document.get("serverContent"))
-        gemini.note_searches(mapping(content.get("groundingMetadata")), self._draft)
-        gemini.note_usage(document.get("usageMetadata"), self._draft)
+        gemini.record_searches(mapping(content.get("groundingMetadata")), self._draft)
+        gemini.record_usage(document.get("usageMetadata"), self._draft)
         if self._draft.usage is None:
             return None
         draft, self._draft = self._draft, gemini.GeminiDraft(model=self._model)

@@ -68,7 +68,7 @@ def read_result(document: Mapping[str, Any], draft: Draft) -> None:
         usage = replace(usage, output_tokens=usage.output_tokens or 0)
     if None in (usage.input_tokens, usage.output_tokens):
         draft.faults.append(batch_results.INCOMPLETE)
-    batch_results.note(draft, model, usage)
+    batch_results.add(draft, model, usage)
 
 
 def _format(body: Mapping[str, Any]) -> tuple[Dialect, tuple[str, ...]]:

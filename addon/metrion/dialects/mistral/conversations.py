@@ -21,8 +21,8 @@ from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Usage
 from metrion.parsing.json_values import EACH, Object
 
-DONE, FAILED = "conversation.response.done", "conversation.response.error"
-HANDOFF = "agent.handoff"
+_DONE, _FAILED = "conversation.response.done", "conversation.response.error"
+_HANDOFF = "agent.handoff"
 
 
 @dataclass(slots=True)
@@ -38,8 +38,8 @@ def read(document: Mapping[str, Any], draft: ConversationDraft) -> None:
     outputs = document.get("outputs")
     for output in (document, *(outputs if isinstance(outputs, list) else ())):
         draft.model = label(mapping(output).get("model"), draft.model)
-        draft.was_handed_on |= (label(mapping(output).get("type")) or "").startswith(HANDOFF)
-    if document.get("type") == FAILED:
+        draft.was_handed_on |= (label(mapping(output).get("type")) or "").startswith(_HANDOFF)
+    if document.get("type") == _FAILED:
         draft.stream_error, draft.error_type = True, errors.error_type({"code": document.get("code")})
     draft.generation_id = label(document.get("conversation_id"), draft.generation_id)
     usage = document.get("usage")
@@ -69,11 +69,11 @@ DIALECT = Dialect(
         ("outputs", EACH, "model"),
         ("usage",),
     ),
-    marks=(HANDOFF.encode(),),
+    marks=(_HANDOFF.encode(),),
     nullable=("usage",),
     draft=ConversationDraft,
     read=read,
     usage=usage,
-    end_types=frozenset({DONE, FAILED}),
+    end_types=frozenset({_DONE, _FAILED}),
     id_names=("conversation_id",),
 )

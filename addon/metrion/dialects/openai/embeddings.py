@@ -1,7 +1,7 @@
 """What only reads, and generates no text: embeddings, moderations and rankings, of OpenAI, Mistral and others.
 
 Sources: ``CreateEmbeddingResponse`` in the openai SDK, ``EmbeddingResponse`` and ``ModerationResponse`` in the
-mistralai SDK. The usage is that of chat completions, but what ``total_tokens`` has beyond the prompt is no output: it
+mistralai SDK. The usage is that of chat completions, but what ``total_tokens`` has beyond the prompt is not output: it
 is a moderation's own instructions. Voyage reports nothing but the total, which is the input
 (https://docs.voyageai.com/reference/embeddings-api). Rankings as Cohere makes them say in ``meta.billed_units`` what
 they are billed for (https://docs.cohere.com/reference/rerank).

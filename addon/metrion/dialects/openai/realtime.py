@@ -69,14 +69,14 @@ class RealtimeReader:
     def sent(self, message: bytes) -> None:
         """Look at a message of the client's: it may choose a model, which not every server repeats."""
         if b"session" in message and b'"model"' in message:
-            self._note_session(Message(message, _WANTED).document)
+            self._record_session(Message(message, _WANTED).document)
 
     def received(self, message: bytes) -> Reading | None:
         """Look at a message of the provider's. Returns the reading of what it says is over and billed, if it does."""
         if not any(mark in message for mark in _MARKS):
             return None
         read = Message(message, _WANTED)
-        self._note_session(read.document)
+        self._record_session(read.document)
         return read.reading(self._read(read.document), _USAGES)
 
     def _read(self, document: Mapping[str, Any]) -> Reading | None:
@@ -93,7 +93,7 @@ class RealtimeReader:
                 return self._done(document)
         return None
 
-    def _note_session(self, document: object) -> None:
+    def _record_session(self, document: object) -> None:
         session = mapping(mapping(document).get("session"))
         self._model = label(session.get("model"), self._model)
         self._session_id = label(session.get("id"), session.get("request_id"), self._session_id)

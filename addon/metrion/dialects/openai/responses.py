@@ -57,8 +57,8 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
     draft.generation_id = label(response.get("id"), draft.generation_id)
     draft.service_tier = label(response.get("service_tier"), draft.service_tier)
     if status := label(response.get("status")):
-        _note_status(status, response, draft)
-        # Only a background response outlives the connection on which it was asked for.
+        _record_status(status, response, draft)
+        # Only a background response outlives the connection of its request.
         draft.pending = status in _UNDER_WAY and (response is document or response.get("background") is True)
     if document.get("type") == "response.failed":
         draft.stream_error = True
@@ -73,27 +73,27 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
 
 
 def usage(reader: UsageReader) -> Usage:
-    """Read a ``ResponseUsage``, and with it what :func:`read` has put beside it."""
+    """Read a ``ResponseUsage``, and what :func:`read` has put beside it."""
     found = openai_tokens.usage(reader)
     if found.server_tools is not None:
         return found
-    told = _tool_usage(reader)
-    better = {name.partition(".")[0]: count for name, count in (told or {}).items()}
+    counted = _tool_usage(reader)
+    better = {name.partition(".")[0]: count for name, count in (counted or {}).items()}
     calls = dict(reader.calls(_COUNTED) or {})
     if _SEARCH in better and reader.has(_COUNTED, _PREVIEW):
         calls[_PREVIEW] = better[_SEARCH]
     shown = {f"{tool}_calls": count for tool, count in calls.items() if count and tool not in better}
-    if told is not None or shown:
+    if counted is not None or shown:
         found = replace(
             found,
-            server_tools=told and {name: count for name, count in told.items() if count},
+            server_tools=counted and {name: count for name, count in counted.items() if count},
             unreported_tools=shown or None,
         )
     others = _by_others(reader)
     return replace(found, shares=((None, replace(found, raw=None)), *others)) if others else found
 
 
-def _note_status(status: str, response: Mapping[str, Any], draft: Draft) -> None:
+def _record_status(status: str, response: Mapping[str, Any], draft: Draft) -> None:
     if status not in _UNDER_WAY:
         details = (mapping(response.get(name)) for name in ("incomplete_details", "status_details"))
         draft.finish_reason = label(*(detail.get("reason") for detail in details), status)

@@ -34,14 +34,14 @@ class Results(dict[str, Any]):
     def __init__(self) -> None:
         super().__init__(responses=0, billed=[])
         self.models: set[str | None] = set()
-        """Those that answered; their advisors are not among them."""
+        """Those that answered, without their advisors."""
         self._entries: dict[shares.Kind, dict[str, Any]] = {}
         self.is_full = False
-        """Whether no more can be held."""
+        """Whether there is no room for more prices."""
 
     @property
     def model(self) -> str | None:
-        """The one that answered everything."""
+        """The one that answered everything; ``None`` where there are several."""
         return next(iter(self.models)) if len(self.models) == 1 else None
 
     def add(self, model: str | None, usage: Usage) -> None:
@@ -70,8 +70,8 @@ class BatchDraft(Draft):
         return None if self.usage is None else to_json(self.usage)
 
 
-def note(draft: Draft, model: str | None, usage: Usage) -> None:
-    """Record what one more result is billed for."""
+def add(draft: Draft, model: str | None, usage: Usage) -> None:
+    """Add what one more result is billed for to the draft."""
     results = started(draft)
     if results.is_full:
         draft.faults.append("prices are too many to be told apart")
@@ -81,7 +81,7 @@ def note(draft: Draft, model: str | None, usage: Usage) -> None:
 
 
 def started(draft: Draft) -> Results:
-    """Return what has been added up in a draft so far."""
+    """Return the sums in the draft so far; begin them where there are none."""
     if not isinstance(draft.usage, Results):
         draft.usage = Results()
     return draft.usage

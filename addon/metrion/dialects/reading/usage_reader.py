@@ -185,7 +185,7 @@ class UsageReader:
         return found
 
     def checked(self, usage: Usage) -> Usage:
-        """Return what was read here without sums that are no count."""
+        """Return this usage without sums that are too large for a count."""
         if not (usage.shares or usage.server_tools or usage.unreported_tools):
             largest = max(filter(None, _counts(usage)), default=0)
             if largest <= MOST:
@@ -196,7 +196,7 @@ class UsageReader:
             if max(calls.values(), default=0) > MOST:
                 sums[name] = {tool: count for tool, count in calls.items() if count <= MOST}
         for name in sums:
-            self._note(f"the sum for {name} is no count")
+            self._warn(f"the sum for {name} is no count")
         shares = usage.shares and tuple((model, self.checked(share)) for model, share in usage.shares)
         return replace(usage, shares=shares, **sums)
 
@@ -226,9 +226,9 @@ class UsageReader:
         self._doubt(path[:depth], "no object")
 
     def _doubt(self, path: tuple[str, ...], what: str, *, is_billed: bool = True) -> None:
-        self._note(f"{self._name}.{'.'.join(path)} is {what}", is_billed=is_billed)
+        self._warn(f"{self._name}.{'.'.join(path)} is {what}", is_billed=is_billed)
 
-    def _note(self, warning: str, *, is_billed: bool = True) -> None:
+    def _warn(self, warning: str, *, is_billed: bool = True) -> None:
         if warning not in self.warnings:
             self.warnings.append(warning)
             if is_billed:

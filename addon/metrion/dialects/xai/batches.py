@@ -57,10 +57,10 @@ def read_results(document: Mapping[str, Any], draft: Draft) -> None:
         usage = batch_results.read(openai_chat.DIALECT, completion.get("usage"), draft)
         if usage is not None:
             costs.append(mapping(completion.get("usage")).get(_COST))
-            batch_results.note(draft, label(completion.get("model")), usage)
+            batch_results.add(draft, label(completion.get("model")), usage)
     if draft.usage is not None:
-        told = all(type(cost) is int for cost in costs)
-        draft.usage = {**draft.usage, _COST: sum(costs) if costs and told else None}
+        is_reported = all(type(cost) is int for cost in costs)
+        draft.usage = {**draft.usage, _COST: sum(costs) if costs and is_reported else None}
 
 
 def usage(reader: UsageReader) -> Usage:
