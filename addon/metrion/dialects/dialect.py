@@ -83,7 +83,7 @@ class Dialect(WireFormat):
     draft: Callable[[], Draft] = Draft
     """Begin a response: make what ``read`` records in."""
     read: Callable[[Mapping[str, Any], Any], None]
-    """Record what a document says, in what ``draft`` has made."""
+    """Record what a document says, in a draft that ``draft`` has made: ``Any``, because that may be a subclass."""
     end_data: bytes | None = None
     """The data of the event that ends a stream, where it is not JSON."""
     end_types: frozenset[str] = frozenset()

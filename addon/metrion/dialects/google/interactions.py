@@ -43,10 +43,8 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
         tools = UsageReader(usage).tally("grounding_tool_count", by="type", of="count")
         if tools is not None:
             once = GROUNDED_ONCE.match(draft.model or "") is not None
-            draft.usage = {
-                **usage,
-                _BILLED: {str(name): 1 if once else count for name, count in tools.items() if count},
-            }
+            billed = {str(name): 1 if once else count for name, count in tools.items() if count}
+            draft.usage = {**usage, _BILLED: billed}
 
 
 def usage(reader: UsageReader) -> Usage:

@@ -54,4 +54,4 @@ DIALECT = Dialect(
 )
 
 SPEECH = replace(DIALECT, name="openai_speech", by_character=True)
-"""Speech, which is read alike where it is streamed."""
+"""Speech: read alike where it is streamed, and nothing but sound where it is not."""

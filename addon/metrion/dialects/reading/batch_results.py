@@ -23,7 +23,6 @@ TIER = "batch"
 _MOST_ENTRIES, _MOST_TOOLS = 1 << 11, 100
 """As many prices, and tools of one price, are kept apart."""
 
-
 INCOMPLETE = "the usage of a result is not whole"
 """A fault: a count is missing that has to be there."""
 

@@ -1,7 +1,7 @@
 """What a response said → a checked :class:`~metrion.model.Reading`; a raw usage → a checked usage.
 
 Every usage passes here, of a body, a message of a session, a result of a batch or a stored event: here alone it is
-decided what is warned of, which counts are missing, and whether a cost can be computed. Nothing here raises on what a
+decided what to warn of, which counts are missing, and whether a cost can be computed. Nothing here raises on what a
 provider sent, and no warning quotes it.
 """
 
@@ -18,7 +18,7 @@ from metrion.model import Reading, Usage
 from metrion.model.record import record
 
 MOST_WARNINGS = 16
-"""As many are given of one body."""
+"""As many are kept of one body."""
 
 
 @record(frozen=True, slots=True)
@@ -57,8 +57,8 @@ def finish(
 ) -> Reading:
     """Return what a response said.
 
-    ``form`` is ``None`` where the draft has no usage. ``warnings`` are those of the body; the others are as in the
-    reading, ``cut_short`` and ``goes_on`` should there be a usage.
+    ``form`` may be ``None`` if the draft has no usage. ``warnings`` are those of the body. The others are what the
+    reading says; ``cut_short`` and ``goes_on`` are about its usage, and ignored where there is none.
     """
     usage, doubtful = None, False
     if form is not None and draft.usage is not None:
@@ -69,7 +69,7 @@ def finish(
             usage = replace(usage, raw=source, unreported_tools=draft.unreported_tools or usage.unreported_tools)
         if checked.warnings:
             warnings = merged(warnings, checked.warnings)
-    is_reported = usage is not None
+    has_usage = usage is not None
     return Reading(
         model=draft.model,
         service_tier=draft.service_tier,
@@ -80,13 +80,13 @@ def finish(
         terminal=draft.terminal,
         stream_error=draft.stream_error,
         is_error=is_error,
-        pending=draft.pending and not is_reported,
+        pending=draft.pending and not has_usage,
         output=draft.output,
         warnings=tuple(warnings),
-        cut_short=cut_short and is_reported,
-        goes_on=goes_on and is_reported,
+        cut_short=cut_short and has_usage,
+        goes_on=goes_on and has_usage,
         doubtful=doubtful,
-        estimated=draft.estimated and is_reported,
+        estimated=draft.estimated and has_usage,
         wire_format=wire_format,
     )
 
