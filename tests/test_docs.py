@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from metrion.admission.routing import Router
 from metrion.cli import COMMANDS, commands
 from metrion.model import EVENT_COLUMNS, Inbound, Route
-from metrion.operations import GOOGLE_OPERATIONS, OPERATIONS
+from metrion.operations import GOOGLE_PATHS, OPERATIONS, PATHS
 from metrion.providers import ALIASES, PROVIDERS
 from metrion.reports import GROUPS
 from metrion.settings import load_settings
@@ -211,11 +211,17 @@ def test_what_is_read_is_what_has_a_dialect() -> None:
     rows = zip(table_column(section, 0), table_column(section, 1), strict=True)
     described = {path.strip("`"): operation.strip("`") for path, operation in rows if path.startswith("`")}
     assert described == {
-        path: operation.name
-        for table in (OPERATIONS, GOOGLE_OPERATIONS)
-        for path, operation in table.items()
-        if operation.dialect not in (None, "resource")  # of which the model and the id are read, and nothing is billed
+        path: row.operation.name
+        for table in (PATHS, GOOGLE_PATHS)
+        for path, row in table.items()
+        if row.post not in (None, "resource")  # of which the model and the id are read, and nothing is billed
     }
+
+
+def test_paths_of_sessions_are_those_that_open_one() -> None:
+    named = set(CODE.findall(sections(DOCS / "requests.md")["What is read"]))
+    assert {path for path, row in PATHS.items() if row.session and "*" not in path} <= named
+    assert {operation.name for operation in OPERATIONS.values() if operation.session} <= named
 
 
 def test_every_way_to_a_provider_is_documented() -> None:

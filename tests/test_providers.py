@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
-from metrion.operations import GOOGLE_OPERATIONS, OPERATIONS
 from metrion.providers import ALIASES, PROVIDERS, canonical_name
 
 
@@ -41,13 +38,6 @@ def test_canonical_name(typed: str, name: str) -> None:
 
 def test_no_alias_is_another_providers_name() -> None:
     assert not ALIASES.keys() & PROVIDERS.keys()
-
-
-@pytest.mark.parametrize("table", [OPERATIONS, GOOGLE_OPERATIONS], ids=["plain", "google"])
-def test_paths_in_a_table_are_written_as_routing_looks_them_up(table: dict[str, object]) -> None:
-    """Segments without slashes around them, * for an id; a verb alone, behind its colon, or behind a publisher too."""
-    for path in table:
-        assert re.fullmatch(r"\w*:\w+|[\w-]+(/([\w-]+|\*))*", path), path
 
 
 @pytest.mark.parametrize("name", PROVIDERS)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from metrion.model import CredentialPlace, ErrorShape, Origin
-from metrion.operations import GOOGLE_OPERATIONS, OPERATIONS, Operation
+from metrion.operations import GOOGLE_PATHS, PATHS, Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Surface:
     """Put before a path that names no version."""
     credential_place: CredentialPlace
     error_shape: ErrorShape
-    operations: Mapping[str, Operation]
+    paths: Mapping[str, Path]
     names_models: bool = False
     """Paths hold the model and a verb: ``models/M:verb``."""
 
@@ -55,27 +55,25 @@ class Provider:
 PROVIDERS: Mapping[str, Provider] = {
     "anthropic": Provider(
         upstream=Origin("https", "api.anthropic.com", 443),
-        native=Surface(b"/v1", CredentialPlace.X_API_KEY, ErrorShape.ANTHROPIC, OPERATIONS),
+        native=Surface(b"/v1", CredentialPlace.X_API_KEY, ErrorShape.ANTHROPIC, PATHS),
         request_id_headers=(b"request-id",),
         environment="ANTHROPIC_API_KEY",
     ),
     "openai": Provider(
         upstream=Origin("https", "api.openai.com", 443),
-        native=Surface(b"/v1", CredentialPlace.BEARER, ErrorShape.OPENAI, OPERATIONS),
+        native=Surface(b"/v1", CredentialPlace.BEARER, ErrorShape.OPENAI, PATHS),
         request_id_headers=(b"x-request-id",),
         environment="OPENAI_API_KEY",
     ),
     "google": Provider(
         upstream=Origin("https", "generativelanguage.googleapis.com", 443),
-        native=Surface(
-            b"/v1beta", CredentialPlace.X_GOOG_API_KEY, ErrorShape.GOOGLE, GOOGLE_OPERATIONS, names_models=True
-        ),
+        native=Surface(b"/v1beta", CredentialPlace.X_GOOG_API_KEY, ErrorShape.GOOGLE, GOOGLE_PATHS, names_models=True),
         request_id_headers=(b"x-goog-request-id", b"x-request-id"),
         environment="GEMINI_API_KEY",
         aliases=("gemini",),
         compatible=Compatible(
             # Errors in OpenAI's words: these paths are called with OpenAI's SDK.
-            surface=Surface(b"/v1beta/openai", CredentialPlace.BEARER, ErrorShape.OPENAI, OPERATIONS),
+            surface=Surface(b"/v1beta/openai", CredentialPlace.BEARER, ErrorShape.OPENAI, PATHS),
             paths=frozenset(
                 {b"audio", b"batches", b"chat", b"completions", b"embeddings", b"images", b"models", b"moderations"}
                 | {b"responses", b"videos"}
@@ -85,13 +83,13 @@ PROVIDERS: Mapping[str, Provider] = {
     ),
     "mistral": Provider(
         upstream=Origin("https", "api.mistral.ai", 443),
-        native=Surface(b"/v1", CredentialPlace.BEARER, ErrorShape.MISTRAL, OPERATIONS),
+        native=Surface(b"/v1", CredentialPlace.BEARER, ErrorShape.MISTRAL, PATHS),
         request_id_headers=(b"mistral-correlation-id", b"x-kong-request-id", b"x-request-id"),
         environment="MISTRAL_API_KEY",
     ),
     "xai": Provider(
         upstream=Origin("https", "api.x.ai", 443),
-        native=Surface(b"/v1", CredentialPlace.BEARER, ErrorShape.XAI, OPERATIONS),
+        native=Surface(b"/v1", CredentialPlace.BEARER, ErrorShape.XAI, PATHS),
         request_id_headers=(b"x-request-id",),
         environment="XAI_API_KEY",
         aliases=("grok",),

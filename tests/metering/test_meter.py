@@ -30,6 +30,7 @@ from metrion.model import (
     Usage,
 )
 from metrion.model.event_id import uuid7
+from metrion.operations import CHAT, OPERATIONS, REALTIME
 from metrion.pricing import PriceBook
 from metrion.settings import load_settings
 from tests.corpus import Exchange, exchanges, needs_corpus
@@ -41,7 +42,7 @@ ROUTE = Route(
     provider="openai",
     upstream=Origin("https", "api.openai.com", 443),
     target=b"/v1/chat/completions?a=b",
-    operation="chat",
+    operation=CHAT,
     dialect="openai_chat",
     credential_place=CredentialPlace.BEARER,
     error_shape=ErrorShape.OPENAI,
@@ -89,7 +90,7 @@ def event(prices: PriceBook, **change: Any) -> Event:
     reading = change.pop("reading", READING)
     settles = change.pop("settles", False)
     if operation := change.pop("operation", None):
-        decision = replace(FORWARD, route=replace(ROUTE, operation=operation))
+        decision = replace(FORWARD, route=replace(ROUTE, operation=OPERATIONS[operation]))
     measured = measure(
         inbound, decision, replace(OUTCOME, **change), reading, prices, model_requested="asked-for", settles=settles
     )
@@ -258,7 +259,8 @@ def test_the_wire_format_is_what_the_answer_was_read_as(
 ) -> None:
     tap = Tap(dialect, content_encoding=None, **answer)
     tap.finish()
-    forward = replace(FORWARD, route=replace(ROUTE, dialect=dialect))
+    operation = REALTIME if dialect == "openai_realtime" else CHAT
+    forward = replace(FORWARD, route=replace(ROUTE, operation=operation, dialect=dialect))
     assert event(prices, decision=forward, reading=tap.reading, status=answer["status"]).wire_format == wire_format
 
 

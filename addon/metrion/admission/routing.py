@@ -1,9 +1,8 @@
 """A request head in; where it goes out, or one of Metrion's own endpoints, or a refusal.
 
 Matching and forwarding work on the raw path: what goes out is a slice of what came in behind a fixed prefix, and
-nothing is decoded and encoded again. Only the *reading* of a path (its operation, its wire format, a model in it) is
-lenient about ``%xx`` and doubled slashes, so that no spelling that an upstream may accept goes unmetered. Nothing here
-looks at a credential's value.
+nothing is decoded and encoded again. What a path asks for is read by :mod:`metrion.admission.paths`. Nothing here looks
+at a credential's value.
 
 Routes are remembered by method, target and host, of which most programs use a few. Never remembered: a refusal, a
 target whose query might hold a credential, and a route that the kind of a credential decided.
@@ -12,20 +11,25 @@ target whose query might hold a credential, and a route that the kind of a crede
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from urllib.parse import unquote
 
-from metrion.dialects import SESSIONS
+from metrion.admission.paths import (
+    deployment,
+    has_version_within,
+    model_in,
+    output_name,
+    row_of,
+    split,
+    without_version,
+)
 from metrion.model import CredentialPlace, Inbound, Origin, Refusal, Route
-from metrion.operations import GOOGLE_OPERATIONS, OPERATIONS, OTHER, Operation
 from metrion.providers import (
     ALIASES,
     PROVIDERS,
     Compatible,
     Provider,
-    Surface,
     canonical_name,
 )
 from metrion.settings import Settings
@@ -53,8 +57,6 @@ _MAYBE_COMPATIBLE = re.compile(rb"(?:/+v1(?=/))?(/+([^/]+)(?:/.*)?)", re.DOTALL)
 """The path without its ``v1``, and the first segment of that."""
 _COMPATIBLE = re.compile(rb"/+v\d[^/]*/+openai(?:/|$)")
 _VERB = re.compile(rb":|%3a", re.IGNORECASE)
-_VERSION_WORD = re.compile(r"v\d[\w.-]*")
-_DEPLOYMENTS = "deployments"
 _DOT_SEGMENT = re.compile(rb"(?:^|[/\\]|%2f|%5c)(?:\.|%2e){1,2}(?=$|[/\\;#]|%2f|%5c|%3b|%23)", re.IGNORECASE)
 """``.`` or ``..`` between anything that some server takes for a separator: a backslash (Windows, browsers) and a
 semicolon (parameters, in Java's servers) included."""
@@ -67,13 +69,6 @@ _REMEMBERED_METHODS = frozenset({b"GET", b"POST"})
 _REMEMBERED_LENGTH = 256
 _HARMLESS_QUERY = re.compile(rb"(?:(?:alt|api-version|beta)=[\w.-]{0,32})?")
 """What SDKs put behind a path at every request: none of it is anybody's secret."""
-_TABLE_PATHS = [path.split("/") for path in (*OPERATIONS, *GOOGLE_OPERATIONS)]
-_FIRST_WORDS = frozenset(words[0] for words in _TABLE_PATHS)
-"""What a path without a version begins with."""
-_TABLE_DEPTH = max(map(len, _TABLE_PATHS))
-"""How many segments the longest path in a table of operations has."""
-_ID_PLACES = sorted({tuple(at for at, word in enumerate(words) if word == "*") for words in _TABLE_PATHS})
-"""Where paths in these tables have ids; nowhere comes first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +139,7 @@ class Router:
             return _refuse(400, "bad_request", trouble, served)
         if not isinstance(found, _Match):
             return found
-        route = _read(found, inbound.method, mark + query)
+        route = _read(found, inbound.method.upper(), mark + query)
         if not found.by_credential and _may_be_remembered(inbound, query):
             if len(self._remembered) >= ROUTES_REMEMBERED:
                 self._remembered.clear()
@@ -190,28 +185,26 @@ class Router:
 def _read(found: _Match, method: bytes, query: bytes) -> Route:
     """Say what a path does, and how its answer is to be read. ``query`` begins with its ``?``."""
     entry = found.served.entry
-    segments = _split(found.own)
-    surface, words = entry.native, _words(segments)
+    segments = split(found.own)
+    surface, words = entry.native, without_version(segments)
     if entry.compatible and _COMPATIBLE.match(found.own):
         surface, words = entry.compatible.surface, words[1:]
-    operation, generation_id = _operation(surface, words)
-    if not operation.read_back:
-        generation_id = None
-    dialect = _dialect(operation, method.upper())
+    row, generation_id = row_of(surface, words)
+    operation, dialect = row.asked_with(method)
     return Route(
         provider=found.served.name,
         upstream=found.upstream,
         target=found.outgoing + query,
-        operation="realtime" if dialect in SESSIONS else operation.name,
+        operation=operation,
         dialect=dialect,
         credential_place=found.served.credential if surface is entry.native else surface.credential_place,
         error_shape=surface.error_shape,
         request_id_headers=entry.request_id_headers,
-        model=_model(words) if surface.names_models else _deployment(segments),
+        model=model_in(words) if surface.names_models else deployment(segments),
         timeout=found.served.timeout,
-        inject_usage=found.served.inject_usage and asks_usage(method, operation.name, dialect),
+        inject_usage=found.served.inject_usage and row.asks_usage(method),
         generation_id=generation_id,
-        output=_output(operation, generation_id, query[1:]) if generation_id else None,
+        output=output_name(row, generation_id, query[1:]) if generation_id else None,
     )
 
 
@@ -227,7 +220,7 @@ def _may_be_remembered(inbound: Inbound, query: bytes) -> bool:
 def _addressed(served: _Served, rest: bytes, inbound: Inbound) -> _Match:
     """Complete what stands behind a provider's segment to the provider's own path."""
     entry = served.entry
-    is_whole = _VERSIONED.match(rest) or (served.name not in PROVIDERS and _has_version_within(rest))
+    is_whole = _VERSIONED.match(rest) or (served.name not in PROVIDERS and has_version_within(rest))
     own = rest if is_whole else served.version + rest
     by_credential = False
     if entry.compatible and (path := _compatible_path(entry.compatible, rest)):
@@ -256,113 +249,6 @@ def _has_native_credential(inbound: Inbound) -> bool:
             case b"x-goog-api-key":
                 native = True
     return native
-
-
-def _has_version_within(rest: bytes) -> bool:
-    """Whether a path of a server that is not built in is whole, though it does not begin with its version.
-
-    Groq's is ``openai/v1/…``, OpenRouter's ``api/v1/…``; Azure's has a deployment in its place.
-    """
-    segments = _split(rest)
-    return _DEPLOYMENTS in segments[:2] or _behind_version(segments) > 0
-
-
-def _split(path: bytes) -> list[str]:
-    """Split a path for reading, leniently."""
-    text = path.decode("utf-8", "replace")
-    return [word for word in (unquote(text) if "%" in text else text).split("/") if word]
-
-
-def _words(segments: list[str]) -> list[str]:
-    """Return what a path says behind its version, and what stands before that."""
-    if _DEPLOYMENTS in segments[:2]:  # Azure's paths name a deployment before they say what it is to do
-        segments = segments[segments.index(_DEPLOYMENTS) + 2 :]
-    return segments[_behind_version(segments) :]
-
-
-def _behind_version(segments: list[str]) -> int:
-    """Return the place behind the version of a path, 0 where it has none."""
-    if segments and segments[0] in _FIRST_WORDS:
-        return 0
-    return next((at + 1 for at, word in enumerate(segments[:3]) if _VERSION_WORD.fullmatch(word)), 0)
-
-
-def _deployment(segments: list[str]) -> str | None:
-    """Return the model that a path of Azure's names."""
-    if _DEPLOYMENTS not in segments[:2]:
-        return None
-    return next(iter(segments[segments.index(_DEPLOYMENTS) + 1 :]), None)
-
-
-def _operation(surface: Surface, words: list[str]) -> tuple[Operation, str | None]:
-    """Return what a path does, and the id in it that is the most particular."""
-    if surface.names_models and words:
-        name, colon, verb = words[-1].rpartition(":")
-        publisher = words[words.index("publishers") + 1] if "publishers" in words[:-1] else ""
-        for spelling in (f"{publisher}:{verb}", f":{verb}"):
-            if colon and (operation := surface.operations.get(spelling)):
-                return operation, name
-        if colon and _model(words):
-            return OTHER, None  # it may generate, unlike what only looks at a model
-    for depth in range(min(_TABLE_DEPTH, len(words)), 0, -1):
-        for path in _spellings(words[:depth]):
-            if operation := surface.operations.get(path):
-                if depth < len(words):
-                    return Operation(operation.name), None
-                ids = [word for word, name in zip(words, path.split("/"), strict=True) if name == "*"]
-                return operation, ids[-1] if ids else None
-    return OTHER, None
-
-
-def _output(operation: Operation, generation_id: str, query: bytes) -> str | None:
-    """Return the name under which a batch may name what is read back: ``files/ID``, ``batch/ID?PAGE``."""
-    if not operation.is_output:
-        return None
-    page = parameter(query, b"pagination_token")
-    return f"{operation.name}/{generation_id}" + (f"?{page}" if page else "")
-
-
-def parameter(query: bytes, name: bytes) -> str | None:
-    """Return the value of the first parameter of this name that has one."""
-    for pair in query.split(b"&"):
-        key, _, value = pair.partition(b"=")
-        if key == name and value:
-            return unquote(value.decode("latin-1"))
-    return None
-
-
-def _spellings(words: list[str]) -> Iterator[str]:
-    """Yield how a path may be written in a table: as it is, then with ids left open."""
-    for places in _ID_PLACES:
-        if not places or places[-1] < len(words):
-            yield "/".join("*" if at in places else word for at, word in enumerate(words))
-
-
-def _dialect(operation: Operation, method: bytes) -> str | None:
-    match method:
-        case b"POST":
-            return operation.dialect
-        case b"GET":
-            return operation.read_back
-    return None
-
-
-def _model(words: list[str]) -> str | None:
-    """``models/M:verb`` is about M; a tuned model keeps its collection in its name, as in the provider's own fields.
-
-    Vertex AI has ``publishers/P/models/M:verb``, in a project and a location.
-    """
-    if words[:1] in (["projects"], ["publishers"]) and "models" in words:
-        words = words[words.index("models") :]
-    if len(words) < 2 or words[0] not in ("models", "tunedModels"):
-        return None
-    model = words[1].partition(":")[0]
-    return (model if words[0] == "models" else f"tunedModels/{model}") if model else None
-
-
-def asks_usage(method: bytes, operation: str, dialect: str | None) -> bool:
-    """Whether requests of this kind know ``include_usage``: chat and text completions in OpenAI's shape."""
-    return method.upper() == b"POST" and operation in ("chat", "completions") and dialect == "openai_chat"
 
 
 def _trouble(target: bytes, raw: bytes) -> str | None:

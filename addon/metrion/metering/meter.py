@@ -14,7 +14,6 @@ from decimal import Decimal
 from uuid import UUID
 
 from metrion.admission import labels, mask, shown
-from metrion.dialects import SESSIONS
 from metrion.model import (
     Cost,
     CostSource,
@@ -30,14 +29,6 @@ from metrion.model import (
 )
 from metrion.model.record import record
 from metrion.pricing import PER_CHARACTER, PriceBook
-
-NOT_BILLED_OPERATIONS = frozenset(
-    {"agents", "assistants", "batch", "cancel", "count_tokens", "files", "models", "sessions", "vector_stores"}
-)
-"""Operations that no provider charges for by the request, whatever their method."""
-
-NOT_BILLED_AT: Mapping[str, frozenset[str]] = {"openai": frozenset({"conversations", "moderations"})}
-"""What else one provider does not charge for, though others do (Mistral)."""
 
 NOTHING_BILLED = Cost(CostSource.NOT_BILLED, usd=Decimal(0))
 
@@ -113,7 +104,7 @@ def measure(
         tags=tags or None,
         credential=caller.credential if caller else None,
         provider=provider,
-        operation=route.operation if route else None,
+        operation=route.operation.name if route else None,
         method=inbound.method.decode("latin-1"),
         # A refused path may hold a credential.
         path=(route.target if route else shown(inbound).target).partition(b"?")[0].decode("utf-8", "replace"),
@@ -198,11 +189,7 @@ def _is_half(usage: Usage) -> bool:
 
 def _is_billable(inbound: Inbound, route: Route) -> bool:
     """Whether the provider may charge for such a request. Reading a stored generation back is no new charge."""
-    return (
-        inbound.method == b"POST"
-        and route.operation not in NOT_BILLED_OPERATIONS
-        and route.operation not in NOT_BILLED_AT.get(route.provider, ())
-    )
+    return inbound.method == b"POST" and route.operation.is_billed_at(route.provider)
 
 
 def _client(fields: Mapping[bytes, bytes]) -> tuple[str | None, int | None]:
@@ -220,4 +207,4 @@ def _client(fields: Mapping[bytes, bytes]) -> tuple[str | None, int | None]:
 
 def _session_format(route: Route | None, outcome: Outcome) -> str | None:
     """Return the format of a WebSocket session, in which each message is read for itself."""
-    return route.dialect if route and outcome.status == 101 and route.dialect in SESSIONS else None
+    return route.dialect if route and outcome.status == 101 and route.operation.session else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from metrion.model.answer import Cost, CostSource, EndReason, Reading, Usage
 from metrion.model.event import EVENT_COLUMNS, Event
+from metrion.model.operation import Operation
 from metrion.model.request import (
     Answer,
     Caller,
@@ -39,6 +40,7 @@ __all__ = [
     "Head",
     "Headers",
     "Inbound",
+    "Operation",
     "Origin",
     "Quota",
     "Reading",

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from metrion.model.operation import Operation
+
 type Headers = tuple[tuple[bytes, bytes], ...]
 """Header fields in wire order, repeated names and their case kept."""
 
@@ -91,8 +93,7 @@ class Route:
     upstream: Origin
     target: bytes = field(repr=False)
     """The raw path with its query that goes out, before a credential is taken out of the query."""
-    operation: str
-    """As in the ``operation`` column."""
+    operation: Operation
     dialect: str | None
     """The wire format of the answer, a key of ``dialects.DIALECTS``; ``None``: pass through unread."""
     credential_place: CredentialPlace

@@ -5,7 +5,7 @@ OpenAI's chat and text completions, and most that speak like them, report the us
 others (``ChatCompletionStreamOptions`` in the openai SDK). :func:`ask_for_usage` puts that into a request, and
 :class:`UsageFilter` takes out of the response what came of it, so that the client sees what it would have seen.
 
-How the shell uses it, where ``Route.inject_usage`` is true (:func:`metrion.admission.routing.asks_usage`):
+How the shell uses it, where ``Route.inject_usage`` is true (:meth:`metrion.operations.Path.asks_usage`):
 
 1. Only for a request body without a content encoding: hold it whole, and send ``ask_for_usage(body)`` with a new
    ``Content-Length`` in its place. ``None``: send the body as it came, and leave the response alone too.

@@ -78,7 +78,7 @@ def settlement(
     if reading.output is not None and is_read_back:
         return Replace(provider, asked_for, reading.output)
     # A run that waited for a tool's output ends in the answer to another POST, which is billed as such.
-    if reading.usage is None or not (is_read_back or route.operation == "runs"):
+    if reading.usage is None or not (is_read_back or route.operation.deferred):
         return False
     # The results of a batch that broke off are read again, whole.
     return Settle(provider, asked_for, bills=is_read_back) if whole else False
