@@ -29,6 +29,7 @@ from metrion.model import (
 )
 from metrion.model.record import record
 from metrion.pricing import PER_CHARACTER, PriceBook
+from metrion.providers import KEY_SHAPE
 
 NOTHING_BILLED = Cost(CostSource.NOT_BILLED, usd=Decimal(0))
 
@@ -36,7 +37,7 @@ CLIENT_CHARACTERS = 64
 
 _PRODUCT = re.compile(r"\s*([^\s(]+)")
 """The first product of a ``User-Agent``, its version included: a space or a comment ends it."""
-_KEY = re.compile(r"sk-metrion-[\w-]*|(?:sk-|xai-|AIza)[\w-]{16,}|[0-9A-Za-z]{32,}", re.ASCII)
+_KEY = re.compile(rf"sk-metrion-[\w-]*|{KEY_SHAPE}|[0-9A-Za-z]{{32,}}", re.ASCII)
 """What looks like a Metrion token or a provider's key."""
 
 
