@@ -13,9 +13,10 @@ import click
 import pytest
 from pydantic import BaseModel
 
+from metrion.admission.codes import KINDS
 from metrion.admission.routing import Router
 from metrion.cli import COMMANDS, commands
-from metrion.model import EVENT_COLUMNS, Inbound, Route
+from metrion.model import EVENT_COLUMNS, Inbound, RefusalKind, Route
 from metrion.operations import GOOGLE_PATHS, OPERATIONS, PATHS
 from metrion.providers import ALIASES, PROVIDERS
 from metrion.reports import GROUPS
@@ -45,6 +46,7 @@ KNOWN_HOSTS = {
 """What a page may point at. Nobody should be sent to a package registry, or anywhere else, by the way."""
 
 CODE = re.compile(r"`([^`]+)`")
+LINK = re.compile(r"\[([^]]+)\]\([^)]+\)")
 URL = re.compile(r"https?://[^\s\"'`)>,}]+")
 
 
@@ -194,16 +196,19 @@ def test_every_column_is_documented_in_order_with_its_type() -> None:
 
 
 def test_every_refusal_is_documented_and_no_other() -> None:
-    """A refusal is written as a status followed by a code, wherever it is made."""
-    made = {
-        (status, code)
-        for file in (ROOT / "addon" / "metrion").rglob("*.py")
-        if "simulator" not in file.parts
-        for status, code in re.findall(r"\b([45]\d\d),\s+\"([a-z_]+)\"", file.read_text("utf-8"))
-    } | {("429", code) for code in re.findall(r"Excess\(\"(\w+)\"", _source("admission/limits.py"))}
     section = sections(DOCS / "requests.md")["What is refused"]
-    rows = zip(table_column(section, 0), table_column(section, 1), strict=True)
-    assert {(status, code.strip("`")) for status, code in rows if status.isdigit()} == made
+    described = [
+        (int(status), code.strip("`"), LINK.sub(r"\1", because), CODE.findall(sends))
+        for status, code, because, sends in zip(*(table_column(section, at)[1:] for at in range(4)), strict=True)
+    ]
+    assert described == [
+        (kind.status, kind.code, kind.because, [header for header, is_sent in _headers_of(kind) if is_sent])
+        for kind in KINDS
+    ]
+
+
+def _headers_of(kind: RefusalKind) -> list[tuple[str, bool]]:
+    return [("x-should-retry: false", kind.lasting), ("retry-after", kind.retry_after)]
 
 
 def test_what_is_read_is_what_has_a_dialect() -> None:
@@ -227,10 +232,6 @@ def test_paths_of_sessions_are_those_that_open_one() -> None:
 def test_every_way_to_a_provider_is_documented() -> None:
     paths = set(CODE.findall(sections(DOCS / "requests.md")["Paths"]))
     assert {f"/{name}/…" for name in (*PROVIDERS, *ALIASES)} <= paths
-
-
-def _source(name: str) -> str:
-    return (ROOT / "addon" / "metrion" / name).read_text("utf-8")
 
 
 # --- every page -------------------------------------------------------------------------------------------------------

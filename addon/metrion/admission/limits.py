@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from metrion.model import Forward, Quota, Refusal
+from metrion.admission.codes import MONTHLY_CAP, RATE_LIMITED
+from metrion.model import Forward, Quota, Refusal, RefusalKind
 
 SECOND = 1_000_000_000
 """Nanoseconds."""
@@ -41,8 +42,8 @@ class Used(NamedTuple):
 class Excess:
     """A limit that is used up. Times in nanoseconds from now."""
 
-    code: str
-    """``rate_limited`` or ``monthly_cap``."""
+    kind: RefusalKind
+    """How a request is refused for it."""
     limit: int
     until_next: int
     """Until a request would pass, if no other comes before it."""
@@ -59,16 +60,16 @@ def judge(quota: Quota, used: Used, moment: Moment) -> Excess | None:
     wait = left_in_window(used.nth_last, moment.tick) if quota.requests_per_minute is not None else 0
     if quota.requests_per_month is not None and used.this_month >= quota.requests_per_month:
         turn = _until_next_month(moment.now)
-        return Excess("monthly_cap", quota.requests_per_month, max(turn, wait), turn)
+        return Excess(MONTHLY_CAP, quota.requests_per_month, max(turn, wait), turn)
     if quota.requests_per_minute is not None and wait:
-        return Excess("rate_limited", quota.requests_per_minute, wait, left_in_window(used.last, moment.tick))
+        return Excess(RATE_LIMITED, quota.requests_per_minute, wait, left_in_window(used.last, moment.tick))
     return None
 
 
 def refusal(forward: Forward, excess: Excess) -> Refusal:
     """Word the refusal of a request that had been admitted."""
     seconds = _seconds(excess.until_next)
-    if excess.code == "monthly_cap":
+    if excess.kind is MONTHLY_CAP:
         span, option, key = "a calendar month (UTC)", "--monthly-requests", "requests_per_month"
     else:
         span, option, key = "any 60 seconds", "--rate", "requests_per_minute"
@@ -83,10 +84,7 @@ def refusal(forward: Forward, excess: Excess) -> Refusal:
         (b"x-ratelimit-remaining-requests", b"0"),
         (b"x-ratelimit-reset-requests", b"%ds" % _seconds(excess.until_reset)),
     )
-    route = forward.route
-    return Refusal(
-        429, excess.code, message, route.provider, route.error_shape, headers, route=route, caller=forward.caller
-    )
+    return Refusal.of_routed(forward.route, excess.kind, message, caller=forward.caller, headers=headers)
 
 
 def month_number(now: datetime) -> int:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from metrion.admission.codes import BAD_REQUEST, NOT_A_PROVIDER, UNKNOWN_ROUTE
 from metrion.admission.paths import (
     deployment,
     has_version_within,
@@ -24,7 +25,7 @@ from metrion.admission.paths import (
     split,
     without_version,
 )
-from metrion.model import CredentialPlace, Inbound, Origin, Refusal, Route
+from metrion.model import CredentialPlace, Inbound, Origin, Refusal, RefusalKind, Route
 from metrion.providers import (
     ALIASES,
     PROVIDERS,
@@ -136,7 +137,7 @@ class Router:
         found = self._by_path(inbound, raw) if inbound.origin is None else self._by_host(inbound.origin, raw)
         if trouble := _trouble(inbound.target, raw):
             served = found.served if isinstance(found, _Match) else None
-            return _refuse(400, "bad_request", trouble, served)
+            return _refuse(BAD_REQUEST, trouble, served)
         if not isinstance(found, _Match):
             return found
         route = _read(found, inbound.method.upper(), mark + query)
@@ -163,9 +164,9 @@ class Router:
             if segment == b"v1" and second and second[1] in OPENAI_ROOT:
                 name = second[1].decode()
                 message = f"/v1/{name} names no provider. Put one before it, as in /openai/v1/{name}. {self._routes}"
-                return _refuse(404, "unknown_route", message)
+                return _refuse(UNKNOWN_ROUTE, message)
             return _addressed(self._anthropic, path, inbound)
-        return _refuse(404, "unknown_route", f"Nothing is served here. {self._routes}")
+        return _refuse(UNKNOWN_ROUTE, f"Nothing is served here. {self._routes}")
 
     def _by_host(self, origin: Origin, raw: bytes) -> _Match | Refusal:
         candidates = self._by_origin.get(origin)
@@ -175,7 +176,7 @@ class Router:
                 f"{where} is the host of no configured provider, and Metrion is no open relay. To add it, give a "
                 f"provider that `upstream` in metrion.yaml. {self._routes}"
             )
-            return _refuse(403, "not_a_provider", message)
+            return _refuse(NOT_A_PROVIDER, message)
         for prefix, served in candidates:
             if raw.startswith(prefix) and raw[len(prefix) : len(prefix) + 1] in (b"/", b""):
                 return _Match(served, origin, raw, raw[len(prefix) :])
@@ -280,7 +281,7 @@ def _listing(served: Iterable[str], root: str | None) -> str:
     return f"Routes: {', '.join(f'/{name}/…' for name in names)}; {owner}; GET /health; all also under /api/proxy."
 
 
-def _refuse(status: int, code: str, message: str, served: _Served | None = None) -> Refusal:
+def _refuse(kind: RefusalKind, message: str, served: _Served | None = None) -> Refusal:
     if served is None:
-        return Refusal(status, code, message)
-    return Refusal(status, code, message, served.name, served.entry.native.error_shape)
+        return Refusal(kind, message)
+    return Refusal(kind, message, served.name, served.entry.native.error_shape)

@@ -22,6 +22,7 @@ from metrion.model.request import (
     Origin,
     Quota,
     Refusal,
+    RefusalKind,
     Route,
     first_values,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "Quota",
     "Reading",
     "Refusal",
+    "RefusalKind",
     "Route",
     "Usage",
     "first_values",

@@ -114,15 +114,29 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusalKind:
+    """One way to refuse a request. Its rows are those of :mod:`metrion.admission.codes`."""
+
+    status: int
+    code: str
+    """Sent as ``x-metrion-error``, and stored as ``error_type``."""
+    because: str
+    """Why, in the words that follow "because" in the documentation."""
+    lasting: bool = False
+    """The same request, sent again, would be refused again, or billed twice: the refusal asks for no retry."""
+    retry_after: bool = False
+    """The refusal says after how many seconds a request would pass."""
+
+
+@dataclass(frozen=True, slots=True)
 class Refusal:
-    """A request that goes no further. ``code`` is sent as ``x-metrion-error`` and stored as ``error_type``.
+    """A request that goes no further.
 
     ``message`` says what is wrong and the way out; it never contains a credential. ``provider`` is ``None`` when the
     request named none: then there is no event.
     """
 
-    status: int
-    code: str
+    kind: RefusalKind
     message: str
     provider: str | None = None
     error_shape: ErrorShape = ErrorShape.OPENAI
@@ -133,6 +147,30 @@ class Refusal:
     """Who asked, when that was known already."""
     was_sent: bool = False
     """The provider has the whole request: it may have done what was asked, and billed it."""
+
+    @classmethod
+    def of_routed(
+        cls,
+        route: Route,
+        kind: RefusalKind,
+        message: str,
+        *,
+        caller: Caller | None = None,
+        headers: Headers = (),
+        was_sent: bool = False,
+    ) -> Refusal:
+        """Refuse a request of which it is known where it would have gone."""
+        return cls(kind, message, route.provider, route.error_shape, headers, route, caller, was_sent)
+
+    @property
+    def status(self) -> int:
+        """What the client gets."""
+        return self.kind.status
+
+    @property
+    def code(self) -> str:
+        """What the client gets as ``x-metrion-error``."""
+        return self.kind.code
 
 
 @dataclass(frozen=True, slots=True)
