@@ -16,13 +16,12 @@ from pydantic import BaseModel
 from metrion.admission.codes import KINDS
 from metrion.admission.routing import Router
 from metrion.cli import COMMANDS, commands
-from metrion.model import EVENT_COLUMNS, Inbound, RefusalKind, Route
+from metrion.model import COLUMN_TYPES, EVENT_COLUMNS, Inbound, RefusalKind, Route
 from metrion.operations import GOOGLE_PATHS, OPERATIONS, PATHS
 from metrion.providers import ALIASES, PROVIDERS
 from metrion.reports import GROUPS
 from metrion.settings import load_settings
 from metrion.settings.reading import _File
-from metrion.store.schema import COLUMN_TYPES
 from tests.pages import ROOT, Block, anchors, blocks, links, pages, prose, sections, table_column, text_of
 
 DOCS = ROOT / "docs"

@@ -8,7 +8,7 @@ on the wire: nothing that is only forwarded is ever decoded and encoded again.
 from __future__ import annotations
 
 from metrion.model.answer import Cost, CostSource, EndReason, Reading, Usage
-from metrion.model.event import EVENT_COLUMNS, Event
+from metrion.model.event import COLUMN_TYPES, EVENT_COLUMNS, MONEY, Event
 from metrion.model.operation import Operation
 from metrion.model.request import (
     Answer,
@@ -28,7 +28,9 @@ from metrion.model.request import (
 )
 
 __all__ = [
+    "COLUMN_TYPES",
     "EVENT_COLUMNS",
+    "MONEY",
     "Answer",
     "Caller",
     "Cost",
