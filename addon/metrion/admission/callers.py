@@ -1,4 +1,4 @@
-"""Who asks, and whether the request may go out: the token is judged, then a key is found for it."""
+"""Finds who asks and whether the request may go out: judges the token, then finds a key for it."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def admit(
     intercepted: str | None = None,
     now: datetime | None = None,
 ) -> Forward | Refusal:
-    """Decide whether a routed request may go out, and as what.
+    """Decide whether a routed request may go out, and with which head.
 
-    ``intercepted`` is the account that a request without a token belongs to where clients do not know of the proxy.
-    ``now`` is the time that expiry is judged by.
+    ``intercepted``: where clients do not know of the proxy, the account of a request without a token. ``now``: the time
+    at which a token may have expired.
     """
     places = notable(inbound.headers)
     identities, placed = credentials(inbound, places)
@@ -67,9 +67,9 @@ def admit(
 
 
 def admit_tunnel(inbound: Inbound, route: Route, access: AccessSnapshot) -> bytes | Refusal | None:
-    """Decide about a CONNECT to a provider: the token that identifies the tunnel, ``None`` where it has none.
+    """Decide on a CONNECT to a provider: return the token that identifies the tunnel, ``None`` where it has none.
 
-    A tunnel without a token is let through, since each request in it is asked for one; a wrong token is refused here.
+    A tunnel without a token is let through, since each request in it needs one; a wrong token is refused here.
     """
     token = _proxy_token(inbound)
     if token is None:

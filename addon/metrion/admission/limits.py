@@ -1,7 +1,7 @@
-"""What a token may use and what it has used in; ``None``, or the refusal and when to come back.
+"""Judges limits: what a token may use and what it has used in; ``None`` out, or the limit and when to come back.
 
-Pure: whoever counts asks :func:`judge` while nobody else can count, and counts a request only where it says ``None``.
-So a refused request uses up nothing, and what one limit refuses is missing in none of the others.
+Pure: a caller asks :func:`judge` while nobody else can count, and counts the request only if the answer is ``None``. So
+a refused request uses up nothing, and what one limit refuses does not count for the others.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ SECOND = 1_000_000_000
 WINDOW = 60 * SECOND
 
 
-class Moment(NamedTuple):  # at every request, in half the time of a frozen dataclass; so is the one below
-    """A point in time on two clocks, since each limit needs another one."""
+class Moment(NamedTuple):  # made at every request, in half the time of a frozen dataclass, like Used
+    """A point in time on two clocks: each limit needs its own."""
 
     tick: int
-    """Nanoseconds on a clock that is never set; where it began means nothing. For the 60 seconds."""
+    """Nanoseconds on a clock that nobody sets, from an arbitrary start. For the 60 seconds."""
     now: datetime
     """Aware, in UTC. For the calendar month."""
 
 
 class Used(NamedTuple):
-    """What a token has had forwarded, as far as its quota asks."""
+    """What a token has had forwarded, as far as its quota needs to know."""
 
     this_month: int
     """Requests of the current calendar month."""
@@ -43,7 +43,7 @@ class Excess:
     """A limit that is used up. Times in nanoseconds from now."""
 
     kind: RefusalKind
-    """How a request is refused for it."""
+    """The refusal for it."""
     limit: int
     until_next: int
     """Until a request would pass, if no other comes before it."""
@@ -67,7 +67,7 @@ def judge(quota: Quota, used: Used, moment: Moment) -> Excess | None:
 
 
 def refusal(forward: Forward, excess: Excess) -> Refusal:
-    """Word the refusal of a request that had been admitted."""
+    """Make the refusal of an admitted request."""
     seconds = _seconds(excess.until_next)
     if excess.kind is MONTHLY_CAP:
         span, option, key = "a calendar month (UTC)", "--monthly-requests", "requests_per_month"
@@ -93,9 +93,9 @@ def month_number(now: datetime) -> int:
 
 
 def left_in_window(tick: int | None, now: int) -> int:
-    """Return for how many nanoseconds a request is in the window still.
+    """Return for how many more nanoseconds a request is in the window.
 
-    One in the future was counted before the machine started anew, when its clock stood elsewhere: it blocks nothing.
+    One in the future was counted before the machine restarted, on another clock: it blocks nothing.
     """
     return tick + WINDOW - now if tick is not None and now - WINDOW < tick <= now else 0
 

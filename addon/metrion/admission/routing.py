@@ -1,11 +1,11 @@
-"""A request head in; where it goes out, or one of Metrion's own endpoints, or a refusal.
+"""Routes requests: a head in; where it goes, or one of Metrion's own endpoints, or a refusal out.
 
 Matching and forwarding work on the raw path: what goes out is a slice of what came in behind a fixed prefix, and
 nothing is decoded and encoded again. What a path asks for is read by :mod:`metrion.admission.paths`. Nothing here looks
 at a credential's value.
 
-Routes are remembered by method, target and host, of which most programs use a few. Never remembered: a refusal, a
-target whose query might hold a credential, and a route that the kind of a credential decided.
+Routes are remembered by method, target and host, since most programs use few of them. Never remembered: a refusal, a
+target whose query may hold a credential, and a route that the kind of a credential decided.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ class Endpoint(StrEnum):
     HEALTH = "health"
 
 
-ENDPOINTS = {(b"GET", b"/health"): Endpoint.HEALTH, (b"HEAD", b"/health"): Endpoint.HEALTH}
+_ENDPOINTS = {(b"GET", b"/health"): Endpoint.HEALTH, (b"HEAD", b"/health"): Endpoint.HEALTH}
 
 OPENAI_ROOT = frozenset(
     {b"assistants", b"audio", b"batches", b"chat", b"completions", b"embeddings", b"fine_tuning", b"images"}
     | {b"moderations", b"realtime", b"responses", b"threads", b"vector_stores"}
 )
-"""What under ``/v1/`` at the root is no Anthropic path: an OpenAI client whose base URL lacks its provider."""
+"""Under ``/v1/`` at the root, these are the paths of an OpenAI client whose base URL lacks the provider."""
 
 _OWN_PREFIX = b"/api/proxy"
 _FIRST_SEGMENT = re.compile(rb"/([^/]*)(.*)", re.DOTALL)
@@ -65,11 +65,11 @@ _UNSENDABLE = re.compile(rb"[\x00-\x20\x7f]")
 _KEY_IN_QUERY = re.compile(rb"(?:^|&)key=")
 
 ROUTES_REMEMBERED = 512
-"""So many of the shapes below are 0.5 MB."""
+"""That many of the shapes below take 0.5 MB."""
 _REMEMBERED_METHODS = frozenset({b"GET", b"POST"})
 _REMEMBERED_LENGTH = 256
 _HARMLESS_QUERY = re.compile(rb"(?:(?:alt|api-version|beta)=[\w.-]{0,32})?")
-"""What SDKs put behind a path at every request: none of it is anybody's secret."""
+"""What SDKs put behind a path at every request. None of it is secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class _Match:
     outgoing: bytes
     own: bytes
     by_credential: bool = False
-    """Two APIs of the provider have this path: which one is meant was told by the kind of credential."""
+    """Two APIs of the provider have this path: the kind of credential decided which one is meant."""
 
 
 class Router:
@@ -125,7 +125,7 @@ class Router:
         self._remembered = dict[tuple[bytes, bytes, Origin | None], Route]()
 
     def knows(self, origin: Origin) -> bool:
-        """Whether a configured provider is there. A reverse mode for any other server routes by path."""
+        """Whether ``origin`` is a configured provider's. A reverse mode for any other server routes by path."""
         return origin in self._by_origin
 
     def route(self, inbound: Inbound) -> Route | Endpoint | Refusal:
@@ -155,7 +155,7 @@ class Router:
         segment, rest = segments.groups() if segments else (b"", b"")
         if served := self._by_segment.get(segment):
             return _addressed(served, rest, inbound)
-        if endpoint := ENDPOINTS.get((inbound.method, path)):
+        if endpoint := _ENDPOINTS.get((inbound.method, path)):
             return endpoint
         if self._root:
             return _addressed(self._root, path, inbound)
@@ -184,7 +184,7 @@ class Router:
 
 
 def _read(found: _Match, method: bytes, query: bytes) -> Route:
-    """Say what a path does, and how its answer is to be read. ``query`` begins with its ``?``."""
+    """Make the route of a path: what it asks for, and how its answer is read. ``query`` begins with its ``?``."""
     entry = found.served.entry
     segments = split(found.own)
     surface, words = entry.native, without_version(segments)
@@ -210,7 +210,7 @@ def _read(found: _Match, method: bytes, query: bytes) -> Route:
 
 
 def _may_be_remembered(inbound: Inbound, query: bytes) -> bool:
-    """Whether a target is short and holds no secret. A path never does: what stands in it is in the event too."""
+    """Whether a target is short and holds no secret. A path holds none: events have it too."""
     return (
         inbound.method in _REMEMBERED_METHODS
         and len(inbound.target) <= _REMEMBERED_LENGTH
@@ -219,7 +219,7 @@ def _may_be_remembered(inbound: Inbound, query: bytes) -> bool:
 
 
 def _addressed(served: _Served, rest: bytes, inbound: Inbound) -> _Match:
-    """Complete what stands behind a provider's segment to the provider's own path."""
+    """Complete what follows a provider's segment to the provider's own path."""
     entry = served.entry
     is_whole = _VERSIONED.match(rest) or (served.name not in PROVIDERS and has_version_within(rest))
     own = rest if is_whole else served.version + rest
@@ -241,7 +241,7 @@ def _compatible_path(compatible: Compatible, rest: bytes) -> tuple[bytes, bytes]
 
 
 def _has_native_credential(inbound: Inbound) -> bool:
-    """Whether the credential is of Google's own kind. A Bearer credential means the compatible API, whatever else."""
+    """Whether the credential is of Google's own kind. A Bearer credential always means the compatible API."""
     native = _KEY_IN_QUERY.search(inbound.query or b"") is not None
     for name, value in inbound.headers:
         match name.lower():
@@ -264,7 +264,7 @@ def _trouble(target: bytes, raw: bytes) -> str | None:
 
 
 def _by_origin(served: Mapping[str, _Served]) -> dict[Origin, list[tuple[bytes, _Served]]]:
-    """List by host which providers are there, longest path prefix first. A built-in host stays known when moved."""
+    """List the providers of each host, longest path prefix first. A built-in one also keeps its own host when moved."""
     found = dict[Origin, list[tuple[bytes, _Served]]]()
     for name, provider in served.items():
         found.setdefault(provider.upstream, []).append((provider.prefix, provider))

@@ -1,8 +1,8 @@
 """Events as lines of JSON that the store can read.
 
 In: an event, its writer and its number. Out: one line, newline included, with the columns that are not NULL. Nearly
-every event is as its columns' types want it, and encoded at once; any other is written column by column, and what a
-type cannot hold is left out with a warning that names the column and never its value. Never raises.
+every event fits its columns' types and is encoded at once. Any other is written column by column; a value that its type
+cannot hold is left out, with a warning that names the column and never the value. Nothing here raises.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ TEXT_CHARACTERS = 16 * 1024
 """A longer text is cut."""
 LINE_BYTES = 1024 * 1024
 """A longer line is written without its maps and raw usage."""
-MOST_NESTED = 1000
+_MOST_NESTED = 1000
 """Objects and arrays in a JSON text that every reader takes, one within another or not."""
 
 
@@ -38,7 +38,7 @@ def encode(event: Event, writer: str, seq: int) -> bytes:
     """Return the event as one line of JSON that the store can read, newline included. Never raises."""
     try:
         line = _at_once(event, writer, seq)
-    except Exception:  # noqa: BLE001  # whatever it is, it is found again, and its column told
+    except Exception:  # noqa: BLE001 -- the way by columns finds it again, and names the column
         line = b""
     # A long line may have to be cut. An escaped NUL, or a text that only looks like one, is sorted out there too.
     if not line or len(line) > TEXT_CHARACTERS or b"\\u0000" in line:
@@ -47,7 +47,10 @@ def encode(event: Event, writer: str, seq: int) -> bytes:
 
 
 def _at_once(event: Event, writer: str, seq: int) -> bytes:
-    """Encode an event of which every column has its type. Raises for any other."""
+    """Encode an event in which every column has its type.
+
+    :raises Exception: a column has another type.
+    """
     row = convert(event, _Row, from_attributes=True)
     row.writer, row.seq = writer, seq
     for name in _JSON_TEXTS:
@@ -63,10 +66,13 @@ def _at_once(event: Event, writer: str, seq: int) -> bytes:
 
 
 def _check_json(text: str) -> None:
-    """Raise for JSON that a strict reader does not take, or of which it is not sure."""
+    """Check that every strict reader takes a JSON text.
+
+    :raises Exception: it may not; the way by columns looks closer.
+    """
     _JSON.decode(text)
-    if "\\u" in text or text.count("[") + text.count("{") > MOST_NESTED:
-        raise _UnfitError("to be looked at")
+    if "\\u" in text or text.count("[") + text.count("{") > _MOST_NESTED:
+        raise _UnfitError("not sure")
 
 
 def _column_by_column(event: Event, writer: str, seq: int) -> bytes:
@@ -79,7 +85,7 @@ def _column_by_column(event: Event, writer: str, seq: int) -> bytes:
             else:
                 try:
                     columns[name] = converted(value)
-                except Exception as error:  # noqa: BLE001 (whatever a column holds, the event is written without it)
+                except Exception as error:  # noqa: BLE001 -- whatever a column holds, the event is written without it
                     _warn(name, error)
     columns["writer"] = writer
     columns["seq"] = seq

@@ -2,7 +2,7 @@
 
 Plain frozen dataclasses and records, standard library only. Everywhere ``None`` means *not reported* or *not known*; it
 is never a zero. Money is :class:`~decimal.Decimal` in US dollars, times are UTC, sizes are bytes. Heads are bytes, as
-on the wire: nothing that is only forwarded is ever decoded and encoded again.
+on the wire: what is only forwarded is never decoded and encoded again.
 """
 
 from __future__ import annotations

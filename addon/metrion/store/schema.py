@@ -74,7 +74,7 @@ def lines(files: str) -> str:
 SELECT {", ".join(picked)}, writer, seq
 FROM read_json({files}, format = 'newline_delimited', ignore_errors = true, hive_partitioning = false,
     columns = {{{", ".join(f"{name}: {literal(kind)}" for name, kind in shapes.items())}}})
-WHERE event_id IS NOT NULL AND writer IS NOT NULL AND seq IS NOT NULL"""  # noqa: S608 (all of it is written here)
+WHERE event_id IS NOT NULL AND writer IS NOT NULL AND seq IS NOT NULL"""  # noqa: S608 -- all of it is written here
 
 
 def tail(journal_dir: Path) -> str:
@@ -88,7 +88,7 @@ def above_watermark(rows: str, watermarks: str) -> str:
     columns = ", ".join(f"journal.{name}" for name in COLUMN_TYPES)
     return f"""
 SELECT {columns} FROM {rows} AS journal LEFT JOIN {watermarks} AS mark ON mark.writer = journal.writer
-WHERE mark.seq IS NULL OR journal.seq > mark.seq"""  # noqa: S608 (all of it is written here)
+WHERE mark.seq IS NULL OR journal.seq > mark.seq"""  # noqa: S608 -- all of it is written here
 
 
 def view(journal_dir: Path) -> str:
@@ -96,7 +96,7 @@ def view(journal_dir: Path) -> str:
     return f"""
 CREATE OR REPLACE VIEW events AS SELECT {COLUMNS} FROM ingested UNION ALL {tail(journal_dir)};
 COMMENT ON VIEW events IS {literal(version(journal_dir))};
-"""  # noqa: S608 (all of it is written here)
+"""  # noqa: S608 -- all of it is written here
 
 
 def version(journal_dir: Path) -> str:
