@@ -255,13 +255,13 @@ OPERATIONS = [
 @pytest.mark.parametrize(("target", "operation", "dialect"), OPERATIONS)
 def test_operation(target: bytes, operation: str, dialect: str | None) -> None:
     found = route(target)
-    assert (found.operation, found.dialect) == (operation, dialect)
+    assert (found.operation.name, found.dialect) == (operation, dialect)
 
 
 @pytest.mark.parametrize("method", [b"GET", b"DELETE", b"HEAD", b"OPTIONS"])
 def test_only_a_post_is_read_for_usage(method: bytes) -> None:
     assert route(b"/openai/v1/chat/completions", method).dialect is None
-    assert route(b"/openai/v1/chat/completions", method).operation == "chat"
+    assert route(b"/openai/v1/chat/completions", method).operation.name == "chat"
 
 
 @pytest.mark.parametrize(
@@ -312,7 +312,7 @@ def test_only_a_post_is_read_for_usage(method: bytes) -> None:
 )
 def test_what_was_generated_before_is_read_back_with_a_get(target: bytes, operation: str, dialect: str | None) -> None:
     found = route(target, b"GET")
-    assert (found.operation, found.dialect) == (operation, dialect)
+    assert (found.operation.name, found.dialect) == (operation, dialect)
     assert route(target, b"DELETE").dialect is None
 
 
@@ -529,7 +529,7 @@ def test_an_upstreams_path_goes_before_every_other() -> None:
     router = configured(openai="http://localhost:9000/some/where/", google="http://localhost:9001/g")
     found = route(b"/openai/chat/completions?a", router=router)
     assert (found.upstream, found.target) == (Origin("http", "localhost", 9000), b"/some/where/v1/chat/completions?a")
-    assert (found.operation, found.dialect) == ("chat", "openai_chat")
+    assert (found.operation.name, found.dialect) == ("chat", "openai_chat")
     found = route(b"/gemini/v1/chat/completions", router=router)
     assert (found.target, found.credential_place) == (b"/g/v1beta/openai/chat/completions", CredentialPlace.BEARER)
 
@@ -597,7 +597,7 @@ def test_servers_that_speak_like_another_have_paths_of_their_own(
     config = tmp_path / "metrion.yaml"
     config.write_text(OTHERS)
     found = route(target, router=Router(load_settings(config, {"METRION_HOME": str(tmp_path)})))
-    assert (found.target, found.operation, found.model) == (outgoing, operation, model)
+    assert (found.target, found.operation.name, found.model) == (outgoing, operation, model)
 
 
 @pytest.mark.parametrize(
@@ -647,7 +647,7 @@ def test_by_host_the_path_is_the_providers_own(
 ) -> None:
     router = configured(mistral="http://localhost:9000/base")
     found = route(target + b"?q=%20", origin=origin, router=router)
-    assert (found.provider, found.operation, found.credential_place) == (provider, operation, place)
+    assert (found.provider, found.operation.name, found.credential_place) == (provider, operation, place)
     assert (found.upstream, found.target) == (origin, target + b"?q=%20")
 
 
@@ -703,7 +703,7 @@ def test_recorded_paths_have_the_operations_that_they_were_filed_under() -> None
             continue
         origin = PROVIDERS[exchange.provider].upstream
         found = route(exchange.path.encode(), exchange.method.encode(), origin=origin)
-        assert found.operation == expected, exchange.id
+        assert found.operation.name == expected, exchange.id
         seen += 1
     assert seen > 1000
 

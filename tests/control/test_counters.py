@@ -65,7 +65,7 @@ def passed(counters: Counters, quota: Quota, requests: int) -> int:
 
 def code(counters: Counters, quota: Quota) -> str | None:
     excess = counters.take(quota)
-    return excess.code if excess else None
+    return excess.kind.code if excess else None
 
 
 # --- the 60 seconds ---------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from metrion.providers import base_segment
 from metrion.simulator.delivery import Delivery
 from tests.corpus import Exchange, exchanges, needs_corpus
 from tests.processes import PROVIDERS, STORED_KEYS, Proxy, eventually, running_serve
@@ -115,12 +116,8 @@ class WayIn:
     main: bool = False
 
 
-ON_THE_WAY = {"google": "gemini", "xai": "grok"}
-"""Providers that go by another name in paths."""
-
-
 def _by_path(exchange: Exchange) -> str:
-    return f"/{ON_THE_WAY.get(exchange.provider, exchange.provider)}{exchange.path}"
+    return f"/{base_segment(exchange.provider)}{exchange.path}"
 
 
 @pytest.fixture(params=["lane", "mitmproxy", "two workers", "regular", "reverse"])

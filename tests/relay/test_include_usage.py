@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrion.admission.routing import asks_usage
 from metrion.parsing.sse import EventReader
 from metrion.relay import include_usage
 from metrion.relay.include_usage import UsageFilter, ask_for_usage
@@ -505,24 +504,3 @@ def test_recorded_streams_where_asking_would_take_something_away(provider: str) 
     """These report their usage unasked, and the client sees it: that is why the option is refused for them."""
     silent = recorded_streams(provider, asked=False)
     assert any(seen(exchange.response_body) != exchange.response_body for exchange in silent)
-
-
-# --- where it applies -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("method", "operation", "dialect", "expected"),
-    [
-        (b"POST", "chat", "openai_chat", True),
-        (b"post", "completions", "openai_chat", True),
-        (b"GET", "chat", "openai_chat", False),
-        (b"POST", "batch", "openai_chat", False),
-        (b"POST", "completions", "anthropic_completions", False),
-        (b"POST", "responses", "openai_responses", False),
-        (b"POST", "embeddings", "openai_embeddings", False),
-        (b"POST", "chat", None, False),
-        (b"POST", "generate_content", "gemini", False),
-    ],
-)
-def test_where_it_applies(method: bytes, operation: str, dialect: str | None, *, expected: bool) -> None:
-    assert asks_usage(method, operation, dialect) is expected

@@ -20,6 +20,7 @@ from metrion.model import (
     Refusal,
     Route,
 )
+from metrion.operations import CHAT
 from metrion.pricing import PriceBook
 from metrion.relay.attempt import Attempt
 from metrion.relay.effects import Effects, Record
@@ -35,7 +36,7 @@ SSE: Headers = ((b"content-type", b"text/event-stream"),)
 
 def forward(*, timeout: float | None = None, inject: bool = False, wire: Head = WIRE) -> Forward:
     route = Route(
-        "openai", UPSTREAM, b"/v1/chat/completions", "chat", "openai_chat", CredentialPlace.BEARER, ErrorShape.OPENAI,
+        "openai", UPSTREAM, b"/v1/chat/completions", CHAT, "openai_chat", CredentialPlace.BEARER, ErrorShape.OPENAI,
         inject_usage=inject,
     )  # fmt: skip
     return Forward(route, Caller("default", "tests", "stored", timeout), wire, SHOWN)

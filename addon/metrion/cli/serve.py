@@ -9,6 +9,7 @@ import click
 
 from metrion import __version__
 from metrion.cli.options import settings_option
+from metrion.providers import base_segment
 
 if TYPE_CHECKING:  # these import cryptography and mitmproxy, which `serve --help` does not need
     from metrion.control import ControlStore, KeyRecord
@@ -18,8 +19,6 @@ if TYPE_CHECKING:  # these import cryptography and mitmproxy, which `serve --hel
 DEFAULT_ACCOUNT = "default"
 DEFAULT_DRAIN_SECONDS = 30.0
 MOST_WORKERS = 256
-PUBLIC_SEGMENTS = {"google": "gemini", "xai": "grok"}
-"""Where a provider goes by its product's name in paths."""
 
 
 @click.command()
@@ -119,9 +118,12 @@ def _greeting(settings: Settings, control: ControlStore, listening: Listening) -
     records = control.keys()
     keys = {record.provider: record for record in records if record.account == DEFAULT_ACCOUNT and record.in_use}
     rows = [
-        (name, f"{listening.url}/{segment}", _key_state(name, keys.get(name)) if provider.needs_key else "needs none")
+        (
+            name,
+            f"{listening.url}/{base_segment(name)}",
+            _key_state(name, keys.get(name)) if provider.needs_key else "needs none",
+        )
         for name, provider in settings.providers.items()
-        for segment in (PUBLIC_SEGMENTS.get(name, name),)
     ]
     lines.append(tabulate(rows, headers=("provider", "base URL", "key"), disable_numparse=True))
     lines += ["", "What was spent: metrion report costs, or metrion sql 'SELECT * FROM events'"]

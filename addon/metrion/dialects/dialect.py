@@ -96,8 +96,6 @@ class Dialect(WireFormat):
     """Members that may name the model: until it is known, an event that shows one of them has something new."""
     id_names: tuple[str, ...] = ("id",)
     """The same for what was generated."""
-    asks_usage: bool = False
-    """Servers report the usage of a stream only to a request that asks for it: ``stream_options.include_usage``."""
     by_character: bool = False
     """Some models are billed by the characters of the request, which no usage counts."""
 

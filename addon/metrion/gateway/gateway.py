@@ -12,6 +12,7 @@ from collections.abc import Collection, Hashable
 
 import metrion
 from metrion.admission import admit, admit_tunnel
+from metrion.admission.codes import INTERNAL, UNKNOWN_ROUTE
 from metrion.admission.cors import preflight
 from metrion.admission.limits import refusal
 from metrion.admission.routing import Endpoint, Router
@@ -80,7 +81,7 @@ class Gateway:
             route = self.router.route(inbound)
             if isinstance(route, Route):
                 return admit_tunnel(inbound, route, self._control.directory())
-            return route if isinstance(route, Refusal) else Refusal(404, "unknown_route", "This is no host.")
+            return route if isinstance(route, Refusal) else Refusal(UNKNOWN_ROUTE, "This is no host.")
         except Exception as error:  # noqa: BLE001 -- as in `decide`
             return _fault(error)
 
@@ -142,5 +143,5 @@ def _fault(error: Exception, route: Route | None = None) -> Refusal:
     log_fault(logger, "A request was refused", error)
     message = "Metrion could not check this request and refused it; its log says where."
     if route is None:
-        return Refusal(500, "internal", message)
-    return Refusal(500, "internal", message, route.provider, route.error_shape, route=route)
+        return Refusal(INTERNAL, message)
+    return Refusal.of_routed(route, INTERNAL, message)

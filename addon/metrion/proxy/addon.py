@@ -18,6 +18,7 @@ from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers import HttpLayer
 from mitmproxy.proxy.tunnel import TunnelLayer
 
+from metrion.admission.codes import INTERNAL
 from metrion.admission.refusals import render
 from metrion.faults import log_fault
 from metrion.gateway.estimator import Estimator
@@ -157,7 +158,7 @@ class MetrionAddon:
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         """Refuse a flow that no metered stream has let through."""
         if MARK not in flow.metadata:
-            answer = render(Refusal(500, "internal", "This request did not pass Metrion's checks and was refused."))
+            answer = render(Refusal(INTERNAL, "This request did not pass Metrion's checks and was refused."))
             flow.request.stream = False
             flow.response = http.Response.make(answer.status, answer.body, answer.headers)
 

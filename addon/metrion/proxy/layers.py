@@ -45,6 +45,7 @@ from mitmproxy.proxy.layers.websocket import WebsocketEndHook, WebsocketMessageH
 from mitmproxy.proxy.mode_specs import LocalMode, ReverseMode, TransparentMode, TunMode, WireGuardMode
 
 from metrion.admission import identified, shown
+from metrion.admission.codes import BAD_REQUEST
 from metrion.gateway.gateway import Gateway
 from metrion.model import EndReason, Forward, Head, Headers, Inbound, Origin, Refusal
 from metrion.proxy.deadline import Deadline
@@ -204,7 +205,7 @@ class MeteredStream(HttpStream):
             error = "A header field goes on over several lines, which no server has to accept."
         if self.context.client.state is ConnectionState.CLOSED:
             error = "The framing of the request body cannot be understood."
-        return None if error is None else refuse(forward, 400, "bad_request", error)
+        return None if error is None else refuse(forward, BAD_REQUEST, error)
 
     def _on_connect(self, event: RequestHeaders, inbound: Inbound, began: float) -> Commands:
         """Open a tunnel to a provider's host; what goes through it is decrypted, and metered request by request."""

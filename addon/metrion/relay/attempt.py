@@ -13,7 +13,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from metrion import estimates
-from metrion.admission.routing import parameter
+from metrion.admission.paths import parameter
 from metrion.dialects import SESSIONS, SessionReader
 from metrion.estimates.speech import BY_CHARACTER
 from metrion.faults import log_fault

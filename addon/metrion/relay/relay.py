@@ -20,9 +20,10 @@ from http import HTTPStatus
 from typing import Protocol
 
 from metrion.admission import shown, trailers_out
+from metrion.admission.codes import TIMEOUT, UPSTREAM_UNREACHABLE
 from metrion.admission.cors import allowed_origin, allowing
 from metrion.admission.refusals import error_event, render
-from metrion.model import Answer, EndReason, Forward, Head, Headers, Inbound, Refusal
+from metrion.model import Answer, EndReason, Forward, Head, Headers, Inbound, Refusal, RefusalKind
 from metrion.parsing.content_codings import DecodingError
 from metrion.relay.attempt import Attempt
 from metrion.relay.effects import (
@@ -267,7 +268,7 @@ class Relay:
         route = self._forward.route
         where = f"{route.upstream.scheme}://{route.upstream.authority.decode()}"
         message = f"No usable answer from {route.provider} at {where}: {reason or NOT_HTTP}."
-        return self._refuse(self._refusal(502, "upstream_unreachable", message), EndReason.UPSTREAM_ERROR)
+        return self._refuse(self._refusal(UPSTREAM_UNREACHABLE, message), EndReason.UPSTREAM_ERROR)
 
     def cut(self, end_reason: EndReason, rest: Effects | None = None) -> Effects:
         """End a response in its middle, so that the client sees that it is not whole. ``rest``: its last words."""
@@ -299,7 +300,7 @@ class Relay:
             "Another can be set for a token (`metrion token create --timeout`), a provider or a plan (`timeout` in "
             "metrion.yaml)."
         )
-        refusal = self._refusal(504, "timeout", message)
+        refusal = self._refusal(TIMEOUT, message)
         if self.state not in BEGUN:
             return [AbortRequest(), *self._refuse(refusal, EndReason.TIMEOUT)]
         if not self.attempt.takes_events:
@@ -364,9 +365,9 @@ class Relay:
             rest = (rewrite.response_data(rest) if rest else b"") + rewrite.response_end()
         return [SendResponseData(rest)] if rest else []
 
-    def _refusal(self, status: int, code: str, message: str) -> Refusal:
+    def _refusal(self, kind: RefusalKind, message: str) -> Refusal:
         """Return the refusal of a request that had been admitted."""
-        return refuse(self._forward, status, code, message, was_sent=self.state is State.ASKED)
+        return refuse(self._forward, kind, message, was_sent=self.state is State.ASKED)
 
     def _refuse(self, refusal: Refusal, end_reason: EndReason) -> Effects:
         answer = render(refusal)
@@ -400,12 +401,9 @@ def reason(status: int) -> bytes:
         return b""
 
 
-def refuse(decision: Forward, status: int, code: str, message: str, *, was_sent: bool = False) -> Refusal:
+def refuse(decision: Forward, kind: RefusalKind, message: str, *, was_sent: bool = False) -> Refusal:
     """Return the refusal of a request that had been admitted. ``was_sent``: the provider has the whole of it."""
-    route, caller = decision.route, decision.caller
-    return Refusal(
-        status, code, message, route.provider, route.error_shape, route=route, caller=caller, was_sent=was_sent
-    )
+    return Refusal.of_routed(decision.route, kind, message, caller=decision.caller, was_sent=was_sent)
 
 
 def shown_head(decision: Forward | Refusal | Answer, inbound: Inbound) -> Head:

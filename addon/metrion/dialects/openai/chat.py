@@ -128,5 +128,4 @@ DIALECT = Dialect(
     usage=usage,
     end_data=b"[DONE]",
     needs=TOKENS,
-    asks_usage=True,
 )
