@@ -33,10 +33,11 @@ from metrion.dialects import DIALECTS
 from metrion.dialects.google import generate_content as gemini
 from metrion.dialects.openai import realtime as openai_realtime
 from metrion.dialects.reading.usage_reader import UsageReader
+from metrion.errors import StoreError
 from metrion.model import EVENT_COLUMNS, Cost, CostSource, Inbound, Route, Usage
 from metrion.pricing import PriceBook
 from metrion.settings import Settings
-from metrion.store import StoreError, database, locks, schema
+from metrion.store import database, locks, schema
 from metrion.store.intake import Ingester
 
 SETTLING_SECONDS = 30.0

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from metrion.admission import AccessSnapshot, Token
-from metrion.control.errors import ControlError
 from metrion.control.watch import GRACE_SECONDS, Watch
+from metrion.errors import ControlError
 
 
 class Clock:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from metrion.errors import SettingsError
 from metrion.model import Origin
 from metrion.providers import PROVIDERS
-from metrion.settings import Plan, Settings, SettingsError, load_settings
+from metrion.settings import Plan, Settings, load_settings
 
 type Load = Callable[..., Settings]
 

@@ -20,6 +20,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from metrion import __version__
+from metrion.errors import MetrionError
 
 
 class Entry(NamedTuple):
@@ -56,14 +57,6 @@ COMMANDS: Mapping[str, Entry] = {
     "reprice": Entry("metrion.cli.reprice", "reprice", "Price events again by the current price files.", _UPKEEP),
 }
 
-# Errors that say all there is to say. By name: what was never imported was never raised.
-EXPECTED_ERRORS: Mapping[str, str] = {
-    "metrion.settings": "SettingsError",
-    "metrion.control": "ControlError",
-    "metrion.pricing": "PricingError",
-    "metrion.store": "StoreError",
-}
-
 # What tokens and most providers' keys look like. A key of another look is kept out of messages where it may be typed.
 _SECRET = re.compile(r"(?<![A-Za-z0-9])(?:sk-|xai-|AIza)[A-Za-z0-9_-]{16,}")
 
@@ -87,6 +80,13 @@ class LazyGroup(click.Group):
         if args[0] not in COMMANDS and not args[0].startswith("-"):
             raise click.exceptions.NoSuchCommand(args[0], possibilities=COMMANDS, ctx=ctx)
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a command. Here, and nowhere else, an error of Metrion becomes a line and the exit status 1."""
+        try:
+            return super().invoke(ctx)
+        except MetrionError as error:
+            raise click.ClickException(str(error)) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
         """Write the list of commands, by heading, without importing them."""
@@ -147,9 +147,6 @@ def _run() -> int:
         return 1
     except BrokenPipeError:
         return 1  # the reader has left, as `head` does
-    except _expected_errors() as error:
-        _complain(f"Error: {error}")
-        return 1
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _complain(f"Error: {where}{error.strerror or error}")
@@ -160,12 +157,6 @@ def _run() -> int:
         _complain(f"Error: unexpected {type(error).__name__}: {error} (METRION_DEBUG=1 shows where)")
         return 1
     return status if isinstance(status, int) else 0
-
-
-def _expected_errors() -> tuple[type[Exception], ...]:
-    # A module whose import failed half-way may be there without its error.
-    found = (getattr(sys.modules.get(module), name, None) for module, name in EXPECTED_ERRORS.items())
-    return tuple(error for error in found if error)
 
 
 def _complain(text: str) -> None:

@@ -64,7 +64,8 @@ class Name(click.ParamType[str]):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return ``value`` if it can be a name."""
-        from metrion.control import ControlError, check_name  # imports cryptography
+        from metrion.control import check_name  # imports cryptography
+        from metrion.errors import ControlError
 
         try:
             return check_name(value)
@@ -94,7 +95,8 @@ def complete_tokens(context: click.Context, _: click.Parameter, incomplete: str)
 
 
 def _settings_to_complete(context: click.Context) -> Settings | None:
-    from metrion.settings import SettingsError, load_settings
+    from metrion.errors import SettingsError
+    from metrion.settings import load_settings
 
     with suppress(SettingsError):  # nobody is told of mistakes while typing
         return load_settings(context.params.get("config"), os.environ)
@@ -102,7 +104,8 @@ def _settings_to_complete(context: click.Context) -> Settings | None:
 
 
 def _from_control(context: click.Context, ask: Callable[[ControlStore], list[str]]) -> list[str]:
-    from metrion.control import ControlError, ControlStore
+    from metrion.control import ControlStore
+    from metrion.errors import ControlError
 
     settings = _settings_to_complete(context)
     if settings is None or not settings.control_db.exists():  # asking would make it

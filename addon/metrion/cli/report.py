@@ -66,7 +66,6 @@ def report(
       metrion report errors --format markdown
     """  # noqa: D301 (\b is click's mark for text that keeps its lines)
     check_span(since, until)
-    from metrion import store
     from metrion.cli.tables import FORMATS  # DuckDB, which --help need not load
 
     try:
@@ -75,8 +74,6 @@ def report(
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    except store.StoreError as error:
-        raise click.ClickException(str(error)) from error
     table = answer.table
     for_people = format_ in ("table", "markdown")
     if for_people and len(table.rows) > 1:

@@ -81,7 +81,7 @@ def serve(
       metrion serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem
     """  # noqa: D301 (\b is click's mark for text that keeps its lines)
     from metrion.control import ControlStore
-    from metrion.serving.listening import ServeError, tls_context
+    from metrion.serving.listening import tls_context
     from metrion.serving.supervisor import run
 
     def announce(listening: Listening) -> None:
@@ -94,18 +94,15 @@ def serve(
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("--tls-cert and --tls-key go together; give both.")
     ControlStore.open(settings).close()  # what is wrong with the home is said by the first who looks
-    try:
-        run(
-            settings,
-            host=host or settings.listen_host,
-            port=settings.listen_port if port is None else port,
-            workers=workers,
-            drain_seconds=drain_seconds,
-            on_listening=announce,
-            tls=tls_context(tls_cert, tls_key) if tls_cert and tls_key else None,
-        )
-    except ServeError as error:
-        raise click.ClickException(str(error)) from None
+    run(
+        settings,
+        host=host or settings.listen_host,
+        port=settings.listen_port if port is None else port,
+        workers=workers,
+        drain_seconds=drain_seconds,
+        on_listening=announce,
+        tls=tls_context(tls_cert, tls_key) if tls_cert and tls_key else None,
+    )
 
 
 def _greeting(settings: Settings, control: ControlStore, listening: Listening) -> str:

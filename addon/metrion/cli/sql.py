@@ -33,8 +33,5 @@ def sql(query: str | None, format_: str, settings: Settings) -> None:
     from metrion import store  # DuckDB, which --help need not load
     from metrion.cli.tables import FORMATS
 
-    try:
-        table = store.ask(settings.journal_dir, settings.store_path, query or "")
-    except store.StoreError as error:
-        raise click.ClickException(str(error)) from error
+    table = store.ask(settings.journal_dir, settings.store_path, query or "")
     click.echo(FORMATS[format_](table), nl=False)

@@ -1,10 +1,9 @@
 """Accounts, tokens and provider keys: who may call, and with which key.
 
 :meth:`ControlStore.open` gives the store of a home; the proxy asks its :meth:`~ControlStore.directory`, commands use
-the rest. Every error is a :class:`ControlError` with the way out, and none holds a secret.
+the rest. Every error is a :class:`~metrion.errors.ControlError`, and none holds a secret.
 """
 
-from metrion.control.errors import ControlError
 from metrion.control.store import (
     DEFAULT_ACCOUNT,
     Account,
@@ -20,7 +19,6 @@ from metrion.control.store import (
 __all__ = [
     "DEFAULT_ACCOUNT",
     "Account",
-    "ControlError",
     "ControlStore",
     "KeyRecord",
     "Limits",

@@ -10,7 +10,7 @@ import sqlite3
 import time
 from pathlib import Path
 
-from metrion.control.errors import ControlError
+from metrion.errors import ControlError
 
 # Times are ISO 8601 in UTC with `Z`. Of a limit, NULL means the plan's and 0 none; money is decimal text.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (

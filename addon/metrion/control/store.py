@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Self
 
 from metrion.admission import AccessSnapshot, Token, mask, token_digest
-from metrion.control.errors import ControlError
 from metrion.control.schema import migrate
 from metrion.control.vault import Sealed, Vault
 from metrion.control.watch import Watch
+from metrion.errors import ControlError, VaultError
 from metrion.settings import Settings
 
 DEFAULT_ACCOUNT = "default"
@@ -325,7 +325,7 @@ class ControlStore:
                 stored.add((account, provider))
                 try:
                     shown, problem = mask(self._vault.open(account, provider, sealed)), None
-                except ControlError as error:
+                except VaultError as error:
                     shown, problem = None, str(error)
                 records.append(KeyRecord(provider, account, shown, "stored", problem is None, stored_at, problem))
         for provider, key in self._environment_keys.items():

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from metrion.admission import AccessSnapshot
-from metrion.control.errors import ControlError
+from metrion.errors import ControlError
 
 GRACE_SECONDS = 5.0
 """How long a snapshot that cannot be checked is still good."""

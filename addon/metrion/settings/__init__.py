@@ -7,7 +7,6 @@ from metrion.settings.reading import (
     PlanName,
     ProviderSettings,
     Settings,
-    SettingsError,
     load_settings,
     why_not_inject,
 )
@@ -17,7 +16,6 @@ __all__ = [
     "PlanName",
     "ProviderSettings",
     "Settings",
-    "SettingsError",
     "load_settings",
     "why_not_inject",
 ]

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from metrion.errors import SettingsError
 from metrion.model import CredentialPlace, Origin
 from metrion.providers import PROVIDERS, UNASKED_USAGE, canonical_name
 
@@ -29,10 +30,6 @@ _VERSION = re.compile(r"/v\d[\w.-]*$")
 _NO_LINE = re.compile(r"[\x00-\x20\x7f]")
 _TOKEN_PREFIX = "sk-metrion-"  # noqa: S105 - what every token begins with, not a token
 _BUILT_IN_PRICES = (Path(__file__).parents[1] / "pricing.yaml", Path(__file__).parents[3] / "pricing.yaml")
-
-
-class SettingsError(Exception):
-    """A setting that cannot be used. The message names the file, the key and the way out."""
 
 
 # --- what the rest of the house reads ---------------------------------------------------------------------------------
