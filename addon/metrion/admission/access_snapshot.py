@@ -28,7 +28,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class AccessSnapshot:
-    """Every token and provider key, as of one moment. Immutable: a change is a new directory.
+    """Every token and provider key, as of one moment. Immutable: a change is a new snapshot.
 
     Tokens are found by their digest, so neither memory nor a leak of it holds one, and how long a look-up takes tells
     nothing about how much of a guess was right.

@@ -1,9 +1,9 @@
 """The vault: provider keys go in, sealed bytes come out, and back.
 
-A key is sealed with AES-256-GCM under the master key, with a fresh 96-bit nonce, and bound to its account and provider:
-moved to another row it does not open. The master key lives in a file of its own with mode 0600, and is made when the
-first provider key is stored. What never happens: a master key is replaced, half written or made twice; an error shows
-a key.
+The vault seals a key with AES-256-GCM under the master key, with a fresh 96-bit nonce, and binds it to its account and
+provider: moved to another row it does not open. The master key lives in a file of its own with mode 0600; the first
+provider key that is stored makes it. Never: a master key that is replaced, half written or made twice; an error that
+shows a key.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Sealed:
     """A provider key at rest. ``box`` is the nonce and then the ciphertext with its tag."""
 
     master_id: str
-    """Which master key opens it: a fingerprint that tells nothing about the key."""
+    """Which master key opens it: a fingerprint that reveals nothing of the key."""
     box: bytes
 
 
@@ -52,7 +52,7 @@ class Vault:
     def seal(self, account: str, provider: str, key: str, *, may_create: bool) -> Sealed:
         """Seal ``key``. Only with ``may_create`` is a missing master key made: pass it when nothing is sealed yet.
 
-        :raises VaultError: the master key is missing, unreadable or no master key.
+        :raises VaultError: the master key is missing or unreadable, or the file is not a master key.
         """
         if may_create and not self.path.exists():
             _create(self.path)
@@ -133,7 +133,7 @@ def _create(path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Without it a power cut could keep the sealed keys and lose the name of the file that opens them."""
+    """Write the folder to the disk: a power cut could else keep the sealed keys and lose the file that opens them."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
