@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,8 @@ if TYPE_CHECKING:  # these import cryptography and mitmproxy, which `serve --hel
     from metrion.serving.listening import Listening
     from metrion.settings import Settings
 
-DEFAULT_ACCOUNT = "default"
-DEFAULT_DRAIN_SECONDS = 30.0
-MOST_WORKERS = 256
+_DRAIN_SECONDS = 30.0
+_MOST_WORKERS = 256
 PUBLIC_SEGMENTS = {"google": "gemini", "xai": "grok"}
 """Where a provider goes by its product's name in paths."""
 
@@ -32,7 +32,7 @@ PUBLIC_SEGMENTS = {"google": "gemini", "xai": "grok"}
 @click.option(
     "--workers",
     metavar="N",
-    type=click.IntRange(1, MOST_WORKERS),
+    type=click.IntRange(1, _MOST_WORKERS),
     default=1,
     show_default=True,
     help="Processes that serve requests on the port. One keeps one core busy; for more traffic, give as many as there "
@@ -43,7 +43,7 @@ PUBLIC_SEGMENTS = {"google": "gemini", "xai": "grok"}
     "drain_seconds",
     metavar="SECONDS",
     type=click.FloatRange(min=0),
-    default=DEFAULT_DRAIN_SECONDS,
+    default=_DRAIN_SECONDS,
     show_default=True,
     help="How long requests in flight may take to end after SIGTERM.",
 )
@@ -85,15 +85,12 @@ def serve(
     from metrion.serving.supervisor import run
 
     def announce(listening: Listening) -> None:
-        control = ControlStore.open(settings)
-        try:
+        with closing(ControlStore.open(settings)) as control:
             click.echo(_greeting(settings, control, listening))
-        finally:
-            control.close()
 
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("--tls-cert and --tls-key go together; give both.")
-    ControlStore.open(settings).close()  # what is wrong with the home is said by the first who looks
+    ControlStore.open(settings).close()  # a home that cannot be used is reported before anything starts
     run(
         settings,
         host=host or settings.listen_host,
@@ -108,6 +105,8 @@ def serve(
 def _greeting(settings: Settings, control: ControlStore, listening: Listening) -> str:
     """Say where everything is; make the first token when there is none."""
     from tabulate import tabulate
+
+    from metrion.control import DEFAULT_ACCOUNT
 
     lines = [f"Metrion {__version__} listens on {listening.url}", ""]
     if not control.tokens():
