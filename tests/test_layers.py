@@ -18,7 +18,7 @@ CORE = {
     "relay", "settings",
 }  # fmt: skip
 FLOORS: list[set[str]] = [
-    {"model"},
+    {"errors", "model"},
     CORE,
     {"journal", "store", "control"},
     {"gateway"},

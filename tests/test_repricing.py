@@ -20,6 +20,7 @@ import yaml
 from metrion import repricing as module
 from metrion import store
 from metrion.admission.routing import Router
+from metrion.errors import StoreError
 from metrion.journal.writer import Journal
 from metrion.metering.meter import Outcome, measure
 from metrion.metering.tap import Tap
@@ -29,7 +30,7 @@ from metrion.pricing import PriceBook
 from metrion.providers import PROVIDERS
 from metrion.repricing import Result, Selection, reprice
 from metrion.settings import Settings, load_settings
-from metrion.store import StoreError, locks
+from metrion.store import locks
 from tests.corpus import Exchange, exchanges, needs_corpus
 from tests.store.events import Home, event
 

@@ -32,10 +32,11 @@ from metrion.admission.routing import Router
 from metrion.dialects import FORMATS
 from metrion.dialects.dialect import WireFormat
 from metrion.dialects.reading.finish import check
+from metrion.errors import StoreError
 from metrion.model import EVENT_COLUMNS, Cost, CostSource, Inbound, Route, Usage
 from metrion.pricing import PriceBook
 from metrion.settings import Settings
-from metrion.store import StoreError, database, locks, schema
+from metrion.store import database, locks, schema
 from metrion.store.intake import Ingester
 
 SETTLING_SECONDS = 30.0

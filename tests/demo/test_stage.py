@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 from metrion.demo import stage
-from metrion.demo.stage import StageError, running_stage
+from metrion.demo.stage import running_stage
+from metrion.errors import DemoError
 
 
 def test_a_failing_command_is_reported_with_what_it_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage, "SIMULATED", ("nobody",))
     with (
-        pytest.raises(StageError, match=r"`metrion key set nobody` failed: Error: .*names no provider"),
+        pytest.raises(DemoError, match=r"`metrion key set nobody` failed: Error: .*names no provider"),
         running_stage(print),
     ):
         pass
@@ -24,7 +25,7 @@ def test_a_failing_command_is_reported_with_what_it_said(monkeypatch: pytest.Mon
 )
 def test_a_process_that_ends_at_once_is_reported(tmp_path: Path, program: str, message: str) -> None:
     with (
-        pytest.raises(StageError, match=message),
+        pytest.raises(DemoError, match=message),
         stage._running(tmp_path, "proxy", [sys.executable, "-c", program]) as lines,
     ):
         list(lines)
@@ -33,7 +34,7 @@ def test_a_process_that_ends_at_once_is_reported(tmp_path: Path, program: str, m
 def test_a_process_that_never_says_anything_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage, "_START_SECONDS", 0.05)
     with (
-        pytest.raises(StageError, match="did not start"),
+        pytest.raises(DemoError, match="did not start"),
         stage._running(tmp_path, "proxy", [sys.executable, "-c", "import time; time.sleep(600)"]) as lines,
     ):
         list(lines)

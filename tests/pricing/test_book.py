@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
+from metrion.errors import PricingError
 from metrion.model import Cost, CostSource, Usage
-from metrion.pricing import RATES, PriceBook, PricingError
+from metrion.pricing import RATES, PriceBook
 from tests.corpus import Exchange, exchanges, needs_corpus
 from tests.recordings import read
 

@@ -51,7 +51,8 @@ def demo(config: Path | None) -> None:
             f"the demo makes its calls with the official SDKs, and here is no {' and no '.join(missing)}. "
             f"This installs them: {sys.executable} -m pip install 'metrion[demo]'"
         )
-    from metrion.demo.stage import StageError, running_stage
+    from metrion.demo.stage import running_stage
+    from metrion.errors import DemoError
     from metrion.settings import load_settings
 
     pricing = load_settings(config, {}).pricing if config else ()
@@ -62,14 +63,14 @@ def demo(config: Path | None) -> None:
             _make_calls(stage)
             click.echo(f"\n$ metrion sql '{QUERY}'\n")
             click.echo(stage.metrion("sql", QUERY))
-    except StageError as error:
+    except DemoError as error:
         raise click.ClickException(str(error)) from error
     click.echo(NEXT)
 
 
 def _make_calls(stage: Stage) -> None:
     from metrion.demo.calls import CALLS, make
-    from metrion.demo.stage import StageError
+    from metrion.errors import DemoError
 
     for call in CALLS:
         outcome = make(call, stage.url, stage.token)
@@ -77,4 +78,4 @@ def _make_calls(stage: Stage) -> None:
         text = outcome.text if len(outcome.text) <= LONGEST_TEXT else f"{outcome.text[: LONGEST_TEXT - 1].rstrip()}…"
         click.echo(f"  {call.user}  {call.segment:<10}{call.model:<27}{how:<10}{text}")
         if outcome.failed is not call.should_fail:
-            raise StageError(f"that call should have {'failed' if call.should_fail else 'succeeded'}")
+            raise DemoError(f"that call should have {'failed' if call.should_fail else 'succeeded'}")

@@ -1,7 +1,7 @@
-"""``metrion key``: the keys that providers know us by.
+"""``metrion key``: the keys of providers.
 
-A key comes in through a hidden prompt or standard input, never through an argument, where the shell's history and the
-process list would keep it. What goes out is masked.
+A key comes in through a hidden prompt or standard input, never through an argument, which the shell's history and the
+process list would keep. Only masked keys go out.
 """
 
 from __future__ import annotations
@@ -111,10 +111,7 @@ def remove(context: click.Context, provider: str, account: str, settings: Settin
     name = canonical_name(provider)
     with closing(ControlStore.open(settings)) as store:
         keys = store.keys()
-        known = {
-            *settings.providers,
-            *(each.provider for each in keys),
-        }  # one that is configured no more can be removed
+        known = {*settings.providers, *(each.provider for each in keys)}  # a provider may have left metrion.yaml
         if name not in known:
             raise _no_such_provider(provider, settings, context)
         store.remove_key(name, account)

@@ -1,6 +1,6 @@
 """``metrion token``: what callers identify themselves with.
 
-A token is printed once, alone on standard output, when it is made. Nothing else can ever show it again.
+`create` prints a token once, alone on standard output. Nothing else can ever show it again.
 """
 
 from __future__ import annotations

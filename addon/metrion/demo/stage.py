@@ -19,6 +19,7 @@ from pathlib import Path
 from threading import Timer
 
 from metrion.admission import mask
+from metrion.errors import DemoError
 from metrion.providers import PROVIDERS
 from metrion.simulator.answers import PROVIDERS as SIMULATED
 
@@ -26,10 +27,6 @@ _START_SECONDS = 30.0
 _END_SECONDS = 60.0
 """More than the proxy allows itself: one that is killed leaves others at work in the home that is to vanish."""
 _GREETING = re.compile(r"(?P<url>http://127\.0\.0\.1:[0-9]+).*?(?P<token>sk-metrion-[A-Za-z0-9_-]+)", re.DOTALL)
-
-
-class StageError(Exception):
-    """A process of the demonstration failed; the message has what it said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +39,13 @@ class Stage:
     environment: Mapping[str, str] = field(repr=False)
 
     def metrion(self, *arguments: str) -> str:
-        """Run a command of Metrion beside the proxy and return what it printed. Raises :class:`StageError`."""
+        """Run a command of Metrion beside the proxy and return what it printed. Raises :class:`DemoError`."""
         return _metrion(self.environment, *arguments)
 
 
 @contextmanager
 def running_stage(say: Callable[[str], None], pricing: Sequence[Path] = ()) -> Iterator[Stage]:
-    """Start everything, and ``say`` each step. Raises :class:`StageError` when something does not start.
+    """Start everything, and ``say`` each step. Raises :class:`DemoError` when something does not start.
 
     ``pricing`` replaces the price files.
     """
@@ -87,7 +84,7 @@ def _metrion(environment: Mapping[str, str], *arguments: str, stdin: str = "") -
         check=False,
     )
     if ran.returncode:
-        raise StageError(f"`metrion {' '.join(arguments)}` failed: {ran.stderr.strip()}")
+        raise DemoError(f"`metrion {' '.join(arguments)}` failed: {ran.stderr.strip()}")
     return ran.stdout
 
 
@@ -142,4 +139,4 @@ def _lines(process: subprocess.Popen[str], name: str, errors: Path) -> Iterator[
         yield from process.stdout
     finally:
         patience.cancel()
-    raise StageError(f"the {name} did not start: {errors.read_text('utf-8', 'replace').strip() or 'it said nothing'}")
+    raise DemoError(f"the {name} did not start: {errors.read_text('utf-8', 'replace').strip() or 'it said nothing'}")

@@ -32,14 +32,15 @@ import duckdb
 import yaml
 
 from metrion import __version__, store
-from metrion.control import ControlError, ControlStore
+from metrion.control import ControlStore
 from metrion.control.generations import Generations
+from metrion.errors import ControlError, PricingError, SettingsError, StoreError
 from metrion.estimates import tokenizers
 from metrion.model import CostSource, Origin, Usage
-from metrion.pricing import PriceBook, PricingError
+from metrion.pricing import PriceBook
 from metrion.providers import PROVIDERS, canonical_name
-from metrion.settings import Settings, SettingsError, load_settings, why_not_inject
-from metrion.store import StoreError, database, locks, schema
+from metrion.settings import Settings, load_settings, why_not_inject
+from metrion.store import database, locks, schema
 
 PATIENCE_SECONDS = 2.0
 """How long the proxy may take to answer, and the store to be free."""

@@ -48,7 +48,7 @@ class Gateway:
         """The token that identifies a client connection's tunnel, by mitmproxy's id of the connection."""
         self._prices = PriceBook.load(settings.pricing)
         self._control = ControlStore.open(settings)
-        self._control.directory()  # a key that does not open is to be said now, not at every request
+        self._control.access_snapshot()  # a key that does not open is to be said now, not at every request
         self._counters = Counters(settings.counters_dir)
         self._generations = Generations(settings.generations_db)
         self._journal = Journal(settings.journal_dir)
@@ -71,7 +71,7 @@ class Gateway:
             if isinstance(route, Endpoint):
                 return self._answer(route)
             account = self.settings.intercept.account if intercepted else None
-            return admit(inbound, route, self._control.directory(), self.settings.plans, intercepted=account)
+            return admit(inbound, route, self._control.access_snapshot(), self.settings.plans, intercepted=account)
         except Exception as error:  # noqa: BLE001 -- authentication fails closed, whatever the fault is
             return _fault(error, route if isinstance(route, Route) else None)
 
@@ -80,7 +80,7 @@ class Gateway:
         try:
             route = self.router.route(inbound)
             if isinstance(route, Route):
-                return admit_tunnel(inbound, route, self._control.directory())
+                return admit_tunnel(inbound, route, self._control.access_snapshot())
             return route if isinstance(route, Refusal) else Refusal(UNKNOWN_ROUTE, "This is no host.")
         except Exception as error:  # noqa: BLE001 -- as in `decide`
             return _fault(error)

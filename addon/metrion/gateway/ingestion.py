@@ -13,9 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from metrion.errors import StoreError
 from metrion.gateway.scoreboard import Scoreboard
 from metrion.settings import Settings
-from metrion.store import StoreError, schema, spawn_ingester, wait_until_ready
+from metrion.store import schema, spawn_ingester, wait_until_ready
 
 logger = logging.getLogger(__name__)
 

@@ -40,7 +40,7 @@ _OPTIONS: tuple[tuple[int, str, int], ...] = (
 
 
 class ConnectError(Exception):
-    """There is no connection. The message says why, and may be shown."""
+    """There is no connection. It never leaves the lane; the message says why, for the refusal that the client gets."""
 
 
 class Resolve(Protocol):

@@ -28,7 +28,7 @@ MAX_BLANK, MAX_SIZE_LINE, MAX_TRAILERS = 16, 4 << 10, 16 << 10
 
 
 class MalformedError(Exception):
-    """This is not HTTP/1.1, or not within the bounds. The message quotes nothing of it.
+    """This is not HTTP/1.1, or not within the bounds. It never leaves the lane. The message quotes nothing of it.
 
     ``status`` is what a client is to be told of its request. ``payload`` is what a body's reader had read of the same
     bytes before the fault.

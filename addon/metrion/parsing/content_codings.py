@@ -25,7 +25,7 @@ reading it ends. Streams of near-identical events are packed some fiftyfold, bom
 
 
 class DecodingError(ValueError):
-    """The body is not what its ``content-encoding`` says."""
+    """The body is not what its ``content-encoding`` says. Its reader catches it; it never reaches a person."""
 
 
 class Decoder(Protocol):

@@ -14,7 +14,7 @@ EARNED = 2
 
 
 class WorkBudgetError(ValueError):
-    """The body makes too much work."""
+    """The body makes too much work. Its reader catches it; it never reaches a person."""
 
 
 class WorkBudget:

@@ -23,6 +23,7 @@ from types import MappingProxyType
 
 import yaml
 
+from metrion.errors import PricingError
 from metrion.model import Cost, CostSource, Usage
 from metrion.model.record import record
 from metrion.providers import VENDORS, canonical_name
@@ -31,10 +32,6 @@ try:
     from yaml import CBaseLoader as _Loader
 except ImportError:  # PyYAML was built without libyaml: slower, the same result
     from yaml import BaseLoader as _Loader  # type: ignore[assignment]  # the two have one interface, but no common base
-
-
-class PricingError(Exception):
-    """A price file cannot be used. The message names the file, the line and the key, and the way out."""
 
 
 # --- what a file may say ----------------------------------------------------------------------------------------------

@@ -15,16 +15,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from metrion.errors import ServeError
+
 BACKLOG = 2048
 """Connections that may wait to be accepted, at each socket."""
 ANY_PORT_TRIES = 20
 
 _SHARES_EVENLY = sys.platform == "linux"
 """Whether the system spreads connections over sockets that share a port; elsewhere all workers use the same socket."""
-
-
-class ServeError(Exception):
-    """The proxy cannot run. The message says why and the way out."""
 
 
 @dataclass(frozen=True, slots=True)

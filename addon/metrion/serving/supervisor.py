@@ -32,11 +32,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from metrion import estimates
+from metrion.errors import ServeError
 from metrion.gateway.ingestion import CHECK_SECONDS, Ingestion
 from metrion.gateway.scoreboard import Scoreboard
-from metrion.serving.listening import Listeners, Listening, ServeError
+from metrion.serving.listening import Listeners, Listening
 from metrion.settings import Settings
-from metrion.store import StoreError
 
 if TYPE_CHECKING:
     from metrion.serving.worker import WorkerContext
@@ -76,6 +76,7 @@ def run(
     """Serve until told to stop. ``on_listening`` is called once, when all workers accept connections.
 
     :raises ServeError: it cannot be done, or workers keep dying.
+    :raises StoreError: the ingester cannot start.
     """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s")
     listeners = Listeners(host, port, workers)
@@ -97,8 +98,6 @@ def run(
         supervisor = Supervisor(work, listeners, board, ingestion, workers, drain_seconds)
         scheme = "https" if tls else "http"
         supervisor.run(lambda: on_listening(Listening(host, listeners.port, scheme)))
-    except StoreError as error:
-        raise ServeError(str(error)) from error
     finally:
         ingestion.end()  # who waits for this process then finds everything in the store, and nobody at work in the home
 
