@@ -10,7 +10,7 @@ import anthropic
 import openai
 import pytest
 
-from metrion.simulator.answers import ERRORS, PROVIDERS, REPLIES, Request, error_answer, provider_answer
+from metrion.simulator.answers import PROVIDERS, REPLIES, VENDORS, Request, error_answer, provider_answer
 from metrion.simulator.delivery import Answer
 from tests.simulated import Simulator, running_simulator
 
@@ -20,6 +20,7 @@ MODELS = {
     "xai": "grok-3-mini",
     "google": "gemini-2.5-flash",
 }
+ERRORS = {provider: vendor.errors for provider, vendor in VENDORS.items()}
 COMPATIBLE = {"google": "/v1beta/openai"}
 MESSAGES: Any = [{"role": "user", "content": "Where is my order?"}]
 
