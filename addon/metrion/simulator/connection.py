@@ -77,7 +77,7 @@ class Connection(asyncio.Protocol):
             incoming = self._incoming
             try:
                 keep_alive = await self._exchange(incoming)
-            except Exception as error:  # noqa: BLE001 - what arrived or what was asked for; whoever waits must see it
+            except Exception as error:  # noqa: BLE001 -- the client is told what is wrong with its request
                 keep_alive = await self._complain(incoming.received, error)
             incoming.received.finished = True
             self._simulator.changed()

@@ -264,7 +264,7 @@ def _cut(
     if delivery.size is not None:
         ends = set(range(delivery.size, len(body), delivery.size))
     elif delivery.seed is not None:
-        randomness = random.Random(delivery.seed)  # noqa: S311 - cuts need to be repeatable, not secret
+        randomness = random.Random(delivery.seed)  # noqa: S311 -- cuts need to be repeatable, not secret
         ends = (
             {randomness.randrange(len(body)) for _ in range(randomness.randint(1, 2 + len(body) // 64))}
             if body
