@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from metrion.demo import sandbox
-from metrion.demo.sandbox import SandboxError, running_sandbox
+from metrion.demo.sandbox import DemoError, running_sandbox
 
 
 def test_a_failing_command_is_reported_with_what_it_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "SIMULATED", ("nobody",))
     with (
-        pytest.raises(SandboxError, match=r"`metrion key set nobody` failed: Error: .*names no provider"),
+        pytest.raises(DemoError, match=r"`metrion key set nobody` failed: Error: .*names no provider"),
         running_sandbox(print),
     ):
         pass
@@ -24,7 +24,7 @@ def test_a_failing_command_is_reported_with_what_it_said(monkeypatch: pytest.Mon
 )
 def test_a_process_that_ends_at_once_is_reported(tmp_path: Path, program: str, message: str) -> None:
     with (
-        pytest.raises(SandboxError, match=message),
+        pytest.raises(DemoError, match=message),
         sandbox._running(tmp_path, "proxy", [sys.executable, "-c", program]) as lines,
     ):
         list(lines)
@@ -33,7 +33,7 @@ def test_a_process_that_ends_at_once_is_reported(tmp_path: Path, program: str, m
 def test_a_process_that_never_says_anything_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "_START_SECONDS", 0.05)
     with (
-        pytest.raises(SandboxError, match="did not start"),
+        pytest.raises(DemoError, match="did not start"),
         sandbox._running(tmp_path, "proxy", [sys.executable, "-c", "import time; time.sleep(600)"]) as lines,
     ):
         list(lines)

@@ -51,7 +51,7 @@ def demo(config: Path | None) -> None:
             f"the demo makes its calls with the official SDKs, and here is no {' and no '.join(missing)}. "
             f"This installs them: {sys.executable} -m pip install 'metrion[demo]'"
         )
-    from metrion.demo.sandbox import SandboxError, running_sandbox
+    from metrion.demo.sandbox import DemoError, running_sandbox
     from metrion.settings import load_settings
 
     pricing = load_settings(config, {}).pricing if config else ()
@@ -62,14 +62,14 @@ def demo(config: Path | None) -> None:
             _make_calls(sandbox)
             click.echo(f"\n$ metrion sql '{_QUERY}'\n")
             click.echo(sandbox.metrion("sql", _QUERY))
-    except SandboxError as error:
+    except DemoError as error:
         raise click.ClickException(str(error)) from error
     click.echo(_NEXT)
 
 
 def _make_calls(sandbox: Sandbox) -> None:
     from metrion.demo.calls import CALLS, make
-    from metrion.demo.sandbox import SandboxError
+    from metrion.demo.sandbox import DemoError
 
     for call in CALLS:
         outcome = make(call, sandbox.url, sandbox.token)
@@ -77,4 +77,4 @@ def _make_calls(sandbox: Sandbox) -> None:
         text = outcome.text if len(outcome.text) <= _LONGEST_TEXT else f"{outcome.text[: _LONGEST_TEXT - 1].rstrip()}…"
         click.echo(f"  {call.user}  {call.segment:<10}{call.model:<27}{how:<10}{text}")
         if outcome.failed is not call.should_fail:
-            raise SandboxError(f"that call should have {'failed' if call.should_fail else 'succeeded'}")
+            raise DemoError(f"that call should have {'failed' if call.should_fail else 'succeeded'}")

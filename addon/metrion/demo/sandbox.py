@@ -28,7 +28,7 @@ _END_SECONDS = 60.0
 _GREETING = re.compile(r"(?P<url>http://127\.0\.0\.1:[0-9]+).*?(?P<token>sk-metrion-[A-Za-z0-9_-]+)", re.DOTALL)
 
 
-class SandboxError(Exception):
+class DemoError(Exception):
     """A process of the demonstration failed; the message has what it said."""
 
 
@@ -43,7 +43,7 @@ class Sandbox:
     def metrion(self, *arguments: str) -> str:
         """Run a command of Metrion beside the proxy and return what it printed.
 
-        :raises SandboxError: the command failed.
+        :raises DemoError: the command failed.
         """
         return _metrion(self.environment, *arguments)
 
@@ -54,7 +54,7 @@ def running_sandbox(say: Callable[[str], None], pricing: Sequence[Path] = ()) ->
 
     ``pricing`` replaces the price files.
 
-    :raises SandboxError: a process does not start.
+    :raises DemoError: a process does not start.
     """
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="metrion-demo-")))
@@ -91,7 +91,7 @@ def _metrion(environment: Mapping[str, str], *arguments: str, stdin: str = "") -
         check=False,
     )
     if ran.returncode:
-        raise SandboxError(f"`metrion {' '.join(arguments)}` failed: {ran.stderr.strip()}")
+        raise DemoError(f"`metrion {' '.join(arguments)}` failed: {ran.stderr.strip()}")
     return ran.stdout
 
 
@@ -146,4 +146,4 @@ def _lines(process: subprocess.Popen[str], name: str, errors: Path) -> Iterator[
         yield from process.stdout
     finally:
         patience.cancel()
-    raise SandboxError(f"the {name} did not start: {errors.read_text('utf-8', 'replace').strip() or 'it said nothing'}")
+    raise DemoError(f"the {name} did not start: {errors.read_text('utf-8', 'replace').strip() or 'it said nothing'}")
