@@ -258,6 +258,11 @@ def test_every_status_has_an_error_body(provider: str, status: int) -> None:
     assert _json(answer)
 
 
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_every_provider_has_the_errors_that_any_request_may_get(provider: str) -> None:
+    assert {400, 401, 404, 500} <= ERRORS[provider].keys()
+
+
 @pytest.mark.parametrize("body", [b"", b"[]", b"\xff", b'{"model": "gpt-4o"}', b'{"messages": []}'])
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
 def test_a_body_that_is_no_request_gets_a_400(path: str, body: bytes) -> None:

@@ -1,4 +1,4 @@
-"""What all connections share, and the control endpoint: registered answers, records, and who waits for what.
+"""What all connections share, and the control endpoint to it: registered answers, records of requests, held answers.
 
 The control endpoint is under ``/__simulator__/``, all JSON:
 
@@ -49,7 +49,7 @@ class Simulator:
         self.changed()
 
     def changed(self) -> None:
-        """Let those who wait for a condition look again."""
+        """Wake those that wait for a condition, so that they check it again."""
         for waiting in self._waiting:
             if not waiting.done():
                 waiting.set_result(None)
@@ -67,7 +67,7 @@ class Simulator:
                         self._waiting.discard(waiting)
 
     async def hold(self) -> None:
-        """Wait for a release."""
+        """Wait until the control endpoint releases all answers on hold."""
         held = asyncio.get_running_loop().create_future()
         self.held.add(held)
         self.changed()

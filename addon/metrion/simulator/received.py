@@ -49,7 +49,7 @@ class Received:
             self.body.clear()
 
     def as_json(self) -> dict[str, Any]:
-        """For the control endpoint. Bytes of heads are Latin-1 text, bodies base64."""
+        """Return the record for the control endpoint. Heads are Latin-1 text, bodies base64."""
         kept = self.body_bytes <= self.body_limit
         return {
             "number": self.number,

@@ -15,13 +15,13 @@ from metrion.simulator.answers.bodies import json_answer
 from metrion.simulator.answers.google import GOOGLE
 from metrion.simulator.answers.mistral import MISTRAL
 from metrion.simulator.answers.openai import OPENAI
-from metrion.simulator.answers.replies import REPLIES, Reply
+from metrion.simulator.answers.replies import REPLIES
 from metrion.simulator.answers.request import Request
 from metrion.simulator.answers.vendor import WRONG_KEY, Vendor
 from metrion.simulator.answers.xai import XAI
 from metrion.simulator.delivery import Answer
 
-__all__ = ["PROVIDERS", "REPLIES", "VENDORS", "Reply", "Request", "error_answer", "provider_answer", "with_error_event"]
+__all__ = ["PROVIDERS", "REPLIES", "VENDORS", "Request", "error_answer", "provider_answer", "with_error_event"]
 
 VENDORS: Mapping[str, Vendor] = {
     "anthropic": ANTHROPIC,
@@ -36,7 +36,7 @@ PROVIDERS = tuple(VENDORS)
 
 
 def provider_answer(provider: str, request: Request, expected_key: str | None = None) -> Answer:
-    """Return what the provider answers. Without ``expected_key`` any key will do, but not none."""
+    """Return what the provider answers. Without ``expected_key`` it accepts any key, but not a missing one."""
     vendor = VENDORS[provider]
     key = vendor.find_key(request)
     if key is None or (expected_key is not None and key != expected_key):
