@@ -62,7 +62,7 @@ def measure(extent: Extent) -> Iterator[Result]:
 
 
 def _is_quiet(event: bytes) -> bool:
-    """Say whether an event tells nothing of what is metered."""
+    """Return whether an event has nothing that is metered."""
     for null in (b'"usage":null', b'"usage": null', b'"finish_reason":null', b'"finish_reason": null'):
         event = event.replace(null, b"")
     return not any(mark in event for mark in (b"sage", b"finish", b"[DONE]", b"message_", b'"error"'))
