@@ -24,6 +24,7 @@ from metrion.journal.writer import Journal
 from metrion.model import Answer, EndReason, Forward, Inbound, Refusal, Route
 from metrion.pricing import PriceBook
 from metrion.relay.attempt import Attempt
+from metrion.relay.recorder import Recorder
 from metrion.relay.request import Request
 from metrion.settings import Settings
 
@@ -45,12 +46,13 @@ class Gateway:
         """Requests that are not over on the wire, whether they have their event or not."""
         self.tunnels: dict[str, bytes] = {}
         """The token that identifies a client connection's tunnel, by mitmproxy's id of the connection."""
-        self._prices = PriceBook.load(settings.pricing)
+        prices = PriceBook.load(settings.pricing)
         self._control = ControlStore.open(settings)
         self._control.directory()  # a key that does not open is to be said now, not at every request
         self._counters = Counters(settings.counters_dir)
         self._generations = Generations(settings.generations_db)
         self._journal = Journal(settings.journal_dir)
+        self._recorder = Recorder(prices, self._journal.append, self._generations)
         self._meters = os.environ.get(METERING) != "off"
 
     @property
@@ -95,7 +97,7 @@ class Gateway:
         ``began``: when its head arrived, by ``time.perf_counter``.
         """
         request = Request(inbound, decision, began=began)
-        attempt = self.live[key] = Attempt(request, self._prices, self._journal.append, self._generations)
+        attempt = self.live[key] = Attempt(request, self._recorder)
         if not self._meters:
             request.leave_unread()
             attempt.finished = True

@@ -42,7 +42,8 @@ from metrion.relay.effects import (
     SendResponseData,
     Wake,
 )
-from metrion.relay.relay import UNREAD_BODY_BYTES, UNREAD_BODY_SECONDS, Relay, reason
+from metrion.relay.own_answers import reason
+from metrion.relay.relay import UNREAD_BODY_BYTES, UNREAD_BODY_SECONDS, Relay
 from metrion.relay.states import State
 
 if TYPE_CHECKING:

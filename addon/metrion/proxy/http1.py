@@ -53,7 +53,8 @@ from metrion.lane.http1 import (
     read_response_head,
 )
 from metrion.proxy.deadline import connection_handler
-from metrion.relay.relay import UNREAD_BODY_BYTES, reason
+from metrion.relay.own_answers import reason
+from metrion.relay.relay import UNREAD_BODY_BYTES
 
 type Commands = Generator[commands.Command, object, None]
 

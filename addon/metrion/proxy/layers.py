@@ -67,7 +67,8 @@ from metrion.relay.effects import (
     SendResponseData,
     Wake,
 )
-from metrion.relay.relay import Relay, refuse, shown_head
+from metrion.relay.own_answers import refuse
+from metrion.relay.relay import Relay
 from metrion.relay.rewrites import MOST_HELD
 from metrion.relay.states import State
 
@@ -186,7 +187,7 @@ class MeteredStream(HttpStream):
             intercepted=isinstance(client.proxy_mode, INTERCEPTING),
         )
         decision = self.relay.decision
-        replace_head(request, shown_head(decision, inbound))
+        replace_head(request, decision.shown if isinstance(decision, Forward) else shown(inbound))
         if not isinstance(decision, Forward):
             yield from self._answer(request, effects)
             return
