@@ -55,11 +55,6 @@ class Ingestion:
             self._process = self._start()
         self._board.set_backlog(*backlog(self._settings.journal_dir))
 
-    @property
-    def descriptors(self) -> tuple[int, ...]:
-        """What a process that is forked off must close, or the ingester would outlive its owner."""
-        return tuple(pipe.fileno() for pipe in self._pipes())
-
     def close(self) -> None:
         """Let the ingester end by itself, after a last round."""
         for pipe in self._pipes():

@@ -14,7 +14,6 @@ from metrion.lane.client import ClientConnection
 from metrion.lane.pool import Pool
 from metrion.lane.upstream import Upstream
 
-BACKLOG = 2048
 HANDSHAKE_SECONDS = 10.0
 
 
@@ -37,15 +36,15 @@ class Lane:
         self.is_draining = False
         self._servers: list[asyncio.Server] = []
 
-    async def listen(self, listeners: Iterable[socket], tls: ssl.SSLContext | None = None) -> None:
-        """Accept connections on sockets that listen already."""
+    async def listen(self, listeners: Iterable[socket], tls: ssl.SSLContext | None = None, *, backlog: int) -> None:
+        """Accept connections on sockets that listen already. ``backlog``: how many may wait at each."""
         loop = asyncio.get_running_loop()
         for listener in listeners:
             self._servers.append(
                 await loop.create_server(
                     lambda: ClientConnection(self),
                     sock=listener,
-                    backlog=BACKLOG,
+                    backlog=backlog,
                     ssl=tls,
                     ssl_handshake_timeout=HANDSHAKE_SECONDS if tls else None,
                 )
