@@ -10,20 +10,18 @@ import asyncio
 from typing import Protocol
 
 from metrion.lane import wire
-from metrion.lane.brake import Brake
-from metrion.lane.http1 import BodyReader, MalformedError, ResponseHead, body_reader, read_response_head
+from metrion.lane.body import BodyReader, body_reader
+from metrion.lane.brake import TURN, Brake
+from metrion.lane.http1 import MalformedError, ResponseHead, read_response_head
 from metrion.lane.pool import Connection
 from metrion.model import Headers
 
 HEADS_PER_TURN = 16
 CLOSED = "server closed connection"
 
-CLIENT_SLOW, ESTIMATING, TURN = 1, 2, 4
-"""Why a provider is not read."""
-
 
 class Asker(Protocol):
-    """Who waits for a response. After ``on_end`` and ``on_failure`` the connection has forgotten it."""
+    """Who waits for a response. Before ``on_end`` and ``on_failure`` the connection forgets it."""
 
     def on_interim(self, head: ResponseHead) -> None:
         """Take a head that is not the final one."""
@@ -35,13 +33,13 @@ class Asker(Protocol):
         """Take a piece of the body."""
 
     def on_end(self, trailers: Headers) -> None:
-        """Take note that the response is whole."""
+        """Take the end of the response."""
 
-    def on_failure(self, reason: str | None) -> None:
-        """Take note that there is no response, or no more of it; ``None``: what came is not HTTP."""
+    def on_failure(self, why: str | None) -> None:
+        """Take the failure: there is no response, or no more of it. ``None``: what came is not HTTP."""
 
     def on_slow(self, *, slow: bool) -> None:
-        """Take note whether the request is to wait, because the provider does not read as fast."""
+        """Let the request wait, or go on: the provider does not read as fast, or does again."""
 
 
 class Upstream(Connection):
@@ -77,13 +75,13 @@ class Upstream(Connection):
         return self.transport.get_write_buffer_size() == 0
 
     def abort(self) -> None:
-        """Close the connection, whatever is under way; nobody is told."""
+        """Close the connection, whatever is under way; the asker gets no call."""
         self._asker = None
         self.is_reusable = False
         self.transport.abort()
 
     def stop(self, why: int, *, stopped: bool) -> None:
-        """Do not read for a reason, or no longer not for that."""
+        """Stop reading for a reason, or end that reason."""
         self._brake.set(why, holds=stopped)
 
     # --- asyncio's protocol ---
