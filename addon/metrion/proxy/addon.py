@@ -26,8 +26,10 @@ from metrion.gateway.ingestion import CHECK_SECONDS, Ingestion
 from metrion.gateway.scoreboard import Scoreboard
 from metrion.model import EndReason, Refusal
 from metrion.proxy import http1
-from metrion.proxy.layers import MARK, MeteredHttpLayer, MeteredStream
+from metrion.proxy.flows import MARK
+from metrion.proxy.layers import MeteredHttpLayer
 from metrion.proxy.logs import install_filter
+from metrion.proxy.stream import MeteredStream
 from metrion.relay.attempt import Attempt
 from metrion.settings import Settings
 

@@ -42,17 +42,11 @@ from mitmproxy.utils import asyncio_utils
 
 from metrion.admission.refusals import unreadable
 from metrion.lane import wire
+from metrion.lane.body import BodyReader, body_reader
 from metrion.lane.client import HEAD_SECONDS
 from metrion.lane.half_closed import HalfClosed
-from metrion.lane.http1 import (
-    BodyReader,
-    MalformedError,
-    RequestHead,
-    body_reader,
-    read_request_head,
-    read_response_head,
-)
-from metrion.proxy.deadline import connection_handler
+from metrion.lane.http1 import MalformedError, RequestHead, read_request_head, read_response_head
+from metrion.proxy.connections import connection_handler
 from metrion.relay.own_answers import reason
 from metrion.relay.relay import UNREAD_BODY_BYTES
 
