@@ -81,7 +81,7 @@ def serve(
     """  # noqa: D301 (\b is click's mark for text that keeps its lines)
     from metrion.control import ControlStore
     from metrion.serving.listening import tls_context
-    from metrion.serving.supervisor import run
+    from metrion.serving.serve import run
 
     def announce(listening: Listening) -> None:
         with closing(ControlStore.open(settings)) as control:
