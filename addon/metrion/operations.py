@@ -63,7 +63,7 @@ class Path:
 
     @property
     def is_read_back(self) -> bool:
-        """Whether a GET goes back to something that has an id."""
+        """Whether the id in the path says what a GET reads back."""
         return self.get is not None or self.session is not None
 
     def asked_with(self, method: bytes) -> tuple[Operation, str | None]:

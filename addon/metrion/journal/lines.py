@@ -222,7 +222,7 @@ _KINDS = {
     "BIGINT": _Kind(_BIGINT, _integer(64)),
     "DOUBLE": _Kind(Annotated[float, Meta(ge=-float_info.max, le=float_info.max)], _number),
     "JSON": _Kind(str, _json_text),
-    MONEY: _Kind(Any, _money),  # a number that is no Decimal would be made one
+    MONEY: _Kind(Any, _money),  # `convert` would make a Decimal of any number
     "MAP(VARCHAR, VARCHAR)": _Kind(dict[str, str], _map(_text)),
     "MAP(VARCHAR, BIGINT)": _Kind(dict[str, _BIGINT], _map(_integer(64))),
     f"MAP(VARCHAR, {MONEY})": _Kind(dict[str, Any], _map(_money)),
