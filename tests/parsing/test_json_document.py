@@ -208,7 +208,7 @@ def test_what_is_large_is_not_held(size: int) -> None:
     assert document.complete
 
 
-def test_documents_without_end_take_effort() -> None:
+def test_documents_without_end_spend_the_budget() -> None:
     budget = WorkBudget(20)
     documents = [Document(READER, budget) for _ in range(3)]
     for document in documents:
