@@ -221,7 +221,7 @@ def test_a_stored_key_wins_over_the_environment_which_is_the_default_accounts(ho
         store.set_key("openai", "sk-own")
         snapshot = store.access_snapshot()
         assert snapshot.provider_keys == {("default", "openai"): "sk-own", ("default", "xai"): "xai-env"}
-        assert [(key.provider, key.source, key.in_use) for key in store.keys()] == [  # noqa: SIM118 - not a mapping's
+        assert [(key.provider, key.source, key.in_use) for key in store.keys()] == [  # noqa: SIM118 -- not a mapping's
             ("openai", "stored", True),
             ("openai", "environment", False),
             ("xai", "environment", True),

@@ -23,7 +23,7 @@ from metrion import __version__
 from metrion.errors import MetrionError
 
 
-class _Entry(NamedTuple):
+class Entry(NamedTuple):
     """Where a command is, its line in ``metrion --help``, and the heading above that line."""
 
     module: str
@@ -34,27 +34,27 @@ class _Entry(NamedTuple):
 
 _FIRST, _SPENT, _UPKEEP = "First steps", "What was spent", "Upkeep"
 
-COMMANDS: Mapping[str, _Entry] = {
-    "demo": _Entry("metrion.cli.demo", "demo", "Try everything with no key and no network.", _FIRST),
-    "key": _Entry("metrion.cli.key", "key", "Store, list and remove provider keys.", _FIRST),
-    "serve": _Entry("metrion.cli.serve", "serve", "Run the proxy.", _FIRST),
-    "token": _Entry("metrion.cli.token", "token", "Make, list and revoke the tokens that callers use.", _FIRST),
-    "report": _Entry(
+COMMANDS: Mapping[str, Entry] = {
+    "demo": Entry("metrion.cli.demo", "demo", "Try everything with no key and no network.", _FIRST),
+    "key": Entry("metrion.cli.key", "key", "Store, list and remove provider keys.", _FIRST),
+    "serve": Entry("metrion.cli.serve", "serve", "Run the proxy.", _FIRST),
+    "token": Entry("metrion.cli.token", "token", "Make, list and revoke the tokens that callers use.", _FIRST),
+    "report": Entry(
         "metrion.cli.report", "report", "Answer an everyday question about everything metered so far.", _SPENT
     ),
-    "sql": _Entry("metrion.cli.sql", "sql", "Ask SQL (DuckDB's) about everything metered so far.", _SPENT),
-    "tail": _Entry("metrion.cli.tail", "tail", "Show requests as they are metered.", _SPENT),
-    "account": _Entry("metrion.cli.account", "account", "Make, list and change accounts.", _UPKEEP),
-    "completion": _Entry(
+    "sql": Entry("metrion.cli.sql", "sql", "Ask SQL (DuckDB's) about everything metered so far.", _SPENT),
+    "tail": Entry("metrion.cli.tail", "tail", "Show requests as they are metered.", _SPENT),
+    "account": Entry("metrion.cli.account", "account", "Make, list and change accounts.", _UPKEEP),
+    "completion": Entry(
         "metrion.cli.completion",
         "completion",
         "Print what makes a shell complete commands, options and names.",
         _UPKEEP,
     ),
-    "doctor": _Entry(
+    "doctor": Entry(
         "metrion.cli.doctor", "doctor", "Check configuration, keys, prices, journal, store and proxy.", _UPKEEP
     ),
-    "reprice": _Entry("metrion.cli.reprice", "reprice", "Price events again by the current price files.", _UPKEEP),
+    "reprice": Entry("metrion.cli.reprice", "reprice", "Price events again by the current price files.", _UPKEEP),
 }
 
 _SECRET = re.compile(r"(?<![A-Za-z0-9])(?:sk-|xai-|AIza)[A-Za-z0-9_-]{16,}")
@@ -64,11 +64,11 @@ _SECRET = re.compile(r"(?<![A-Za-z0-9])(?:sk-|xai-|AIza)[A-Za-z0-9_-]{16,}")
 class LazyGroup(click.Group):
     """A group whose commands are :data:`COMMANDS`."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature
         """Name the commands, in the table's order."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 -- click's signature
         """Import a command; ``None`` where there is none of this name."""
         entry = COMMANDS.get(cmd_name)
         return entry and cast("click.Command", getattr(importlib.import_module(entry.module), entry.attribute))
@@ -88,7 +88,7 @@ class LazyGroup(click.Group):
         except MetrionError as error:
             raise click.ClickException(str(error)) from error
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 -- click's
         """Write the list of commands, by heading, without importing them."""
         for section in dict.fromkeys(entry.section for entry in COMMANDS.values()):
             with formatter.section(section):
@@ -118,7 +118,7 @@ def commands() -> None:
 
     `metrion COMMAND --help` has examples. Everything that is kept is under $METRION_HOME (~/.metrion), and
     `metrion doctor` says what is wrong with it.
-    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
+    """  # noqa: D301 -- \b is click's mark for text that keeps its lines
 
 
 def main() -> None:
@@ -151,7 +151,7 @@ def _run() -> int:
         where = f"{error.filename}: " if error.filename else ""
         _complain(f"Error: {where}{error.strerror or error}")
         return 1
-    except Exception as error:  # noqa: BLE001 - the last resort: a line instead of a traceback
+    except Exception as error:  # noqa: BLE001 -- the last resort: a line instead of a traceback
         if os.environ.get("METRION_DEBUG"):
             _complain(traceback.format_exc())
         _complain(f"Error: unexpected {type(error).__name__}: {error} (METRION_DEBUG=1 shows where)")

@@ -32,7 +32,7 @@ def create(name: str, plan: str, settings: Settings) -> None:
     Examples:
       metrion account create team
       metrion account create team --plan pro
-    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
+    """  # noqa: D301 -- \b is click's mark for text that keeps its lines
     with closing(ControlStore.open(settings)) as store:
         store.create_account(name, plan)
     note(f"Account {name} has the plan {plan}. `metrion token create --account {name}` makes a token for it.")
@@ -48,7 +48,7 @@ def list_(format_: str, settings: Settings) -> None:
     Examples:
       metrion account list
       metrion account list --format json
-    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
+    """  # noqa: D301 -- \b is click's mark for text that keeps its lines
     with closing(ControlStore.open(settings)) as store:
         accounts = store.accounts()
     print_records(
@@ -68,7 +68,7 @@ def set_(name: str, plan: str, settings: Settings) -> None:
     \b
     Examples:
       metrion account set team --plan pro
-    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
+    """  # noqa: D301 -- \b is click's mark for text that keeps its lines
     with closing(ControlStore.open(settings)) as store:
         store.set_plan(name, plan)
     note(f"Account {name} has the plan {plan}.")

@@ -26,7 +26,7 @@ def completion(shell: str) -> None:
       eval "$(metrion completion bash)"    in ~/.bashrc
       eval "$(metrion completion zsh)"     in ~/.zshrc, behind compinit
       metrion completion fish > ~/.config/fish/completions/metrion.fish
-    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
+    """  # noqa: D301 -- \b is click's mark for text that keeps its lines
     from metrion.cli import commands
 
     kind = get_completion_class(shell)

@@ -40,7 +40,7 @@ def set_(context: click.Context, provider: str, account: str, settings: Settings
       metrion key set openai
       metrion key set anthropic --account team < key.txt
       printf %s "$OPENAI_API_KEY" | metrion key set openai
-    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
+    """  # noqa: D301 -- \b is click's mark for text that keeps its lines
     name = canonical_name(provider)
     if context.args:
         raise click.UsageError(
@@ -71,7 +71,7 @@ def list_(format_: str, settings: Settings) -> None:
     Examples:
       metrion key list
       metrion key list --format json
-    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
+    """  # noqa: D301 -- \b is click's mark for text that keeps its lines
     with closing(ControlStore.open(settings)) as store:
         keys = store.keys()
     print_records(
@@ -107,7 +107,7 @@ def remove(context: click.Context, provider: str, account: str, settings: Settin
     Examples:
       metrion key remove openai
       metrion key remove openai --account team
-    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
+    """  # noqa: D301 -- \b is click's mark for text that keeps its lines
     name = canonical_name(provider)
     with closing(ControlStore.open(settings)) as store:
         keys = store.keys()

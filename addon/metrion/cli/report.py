@@ -47,7 +47,7 @@ def report(
       metrion report costs --by user --since 7d
       metrion report latency --since today
       metrion report errors --format markdown
-    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
+    """  # noqa: D301 -- \b is click's mark for text that keeps its lines
     from metrion.cli.tables import FORMATS  # it imports DuckDB, which --help need not load
 
     try:

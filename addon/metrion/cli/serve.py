@@ -78,7 +78,7 @@ def serve(
       metrion serve --port 9000 --workers 2
       metrion serve --config /etc/metrion.yaml
       metrion serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem
-    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
+    """  # noqa: D301 -- \b is click's mark for text that keeps its lines
     from metrion.control import ControlStore
     from metrion.serving.listening import tls_context
     from metrion.serving.serve import run

@@ -93,7 +93,7 @@ class Counters:
         if own is None or self._clock() >= own.retry_at:
             try:
                 excess = self._take(quota)
-            except Exception as error:  # noqa: BLE001 - see the module: no fault in counting may stop a request
+            except Exception as error:  # noqa: BLE001 -- see the module: no fault in counting may stop a request
                 if own is None:
                     own = self._own[quota.token] = _OwnCount()
                     logger.warning(

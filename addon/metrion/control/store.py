@@ -25,7 +25,7 @@ from metrion.control.watch import Watch
 from metrion.errors import ControlError, VaultError
 from metrion.settings import Settings
 
-_TOKEN_PREFIX = "sk-metrion-"  # noqa: S105 - how every token begins
+_TOKEN_PREFIX = "sk-metrion-"  # noqa: S105 -- how every token begins
 _SHOWN_CHARACTERS = 4
 """How many of a token's last characters lists show."""
 

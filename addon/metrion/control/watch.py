@@ -73,7 +73,7 @@ class Watch:
         self._file = ()
 
     def _refresh(self) -> AccessSnapshot:
-        stat = os.stat(self._name)  # noqa: PTH116 - a third of the time of Path.stat, at every request
+        stat = os.stat(self._name)  # noqa: PTH116 -- a third of the time of Path.stat, at every request
         file = (stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size)
         db = self._db
         if db is None or file != self._file:

@@ -40,7 +40,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _UPSTREAM_VARIABLE = re.compile(r"METRION_([A-Z0-9_]+)_UPSTREAM")
 _VERSION = re.compile(r"/v\d[\w.-]*$")
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f]")
-_TOKEN_PREFIX = "sk-metrion-"  # noqa: S105 - what every token begins with, not a token
+_TOKEN_PREFIX = "sk-metrion-"  # noqa: S105 -- what every token begins with, not a token
 
 
 # --- the file ---------------------------------------------------------------------------------------------------------
@@ -62,7 +62,7 @@ def _parse_upstream(value: object) -> tuple[Origin, str] | None:
     if value is None:
         return None
     if not isinstance(value, str):
-        raise ValueError(form)  # noqa: TRY004 - pydantic words only a ValueError as an error of this key
+        raise ValueError(form)  # noqa: TRY004 -- pydantic words only a ValueError as an error of this key
     try:
         url = urlsplit(value.strip())
         port = url.port
@@ -189,7 +189,7 @@ def _config_path(config: Path | None, home: Path, environ: Mapping[str, str]) ->
 
 def _read_yaml(path: Path) -> object:
     try:
-        document = yaml.load(path.read_text("utf-8"), Loader=_NoDuplicates)  # noqa: S506 - it is a SafeLoader
+        document = yaml.load(path.read_text("utf-8"), Loader=_NoDuplicates)  # noqa: S506 -- it is a SafeLoader
     except FileNotFoundError:
         raise SettingsError(f"{path}: no such file; name another with --config or $METRION_CONFIG") from None
     except OSError as error:
@@ -339,7 +339,7 @@ def _environment_keys(environ: Mapping[str, str]) -> dict[str, str]:
     keys = dict[str, str]()
     for name, provider in PROVIDERS.items():
         key = environ.get(provider.environment, "").strip()
-        # Whoever points an SDK at Metrion sets OPENAI_API_KEY to a Metrion token; it is no key of the provider.
+        # Whoever points an SDK at Metrion sets OPENAI_API_KEY to a Metrion token, which is not a provider's key.
         if not key or _TOKEN_PREFIX in key:
             continue
         if not key.isascii() or _UNPRINTABLE.search(key):
