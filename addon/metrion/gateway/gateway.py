@@ -30,13 +30,13 @@ from metrion.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-METERING = "METRION_METERING"
-"""Set to ``off``, this environment variable has requests decided and counted, and neither read nor recorded: to measure
-what metering costs."""
+_METERING = "METRION_METERING"
+"""If this environment variable is ``off``, requests are decided and counted, but neither read nor recorded. This is how
+to measure what metering costs."""
 
 
 class Gateway:
-    """The one object behind all connections of a process. ``slot``: this process's place among others."""
+    """The one object behind all connections of a process. ``slot``: this process's own figures on the scoreboard."""
 
     def __init__(self, settings: Settings, slot: Slot) -> None:
         self.settings = settings
@@ -48,12 +48,12 @@ class Gateway:
         """The token that identifies a client connection's tunnel, by mitmproxy's id of the connection."""
         prices = PriceBook.load(settings.pricing)
         self._control = ControlStore.open(settings)
-        self._control.directory()  # a key that does not open is to be said now, not at every request
+        self._control.directory()  # a key that does not open is an error now, not at every request
         self._counters = Counters(settings.counters_dir)
         self._generations = Generations(settings.generations_db)
         self._journal = Journal(settings.journal_dir)
         self._recorder = Recorder(prices, self._journal.append, self._generations)
-        self._meters = os.environ.get(METERING) != "off"
+        self._meters = os.environ.get(_METERING) != "off"
 
     @property
     def cors_origins(self) -> Collection[str]:
@@ -61,7 +61,7 @@ class Gateway:
         return self.settings.cors.origins
 
     def decide(self, inbound: Inbound, *, intercepted: bool = False) -> Forward | Refusal | Answer:
-        """Say what becomes of a request. Never raises. ``intercepted``: its client does not know of the proxy."""
+        """Decide what happens to a request. Never raises. ``intercepted``: its client does not know of the proxy."""
         route: Route | Endpoint | Refusal | None = None
         try:
             if answer := preflight(inbound, self.settings.cors.origins):
@@ -77,7 +77,7 @@ class Gateway:
             return _fault(error, route if isinstance(route, Route) else None)
 
     def decide_tunnel(self, inbound: Inbound) -> Refusal | bytes | None:
-        """Say whether a CONNECT may be answered, and which token identifies its tunnel. Never raises."""
+        """Refuse a CONNECT, or return the token that identifies its tunnel, if any. Never raises."""
         try:
             route = self.router.route(inbound)
             if isinstance(route, Route):
@@ -92,7 +92,7 @@ class Gateway:
         return refusal(decision, excess) if excess else decision
 
     def begin(self, key: Hashable, inbound: Inbound, decision: Forward | Refusal, *, began: float) -> Attempt:
-        """Start to take note of a request, known by ``key`` until it is forgotten.
+        """Begin to record a request, known by ``key`` until it is forgotten.
 
         ``began``: when its head arrived, by ``time.perf_counter``.
         """
@@ -101,7 +101,7 @@ class Gateway:
         if not self._meters:
             request.leave_unread()
             attempt.finished = True
-        self._note_on_board()
+        self._update_scoreboard()
         return attempt
 
     def finish(self, attempt: Attempt, end_reason: EndReason) -> None:
@@ -111,12 +111,12 @@ class Gateway:
         attempt.finish(end_reason)
 
     def forget(self, key: Hashable) -> None:
-        """Take note that a request is over on the wire."""
+        """Forget a request that is over on the wire."""
         self.live.pop(key, None)
-        self._note_on_board()
+        self._update_scoreboard()
 
     def close(self) -> None:
-        """Write the events of what is still in flight as it stands, and the journal out."""
+        """Write the events of everything in flight, as far as it has come, and the journal out."""
         for attempt in self.live.values():
             self.finish(attempt, EndReason.CLIENT_ABORT)
         self._journal.close()
@@ -124,13 +124,13 @@ class Gateway:
         self._counters.close()
         self._control.close()
 
-    def _note_on_board(self) -> None:
+    def _update_scoreboard(self) -> None:
         self._slot.note(in_flight=len(self.live), lost=self._journal.dropped)
 
     def _answer(self, endpoint: Endpoint) -> Answer:
         match endpoint:
             case Endpoint.HEALTH:
-                body = json.dumps(self._slot.board.report(metrion.__version__)).encode()
+                body = json.dumps(self._slot.scoreboard.report(metrion.__version__)).encode()
                 headers = ((b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)))
                 return Answer(200, headers, body)
 

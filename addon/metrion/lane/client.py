@@ -1,7 +1,7 @@
 """A client's connection on the lane: one request at a time in, carried to a provider and back by the relay.
 
-A connection that asks for something else than a plain request by path is handed over, with what has come of it. What
-is pipelined waits, unread, until the request before it is over.
+A connection that asks for something other than a plain request by path is handed over, with what has come of it.
+Requests that a client sends ahead wait, unread, until the one before them is over.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from metrion.lane.lane import Lane
 
 _PIPELINED_BYTES = 64 << 10
-"""What a client may send ahead of the answer; then it is not read until there is one."""
+"""How much a client may send ahead of an answer; with more it is not read until the answer is out."""
 HEAD_SECONDS = 10.0
 """How long a request head may take from its first byte to its last."""
 
@@ -68,10 +68,10 @@ class ClientConnection(asyncio.Protocol):
         """Set while the body of the request under way is not whole."""
         self._response = ResponseWriter()
         self._held: Effects | None = None
-        """What waits for an estimate."""
+        """Effects that wait for an estimate."""
         self._half_closed: HalfClosed | None = None
         self._unread: int | None = None
-        """Bytes read and dropped since a head was refused that cannot be read."""
+        """Bytes read and dropped since the connection was refused for a head that cannot be read."""
 
     # --- asyncio's protocol ---
 
@@ -105,7 +105,7 @@ class ClientConnection(asyncio.Protocol):
         self._flush()
 
     def eof_received(self) -> bool:
-        """Override: a client that ends its sending may wait for the answer to a request that is whole."""
+        """Override: a client that ends its sending may still wait for the answer to a whole request."""
         if self._relay is None or self._relay.state is State.UNREAD or self._body is not None or self._over_tls:
             return False
         if self._half_closed is None:
@@ -131,7 +131,7 @@ class ClientConnection(asyncio.Protocol):
         self._sender.stop(CLIENT_SLOW, stopped=False)
         self._next_request()
 
-    # --- what the lane asks ---
+    # --- for the lane ---
 
     @property
     def is_busy(self) -> bool:
@@ -184,14 +184,14 @@ class ClientConnection(asyncio.Protocol):
                 self._miss_rest()
 
     def _miss_rest(self) -> None:
-        """Give up a request that is not whole, and whose client sends no more."""
+        """Give up a request that is not whole: its client sends no more."""
         if self._relay is None:
             self._transport.close()
         elif self._body is not None:
             self.on_gone()
 
     def _hand_over(self, alpn: bytes | None = None) -> None:
-        """Give the connection away: what it asks for is not plain HTTP/1.1 by path."""
+        """Hand the connection over: what it asks for is not plain HTTP/1.1 by path."""
         self._lane.connections.discard(self)
         self._deadline.close()
         if self._half_closed is not None:
@@ -284,7 +284,7 @@ class ClientConnection(asyncio.Protocol):
             self._flush()
 
     def on_gone(self) -> None:
-        """Take note that the client has hung up."""
+        """End the request under way: the client has hung up."""
         if self._relay is not None:
             self._carry_out(self._relay.client_gone())
 
@@ -352,7 +352,7 @@ class ClientConnection(asyncio.Protocol):
     # --- within ---
 
     def _flush(self) -> None:
-        """Write what has been said in this turn: heads and the bodies behind them in one piece."""
+        """Write what this turn has brought: heads and the bodies after them in one piece."""
         self._sender.flush()
         if data := self._response.take():
             self._transport.write(data)

@@ -22,7 +22,7 @@ CHUNKED = -1
 UNTIL_CLOSE = -2
 """The two bodies of which no head says the length. All others are a number of bytes, 0 where there is no body."""
 
-MAX_REQUEST_HEAD, MAX_RESPONSE_HEAD, MAX_BLANK = 128 << 10, 256 << 10, 16
+MAX_REQUEST_HEAD, MAX_RESPONSE_HEAD, _MAX_BLANK = 128 << 10, 256 << 10, 16
 
 
 class MalformedError(Exception):
@@ -119,9 +119,9 @@ def read_request_head(data: bytes | bytearray, start: int = 0, *, seen: int = 0)
 
     :raises MalformedError: it is not a head, or not within the bounds.
     """
-    blank = _BLANK.match(data, start, start + MAX_BLANK + 2)
+    blank = _BLANK.match(data, start, start + _MAX_BLANK + 2)
     begin = blank.end() if blank else start
-    if begin - start > MAX_BLANK:
+    if begin - start > _MAX_BLANK:
         raise MalformedError("There are too many blank lines before the request.")
     if not _REQUEST_START.match(data, begin):
         raise MalformedError("The request does not start with a method.")

@@ -1,4 +1,4 @@
-"""What the connections of one worker share on the lane, and the sockets on which they come."""
+"""What the connections of one worker share on the lane, and the sockets on which they arrive."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from metrion.lane.client import ClientConnection
 from metrion.lane.pool import Pool
 from metrion.lane.upstream import Upstream
 
-HANDSHAKE_SECONDS = 10.0
+_HANDSHAKE_SECONDS = 10.0
 
 
 class HandOver(Protocol):
@@ -46,7 +46,7 @@ class Lane:
                     sock=listener,
                     backlog=backlog,
                     ssl=tls,
-                    ssl_handshake_timeout=HANDSHAKE_SECONDS if tls else None,
+                    ssl_handshake_timeout=_HANDSHAKE_SECONDS if tls else None,
                 )
             )
 

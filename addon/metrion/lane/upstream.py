@@ -1,4 +1,4 @@
-"""A connection to a provider: one request at a time out, its response in as events to whoever asked.
+"""A connection to a provider: one request at a time out, its response in as calls to whoever asked.
 
 Heads and bodies are read within bounds. Work per turn of the loop is bounded too, so that nobody waits for a provider
 that sends thousands of interim responses.
@@ -16,8 +16,8 @@ from metrion.lane.http1 import MalformedError, ResponseHead, read_response_head
 from metrion.lane.pool import Connection
 from metrion.model import Headers
 
-HEADS_PER_TURN = 16
-CLOSED = "server closed connection"
+_HEADS_PER_TURN = 16
+_CLOSED = "server closed connection"
 
 
 class Asker(Protocol):
@@ -47,7 +47,7 @@ class Upstream(Connection):
 
     def __init__(self) -> None:
         self.has_answered = False
-        """Something of the response to the present request has come."""
+        """Something of the response to the present request has arrived."""
         self._asker: Asker | None = None
         self._method = b""
         self._whole = False
@@ -60,7 +60,7 @@ class Upstream(Connection):
     # --- for the asker ---
 
     def ask(self, asker: Asker, method: bytes, *, keep_alive: bool) -> None:
-        """Be ready for a request. ``keep_alive``: it does not ask the provider to close behind its answer."""
+        """Get ready for a request. ``keep_alive``: it does not ask the provider to close after its answer."""
         self._asker, self._method, self._stays = asker, method, keep_alive
         self._whole = self.has_answered = self.is_reusable = False
 
@@ -117,7 +117,7 @@ class Upstream(Connection):
         self.is_reusable = False
         asker, self._asker = self._asker, None
         if asker is not None:
-            asker.on_failure(CLOSED)
+            asker.on_failure(_CLOSED)
 
     def pause_writing(self) -> None:
         """Override."""
@@ -132,7 +132,7 @@ class Upstream(Connection):
     # --- within ---
 
     def _read_heads(self) -> None:
-        for _ in range(HEADS_PER_TURN):
+        for _ in range(_HEADS_PER_TURN):
             asker = self._asker
             if asker is None:
                 return
@@ -188,7 +188,7 @@ class Upstream(Connection):
 
     def _end(self, asker: Asker, body: BodyReader, rest: bytes) -> None:
         self._asker = self._body = None
-        # What comes behind the end is no answer to anything that was asked.
+        # What follows the end answers no request.
         self.is_reusable = self._stays and self._whole and not rest and not self.transport.is_closing()
         self._brake.release()
         asker.on_end(body.trailers)

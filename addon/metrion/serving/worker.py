@@ -148,7 +148,7 @@ class _Worker:
         loop = asyncio.get_running_loop()
         inner = self._running_inner()
         deadline = loop.time() + self._drain_seconds
-        while self._is_busy(inner) and loop.time() < deadline:  # noqa: ASYNC110 -- an event would be set at every request's end
+        while self._is_busy(inner) and loop.time() < deadline:  # noqa: ASYNC110 -- an event would be set at the end of every request
             await asyncio.sleep(_DRAIN_POLL_SECONDS)
         if inner is not None:
             await inner.close_idle()
