@@ -317,4 +317,4 @@ class Http1Client(_Trailers, _http1.Http1Client):
 def install() -> None:
     """Have mitmproxy's HTTP layers make these connections: they name the classes and offer no other way to choose."""
     layers.http.Http1Server = Http1Server  # type: ignore[misc]  # a subclass in its place
-    layers.http.Http1Client = Http1Client  # type: ignore[misc]
+    layers.http.Http1Client = Http1Client  # type: ignore[misc]  # as above
