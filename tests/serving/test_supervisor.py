@@ -211,7 +211,7 @@ def test_a_worker_that_drains_by_itself_gives_up_its_slot(tmp_path: Path) -> Non
 # --- what goes wrong --------------------------------------------------------------------------------------------------
 
 
-def test_a_crash_loop_ends_it_and_spares_the_others_no_drain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_loop_ends_it_and_the_other_workers_drain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "_FIRST_DELAY", 0.01)
     first = tmp_path / "first"
 

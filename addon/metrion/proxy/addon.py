@@ -67,7 +67,7 @@ class MetrionAddon:
         self.settings = settings
         self._hooks = gateway is None
         """Whether other addons see the flows."""
-        self._own_scorescoreboard: Scoreboard | None = None
+        self._own_scoreboard: Scoreboard | None = None
         if gateway is None:
             self._own_scoreboard = Scoreboard()
             gateway = Gateway(settings, self._own_scoreboard.take(0, os.getpid()))
