@@ -55,7 +55,7 @@ DIALECTS: Mapping[str, Dialect] = {
     "openai_images": openai_images.DIALECT,
     "openai_responses": openai_responses.DIALECT,
     "openai_runs": openai_runs.DIALECT,
-    "openai_speech": openai_audio.DIALECT,
+    "openai_speech": openai_audio.SPEECH,
     "openai_videos": openai_videos.DIALECT,
     "resource": resource.DIALECT,
     "vertex_predict": vertex_predict.DIALECT,

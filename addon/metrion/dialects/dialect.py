@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from metrion.dialects.reading.texts import Texts
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Usage
 from metrion.parsing.json_stream import EACH, Path
@@ -81,6 +82,10 @@ class Dialect:
     """Members that may name the model: until it is known, an event that shows one of them has something new."""
     id_names: tuple[str, ...] = ("id",)
     """The same for what was generated."""
+    texts: Texts | None = None
+    """Where the words of a request and of its answer are; ``None``: nothing is estimated from them."""
+    is_speech: bool = False
+    """The answer is only sound, which may be billed by the characters of the request's ``input``."""
 
     @property
     def ends_with_body(self) -> bool:

@@ -10,11 +10,16 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+from metrion.dialects import DIALECTS
 from metrion.estimates.sample import Kept
 from metrion.model import Usage
 from metrion.pricing import PER_CHARACTER
 
-DIALECT = "openai_speech"
+
+def is_speech(dialect: str | None) -> bool:
+    """Whether the answers of a wire format are only sound."""
+    entry = DIALECTS.get(dialect or "")
+    return entry is not None and entry.is_speech
 
 
 def spoken(request: Kept, reported: Usage | None) -> Usage | None:

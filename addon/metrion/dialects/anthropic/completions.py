@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from metrion.dialects.anthropic.completions_texts import TEXTS
 from metrion.dialects.dialect import Dialect, Draft, label
 from metrion.model import Usage
 
@@ -25,4 +26,5 @@ DIALECT = Dialect(
     marks=(b'"usage"',),
     read=read,
     usage=lambda _: Usage(),
+    texts=TEXTS,
 )

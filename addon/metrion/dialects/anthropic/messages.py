@@ -22,6 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from metrion.dialects.anthropic.messages_texts import TEXTS
 from metrion.dialects.dialect import Dialect, Draft, label, mapping
 from metrion.dialects.reading import shares
 from metrion.dialects.reading.charges import charged
@@ -250,4 +251,5 @@ DIALECT = Dialect(
     usage=usage,
     end_types=frozenset({"message_stop"}),
     needs=("input_tokens", "output_tokens"),
+    texts=TEXTS,
 )

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from metrion.dialects.dialect import Dialect, Draft, label, mapping
+from metrion.dialects.google.generate_content_texts import TEXTS
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Usage
 from metrion.parsing.json_stream import EACH, Object
@@ -155,4 +156,5 @@ DIALECT = Dialect(
     needs=("input_tokens",),
     model_names=("modelVersion",),
     id_names=("responseId",),
+    texts=TEXTS,
 )

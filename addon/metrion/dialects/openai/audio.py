@@ -51,3 +51,4 @@ DIALECT = Dialect(
     end_data=b"[DONE]",
     end_types=frozenset({"transcript.text.done", "speech.audio.done", "transcription.done"}),
 )
+SPEECH = replace(DIALECT, is_speech=True)

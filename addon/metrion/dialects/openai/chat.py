@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from metrion.dialects.dialect import Dialect, Draft, label, mapping
+from metrion.dialects.openai.chat_texts import TEXTS
 from metrion.dialects.reading.charges import charged, server_tools
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Usage
@@ -127,4 +128,5 @@ DIALECT = Dialect(
     usage=usage,
     end_data=b"[DONE]",
     needs=("input_tokens", "output_tokens"),
+    texts=TEXTS,
 )
