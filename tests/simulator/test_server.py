@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from metrion.simulator.delivery import Delivery
-from tests.corpus import Exchange, encode, exchanges, needs_corpus
+from tests.corpus import Exchange, encode, exchanges, written
 from tests.simulated import Simulator, running_simulator
 
 CHAT = b'{"model": "gpt-4o", "messages": []}'
@@ -440,9 +440,8 @@ def test_a_wrong_control_request_is_answered(
     assert (response.status, b"error" in response.read()) == (status, True)
 
 
-@needs_corpus
 def test_recorded_exchanges_come_back_byte_for_byte(simulator: Simulator, client: http.client.HTTPConnection) -> None:
-    sample = exchanges()[::25]
+    sample = [*exchanges()[::25], *written()]
     for seed, exchange in enumerate(sample):
         response, body = _post(
             client, simulator.select(exchange, Delivery(seed=seed)), exchange.request_body, f"/openai{exchange.path}"
