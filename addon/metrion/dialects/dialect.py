@@ -82,10 +82,10 @@ class Dialect:
     """Members that may name the model: until it is known, an event that shows one of them has something new."""
     id_names: tuple[str, ...] = ("id",)
     """The same for what was generated."""
+    by_character: bool = False
+    """Some models are billed by the characters of the request, which no usage counts."""
     texts: Texts | None = None
     """Where the words of a request and of its answer are; ``None``: nothing is estimated from them."""
-    is_speech: bool = False
-    """The answer is only sound, which may be billed by the characters of the request's ``input``."""
 
     @property
     def ends_with_body(self) -> bool:

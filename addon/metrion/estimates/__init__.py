@@ -53,7 +53,7 @@ def samples(dialect: str | None) -> tuple[Sample | None, Sample | None]:
 
     A body is kept if the format can be estimated and, unless it is speech, a tokenizer is there.
     """
-    if speech.is_speech(dialect):
+    if dialect in speech.BY_CHARACTER:
         return Sample(), None
     return (Sample(), Sample()) if texts.texts_of(dialect) and is_available() else (None, None)
 
@@ -84,7 +84,7 @@ def estimate_input(
     failed = reading.stream_error or reading.is_error or reading.error_type
     if dialect is None or model is None or failed or reading.pending:
         return None
-    is_speech = speech.is_speech(dialect)
+    is_speech = dialect in speech.BY_CHARACTER
     if not is_speech and reading.has_final_usage(end_reason):  # as nearly always: nothing is copied then
         return None
     asked = request.taken() if request is not None else None
@@ -114,7 +114,7 @@ def estimate(estimate_input: EstimateInput) -> Usage | None:
     Counts that nobody reported and that cannot be estimated, such as the input where there are images in it, stay
     ``None``.
     """
-    if speech.is_speech(estimate_input.dialect):
+    if estimate_input.dialect in speech.BY_CHARACTER:
         request = estimate_input.request
         return speech.spoken(request, estimate_input.reported) if request is not None else None
     words = texts.texts_of(estimate_input.dialect)

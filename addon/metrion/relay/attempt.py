@@ -15,7 +15,7 @@ from uuid import UUID
 from metrion import estimates
 from metrion.admission.routing import parameter
 from metrion.dialects import SESSIONS, SessionReader
-from metrion.estimates.speech import is_speech
+from metrion.estimates.speech import BY_CHARACTER
 from metrion.faults import log_fault
 from metrion.metering.meter import Outcome, measure
 from metrion.metering.tap import Tap
@@ -187,7 +187,7 @@ class Attempt:
                 streamed=tap.is_stream,
                 request=self.request.sample,
                 response=self.request.response_sample,
-                by_character=is_speech(route.dialect)
+                by_character=route.dialect in BY_CHARACTER
                 and self._prices.is_billed_by(
                     PER_CHARACTER,
                     provider=route.provider,

@@ -51,4 +51,6 @@ DIALECT = Dialect(
     end_data=b"[DONE]",
     end_types=frozenset({"transcript.text.done", "speech.audio.done", "transcription.done"}),
 )
-SPEECH = replace(DIALECT, is_speech=True)
+
+SPEECH = replace(DIALECT, by_character=True)
+"""Speech, which is read alike where it is streamed."""

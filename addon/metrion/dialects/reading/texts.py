@@ -17,14 +17,14 @@ from typing import Any
 
 @dataclass(slots=True)
 class Answered:
-    """What a response says, put together from its events."""
+    """What an answer says, put together from its events."""
 
     pieces: defaultdict[Hashable, list[str]] = field(default_factory=lambda: defaultdict(list))
-    """Text by the place where it stands. What is at different places is tokenized apart."""
+    """Text by its place. What is at different places is tokenized apart."""
     names: dict[Hashable, str] = field(default_factory=dict)
     """The tools called, by the place of the call."""
     reasoned: bool = False
-    """It shows that the model has thought, though maybe not what."""
+    """It shows that the model has thought, though perhaps not what."""
     unknown: bool = False
     """Something in it is no text."""
     counted: bool = False
@@ -58,7 +58,7 @@ class Answered:
         self.say(place, arguments)
 
     def restart(self) -> None:
-        """Forget what was said so far: a usage has been reported that covers it."""
+        """Drop what was said so far: a usage has been reported that covers it."""
         self.counted |= not self.silent
         self.pieces.clear()
         self.names.clear()
@@ -80,11 +80,11 @@ class Asked:
     forced: bool = False
     """Which function is to be called is said already."""
     reasons: bool | None = None
-    """Whether the model is told to think; ``None``: it is not told."""
+    """Whether the request tells the model to think, or not to; ``None``: it does neither."""
     unknown: bool = False
     """Something in it is no text, or is not in it."""
     unshown: bool = False
-    """It asks for more, or less, than the response will show."""
+    """It asks for more, or less, than the answer will show."""
 
     def say(self, *texts: object) -> None:
         """Record text."""
