@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,8 +23,21 @@ _STEP = re.compile(r"^(\d+)\. ", re.MULTILINE)
 _FILE = re.compile(r"`((?:addon|docs|scripts|tests)/[\w./-]+|[A-Z]+\.md)`")
 
 
+_COMING = {"addon/metrion/settings/values.py", "addon/metrion/simulator/answers/__init__.py"}
+"""Files of rooms that are being parted. A file that is there fails here, and goes from this set."""
+coming = pytest.mark.xfail(reason="the tables that this walk adds a row to are being written anew", strict=True)
+
+
 def named(text: str) -> list[str]:
     return list(dict.fromkeys(_FILE.findall(text)))
+
+
+def every_named_file() -> list[Any]:
+    return [
+        pytest.param(walk, file, marks=[coming] if file in _COMING else [])
+        for walk, text in WALKS.items()
+        for file in named(text)
+    ]
 
 
 # --- what is named is there -------------------------------------------------------------------------------------------
@@ -43,7 +57,7 @@ def test_the_steps_of_a_walk_are_in_order_and_name_files(walk: str) -> None:
     assert len(named(WALKS[walk])) >= 4
 
 
-@pytest.mark.parametrize(("walk", "file"), [(walk, file) for walk, text in WALKS.items() for file in named(text)])
+@pytest.mark.parametrize(("walk", "file"), every_named_file())
 def test_a_file_that_a_walk_names_is_there(walk: str, file: str) -> None:
     assert (ROOT / file).exists(), f"{walk} sends people to {file}"
 
@@ -118,6 +132,7 @@ print(found.provider, found.upstream.host, found.target.decode(), found.dialect)
 """
 
 
+@coming
 def test_a_provider_is_a_row(copy: Copy) -> None:
     table = "PROVIDERS: Mapping[str, Provider] = {\n"
     copy.insert("addon/metrion/providers.py", shown("Add a provider", "a row of PROVIDERS"), after=table)
@@ -137,6 +152,7 @@ print(found.model, found.terminal, found.usage.input_tokens, found.usage.cache_r
 """
 
 
+@coming
 def test_a_wire_format_is_a_file_and_a_row(copy: Copy) -> None:
     (copy.root / "addon/metrion/dialects/acme.py").write_text(
         shown("Add a wire format", "a new file: addon/metrion/dialects/acme.py"), "utf-8"
@@ -148,6 +164,7 @@ def test_a_wire_format_is_a_file_and_a_row(copy: Copy) -> None:
     assert "1 failed" in copy.test("tests/test_slice.py", "-k", "every_wire_format").splitlines()[0]
 
 
+@coming
 def test_a_column_is_a_field(copy: Copy) -> None:
     last = "    queued_ms: Double | None = None\n"
     copy.insert("addon/metrion/model/event.py", shown("Add a column", "the last field of Event"), after=last)
