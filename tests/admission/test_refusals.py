@@ -18,7 +18,7 @@ from metrion.admission import codes
 from metrion.admission.refusals import render
 from metrion.model import Answer, ErrorShape, Headers, Refusal
 from tests.admission import kinds
-from tests.corpus import exchanges, needs_corpus
+from tests.corpus import at_least, exchanges
 
 CODES = [
     (400, "bad_request"),
@@ -227,7 +227,6 @@ def shape_of(document: Any) -> Any:
     return type(document).__name__
 
 
-@needs_corpus
 @pytest.mark.parametrize(
     ("provider", "shape"),
     [("openai", ErrorShape.OPENAI), ("anthropic", ErrorShape.ANTHROPIC), ("google", ErrorShape.GOOGLE)],
@@ -251,4 +250,4 @@ def test_recorded_errors_have_our_shape(provider: str, shape: ErrorShape) -> Non
             else:
                 assert theirs[key] == kind, exchange.id
         seen += 1
-    assert seen > 5
+    assert seen > at_least(5, 0)

@@ -13,7 +13,7 @@ from metrion.admission.routing import OPENAI_ROOT, ROUTES_REMEMBERED, Endpoint, 
 from metrion.model import CredentialPlace, ErrorShape, Inbound, Origin, Refusal, Route
 from metrion.providers import PROVIDERS
 from metrion.settings import ProviderSettings, Settings, load_settings
-from tests.corpus import exchanges, needs_corpus
+from tests.corpus import at_least, exchanges
 
 BEARER = ((b"Authorization", b"Bearer something"),)
 GOOGLE_KEY = ((b"X-Goog-Api-Key", b"something"),)
@@ -694,7 +694,6 @@ def test_any_target_gets_a_decision(target: bytes) -> None:
 CORPUS_KINDS = {"generateContent": "generate_content", "other": None, "assistants": None, "batch": None}
 
 
-@needs_corpus
 def test_recorded_paths_have_the_operations_that_they_were_filed_under() -> None:
     seen = 0
     for exchange in exchanges():
@@ -705,7 +704,7 @@ def test_recorded_paths_have_the_operations_that_they_were_filed_under() -> None
         found = route(exchange.path.encode(), exchange.method.encode(), origin=origin)
         assert found.operation.name == expected, exchange.id
         seen += 1
-    assert seen > 1000
+    assert seen > at_least(1000, 50)
 
 
 # --- what is remembered -----------------------------------------------------------------------------------------------

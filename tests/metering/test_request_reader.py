@@ -8,7 +8,7 @@ import json
 import pytest
 
 from metrion.metering.request_reader import RequestReader
-from tests.corpus import encode, exchanges, needs_corpus
+from tests.corpus import at_least, encode, exchanges
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,6 @@ def test_what_cannot_be_read_of_a_request(
         assert (reader.model, reader.warnings) == (model, warnings)
 
 
-@needs_corpus
 def test_recorded_requests_ask_for_what_their_json_says() -> None:
     asked = 0
     for exchange in exchanges({"chat", "messages"}):
@@ -97,4 +96,4 @@ def test_recorded_requests_ask_for_what_their_json_says() -> None:
         reader.finish()
         assert (reader.model, reader.stream) == (document.get("model"), document.get("stream")), exchange.id
         asked += 1
-    assert asked > 1000
+    assert asked > at_least(1000, 20)

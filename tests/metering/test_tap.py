@@ -20,7 +20,7 @@ import zstandard
 from metrion.dialects import DIALECTS
 from metrion.metering.tap import Tap
 from metrion.model import Reading, Usage
-from tests.corpus import Exchange, exchanges, needs_corpus
+from tests.corpus import Exchange, at_least, exchanges
 
 DIALECT_OF_KIND = {"chat": "openai_chat", "messages": "anthropic_messages"}
 
@@ -93,7 +93,6 @@ def differences(exchange: Exchange, reading: Reading) -> dict[str, tuple[Any, An
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1] and name not in exchange.ambiguous}
 
 
-@needs_corpus
 def test_every_recorded_exchange_reads_as_an_independent_parser_reads_it() -> None:
     wrong: dict[str, Any] = {}
     read_rightly, all_of_them = Counter[tuple[str, str, bool]](), Counter[tuple[str, str, bool]]()
@@ -108,10 +107,9 @@ def test_every_recorded_exchange_reads_as_an_independent_parser_reads_it() -> No
         right = read_rightly[provider, name, streamed]
         print(f"{provider:12} {name:9} {'stream' if streamed else 'plain':6} {right:4} of {count:4}")  # noqa: T201  # for pytest -rP
     assert wrong == {}
-    assert sum(all_of_them.values()) > 1000
+    assert sum(all_of_them.values()) > at_least(1000, 20)
 
 
-@needs_corpus
 def test_the_raw_usage_is_the_providers_own() -> None:
     for exchange in recorded():
         usage = read(tap_for(exchange), exchange.response_body).usage
@@ -119,7 +117,6 @@ def test_the_raw_usage_is_the_providers_own() -> None:
         assert raw == exchange.expected["raw_usage"] or exchange.flags & {"several_messages_in_one_body"}, exchange.id
 
 
-@needs_corpus
 def test_a_stream_that_came_to_its_end_is_terminal_and_no_other() -> None:
     for exchange in recorded():
         ended = "error_in_stream" in exchange.flags or not exchange.flags & {"no_done_sentinel", "truncated_stream"}
@@ -131,10 +128,9 @@ def test_a_stream_that_came_to_its_end_is_terminal_and_no_other() -> None:
         assert read(tap_for(exchange), exchange.response_body).terminal is expected, exchange.id
 
 
-@needs_corpus
 def test_no_recorded_error_is_without_a_type() -> None:
     failed = [exchange for exchange in recorded() if exchange.status >= 400 or "error_in_stream" in exchange.flags]
-    assert len(failed) > 40
+    assert len(failed) > at_least(40, 5)
     for exchange in failed:
         reading = read(tap_for(exchange), exchange.response_body)
         unreadable = exchange.response_body.startswith(b"base64:")
@@ -170,7 +166,6 @@ def usage_of_events(dialect: str, events: list[bytes]) -> Iterator[tuple[int | N
             yield (sum(read), sum(each["output_tokens"] for each in billed)) if latest else (None, None)
 
 
-@needs_corpus
 def test_cut_off_at_any_event_the_usage_is_what_was_told_by_then() -> None:
     rng = random.Random(3)
     for exchange in recorded():

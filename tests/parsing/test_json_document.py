@@ -20,7 +20,7 @@ from metrion.parsing.json_document import MOST_ELEMENTS, MOST_HELD, Document, Re
 from metrion.parsing.json_stream import Scanner
 from metrion.parsing.json_values import EACH, Object, Path, Tree, tree
 from metrion.parsing.work_budget import WorkBudget, WorkBudgetError
-from tests.corpus import exchanges, needs_corpus
+from tests.corpus import at_least, exchanges
 from tests.metering.test_cuts import recorded
 from tests.test_hostile import JSON_TYPE, Body, mutated
 
@@ -221,7 +221,6 @@ def test_documents_without_end_spend_the_budget() -> None:
 # --- every wire format ---
 
 
-@needs_corpus
 def test_recorded_answers_read_alike_and_nearly_all_by_the_decoder() -> None:
     dared = []
     for exchange, dialect in recorded():
@@ -233,11 +232,10 @@ def test_recorded_answers_read_alike_and_nearly_all_by_the_decoder() -> None:
             and len(exchange.response_body) < MOST_HELD
         ):
             dared.append(dares(exchange.response_body, Reader(wanted(dialect), SOURCED)))
-    assert len(dared) > 300
-    assert dared.count(False) < len(dared) / 50
+    assert len(dared) > at_least(300, 20)
+    assert dared.count(False) < len(dared) / at_least(50, 10)
 
 
-@needs_corpus
 def test_recorded_requests_read_alike() -> None:
     def read(body: bytes) -> tuple[str | None, bool | None, Sequence[str]]:
         reader = RequestReader(content_type=JSON_TYPE, content_encoding=None)

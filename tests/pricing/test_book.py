@@ -14,7 +14,7 @@ import yaml
 from metrion.errors import PricingError
 from metrion.model import Cost, CostSource, Usage
 from metrion.pricing import RATES, PriceBook
-from tests.corpus import Exchange, exchanges, needs_corpus
+from tests.corpus import Exchange, at_least, exchanges
 from tests.recordings import read
 
 PRICING = Path(__file__).resolve().parents[2] / "pricing.yaml"
@@ -831,7 +831,6 @@ def test_what_characters_cost(shipped: PriceBook) -> None:
     assert texts(got.parts) == {"input_character": "0.061425"}
 
 
-@needs_corpus
 def test_what_xai_charged_is_what_is_computed(shipped: PriceBook) -> None:
     compared, with_tools = 0, 0
     for exchange in exchanges(providers={"xai"}):
@@ -851,8 +850,8 @@ def test_what_xai_charged_is_what_is_computed(shipped: PriceBook) -> None:
         assert got.computed_usd == got.usd, exchange.id
         compared += 1
         with_tools += bool(reading.usage.server_tools)
-    assert compared >= 74
-    assert with_tools
+    assert compared >= at_least(74)
+    assert with_tools >= at_least(1, 0)
 
 
 def test_the_version_names_the_content(tmp_path: Path) -> None:
@@ -1030,7 +1029,6 @@ def reason(exchange: Exchange, got: Cost, theirs: Mapping[str, Any]) -> str | No
     return None
 
 
-@needs_corpus
 def test_every_recorded_usage_costs_what_genai_prices_says(shipped: PriceBook) -> None:
     compared, differences = 0, []
     for exchange in exchanges(providers=OURS):
@@ -1044,11 +1042,10 @@ def test_every_recorded_usage_costs_what_genai_prices_says(shipped: PriceBook) -
         compared += 1
         if tokens != Decimal(theirs.get("usd_with_modalities", theirs["usd"])) and not reason(exchange, got, theirs):
             differences.append((exchange.id, exchange.expected["model"], tokens, theirs))
-    assert compared > 1_900
+    assert compared > at_least(1_900, 10)
     assert differences == []
 
 
-@needs_corpus
 def test_recorded_service_tiers_cost_what_genai_prices_says(shipped: PriceBook) -> None:
     rows = [row for row in exchanges(providers=OURS) if "usd_with_service_tier" in (row.expected.get("cost") or {})]
     compared = 0
@@ -1061,10 +1058,9 @@ def test_recorded_service_tiers_cost_what_genai_prices_says(shipped: PriceBook) 
             continue
         assert got.usd == Decimal(exchange.expected["cost"]["usd_with_service_tier"])
         compared += 1
-    assert compared
+    assert compared >= at_least(1, 0)
 
 
-@needs_corpus
 def test_a_model_that_genai_prices_does_not_know_has_no_price_or_a_reason(shipped: PriceBook) -> None:
     why = {
         "babbage:2023-07-21-v2": "babbage-002 was requested",

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from metrion.simulator.delivery import Delivery
-from tests.corpus import encode, exchanges, needs_corpus
+from tests.corpus import encode, exchanges, written
 from tests.simulated import Simulator
 from tests.simulator.calls import CHAT, KEY, PATH, SSE, post, raw, read_to_end, recorded
 
@@ -240,9 +240,8 @@ def test_a_wrong_selection_is_answered_with_what_is_wrong(
     assert message in json.loads(body)["error"]
 
 
-@needs_corpus
 def test_recorded_exchanges_come_back_byte_for_byte(simulator: Simulator, client: http.client.HTTPConnection) -> None:
-    sample = exchanges()[::25]
+    sample = [*exchanges()[::25], *written()]
     for seed, exchange in enumerate(sample):
         response, body = post(
             client, simulator.select(exchange, Delivery(seed=seed)), exchange.request_body, f"/openai{exchange.path}"

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from metrion.dialects.reading.texts import Texts
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Reading, Usage
 from metrion.parsing.json_values import EACH, Path
@@ -98,6 +99,8 @@ class Dialect(WireFormat):
     """The same for what was generated."""
     by_character: bool = False
     """Some models are billed by the characters of the request, which no usage counts."""
+    texts: Texts | None = None
+    """Where the words of a request and of its answer are; ``None``: nothing is estimated from them."""
 
     def is_end(self, data: bytes, document: Any) -> bool:
         """Whether the event with this data, or with this document in it, ends a stream."""

@@ -1,8 +1,8 @@
 """Speech that is billed by the character: the request in, its characters out. The answer is nothing but sound.
 
 OpenAI bills ``tts-1`` and ``tts-1-hd`` by the characters of ``input`` (https://developers.openai.com/api/docs/models/tts-1),
-and so does Mistral. Neither says what a character is; a code point of Unicode is taken for one. The characters are
-billed as input, however much of the sound was heard.
+and so does Mistral. Neither says what a character is; here it is a code point of Unicode. The characters are billed as
+input, however much of the sound was heard.
 """
 
 from __future__ import annotations

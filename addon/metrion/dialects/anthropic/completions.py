@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from metrion.dialects.anthropic.completions_texts import TEXTS
 from metrion.dialects.dialect import Dialect, Draft, label
 from metrion.model import Usage
 
@@ -27,4 +28,5 @@ DIALECT = Dialect(
     read=read,
     usage=lambda _: Usage(),
     ends_with_body=True,
+    texts=TEXTS,
 )

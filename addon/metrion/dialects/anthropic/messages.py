@@ -22,6 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from metrion.dialects.anthropic.messages_texts import TEXTS
 from metrion.dialects.dialect import TOKENS, Dialect, Draft, label, mapping
 from metrion.dialects.reading import shares
 from metrion.dialects.reading.charges import charged
@@ -262,4 +263,5 @@ DIALECT = Dialect(
     usage=usage,
     end_types=frozenset({"message_stop"}),
     needs=TOKENS,
+    texts=TEXTS,
 )

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from metrion.dialects.dialect import Dialect, Draft, label, mapping
+from metrion.dialects.google.generate_content_texts import TEXTS
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Usage
 from metrion.parsing.json_values import EACH, Object
@@ -167,4 +168,5 @@ DIALECT = Dialect(
     needs=("input_tokens",),
     model_names=("modelVersion",),
     id_names=("responseId",),
+    texts=TEXTS,
 )

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from metrion.dialects.dialect import TOKENS, Dialect, Draft, label, mapping
+from metrion.dialects.openai.chat_texts import TEXTS
 from metrion.dialects.reading.charges import charged, server_tools
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Usage
@@ -128,4 +129,5 @@ DIALECT = Dialect(
     usage=usage,
     end_data=b"[DONE]",
     needs=TOKENS,
+    texts=TEXTS,
 )

@@ -20,6 +20,7 @@ from typing import Any
 
 from metrion.dialects.dialect import TOKENS, USAGES, Dialect, Draft, label, mapping
 from metrion.dialects.openai import token_details as openai_tokens
+from metrion.dialects.openai.responses_texts import TEXTS
 from metrion.dialects.reading import errors
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Usage
@@ -192,4 +193,5 @@ DIALECT = Dialect(
     usage=usage,
     end_types=END_TYPES,
     needs=TOKENS,
+    texts=TEXTS,
 )
