@@ -29,14 +29,14 @@ from typing import Any
 import duckdb
 
 from metrion.admission.routing import Router
-from metrion.dialects import DIALECTS
-from metrion.dialects.google import generate_content as gemini
-from metrion.dialects.openai import realtime as openai_realtime
-from metrion.dialects.reading.usage_reader import UsageReader
+from metrion.dialects import FORMATS
+from metrion.dialects.dialect import WireFormat
+from metrion.dialects.reading.finish import check
+from metrion.errors import StoreError
 from metrion.model import EVENT_COLUMNS, Cost, CostSource, Inbound, Route, Usage
 from metrion.pricing import PriceBook
 from metrion.settings import Settings
-from metrion.store import StoreError, database, locks, schema
+from metrion.store import database, locks, schema
 from metrion.store.intake import Ingester
 
 SETTLING_SECONDS = 30.0
@@ -68,12 +68,6 @@ _READ = (
     *("usage", "usage_source"),
     *_WRITTEN,
 )  # fmt: skip
-_USAGES: Mapping[str, Callable[[UsageReader], Usage]] = {
-    **{name: dialect.usage for name, dialect in DIALECTS.items()},
-    "gemini_live": gemini.usage,
-    "openai_realtime": openai_realtime.usage,
-}
-"""What reads the provider's own usage, by the wire format."""
 _PRICED = (CostSource.PROVIDER, CostSource.COMPUTED, CostSource.ESTIMATED, CostSource.UNPRICED)
 
 
@@ -240,7 +234,7 @@ class _Rebuilt:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._router = Router(settings)
-        self._reader = cache(self._reader_of)
+        self._format = cache(self._format_of)
 
     def usage(self, row: Mapping[str, Any]) -> tuple[Usage, bool]:
         """Return the usage, and whether all of it is known that a price may depend on."""
@@ -253,8 +247,8 @@ class _Rebuilt:
         """Return what has no column, from the provider's own usage; ``None``: that cannot be read any more."""
         if row["usage_source"] == "estimated" and row["usage"] is None:
             return {}  # there was nothing to read
-        read = self._reader(row["provider"], row["method"], row["path"])
-        if read is None or row["usage"] is None:
+        form = self._format(row["provider"], row["method"], row["path"])
+        if form is None or row["usage"] is None:
             return None
         try:
             document = json.loads(row["usage"], parse_float=Decimal)
@@ -262,22 +256,21 @@ class _Rebuilt:
             return None
         if not isinstance(document, dict):
             return None
-        reader = UsageReader(document)
-        usage = read(reader)
-        if reader.is_doubtful(usage):
+        checked = check(document, form, model=row["model"])
+        if checked.is_unreadable:  # the counts themselves are in columns: one that is missing here is no loss
             return None
-        return {name: getattr(usage, name) for name in _UNSTORED}
+        return {name: getattr(checked.usage, name) for name in _UNSTORED}
 
-    def _reader_of(self, provider: str, method: str | None, path: str | None) -> Callable[[UsageReader], Usage] | None:
-        """Return what reads the usage of what came back from this path, as routing says today."""
+    def _format_of(self, provider: str, method: str | None, path: str | None) -> WireFormat | None:
+        """Return the format of what came back from this path, as routing says today."""
         configured = self._settings.providers.get(provider)
         if configured is None or not method or not path:
             return None
         # Then from its version on: the upstream may have had another prefix when the event was recorded.
         for own in (path.removeprefix(configured.prefix), *_VERSIONED.findall(path)):
             route = self._router.route(Inbound(method.encode(), f"/{provider}{own}".encode(), ()))
-            if isinstance(route, Route) and (read := _USAGES.get(route.dialect or "")):
-                return read
+            if isinstance(route, Route) and (form := FORMATS.get(route.dialect or "")):
+                return form
         return None
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from metrion.errors import PricingError
 from metrion.model import CostSource
-from metrion.pricing import RATES, PriceBook, PricingError
+from metrion.pricing import RATES, PriceBook
 from tests.pricing.books import PRICING, SOME, book, cost
 
 

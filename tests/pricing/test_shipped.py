@@ -12,7 +12,7 @@ import yaml
 
 from metrion.model import Cost, CostSource, Usage
 from metrion.pricing import PriceBook
-from tests.corpus import Exchange, exchanges, needs_corpus
+from tests.corpus import Exchange, at_least, exchanges
 from tests.pricing.books import NOW, PRICING, cost, texts
 from tests.recordings import read
 
@@ -159,7 +159,6 @@ def test_what_characters_cost(shipped: PriceBook) -> None:
 # --- against what was charged, and against genai-prices ---------------------------------------------------------------
 
 
-@needs_corpus
 def test_what_xai_charged_is_what_is_computed(shipped: PriceBook) -> None:
     compared, with_tools = 0, 0
     for exchange in exchanges(providers={"xai"}):
@@ -179,8 +178,8 @@ def test_what_xai_charged_is_what_is_computed(shipped: PriceBook) -> None:
         assert got.computed_usd == got.usd, exchange.id
         compared += 1
         with_tools += bool(reading.usage.server_tools)
-    assert compared >= 74
-    assert with_tools
+    assert compared >= at_least(74)
+    assert with_tools >= at_least(1, 0)
 
 
 OURS = {
@@ -234,7 +233,6 @@ def reason(exchange: Exchange, got: Cost, theirs: Mapping[str, Any]) -> str | No
     return None
 
 
-@needs_corpus
 def test_every_recorded_usage_costs_what_genai_prices_says(shipped: PriceBook) -> None:
     compared, differences = 0, []
     for exchange in exchanges(providers=OURS):
@@ -248,11 +246,10 @@ def test_every_recorded_usage_costs_what_genai_prices_says(shipped: PriceBook) -
         compared += 1
         if tokens != Decimal(theirs.get("usd_with_modalities", theirs["usd"])) and not reason(exchange, got, theirs):
             differences.append((exchange.id, exchange.expected["model"], tokens, theirs))
-    assert compared > 1_900
+    assert compared > at_least(1_900, 10)
     assert differences == []
 
 
-@needs_corpus
 def test_recorded_service_tiers_cost_what_genai_prices_says(shipped: PriceBook) -> None:
     rows = [row for row in exchanges(providers=OURS) if "usd_with_service_tier" in (row.expected.get("cost") or {})]
     compared = 0
@@ -265,10 +262,9 @@ def test_recorded_service_tiers_cost_what_genai_prices_says(shipped: PriceBook) 
             continue
         assert got.usd == Decimal(exchange.expected["cost"]["usd_with_service_tier"])
         compared += 1
-    assert compared
+    assert compared >= at_least(1, 0)
 
 
-@needs_corpus
 def test_a_model_that_genai_prices_does_not_know_has_no_price_or_a_reason(shipped: PriceBook) -> None:
     why = {
         "babbage:2023-07-21-v2": "babbage-002 was requested",

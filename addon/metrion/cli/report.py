@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 import click
 
 from metrion import reports
-from metrion.cli.options import format_option, note, settings_option
+from metrion.cli.options import ANSWER_FORMATS, format_option, note, settings_option, span_options
 from metrion.settings import Settings
 
 
-def moment(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | None:
-    """Read a point in time that a person typed."""
-    try:
-        return None if value is None else reports.moment(value, datetime.now(UTC))
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-
-
-def check_span(since: datetime | None, until: datetime | None) -> None:
-    """Refuse a span that nothing can be in."""
-    if since and until and until <= since:
-        raise click.UsageError(
-            f"--until ({until:%Y-%m-%d %H:%M} UTC) is not after --since ({since:%Y-%m-%d %H:%M} UTC)"
-        )
-
-
-def _list(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:
-    if asked:
+def _list(context: click.Context, _parameter: click.Parameter, is_given: bool) -> None:
+    if is_given:
         width = max(map(len, reports.QUESTIONS))
         for name, answers in reports.QUESTIONS.items():
             click.echo(f"{name:<{width}}  {answers}")
@@ -37,8 +21,7 @@ def _list(context: click.Context, _parameter: click.Parameter, asked: bool) -> N
 
 @click.command()
 @click.argument("name", metavar="QUESTION", type=click.Choice(tuple(reports.QUESTIONS)), default="costs")
-@click.option("--since", callback=moment, help="From when on: 2026-11-01, 2026-11-01T08:00Z, 7d, 24h, today, month.")
-@click.option("--until", callback=moment, help="Up to this moment, not including it; as --since.")
+@span_options
 @click.option(
     "--by",
     metavar="|".join((*reports.GROUPS, "tag:NAME")),
@@ -47,7 +30,7 @@ def _list(context: click.Context, _parameter: click.Parameter, asked: bool) -> N
 @click.option(
     "--list", is_flag=True, is_eager=True, expose_value=False, callback=_list, help="List the questions, and end."
 )
-@format_option("table", "csv", "json", "markdown")
+@format_option(*ANSWER_FORMATS)
 @settings_option
 def report(
     name: str, since: datetime | None, until: datetime | None, by: str | None, format_: str, settings: Settings
@@ -64,10 +47,8 @@ def report(
       metrion report costs --by user --since 7d
       metrion report latency --since today
       metrion report errors --format markdown
-    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
-    check_span(since, until)
-    from metrion import store
-    from metrion.cli.tables import FORMATS  # DuckDB, which --help need not load
+    """  # noqa: D301 -- \b is click's mark for text that keeps its lines
+    from metrion.cli.tables import FORMATS  # it imports DuckDB, which --help need not load
 
     try:
         answer = reports.report(
@@ -75,8 +56,6 @@ def report(
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    except store.StoreError as error:
-        raise click.ClickException(str(error)) from error
     table = answer.table
     for_people = format_ in ("table", "markdown")
     if for_people and len(table.rows) > 1:

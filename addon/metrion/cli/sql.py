@@ -6,13 +6,13 @@ import sys
 
 import click
 
-from metrion.cli.options import format_option, settings_option
+from metrion.cli.options import ANSWER_FORMATS, format_option, settings_option
 from metrion.settings import Settings
 
 
 @click.command()
 @click.argument("query", required=False)
-@format_option("table", "csv", "json", "markdown")
+@format_option(*ANSWER_FORMATS)
 @settings_option
 def sql(query: str | None, format_: str, settings: Settings) -> None:
     """Ask SQL (DuckDB's) about everything metered so far, while the proxy runs.
@@ -24,17 +24,14 @@ def sql(query: str | None, format_: str, settings: Settings) -> None:
       metrion sql "SELECT model, sum(cost_usd) FROM events GROUP BY ALL"
       metrion sql "DESCRIBE events"
       metrion sql --format csv - < query.sql
-    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
+    """  # noqa: D301 -- \b is click's mark for text that keeps its lines
     if query is None and sys.stdin.isatty():
         raise click.UsageError('no query; try: metrion sql "SELECT * FROM events ORDER BY started_at DESC LIMIT 10"')
     if query in (None, "-"):
         query = sys.stdin.read()
 
-    from metrion import store  # DuckDB, which --help need not load
-    from metrion.cli.tables import FORMATS
+    from metrion import store
+    from metrion.cli.tables import FORMATS  # it imports DuckDB, which --help need not load
 
-    try:
-        table = store.ask(settings.journal_dir, settings.store_path, query or "")
-    except store.StoreError as error:
-        raise click.ClickException(str(error)) from error
+    table = store.ask(settings.journal_dir, settings.store_path, query or "")
     click.echo(FORMATS[format_](table), nl=False)

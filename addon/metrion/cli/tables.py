@@ -65,7 +65,7 @@ FORMATS: Mapping[str, Callable[[Table], str]] = {
 
 
 def _tabulated(table: Table, style: str, escaped: Callable[[str], str]) -> str:
-    from tabulate import tabulate  # 90 ms that the other formats need not pay
+    from tabulate import tabulate  # takes 90 ms, which the other formats need not
 
     def cell(value: object) -> str:
         return escaped(printable(_text(value, "NULL")))
@@ -110,7 +110,7 @@ def _text(value: object, null: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as what :mod:`json` writes the way the contract of ``metrion sql`` says."""
+    """Return a value that :mod:`json` writes as ``metrion sql`` promises."""
     match value:
         case Json():
             return _parsed(value)
@@ -141,7 +141,7 @@ def _key(key: object) -> str:
 
 
 def _parsed(text: Json) -> Any:
-    # DuckDB also takes NaN and 1e999 for JSON, a reader of what is printed here would not.
+    # DuckDB also takes NaN and 1e999 for JSON; those who read this output do not.
     try:
         return _plain(json.loads(text))
     except (ValueError, RecursionError):

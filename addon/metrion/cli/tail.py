@@ -14,20 +14,20 @@ import click
 from metrion.cli.options import complete_providers, format_option, settings_option
 from metrion.providers import canonical_name
 
-if TYPE_CHECKING:  # pydantic and DuckDB, which --help need not load
+if TYPE_CHECKING:  # it imports pydantic, which --help need not load
     from metrion.settings import Settings
 
-FILTERS: Mapping[str, tuple[str, ...]] = {
+_FILTERS: Mapping[str, tuple[str, ...]] = {
     "provider": ("provider",),
     "user": ("user_label",),
     "model": ("model", "model_requested"),
     "status": ("status",),
 }
-"""By option, the columns of which one has to be like what was asked for."""
+"""The columns by option; one of them has to be like the option's value."""
 
-HEADING = ("time (UTC)", "user", "provider", "model", "status", "in", "out", "cached", "cost", "took", "end")
-WIDTHS = (19, -12, -9, -28, 6, 9, 9, 9, 11, 9, -8)
-"""Of the columns, in characters; negative: to the left. What is longer is not cut."""
+_HEADING = ("time (UTC)", "user", "provider", "model", "status", "in", "out", "cached", "cost", "took", "end")
+_WIDTHS = (19, -12, -9, -28, 6, 9, 9, 9, 11, 9, -8)
+"""How wide each column is, in characters; a negative one is aligned to the left. A longer text is not cut."""
 
 
 def _filter[R](name: str, metavar: str, help_: str) -> Callable[[Callable[..., R]], Callable[..., R]]:
@@ -58,7 +58,7 @@ def tail(settings: Settings, count: int, follow: bool, format_: str, **filters: 
       metrion tail
       metrion tail --user alice --status '4*' --status '5*'
       metrion tail -n 100 --no-follow --format json
-    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
+    """  # noqa: D301 -- \b is click's mark for text that keeps its lines
     from metrion.cli.tables import as_json_lines
     from metrion.store import schema
     from metrion.store.follow import LOOK_SECONDS, Follower, Row
@@ -78,7 +78,7 @@ def tail(settings: Settings, count: int, follow: bool, format_: str, **filters: 
         with Follower(settings.journal_dir, settings.store_path) as follower:
             history = follower.history(count, *_condition(wanted))
             if format_ == "text":
-                click.echo(click.style(_columns(HEADING), dim=True), color=_coloured())
+                click.echo(click.style(_columns(_HEADING), dim=True), color=_coloured())
             show(history)
             while follow:
                 if fresh := [
@@ -111,7 +111,7 @@ def _condition(wanted: Mapping[str, Sequence[str]]) -> tuple[str, dict[str, str]
     parameters = {f"{name}_{number}": glob for name, globs in wanted.items() for number, glob in enumerate(globs)}
     alternatives = [
         " OR ".join(
-            f"CAST({column} AS VARCHAR) GLOB ${name}_{n}" for column in FILTERS[name] for n in range(len(globs))
+            f"CAST({column} AS VARCHAR) GLOB ${name}_{n}" for column in _FILTERS[name] for n in range(len(globs))
         )
         for name, globs in wanted.items()
     ]
@@ -122,7 +122,7 @@ def _is_wanted(event: Mapping[str, Any], wanted: Mapping[str, Sequence[str]]) ->
     return all(
         any(
             event[column] is not None and fnmatchcase(str(event[column]), glob)
-            for column in FILTERS[name]
+            for column in _FILTERS[name]
             for glob in globs
         )
         for name, globs in wanted.items()
@@ -130,7 +130,7 @@ def _is_wanted(event: Mapping[str, Any], wanted: Mapping[str, Sequence[str]]) ->
 
 
 def _coloured() -> bool | None:
-    """Say no where the environment does; else click colours terminals only."""
+    """Return False where the environment forbids colours; else click colours terminals only."""
     return False if os.environ.get("NO_COLOR") else None
 
 
@@ -157,7 +157,9 @@ def _columns(cells: Sequence[object]) -> str:
     from metrion.cli.tables import printable
 
     texts = ("-" if cell in (None, "") else printable(str(cell)) for cell in cells)
-    padded = (text.rjust(width) if width > 0 else text.ljust(-width) for text, width in zip(texts, WIDTHS, strict=True))
+    padded = (
+        text.rjust(width) if width > 0 else text.ljust(-width) for text, width in zip(texts, _WIDTHS, strict=True)
+    )
     return "  ".join(padded).rstrip()
 
 

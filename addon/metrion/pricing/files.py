@@ -14,6 +14,7 @@ from pathlib import Path
 
 import yaml
 
+from metrion.errors import PricingError
 from metrion.pricing.models import is_pattern
 from metrion.pricing.prices import RATES, Entry, Period, Rate
 from metrion.providers import canonical_name
@@ -22,10 +23,6 @@ try:
     from yaml import CBaseLoader as _Loader
 except ImportError:  # PyYAML was built without libyaml: slower, the same result
     from yaml import BaseLoader as _Loader  # type: ignore[assignment]  # the two have one interface, but no common base
-
-
-class PricingError(Exception):
-    """A price file cannot be used. The message names the file, the line and the key, and the way out."""
 
 
 _PERIOD_KEYS = frozenset({*RATES, "from", "until", "above", "fees", "allowance", "regional"})

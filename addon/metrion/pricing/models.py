@@ -11,12 +11,10 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
 from metrion.pricing.prices import Entry
+from metrion.providers import VENDORS
 
 _RESOURCE_NAME = re.compile(r"(?:.*/)?models/(.+)")
 """``models/M`` (Gemini), ``publishers/google/models/M`` (Vertex)."""
-
-_VENDORS = frozenset({"anthropic", "openai", "google", "gemini", "mistral", "mistralai", "xai", "x-ai", "grok"})
-"""What may stand before a slash without making another model of it: ``openai/gpt-4o``."""
 
 _DATED = re.compile(r"(.+?)[-@](20\d\d)-?(0[1-9]|1[0-2])-?(0[1-9]|[12]\d|3[01])")
 """A snapshot: ``-2024-07-18``, ``-20251001``, ``@20250929``."""
@@ -37,7 +35,7 @@ def spellings(model: str, provider: str) -> Iterator[str]:
     if resource := _RESOURCE_NAME.fullmatch(model):
         model = resource[1]
         yield model
-    elif slash and (vendor in _VENDORS or vendor == provider):
+    elif slash and (vendor in VENDORS or vendor == provider):
         model = rest
         yield model
     if dated := _DATED.fullmatch(model):

@@ -55,7 +55,7 @@ def report(journal_dir: Path, store_path: Path, name: str, span: Span, by: str |
     """Answer the question ``name``; ``by`` is one of :data:`GROUPS` or ``tag:NAME``, by default ``day``.
 
     Raises :class:`ValueError` for a ``by`` that is neither or that the question has no place for, and
-    :class:`metrion.store.StoreError`.
+    :class:`metrion.errors.StoreError`.
     """
     query = Path(__file__).with_name(f"{name}.sql").read_text(encoding="utf-8")
     if by is not None and "$by" not in query:

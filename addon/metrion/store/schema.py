@@ -1,7 +1,6 @@
 """What the store holds, as SQL text: the columns, the tables and the view ``events`` over them and the journal.
 
-In: where the journal is. Out: SQL. Pure: imports no database and touches no file, so that the journal, which runs
-inside the proxy, can take the columns' types from here.
+In: where the journal is. Out: SQL. Pure: imports no database and touches no file.
 
 ``events`` is the table ``ingested`` and, after it, the journal's lines above the watermark of their writer. A line of
 the journal is in exactly one of the two: the ingester moves rows and watermark in one transaction.
@@ -11,6 +10,8 @@ from __future__ import annotations
 
 from hashlib import sha256
 from pathlib import Path
+
+from metrion.model import event
 
 STORAGE_VERSION = "v1.4.0"
 """The file format: any DuckDB from 1.4 on opens it."""
@@ -29,67 +30,10 @@ that one stays, of an older version than the file, and nobody can open the store
 1.5.5; a commit that does go through the WAL cuts off what is torn first.
 """
 
-MONEY = "DECIMAL(18, 12)"
+COLUMN_TYPES = event.COLUMN_TYPES
+"""The columns of ``events`` with their DuckDB types, in order."""
 
-COLUMN_TYPES: dict[str, str] = {
-    "event_id": "UUID",
-    "request_id": "VARCHAR",
-    "attempt": "SMALLINT",
-    "started_at": "TIMESTAMP",
-    "account": "VARCHAR",
-    "token_name": "VARCHAR",
-    "user_label": "VARCHAR",
-    "tags": "MAP(VARCHAR, VARCHAR)",
-    "credential": "VARCHAR",
-    "provider": "VARCHAR",
-    "operation": "VARCHAR",
-    "method": "VARCHAR",
-    "path": "VARCHAR",
-    "model_requested": "VARCHAR",
-    "model": "VARCHAR",
-    "service_tier": "VARCHAR",
-    "streamed": "BOOLEAN",
-    "generation_id": "VARCHAR",
-    "status": "SMALLINT",
-    "end_reason": "VARCHAR",
-    "error_type": "VARCHAR",
-    "finish_reason": "VARCHAR",
-    "provider_request_id": "VARCHAR",
-    "client_retry": "SMALLINT",
-    "input_tokens": "BIGINT",
-    "cache_read_tokens": "BIGINT",
-    "cache_write_tokens": "BIGINT",
-    "cache_write_1h_tokens": "BIGINT",
-    "output_tokens": "BIGINT",
-    "reasoning_tokens": "BIGINT",
-    "input_audio_tokens": "BIGINT",
-    "input_image_tokens": "BIGINT",
-    "output_audio_tokens": "BIGINT",
-    "output_image_tokens": "BIGINT",
-    "audio_seconds": "DOUBLE",
-    "server_tools": "MAP(VARCHAR, BIGINT)",
-    "usage": "JSON",
-    "usage_source": "VARCHAR",
-    "cost_usd": MONEY,
-    "cost_source": "VARCHAR",
-    "computed_cost_usd": MONEY,
-    "cost_parts": f"MAP(VARCHAR, {MONEY})",
-    "price_version": "VARCHAR",
-    "latency_ms": "DOUBLE",
-    "first_byte_ms": "DOUBLE",
-    "overhead_ms": "DOUBLE",
-    "request_bytes": "BIGINT",
-    "response_bytes": "BIGINT",
-    "unreported_tools": "MAP(VARCHAR, BIGINT)",
-    "cost_at_least_usd": MONEY,
-    "client": "VARCHAR",
-    "session_id": "VARCHAR",
-    "provider_limits": "JSON",
-    "wire_format": "VARCHAR",
-    "policy": "MAP(VARCHAR, VARCHAR)",
-    "queued_ms": "DOUBLE",
-}
-"""The columns of ``events`` with their DuckDB types, in the order of :data:`metrion.model.EVENT_COLUMNS`."""
+MONEY = event.MONEY
 
 COLUMNS = ", ".join(COLUMN_TYPES)
 
@@ -130,7 +74,7 @@ def lines(files: str) -> str:
 SELECT {", ".join(picked)}, writer, seq
 FROM read_json({files}, format = 'newline_delimited', ignore_errors = true, hive_partitioning = false,
     columns = {{{", ".join(f"{name}: {literal(kind)}" for name, kind in shapes.items())}}})
-WHERE event_id IS NOT NULL AND writer IS NOT NULL AND seq IS NOT NULL"""  # noqa: S608 (all of it is written here)
+WHERE event_id IS NOT NULL AND writer IS NOT NULL AND seq IS NOT NULL"""  # noqa: S608 -- all of it is written here
 
 
 def tail(journal_dir: Path) -> str:
@@ -144,7 +88,7 @@ def above_watermark(rows: str, watermarks: str) -> str:
     columns = ", ".join(f"journal.{name}" for name in COLUMN_TYPES)
     return f"""
 SELECT {columns} FROM {rows} AS journal LEFT JOIN {watermarks} AS mark ON mark.writer = journal.writer
-WHERE mark.seq IS NULL OR journal.seq > mark.seq"""  # noqa: S608 (all of it is written here)
+WHERE mark.seq IS NULL OR journal.seq > mark.seq"""  # noqa: S608 -- all of it is written here
 
 
 def view(journal_dir: Path) -> str:
@@ -152,7 +96,7 @@ def view(journal_dir: Path) -> str:
     return f"""
 CREATE OR REPLACE VIEW events AS SELECT {COLUMNS} FROM ingested UNION ALL {tail(journal_dir)};
 COMMENT ON VIEW events IS {literal(version(journal_dir))};
-"""  # noqa: S608 (all of it is written here)
+"""  # noqa: S608 -- all of it is written here
 
 
 def version(journal_dir: Path) -> str:
