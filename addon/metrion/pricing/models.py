@@ -1,7 +1,8 @@
 """A model's name, as a response or a request has it → the entry that prices it.
 
 A :class:`Models` holds the entries of one provider. A name is an entry's own, an alias, or covered by a pattern;
-nothing else is tried, so a model that no file names has no entry.
+nothing else is tried, so a model that no file names has no entry. What customers call their fine-tuned models is not
+part of a name.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ _VENDORS = frozenset({"anthropic", "openai", "google", "gemini", "mistral", "mis
 _DATED = re.compile(r"(.+?)[-@](20\d\d)-?(0[1-9]|1[0-2])-?(0[1-9]|[12]\d|3[01])")
 """A snapshot: ``-2024-07-18``, ``-20251001``, ``@20250929``."""
 
+_FINE_TUNED = "ft:"
+"""What a fine-tuned model begins with: ``ft:BASE:ORGANISATION:SUFFIX:ID``. All after the base is free text."""
+
 _WILDCARD = re.compile(r"\*|\?|\[[^\]]*\]")
 
 
@@ -33,6 +37,9 @@ def spellings(model: str, provider: str) -> Iterator[str]:
     """Yield the names under which a price file may have a reported model, the most specific first."""
     model = model.lower()
     yield model
+    if model.startswith(_FINE_TUNED):
+        yield from _fine_tuned(model)
+        return
     vendor, slash, rest = model.partition("/")
     if resource := _RESOURCE_NAME.fullmatch(model):
         model = resource[1]
@@ -42,6 +49,15 @@ def spellings(model: str, provider: str) -> Iterator[str]:
         yield model
     if dated := _DATED.fullmatch(model):
         yield "-".join(dated.groups())
+        yield dated[1]
+
+
+def _fine_tuned(model: str) -> Iterator[str]:
+    """Yield the names under which the rates for fine-tuned models of this base may be: ``ft:BASE``, without a date."""
+    base = _FINE_TUNED + model.removeprefix(_FINE_TUNED).partition(":")[0]
+    if base != model:
+        yield base
+    if dated := _DATED.fullmatch(base):
         yield dated[1]
 
 
@@ -75,9 +91,14 @@ class Models:
         self._patterns.sort(key=lambda row: len(_WILDCARD.sub("", row[1])), reverse=True)
 
     def find(self, name: str) -> Entry | None:
-        """Return the entry that has exactly this name, else the one whose longest pattern covers it."""
+        """Return the entry that has exactly this name, else the one whose longest pattern covers it.
+
+        No pattern covers the free text in the name of a fine-tuned model.
+        """
         if entry := self._names.get(name):
             return entry
+        if name.startswith(_FINE_TUNED) and ":" in name.removeprefix(_FINE_TUNED):
+            return None
         for literal, pattern, entry in self._patterns:
             if (
                 literal in name
