@@ -56,7 +56,7 @@ def read_extra(path: Path = EXTRA) -> Extra:
     }
 
 
-def _check_keys(node: yaml.Node) -> None:
+def _check_keys(node: yaml.Node | None) -> None:
     """Raise if a mapping has a key twice; YAML would take the last one and say nothing."""
     if isinstance(node, yaml.MappingNode):
         seen = set()
@@ -236,7 +236,7 @@ def _tier(model: Block, tier: Block | list[Block]) -> Block | list[Block]:
         return tier
     first_day = tier.get("from")
     named = {name: rate for name, rate in tier.items() if name not in ("times", "from")}
-    blocks = []
+    blocks: list[Block] = []
     for prices in _periods(model):
         rates = {name: value for name, value in prices.items() if name in RATES or name in ("from", "until", "above")}
         block = multiplied(rates, Decimal(tier["times"]))

@@ -117,19 +117,20 @@ class Verdict:
 def compare(published: Mapping[str, Listed], price: Callable[[str, str, Kind], Decimal | None]) -> list[Row]:
     """Return where the lists differ from ``price``: a row for a model that has no price, else one for each figure."""
     models: dict[tuple[str, str], dict[Kind, dict[str, Decimal]]] = {}
+    listed_by: dict[tuple[str, str], list[str]] = {}
     for name, listed in published.items():
         for provider, entries in listed.items():
             for model, rates in entries.items():
                 kinds = models.setdefault((provider, model.lower()), {})
+                listed_by.setdefault((provider, model.lower()), []).append(name)
                 for kind, theirs in rates.items():
                     kinds.setdefault(kind, {})[name] = theirs
     rows = []
     for (provider, model), kinds in sorted(models.items()):
         ours = {kind: price(provider, model, kind) for kind in kinds}
         if not kinds or set(ours.values()) == {None}:
-            said = {name for figures in kinds.values() for name in figures}
-            theirs = tuple((name, _in_short(kinds, name)) for name in sorted(said))
-            rows.append(Row(provider, model, None, None, theirs))
+            said = tuple((name, _in_short(kinds, name)) for name in listed_by[provider, model])
+            rows.append(Row(provider, model, None, None, said))
             continue
         for kind, figures in sorted(kinds.items()):
             different = tuple((name, f"{figure:f}") for name, figure in figures.items() if figure != (ours[kind] or 0))
@@ -189,12 +190,13 @@ def page(rows: Sequence[Row], verdicts: Sequence[Verdict], sources: Mapping[str,
     lines = [
         "# Prices compared",
         "",
-        "Made by `scripts/update-pricing --compare`, which holds `pricing.yaml` against",
-        " and ".join(sources.values()) + ".",
+        "Made by `scripts/update-pricing --compare`, which holds `pricing.yaml` against other published lists:",
+        *(f"- {source}" for source in sources.values()),
+        "",
         "Tokens are in US dollars per million, audio per hour, fees per 1,000. What is not here, they agree on.",
         "",
         "A list is no authority: the provider's own page is. So each difference has a verdict, kept by hand in",
-        "`scripts/prices/verdicts.yaml`: who is right, and why. `open`: no page of the provider was found that",
+        "`verdicts.yaml` beside this page: who is right, and why. `open`: no page of the provider was found that",
         "settles it.",
         "",
     ]

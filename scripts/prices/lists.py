@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 import tarfile
 import tempfile
 import zipfile
@@ -52,7 +53,7 @@ def published() -> dict[str, Listed]:
     """Download the packages and return what their lists say, by the list's name."""
     with tempfile.TemporaryDirectory(prefix="price-lists-") as folder:
         subprocess.run(
-            ["pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "-d", folder, f"litellm=={LITELLM}"],
+            [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "-d", folder, f"litellm=={LITELLM}"],
             check=True,
         )
         (wheel,) = Path(folder).glob("litellm-*.whl")
@@ -89,6 +90,8 @@ _LITELLM_PROVIDERS = {
     "xai": "xai",
 }
 _MILLION = Decimal(1_000_000)
+_MICRO = Decimal("1E-6")
+"""Prices per second are rounded in the list; no price has more places than this."""
 _LITELLM_RATES = {
     "input_cost_per_token": ("input", _MILLION),
     "input_cost_per_audio_token": ("input_audio", _MILLION),
@@ -110,7 +113,7 @@ _LITELLM_RATES = {
     "annotation_cost_per_page": ("annotated_document_page", Decimal(1_000)),
 }
 """LiteLLM's key, the rate or fee, and what a price for one is multiplied with."""
-_LITELLM_TIERS = {"_batches": "batch", "_flex": "flex", "_priority": "priority"}
+_LITELLM_TIERS = {"_batches": "batch", "_flex": "flex", "_priority": "priority", "_ultrafast": "ultrafast"}
 _OF_ONE_SIZE = re.compile(r"(\w+/)?[\w]+-x-[\w]+/")
 """An image of one size and quality, where the model itself is in the list too."""
 
@@ -124,14 +127,18 @@ def from_litellm(entries: Mapping[str, Any]) -> Listed:
             continue
         prefix, slash, rest = name.partition("/")
         model = rest if slash and prefix in _LITELLM_PROVIDERS else name
-        rates = {kind: price for key, value in entry.items() if (found := _litellm_kind(key)) for kind, price in
-                 [(found[0], (Decimal(value) * found[1]).quantize(Decimal("1E-6")).normalize())]
-                 if value is not None}  # fmt: skip
+        rates = {
+            kind: (Decimal(value) * unit).quantize(_MICRO).normalize()
+            for key, value in entry.items()
+            if value is not None
+            for kind, unit in _litellm_kinds(key)
+        }
         listed.setdefault(provider, {}).setdefault(model, {}).update(rates)
     return listed
 
 
-def _litellm_kind(key: str) -> tuple[Kind, Decimal] | None:
+def _litellm_kinds(key: str) -> list[tuple[Kind, Decimal]]:
+    """Return what a key of the price map is the price of, and its unit; nothing for other keys."""
     tier = ""
     for suffix, name in _LITELLM_TIERS.items():
         if key.endswith(suffix):
@@ -140,7 +147,7 @@ def _litellm_kind(key: str) -> tuple[Kind, Decimal] | None:
     if threshold := re.search(r"_above_(\d+)k_tokens$", key):
         key, above = key[: threshold.start()], int(threshold[1]) * 1_000
     found = _LITELLM_RATES.get(key)
-    return (Kind(found[0], tier, above), found[1]) if found else None
+    return [(Kind(found[0], tier, above), found[1])] if found else []
 
 
 # --- models.dev -------------------------------------------------------------------------------------------------------
