@@ -22,6 +22,9 @@ _VENDORS = frozenset({"anthropic", "openai", "google", "gemini", "mistral", "mis
 _DATED = re.compile(r"(.+?)[-@](20\d\d)-?(0[1-9]|1[0-2])-?(0[1-9]|[12]\d|3[01])")
 """A snapshot: ``-2024-07-18``, ``-20251001``, ``@20250929``."""
 
+_DEFAULT_VERSION = "@default"
+"""What Vertex AI puts after the name of a model of which no version is asked for."""
+
 _FINE_TUNED = "ft:"
 """What a fine-tuned model begins with: ``ft:BASE:ORGANISATION:SUFFIX:ID``. All after the base is free text."""
 
@@ -46,6 +49,9 @@ def spellings(model: str, provider: str) -> Iterator[str]:
         yield model
     elif slash and (vendor in _VENDORS or vendor == provider):
         model = rest
+        yield model
+    if model.endswith(_DEFAULT_VERSION):
+        model = model.removesuffix(_DEFAULT_VERSION)
         yield model
     if dated := _DATED.fullmatch(model):
         yield "-".join(dated.groups())
