@@ -143,6 +143,8 @@ def _take_name(models: dict[str, Block], name: str, block: Block, where: str) ->
     names = models.get(owner, {}).get("match", [])
     if name not in names:
         raise Mistake(where, f"genai-prices does not give this name to {owner} any more; take `instead_of` out")
+    if name in models:
+        raise Mistake(where, "genai-prices has a model of this name now; take it out of this file")
     models[owner]["match"] = [other for other in names if other not in (name, *block.get("match", []))]
 
 
