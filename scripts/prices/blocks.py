@@ -186,6 +186,36 @@ def period(prices: Block, since: str | None) -> Block:
     return block
 
 
+_SPEAKS = re.compile(r"(gemini|gpt)-.*-tts\b")
+_DRAWS = re.compile(r"(chat)?gpt-image-")
+_HEARS = re.compile(r"gemini-(?!embedding)")
+
+
+def completed(model: str, block: Block, standard: Block) -> Block:
+    """Return a block of rates with those of audio and images, where genai-prices has one rate for everything.
+
+    Output of models that only speak or draw is audio or images (their pages list one output rate, for that). Gemini's
+    pages list audio apart only where it costs something else than text: https://ai.google.dev/gemini-api/docs/pricing.
+    """
+    same = []
+    if _SPEAKS.match(model):
+        same.append(("output_audio", "output"))
+    if _DRAWS.match(model):
+        same.append(("output_image", "output"))
+    if _HEARS.match(model):
+        same += [("input_audio", "input"), ("cache_read_audio", "cache_read")]
+    more = {name: block[text] for name, text in same if text in block and name not in standard and name not in block}
+    order = {name: place for place, name in enumerate(PER_MILLION)}
+    rates = sorted(
+        ((name, rate) for name, rate in (block | more).items() if name in order), key=lambda row: order[row[0]]
+    )
+    rest = {name: value for name, value in block.items() if name not in order}
+    above = rest.pop("above", None)
+    days = {name: rest.pop(name) for name in ("from",) if name in rest}
+    steps = {"above": {start: completed(model, step, standard) for start, step in above.items()}} if above else {}
+    return days | dict(rates) | {name: rest.pop(name) for name in ("audio_hour",) if name in rest} | steps | rest
+
+
 def first_day(constraint: Block | None) -> str | None:
     """Return the day from which a price holds."""
     if constraint is None:
@@ -244,15 +274,22 @@ def entry(provider: str, model: Block, urls: list[str], taken: set[str]) -> Bloc
     block |= {"source": urls[0], "checked": CHECKED}
     prices = model["prices"]
     if isinstance(prices, list):
-        block["rates"] = [period(price["prices"], first_day(price["constraint"])) for price in prices]
+        periods = [period(price["prices"], first_day(price["constraint"])) for price in prices]
+        block["rates"] = [completed(own, each, each) for each in periods]
         if len(prices) == 1 and not prices[0]["constraint"]:
             block |= block.pop("rates")[0]
     else:
-        block |= period(prices, None)
+        block |= completed(own, period(prices, None), period(prices, None))
     latest = prices[-1] if isinstance(prices, list) else {"prices": prices, "constraint": None}
     tiers = service_tiers(model["price_variants"] or [], latest["prices"])
     if provider == "anthropic" and not WITHOUT_US_ONLY.match(model["id"]):
         tiers |= us_only(period(latest["prices"], first_day(latest["constraint"])), tiers)
     if tiers:
-        block["service_tiers"] = dict(sorted(tiers.items()))
+        standard = period(latest["prices"], None)
+        block["service_tiers"] = {
+            tier: [completed(own, each, standard) for each in blocks]
+            if isinstance(blocks, list)
+            else completed(own, blocks, standard)
+            for tier, blocks in sorted(tiers.items())
+        }
     return block

@@ -124,6 +124,8 @@ def compute_bill(
                 missing.append(name)
             else:
                 parts[name] = _part(amount, count, _MILLIONTH)
+        if usage.output_image_tokens is None and counts.get("output") and _differ(prices, "output_image", "output"):
+            missing.append("output_image")  # how much of the output is images was not reported
     for name, hourly, length_of in ((_AUDIO, AUDIO_HOUR, seconds), (_PAUSED, PAUSED_HOUR, usage.paused_seconds)):
         if length_of and hourly in prices.rates:
             parts[name] = _by_the_hour(prices.rates[hourly].base, length_of)
@@ -138,10 +140,14 @@ def compute_bill(
     if regional:
         if prices.regional is None:
             estimated = True
-        else:
+        elif prices.regional != 1:
             total = reduce(_CONTEXT.add, parts.values(), _NOTHING)
             parts[REGIONAL] = _rounded(_CONTEXT.multiply(total, prices.regional - 1))
     return Bill(parts, estimated or bool(uncertain), tuple(missing), uncertain)
+
+
+def _differ(prices: Period, name: str, other: str) -> bool:
+    return name in prices.rates and prices.rates[name] != prices.rates.get(other)
 
 
 def combined(bills: Iterable[tuple[str, Bill]]) -> Bill:
