@@ -226,7 +226,7 @@ def price(tmp_path: Path) -> comparison.Prices:
         ("openai", "gpt-9", Kind("input", above=272_000), "2.5"),
         ("openai", "gpt-9", Kind("output", above=272_000), "15"),
         ("openai", "gpt-9", Kind("cache_read"), "0.125"),
-        ("openai", "gpt-9", Kind("cache_write_1h"), "1.25"),
+        ("openai", "gpt-9", Kind("cache_write_1h"), None),
         ("openai", "gpt-9", Kind("reasoning"), "12"),
         ("openai", "gpt-9", Kind("input", "batch"), "0.625"),
         ("openai", "gpt-9", Kind("input", "priority"), None),
