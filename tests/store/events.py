@@ -71,7 +71,7 @@ class Home:
     def ingest(self) -> None:
         """Take everything in that is sealed."""
         ingester = Ingester(self.journal_dir, self.store_path)
-        while batch := ingester.stage():
+        while batch := ingester.load():
             assert ingester.commit(batch)
 
     def ask(self, query: str, **parameters: Any) -> Table:

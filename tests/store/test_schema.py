@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -44,3 +45,47 @@ def test_any_duckdb_from_the_first_with_this_format_on_opens_the_store(tmp_path:
             "SELECT tags['storage_version'] FROM duckdb_databases() WHERE NOT internal"
         ).fetchall()
     assert tags == ("v1.4.0+",)
+
+
+UNKNOWN: dict[str, Any] = {"method": "POST", "generation_id": "resp_1", "cost_source": "unknown", "cost_usd": None}
+READ_BACK: dict[str, Any] = {"method": "GET", "generation_id": "resp_1", "request_id": "later"}
+
+
+@pytest.mark.parametrize(
+    ("row", "later", "settled"),
+    [
+        (UNKNOWN, [], False),
+        (UNKNOWN, [READ_BACK], True),
+        (UNKNOWN | {"cost_source": None}, [READ_BACK], True),
+        (UNKNOWN | {"cost_source": "computed"}, [READ_BACK], False),
+        (UNKNOWN | {"cost_source": "unpriced"}, [READ_BACK], False),
+        (UNKNOWN | {"generation_id": None}, [READ_BACK | {"generation_id": None}], False),
+        (UNKNOWN, [READ_BACK | {"provider": "xai"}], False),
+        (UNKNOWN, [READ_BACK | {"cost_source": "not_billed"}], False),
+        (UNKNOWN, [READ_BACK | {"cost_source": "not_billed"}, READ_BACK], True),
+        (UNKNOWN, [READ_BACK | {"generation_id": "done_1", "path": "/v1/chat/deferred-completion/resp_1"}], True),
+        (UNKNOWN, [READ_BACK | {"method": "POST", "operation": "responses"}], False),
+        (UNKNOWN, [READ_BACK | {"method": "POST", "operation": "runs"}], True),
+    ],
+)
+@pytest.mark.parametrize("ingested", [False, True])
+def test_a_row_is_settled_later_where_another_one_bills_it(
+    tmp_path: Path, row: dict[str, Any], later: list[dict[str, Any]], settled: bool, ingested: bool
+) -> None:
+    home = Home(tmp_path)
+    home.initialise()
+    home.record(event(request_id="first", **row), *(event(**each) for each in later))
+    if ingested:
+        home.ingest()
+    query = "SELECT settled_later FROM billing WHERE request_id = 'first'"
+    assert home.values(query) == [(settled,)]
+    with duckdb.connect(home.store_path, read_only=True) as connection:
+        assert connection.execute(query).fetchall() == [(settled,)]
+
+
+def test_billing_is_events_with_one_more_column(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.initialise()
+    home.record(event(), event(**UNKNOWN))
+    assert home.ask("FROM billing").columns == (*EVENT_COLUMNS, "settled_later")
+    assert home.values("SELECT * EXCLUDE settled_later FROM billing") == home.values("FROM events")

@@ -1,9 +1,6 @@
 -- What was spent: requests, tokens and dollars, by whatever --by says.
 -- NULL is not known: a cost that nobody knows is in no sum, it is counted beside it.
-WITH told_later AS (  -- what was not done when its request was answered, and is billed in the row that read it back
-    SELECT provider, unnest([generation_id, split_part(path, '/', -1)]) AS id FROM events
-    WHERE (method <> 'POST' OR operation = 'runs') AND cost_source NOT IN ('not_billed', 'unknown')
-), asked AS (
+WITH asked AS (
     SELECT
         *,
         CASE $by
@@ -15,7 +12,7 @@ WITH told_later AS (  -- what was not done when its request was answered, and is
             WHEN 'account' THEN account
             WHEN 'tag' THEN tags[$tag]
         END AS key
-    FROM events
+    FROM billing
     WHERE started_at >= coalesce($since::TIMESTAMP, '-infinity')
         AND started_at < coalesce($until::TIMESTAMP, 'infinity')
 )
@@ -27,10 +24,7 @@ SELECT
     sum(cost_usd) AS cost_usd,
     sum(cost_usd) FILTER (cost_source = 'estimated') AS estimated_usd,
     count(*) FILTER (cost_source = 'unpriced') AS unpriced,
-    count(*) FILTER (
-        coalesce(cost_source, 'unknown') = 'unknown'
-        AND (generation_id IS NULL OR (provider, generation_id) NOT IN (FROM told_later WHERE id IS NOT NULL))
-    ) AS unknown,
+    count(*) FILTER (coalesce(cost_source, 'unknown') = 'unknown' AND NOT settled_later) AS unknown,
     grouping(key) = 1 AS is_total
 FROM asked
 GROUP BY GROUPING SETS ((key), ())

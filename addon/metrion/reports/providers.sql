@@ -1,8 +1,4 @@
 -- What went to each provider: requests, failures, refusals of Metrion's own, tokens, the share read from caches, dollars.
-WITH told_later AS (  -- what was not done when its request was answered, and is billed in the row that read it back
-    SELECT provider, unnest([generation_id, split_part(path, '/', -1)]) AS id FROM events
-    WHERE (method <> 'POST' OR operation = 'runs') AND cost_source NOT IN ('not_billed', 'unknown')
-)
 SELECT
     provider,
     count(DISTINCT request_id) AS requests,
@@ -16,12 +12,9 @@ SELECT
     sum(output_tokens) AS output_tokens,
     sum(cost_usd) AS cost_usd,
     count(*) FILTER (cost_source = 'unpriced') AS unpriced,
-    count(*) FILTER (
-        coalesce(cost_source, 'unknown') = 'unknown'
-        AND (generation_id IS NULL OR (provider, generation_id) NOT IN (FROM told_later WHERE id IS NOT NULL))
-    ) AS unknown,
+    count(*) FILTER (coalesce(cost_source, 'unknown') = 'unknown' AND NOT settled_later) AS unknown,
     grouping(provider) = 1 AS is_total
-FROM events
+FROM billing
 WHERE started_at >= coalesce($since::TIMESTAMP, '-infinity')
     AND started_at < coalesce($until::TIMESTAMP, 'infinity')
 GROUP BY GROUPING SETS ((provider), ())

@@ -40,10 +40,10 @@ type Row = tuple[Any, ...]
 
 _EVENT_ID = list(schema.COLUMN_TYPES).index("event_id")
 _METERED_AT = "(started_at + to_microseconds(CAST(1000 * coalesce(latency_ms, 0) AS BIGINT)))"
-_SINCE = f"SELECT * FROM events WHERE {_METERED_AT} >= make_timestamp($since) ORDER BY {_METERED_AT}, event_id"  # noqa: S608 (all of it is written here)
+_SINCE = f"SELECT * FROM events WHERE {_METERED_AT} >= make_timestamp($since) ORDER BY {_METERED_AT}, event_id"  # noqa: S608 -- all of it is written here
 _SETTLED = f"""
 SELECT writer, seq, NULL FROM watermarks UNION ALL
-SELECT NULL, NULL, event_id FROM ingested WHERE {_METERED_AT} >= make_timestamp($since)"""  # noqa: S608 (as above)
+SELECT NULL, NULL, event_id FROM ingested WHERE {_METERED_AT} >= make_timestamp($since)"""  # noqa: S608 -- as above
 _FROM_JSON: Mapping[str, Callable[[Any], Any]] = {
     "UUID": UUID,
     "TIMESTAMP": datetime.fromisoformat,
@@ -109,7 +109,7 @@ class Follower:
             else:
                 self._given[event_id] = began
         rows = self._ask(
-            f"SELECT * FROM events WHERE {condition} ORDER BY {_METERED_AT} DESC, event_id DESC LIMIT {count:d}",  # noqa: S608 (the condition is the caller's)
+            f"SELECT * FROM events WHERE {condition} ORDER BY {_METERED_AT} DESC, event_id DESC LIMIT {count:d}",  # noqa: S608 -- the condition is the caller's
             parameters,
         )
         for row in rows:

@@ -1,10 +1,12 @@
-"""What the store holds, as SQL text: the columns, the tables and the view ``events`` over them and the journal.
+"""What the store holds, as SQL text: the columns, the tables, and the views over them and the journal.
 
 In: where the journal is. Out: SQL. Pure: imports no database and touches no file, so that the journal, which runs
 inside the proxy, can take the columns' types from here.
 
-``events`` is the table ``ingested`` and, after it, the journal's lines above the watermark of their writer. A line of
-the journal is in exactly one of the two: the ingester moves rows and watermark in one transaction.
+The view ``events`` is the table ``ingested`` and, after it, the journal's lines above the watermark of their writer. A
+line of the journal is in exactly one of the two: the ingester moves rows and watermark in one transaction. The view
+``billing`` is ``events`` with one more column, ``settled_later``: true in a row whose usage is not known and was
+reported, and billed, in the row of a later request.
 """
 
 from __future__ import annotations
@@ -99,6 +101,8 @@ SEGMENTS = "*.ndjson"
 SENTINEL = "0-sentinel.ndjson"
 """A segment that is always there and always empty: a pattern that matches no file is an error to DuckDB."""
 
+_DEFERRED_OPERATIONS = ("runs",)
+
 TABLES = f"""
 CREATE TABLE ingested ({", ".join(f"{name} {kind}" for name, kind in COLUMN_TYPES.items())});
 CREATE TABLE watermarks (writer VARCHAR, seq BIGINT);
@@ -130,7 +134,7 @@ def lines(files: str) -> str:
 SELECT {", ".join(picked)}, writer, seq
 FROM read_json({files}, format = 'newline_delimited', ignore_errors = true, hive_partitioning = false,
     columns = {{{", ".join(f"{name}: {literal(kind)}" for name, kind in shapes.items())}}})
-WHERE event_id IS NOT NULL AND writer IS NOT NULL AND seq IS NOT NULL"""  # noqa: S608 (all of it is written here)
+WHERE event_id IS NOT NULL AND writer IS NOT NULL AND seq IS NOT NULL"""  # noqa: S608 -- all of it is written here
 
 
 def tail(journal_dir: Path) -> str:
@@ -144,20 +148,40 @@ def above_watermark(rows: str, watermarks: str) -> str:
     columns = ", ".join(f"journal.{name}" for name in COLUMN_TYPES)
     return f"""
 SELECT {columns} FROM {rows} AS journal LEFT JOIN {watermarks} AS mark ON mark.writer = journal.writer
-WHERE mark.seq IS NULL OR journal.seq > mark.seq"""  # noqa: S608 (all of it is written here)
+WHERE mark.seq IS NULL OR journal.seq > mark.seq"""  # noqa: S608 -- all of it is written here
 
 
-def view(journal_dir: Path) -> str:
-    """Return the statements that make the view; its comment says which definition it is, for :func:`version`."""
+def events(tail: str) -> str:
+    """Return the query of the view ``events``; ``tail`` is a query or table of what is not in ``ingested`` yet."""
+    return f"SELECT {COLUMNS} FROM ingested UNION ALL {tail}"  # noqa: S608 -- all of it is written here
+
+
+def billing() -> str:
+    """Return the query of the view ``billing``."""
+    deferred = ", ".join(map(literal, _DEFERRED_OPERATIONS))
+    # A deferred completion has an id of its own: the id that was asked for is the last segment of its path.
     return f"""
-CREATE OR REPLACE VIEW events AS SELECT {COLUMNS} FROM ingested UNION ALL {tail(journal_dir)};
+SELECT *, coalesce(cost_source, 'unknown') = 'unknown' AND coalesce((provider, generation_id) IN (
+    FROM (
+        SELECT provider, unnest([generation_id, split_part(path, '/', -1)]) AS id FROM events
+        WHERE (method <> 'POST' OR operation IN ({deferred})) AND cost_source NOT IN ('not_billed', 'unknown')
+    ) WHERE id IS NOT NULL
+), false) AS settled_later FROM events"""  # noqa: S608 -- all of it is written here
+
+
+def views(journal_dir: Path) -> str:
+    """Return the statements that make the views; a comment says which definition they have, for :func:`version`."""
+    return f"""
+CREATE OR REPLACE VIEW events AS {events(tail(journal_dir))};
+CREATE OR REPLACE VIEW billing AS {billing()};
 COMMENT ON VIEW events IS {literal(version(journal_dir))};
-"""  # noqa: S608 (all of it is written here)
+"""
 
 
 def version(journal_dir: Path) -> str:
-    """Return what the view's comment says when it is up to date for a journal at this place."""
-    return f"All that is metered, journal included. {sha256(tail(journal_dir).encode()).hexdigest()[:16]}"
+    """Return the comment of ``events`` in a store whose views are up to date for a journal at this place."""
+    definitions = events(tail(journal_dir)) + billing()
+    return f"All that is metered, journal included. {sha256(definitions.encode()).hexdigest()[:16]}"
 
 
 def _without_wildcards(path: Path) -> str:
