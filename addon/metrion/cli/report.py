@@ -64,7 +64,7 @@ def report(
       metrion report costs --by user --since 7d
       metrion report latency --since today
       metrion report errors --format markdown
-    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
+    """  # noqa: D301 -- \b is click's mark for text that keeps its lines
     check_span(since, until)
     from metrion import store
     from metrion.cli.tables import FORMATS  # DuckDB, which --help need not load

@@ -61,7 +61,7 @@ def reprice(
       metrion reprice --dry-run
       metrion reprice --model 'grok-4*'
       metrion reprice --since 2026-10-01 --until 2026-11-01 --closed
-    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
+    """  # noqa: D301 -- \b is click's mark for text that keeps its lines
     check_span(since, until)
     from metrion.cli.tables import FORMATS
     from metrion.pricing import PriceBook

@@ -24,7 +24,7 @@ def sql(query: str | None, format_: str, settings: Settings) -> None:
       metrion sql "SELECT model, sum(cost_usd) FROM events GROUP BY ALL"
       metrion sql "DESCRIBE events"
       metrion sql --format csv - < query.sql
-    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
+    """  # noqa: D301 -- \b is click's mark for text that keeps its lines
     if query is None and sys.stdin.isatty():
         raise click.UsageError('no query; try: metrion sql "SELECT * FROM events ORDER BY started_at DESC LIMIT 10"')
     if query in (None, "-"):

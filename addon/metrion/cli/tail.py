@@ -58,7 +58,7 @@ def tail(settings: Settings, count: int, follow: bool, format_: str, **filters: 
       metrion tail
       metrion tail --user alice --status '4*' --status '5*'
       metrion tail -n 100 --no-follow --format json
-    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
+    """  # noqa: D301 -- \b is click's mark for text that keeps its lines
     from metrion.cli.tables import as_json_lines
     from metrion.store import schema
     from metrion.store.follow import LOOK_SECONDS, Follower, Row

@@ -39,7 +39,7 @@ def encode(event: Event, writer: str, seq: int) -> bytes:
     """Return the event as one line of JSON that the store can read, newline included. Never raises."""
     try:
         line = _at_once(event, writer, seq)
-    except Exception:  # noqa: BLE001  # whatever it is, it is found again, and its column told
+    except Exception:  # noqa: BLE001 -- the way by columns finds it again, and names the column
         line = b""
     # A long line may have to be cut. An escaped NUL, or a text that only looks like one, is sorted out there too.
     if not line or len(line) > TEXT_CHARACTERS or b"\\u0000" in line:
@@ -48,7 +48,10 @@ def encode(event: Event, writer: str, seq: int) -> bytes:
 
 
 def _at_once(event: Event, writer: str, seq: int) -> bytes:
-    """Encode an event of which every column has its type. Raises for any other."""
+    """Encode an event in which every column has its type.
+
+    :raises Exception: a column has another type.
+    """
     row = convert(event, _Row, from_attributes=True)
     row.writer, row.seq = writer, seq
     if row.usage is not None:
@@ -78,7 +81,7 @@ def _column_by_column(event: Event, writer: str, seq: int) -> bytes:
             else:
                 try:
                     columns[name] = converted(value)
-                except Exception as error:  # noqa: BLE001 (whatever a column holds, the event is written without it)
+                except Exception as error:  # noqa: BLE001 -- whatever a column holds, the event is written without it
                     _warn(name, error)
     columns["writer"] = writer
     columns["seq"] = seq

@@ -1,12 +1,12 @@
 """The everyday questions: one ``.sql`` file each, and what runs them.
 
 In: the name of a question, a span of time and, where the question leaves it open, what to group by. Out: a table, its
-total, and notes on what the figures leave out. A figure that is not known is counted as such, never as zero. Times are
+total, and notes on what the figures leave out. What is not known is counted beside the sums, never as zero. Times are
 UTC.
 
-A new question is a new file. Its first line is a comment that says what it answers. It selects, from ``events`` between
-``$since`` and ``$until``, first what it groups by, then ``requests`` and more figures, and last ``is_total``, which is
-true in the one row over everything. It may leave what to group by to ``$by`` and ``$tag``.
+A new question is a new file. Its first line is a comment that says what it answers. It reads ``events`` or ``billing``
+between ``$since`` and ``$until``, and selects first what it groups by, then ``requests`` and more figures, and last
+``is_total``, which is true in the one row over everything. It may leave what to group by to ``$by`` and ``$tag``.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class Span:
 def report(journal_dir: Path, store_path: Path, name: str, span: Span, by: str | None = None) -> Answer:
     """Answer the question ``name``; ``by`` is one of :data:`GROUPS` or ``tag:NAME``, by default ``day``.
 
-    Raises :class:`ValueError` for a ``by`` that is neither or that the question has no place for, and
-    :class:`metrion.store.StoreError`.
+    :raises ValueError: ``by`` is neither, or the question cannot be grouped.
+    :raises StoreError: the store cannot be read.
     """
     query = Path(__file__).with_name(f"{name}.sql").read_text(encoding="utf-8")
     if by is not None and "$by" not in query:
@@ -79,7 +79,9 @@ def report(journal_dir: Path, store_path: Path, name: str, span: Span, by: str |
 def moment(text: str, now: datetime) -> datetime:
     """Read a point in time as people type it: ``2026-11-01``, ISO 8601, ``7d``, ``24h``, ``today``, ``month``.
 
-    ``now`` is aware; the result is naive UTC. Without a zone, UTC is meant. Raises :class:`ValueError`.
+    ``now`` is aware; the result is naive UTC. Without a zone, UTC is meant.
+
+    :raises ValueError: the text is none of these.
     """
     now = now.astimezone(UTC).replace(tzinfo=None)
     if text in _NAMED:

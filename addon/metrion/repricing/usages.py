@@ -77,7 +77,7 @@ class Usages:
 
 
 def _read(wire_format: str | None, text: str | None) -> Usage | None:
-    """Read a provider's own usage, as it was stored; ``None``: nobody can, or something in it is no count."""
+    """Read a provider's own usage; ``None``: its format is not known, or a count in it cannot be read."""
     read = _READERS.get(wire_format or "")
     if read is None or text is None:
         return None
