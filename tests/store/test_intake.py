@@ -143,7 +143,7 @@ def test_a_later_segment_waits_for_an_earlier_one_of_its_writer(home: Home) -> N
 
 
 def test_a_backlog_goes_in_in_batches(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segments, "BATCH_SEGMENTS", 2)
+    monkeypatch.setattr(segments, "_BATCH_SEGMENTS", 2)
     for _ in range(5):
         home.record(event())
     ingester = Ingester(home.journal_dir, home.store_path)
@@ -205,7 +205,7 @@ def test_a_value_that_does_not_fit_its_column_sets_its_line_aside_or_is_null(hom
 
 
 def test_a_reader_of_our_own_delays_the_ingester_only(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake, "READER_PATIENCE", 0.01)
+    monkeypatch.setattr(intake, "_READER_SECONDS", 0.01)
     home.record(event())
     ingester = Ingester(home.journal_dir, home.store_path)
     batch = ingester.load()
