@@ -33,6 +33,7 @@ def event(**columns: Any) -> Event:
         "token_name": "laptop",
         "provider": "openai",
         "operation": "chat",
+        "method": "POST",
         "model": "gpt-5",
         "status": 200,
         "input_tokens": 100,

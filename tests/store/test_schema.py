@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +84,37 @@ def test_a_row_is_settled_later_where_another_one_bills_it(
         assert connection.execute(query).fetchall() == [(settled,)]
 
 
-def test_billing_is_events_with_one_more_column(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("row", "billed"),
+    [
+        ({"cost_source": "computed"}, True),
+        ({"cost_source": "estimated"}, True),
+        ({"cost_source": "provider"}, True),
+        ({"cost_source": "unpriced", "cost_usd": None}, True),
+        ({"cost_source": "unknown", "cost_usd": None}, True),
+        ({"cost_source": None, "cost_usd": None}, True),
+        ({"cost_source": "not_billed", "cost_usd": Decimal(0)}, False),
+        ({"cost_source": "subscription", "cost_usd": Decimal(0)}, False),
+    ],
+)
+def test_a_row_is_billed_where_it_has_a_cost_of_its_own(tmp_path: Path, row: dict[str, Any], billed: bool) -> None:
+    home = Home(tmp_path)
+    home.initialise()
+    home.record(event(**row))
+    assert home.values("SELECT billed FROM billing") == [(billed,)]
+
+
+def test_what_is_settled_later_is_billed_once(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.initialise()
+    home.record(event(**UNKNOWN), event(**READ_BACK))
+    assert home.values("SELECT method, billed FROM billing ORDER BY method") == [("GET", True), ("POST", False)]
+
+
+def test_billing_is_events_with_two_more_columns(tmp_path: Path) -> None:
     home = Home(tmp_path)
     home.initialise()
     home.record(event(), event(**UNKNOWN))
-    assert home.ask("FROM billing").columns == (*EVENT_COLUMNS, "settled_later")
-    assert home.values("SELECT * EXCLUDE settled_later FROM billing") == home.values("FROM events")
+    more = ("settled_later", "billed")
+    assert home.ask("FROM billing").columns == (*EVENT_COLUMNS, *more)
+    assert home.values(f"SELECT * EXCLUDE ({', '.join(more)}) FROM billing") == home.values("FROM events")  # noqa: S608 -- names of columns

@@ -2,17 +2,21 @@
 SELECT
     provider,
     count(DISTINCT request_id) AS requests,
-    count(*) FILTER (status >= 400 AND end_reason IS DISTINCT FROM 'refused') AS failed,
-    count(*) FILTER (end_reason = 'refused') AS refused,
+    count(DISTINCT request_id) FILTER (
+        status >= 400 AND coalesce(end_reason, '') NOT IN ('refused', 'retried')
+    ) AS failed,
+    count(DISTINCT request_id) FILTER (end_reason = 'refused') AS refused,
     sum(input_tokens) AS input_tokens,
     round(
         100.0 * sum(cache_read_tokens)
         / nullif(sum(input_tokens) FILTER (cache_read_tokens IS NOT NULL), 0), 1
     )::DOUBLE AS cached_percent,
     sum(output_tokens) AS output_tokens,
-    sum(cost_usd) AS cost_usd,
+    if(NOT bool_or(billed), 0, sum(cost_usd) FILTER (billed)) AS cost_usd,
+    sum(cost_at_least_usd) FILTER (billed) AS at_least_usd,
+    sum(computed_cost_usd) FILTER (cost_source = 'subscription') AS subscription_usd,
     count(*) FILTER (cost_source = 'unpriced') AS unpriced,
-    count(*) FILTER (coalesce(cost_source, 'unknown') = 'unknown' AND NOT settled_later) AS unknown,
+    count(*) FILTER (cost_source = 'unknown' AND billed) AS unknown,
     grouping(provider) = 1 AS is_total
 FROM billing
 WHERE started_at >= coalesce($since::TIMESTAMP, '-infinity')

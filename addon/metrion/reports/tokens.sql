@@ -3,13 +3,15 @@ SELECT
     account,
     token_name AS token,
     count(DISTINCT request_id) AS requests,
-    count(*) FILTER (end_reason = 'refused') AS refused,
+    count(DISTINCT request_id) FILTER (end_reason = 'refused') AS refused,
     count(DISTINCT user_label) AS users,
     sum(input_tokens) AS input_tokens,
     sum(output_tokens) AS output_tokens,
-    sum(cost_usd) AS cost_usd,
+    if(NOT bool_or(billed), 0, sum(cost_usd) FILTER (billed)) AS cost_usd,
+    sum(cost_at_least_usd) FILTER (billed) AS at_least_usd,
+    sum(computed_cost_usd) FILTER (cost_source = 'subscription') AS subscription_usd,
     count(*) FILTER (cost_source = 'unpriced') AS unpriced,
-    count(*) FILTER (coalesce(cost_source, 'unknown') = 'unknown' AND NOT settled_later) AS unknown,
+    count(*) FILTER (cost_source = 'unknown' AND billed) AS unknown,
     date_trunc('second', max(started_at)) AS last_seen,
     grouping(account) = 1 AS is_total
 FROM billing

@@ -10,11 +10,12 @@ SELECT
     sum(cache_write_tokens) AS cache_write_tokens,
     sum(output_tokens) AS output_tokens,
     sum(reasoning_tokens) AS reasoning_tokens,
+    sum(cost_at_least_usd) AS at_least_usd,
     date_trunc('second', min(started_at)) AS first_seen,
     date_trunc('second', max(started_at)) AS last_seen,
     grouping(provider) = 1 AS is_total
-FROM (SELECT * REPLACE (coalesce(cost_source, 'unknown') AS cost_source) FROM billing)
-WHERE cost_source IN ('unpriced', 'unknown') AND NOT settled_later
+FROM billing
+WHERE cost_source IN ('unpriced', 'unknown') AND billed
     AND started_at >= coalesce($since::TIMESTAMP, '-infinity')
     AND started_at < coalesce($until::TIMESTAMP, 'infinity')
 GROUP BY GROUPING SETS ((cost_source, provider, coalesce(model, model_requested), service_tier), ())

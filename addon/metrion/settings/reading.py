@@ -15,10 +15,11 @@ from typing import Annotated, Any, Literal, override
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from metrion.model import CredentialPlace, Origin
 from metrion.providers import PROVIDERS, UNASKED_USAGE, canonical_name
+from metrion.settings.timezones import zone
 
 RESERVED_NAMES = frozenset({"api", "health", "messages", "metrics", "v1"})
 """First path segments that are Metrion's own or Anthropic's: no provider can be called so."""
@@ -120,6 +121,8 @@ class Settings(_Frozen):
     pricing: tuple[Path, ...] = Field(default_factory=_built_in_pricing)
     """Existing price files; later ones win."""
     store: str = "usage.duckdb"
+    timezone: str = "UTC"
+    """Whose days and months reports show, by its IANA name."""
     environment_keys: Mapping[str, str] = Field(default_factory=dict, repr=False, exclude=True)
     """Provider name to the key that the environment holds for the account ``default``."""
 
@@ -195,6 +198,11 @@ def _parse_upstream(value: object) -> tuple[Origin, str] | None:
     return Origin(url.scheme, host.lower(), port or {"http": 80, "https": 443}[url.scheme]), prefix
 
 
+def _check_timezone(name: str) -> str:
+    zone(name)
+    return name
+
+
 def _parse_version(value: object) -> str | None:
     if value is None or value == "":
         return value
@@ -226,6 +234,7 @@ class _File(_Frozen):
     intercept: Intercept = Intercept()
     pricing: Annotated[tuple[str, ...], Field(min_length=1)] = ("pricing.yaml",)
     store: Annotated[str, Field(min_length=1)] = "usage.duckdb"
+    timezone: Annotated[str, AfterValidator(_check_timezone)] = "UTC"
 
 
 class _NoDuplicates(yaml.SafeLoader):
@@ -288,6 +297,7 @@ def load_settings(config: Path | None = None, environ: Mapping[str, str] = os.en
             else _built_in_pricing()
         ),
         store=file.store,
+        timezone=file.timezone,
         environment_keys=_environment_keys(environ),
     )
 

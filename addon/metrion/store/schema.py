@@ -4,9 +4,12 @@ In: where the journal is. Out: SQL. Pure: imports no database and touches no fil
 inside the proxy, can take the columns' types from here.
 
 The view ``events`` is the table ``ingested`` and, after it, the journal's lines above the watermark of their writer. A
-line of the journal is in exactly one of the two: the ingester moves rows and watermark in one transaction. The view
-``billing`` is ``events`` with one more column, ``settled_later``: true in a row whose usage is not known and was
-reported, and billed, in the row of a later request.
+line of the journal is in exactly one of the two: the ingester moves rows and watermark in one transaction.
+
+The view ``billing`` is ``events`` for sums of money: a ``cost_source`` that is NULL is ``unknown``, and there are two
+more columns. ``settled_later`` is true in a row whose usage is not known because a later request reported it, and has
+the cost. ``billed`` is true in a row that has a cost of its own, known or not: it is false where there was nothing to
+bill, where a flat-rate plan covers it, and where it is settled later.
 """
 
 from __future__ import annotations
@@ -161,12 +164,18 @@ def billing() -> str:
     deferred = ", ".join(map(literal, _DEFERRED_OPERATIONS))
     # A deferred completion has an id of its own: the id that was asked for is the last segment of its path.
     return f"""
-SELECT *, coalesce(cost_source, 'unknown') = 'unknown' AND coalesce((provider, generation_id) IN (
-    FROM (
-        SELECT provider, unnest([generation_id, split_part(path, '/', -1)]) AS id FROM events
-        WHERE (method <> 'POST' OR operation IN ({deferred})) AND cost_source NOT IN ('not_billed', 'unknown')
-    ) WHERE id IS NOT NULL
-), false) AS settled_later FROM events"""  # noqa: S608 -- all of it is written here
+WITH settling AS (
+    SELECT provider, unnest([generation_id, split_part(path, '/', -1)]) AS id FROM events
+    WHERE (method <> 'POST' OR operation IN ({deferred})) AND cost_source NOT IN ('not_billed', 'unknown')
+), settled AS (
+    SELECT
+        * REPLACE (coalesce(cost_source, 'unknown') AS cost_source),
+        coalesce(cost_source, 'unknown') = 'unknown' AND coalesce(
+            (provider, generation_id) IN (FROM settling WHERE id IS NOT NULL), false
+        ) AS settled_later
+    FROM events
+)
+SELECT *, cost_source NOT IN ('not_billed', 'subscription') AND NOT settled_later AS billed FROM settled"""  # noqa: S608 -- all of it is written here
 
 
 def views(journal_dir: Path) -> str:
