@@ -155,8 +155,9 @@ WIDE = Table(
     [
         (None, ["model         cache_read_tokens    reasoning_tokens"]),
         (51, ["model         cache_read_tokens    reasoning_tokens"]),
-        (50, ["model         cache_    reasoning_", "               read_        tokens", "              tokens"]),
-        (30, ["model              gpt-5-mini", "cache_read_tokens  12345", "reasoning_tokens   NULL", ""]),
+        (50, ["model       cache_read_tokens  reasoning_tokens"]),
+        (40, ["model        cache  reasoning", "              read     tokens", "            tokens"]),
+        (28, ["model              gpt-5-mini", "cache_read_tokens  12345", "reasoning_tokens   NULL", ""]),
     ],
 )
 def test_a_table_is_no_wider_than_the_terminal(

@@ -15,6 +15,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -54,19 +55,20 @@ def as_csv(table: Table) -> str:
 def as_table(table: Table) -> str:
     """Return columns for people.
 
-    If they are wider than the terminal, headings are broken; if that is not enough, each row is a block of lines.
+    If they are wider than the terminal, they move together, then headings are broken into lines; if that is not enough,
+    each row is a block of lines.
     """
     width = _terminal_width()
-    text = _tabulated(table, "simple")
-    if width is None or _fits(text, width):
-        return text
-    text = _tabulated(table, "simple", heading=lambda name: name.replace("_", "_\n"))
-    return text if _fits(text, width) or not table.rows else _blocks(table)
+    for layout in (_WIDE, _CLOSE, _BROKEN):
+        text = _tabulated(table, layout)
+        if width is None or _fits(text, width):
+            return text
+    return _blocks(table) if table.rows else text
 
 
 def as_markdown(table: Table) -> str:
     """Return a Markdown table."""
-    return _tabulated(table, "pipe", escaped=lambda text: text.replace("\\", "\\\\").replace("|", "\\|"))
+    return _tabulated(table, _MARKDOWN)
 
 
 FORMATS: Mapping[str, Callable[[Table], str]] = {
@@ -102,22 +104,35 @@ def shortened(table: Table) -> Table:
     )
 
 
-def _tabulated(
-    table: Table,
-    style: str,
-    *,
-    heading: Callable[[str], str] = lambda name: name,
-    escaped: Callable[[str], str] = lambda text: text,
-) -> str:
-    from tabulate import tabulate  # 90 ms that the other formats need not pay
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Layout:
+    style: str = "simple"
+    padding: int = 2
+    """By how much a column is wider than its heading, at least."""
+    heading: Callable[[str], str] = str
+    escaped: Callable[[str], str] = str
 
-    text = tabulate(
-        [[escaped(_cell(value)) for value in row] for row in table.rows],
-        headers=[heading(escaped(_cell(name))) for name in table.columns],
-        tablefmt=style,
-        disable_numparse=True,
-        colalign=[_alignment(kind) for kind in table.types],
-    )
+
+_WIDE = _Layout()
+_CLOSE = _Layout(padding=0)
+_BROKEN = _Layout(padding=0, heading=lambda name: name.replace("_", "\n"))
+_MARKDOWN = _Layout(style="pipe", escaped=lambda text: text.replace("\\", "\\\\").replace("|", "\\|"))
+
+
+def _tabulated(table: Table, layout: _Layout) -> str:
+    import tabulate  # 90 ms that the other formats need not pay
+
+    usual, tabulate.MIN_PADDING = tabulate.MIN_PADDING, layout.padding  # there is no argument for it
+    try:
+        text = tabulate.tabulate(
+            [[layout.escaped(_cell(value)) for value in row] for row in table.rows],
+            headers=[layout.heading(layout.escaped(_cell(name))) for name in table.columns],
+            tablefmt=layout.style,
+            disable_numparse=True,
+            colalign=[_alignment(kind) for kind in table.types],
+        )
+    finally:
+        tabulate.MIN_PADDING = usual
     return text + "\n"
 
 
@@ -126,7 +141,7 @@ def _blocks(table: Table) -> str:
     names = [_cell(name) for name in table.columns]
     width = max(map(len, names))
     blocks = (
-        "".join(f"{name:<{width}}  {_cell(value)}\n" for name, value in zip(names, row, strict=True))
+        "".join(f"{name:<{width}}  {_cell(value)}".rstrip() + "\n" for name, value in zip(names, row, strict=True))
         for row in table.rows
     )
     return "\n".join(blocks)
