@@ -144,21 +144,19 @@ def test_a_shortened_table_has_its_decimal_points_in_one_line() -> None:
 
 
 WIDE = Table(
-    ("model", "cache_read_tokens", "reasoning_tokens"),
-    ("VARCHAR", "BIGINT", "BIGINT"),
-    [("gpt-5-mini", 12345, None), ("größe", 0, 7)],
+    ("model", "cache_read_tokens", "reasoning_tokens", "output_tokens"),
+    ("VARCHAR", "BIGINT", "BIGINT", "BIGINT"),
+    [("gpt-5-mini", 12345, None, 1), ("größe", 0, 7, 2)],
 )
+HEADING = "model         cache_read_tokens    reasoning_tokens    output_tokens"
+CLOSE = "model       cache_read_tokens  reasoning_tokens  output_tokens"
+BROKEN = ["model        cache  reasoning  output", "              read     tokens  tokens", "            tokens"]
+BLOCK = ["model              gpt-5-mini", "cache_read_tokens  12345", "reasoning_tokens   NULL", "output_tokens      1"]
 
 
 @pytest.mark.parametrize(
     ("width", "printed"),
-    [
-        (None, ["model         cache_read_tokens    reasoning_tokens"]),
-        (51, ["model         cache_read_tokens    reasoning_tokens"]),
-        (50, ["model       cache_read_tokens  reasoning_tokens"]),
-        (40, ["model        cache  reasoning", "              read     tokens", "            tokens"]),
-        (28, ["model              gpt-5-mini", "cache_read_tokens  12345", "reasoning_tokens   NULL", ""]),
-    ],
+    [(None, [HEADING]), (68, [HEADING]), (67, [CLOSE]), (62, [CLOSE]), (61, BROKEN), (37, BROKEN), (36, [*BLOCK, ""])],
 )
 def test_a_table_is_no_wider_than_the_terminal(
     width: int | None, printed: list[str], monkeypatch: pytest.MonkeyPatch
@@ -166,8 +164,8 @@ def test_a_table_is_no_wider_than_the_terminal(
     monkeypatch.setattr(tables, "_terminal_width", lambda: width)
     lines = FORMATS["table"](WIDE).splitlines()
     assert [line.rstrip() for line in lines[: len(printed)]] == printed
-    assert max(map(len, lines)) <= (width or 51)
-    assert FORMATS["csv"](WIDE).startswith("model,cache_read_tokens,reasoning_tokens")
+    assert max(map(len, lines)) <= (width or 68)
+    assert FORMATS["csv"](WIDE).startswith(",".join(WIDE.columns))
 
 
 def test_no_rows_are_headings_however_narrow_the_terminal_is(monkeypatch: pytest.MonkeyPatch) -> None:
