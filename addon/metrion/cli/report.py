@@ -33,7 +33,7 @@ def _moment(text: str | None, timezone: tzinfo, option: str) -> datetime | None:
     try:
         return None if text is None else reports.moment(text, datetime.now(UTC), timezone)
     except ValueError as error:
-        raise click.BadParameter(str(error), param_hint=option) from error
+        raise click.BadParameter(str(error), param_hint=f"'{option}'") from error
 
 
 def _list(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:
