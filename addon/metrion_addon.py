@@ -2,14 +2,13 @@
 
 import sys
 
-from metrion.control import ControlError
-from metrion.pricing import PricingError
+from metrion.errors import MetrionError
 from metrion.proxy.addon import MetrionAddon
-from metrion.settings import SettingsError, load_settings
+from metrion.settings import load_settings
 
 try:
     addons = [MetrionAddon(load_settings())]
-except (SettingsError, ControlError, PricingError) as error:
+except MetrionError as error:
     # mitmproxy would go on without a script that fails to load, and so let everything through.
     sys.stderr.write(f"Error: {error}\n")
     sys.stderr.flush()

@@ -1,8 +1,14 @@
-"""The recorded provider exchanges that tests replay: rows of ``../shared/corpus`` in, :class:`Exchange` values out.
+"""Provider exchanges for tests: the slice in ``tests/slice`` and the recorded corpus in, :class:`Exchange` values out.
 
-The corpus is not part of the project. Where it is absent, :func:`exchanges` is empty and :data:`needs_corpus` skips.
-WebSocket sessions are not HTTP and are left out. Bodies are decompressed, as the corpus stores them; :func:`encode`
-gives what was on the wire.
+The slice is a part of the project. It was written by hand, after the references of the providers: some exchanges of
+each wire format, with what they must be read as. The corpus was recorded by others and is not a part of the project.
+Tests run over the slice, and also over the corpus where it is at :data:`CORPUS`; :func:`at_least` is for what they
+count. Only what needs many recordings, such as an estimate's accuracy, is skipped without it (:data:`needs_corpus`).
+
+Both have one format, which the corpus describes: a row has an id, the provider, the kind of the request, the request,
+the response, and under ``expected`` what an independent reader finds in the response. A row of the slice leaves out
+what is as in :data:`_ROW` and :data:`_EXPECTED`. Bodies are decompressed; :func:`encode` gives what was on the wire.
+WebSocket sessions have frames in place of bodies: they come from :func:`sessions`, and are no exchanges.
 """
 
 from __future__ import annotations
@@ -11,7 +17,7 @@ import base64
 import gzip
 import json
 import zlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -19,14 +25,53 @@ from typing import Any, Protocol
 
 import brotli
 import pytest
+import yaml
 import zstandard
 
+SLICE = Path(__file__).parent / "slice"
 CORPUS = Path(__file__).resolve().parents[1].parent / "shared" / "corpus"
 
 needs_corpus = pytest.mark.skipif(
     not CORPUS.is_dir(),
-    reason=f"the corpus of recorded exchanges is not at {CORPUS}; tests without recordings still cover every format",
+    reason=f"the corpus of recorded exchanges is not at {CORPUS}; the slice in {SLICE.name}/ still covers every format",
 )
+
+_ROW: Mapping[str, Any] = {
+    "provenance": "written",
+    "method": "POST",
+    "request_headers": {"content-type": "application/json"},
+    "request_body": "",
+    "request_body_base64": False,
+    "status": 200,
+    "response_body_base64": False,
+    "streamed": False,
+}
+_EXPECTED: Mapping[str, Any] = {
+    "has_usage": False,
+    "model": None,
+    "model_requested": None,
+    "service_tier": None,
+    "input_tokens_total": None,
+    "cache_read_tokens": None,
+    "cache_write_tokens": None,
+    "cache_write_5m_tokens": None,
+    "cache_write_1h_tokens": None,
+    "input_audio_tokens": None,
+    "input_image_tokens": None,
+    "output_tokens_total": None,
+    "reasoning_tokens": None,
+    "output_audio_tokens": None,
+    "output_image_tokens": None,
+    "audio_seconds": None,
+    "server_tools": {},
+    "provider_cost_usd": None,
+    "raw_usage": None,
+    "stream_terminated": None,
+    "cost": None,
+    "flags": (),
+    "ambiguous": (),
+}
+"""What a row of the slice is where it does not say otherwise. ``None``: not reported."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,28 +105,65 @@ class Exchange:
 
 
 def exchanges(kinds: Collection[str] | None = None, providers: Collection[str] | None = None) -> list[Exchange]:
-    """All HTTP exchanges of these kinds and providers (``None``: any), always in the same order."""
+    """The HTTP exchanges of these kinds and providers (``None``: any), in a stable order; the slice comes last."""
     return [
         exchange
-        for exchange in _read(CORPUS)
+        for exchange in (*_exchanges(CORPUS), *written())
         if (kinds is None or exchange.kind in kinds) and (providers is None or exchange.provider in providers)
     ]
 
 
+def written() -> tuple[Exchange, ...]:
+    """The exchanges of the slice alone."""
+    return _exchanges(SLICE)
+
+
+def sessions(providers: Collection[str] | None = None) -> list[dict[str, Any]]:
+    """The WebSocket sessions with these providers (``None``: any), as rows of the corpus; the slice comes last."""
+    rows = (*_rows(CORPUS), *_rows(SLICE))
+    return [row for row in rows if "frames" in row and (providers is None or row["provider"] in providers)]
+
+
+def at_least(with_corpus: int, written: int = 1) -> int:
+    """How many a test must have seen: so many where the corpus is present, and so many of the slice alone."""
+    return with_corpus if CORPUS.is_dir() else written
+
+
 @cache
-def _read(corpus: Path) -> tuple[Exchange, ...]:
-    return tuple(
-        _exchange(path.name, row)
-        for path in sorted(corpus.glob("*.jsonl.gz"))
-        for row in map(json.loads, gzip.open(path))
-        if "frames" not in row
-    )
+def _exchanges(folder: Path) -> tuple[Exchange, ...]:
+    return tuple(_exchange(row) for row in _rows(folder) if "frames" not in row)
 
 
-def _exchange(file: str, row: Mapping[str, Any]) -> Exchange:
+@cache
+def _rows(folder: Path) -> tuple[dict[str, Any], ...]:
+    return (*_recorded_rows(folder), *map(_whole, _written_rows(folder)))
+
+
+def _recorded_rows(folder: Path) -> Iterator[dict[str, Any]]:
+    for path in sorted(folder.glob("*.jsonl.gz")):
+        with gzip.open(path) as lines:
+            yield from (row | {"file": path.name} for row in map(json.loads, lines))
+
+
+def _written_rows(folder: Path) -> Iterator[dict[str, Any]]:
+    for path in sorted(folder.glob("*.yaml")):
+        yield from (row | {"file": path.name} for row in yaml.safe_load(path.read_text("utf-8")))
+
+
+def _whole(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the slice with what it leaves out."""
+    if "frames" in row:
+        return row
+    streamed = row.get("streamed", False)
+    content_type = "text/event-stream; charset=utf-8" if streamed else "application/json"
+    answer = {"response_headers": {"content-type": content_type}, "stream_format": "sse" if streamed else None}
+    return {**_ROW, **answer, **row, "expected": {**_EXPECTED, **row["expected"]}}
+
+
+def _exchange(row: Mapping[str, Any]) -> Exchange:
     return Exchange(
         id=row["id"],
-        file=file,
+        file=row["file"],
         provider=row["provider"],
         kind=row["kind"],
         provenance=row["provenance"],

@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from metrion.simulator.control import CONTROL_PREFIX
 from metrion.simulator.delivery import SELECTION_HEADER, Delivery, Selection, format_selection
-from metrion.simulator.server import CONTROL_PREFIX
 from tests.corpus import Exchange, encode, encode_pieces
 
 _EVENT = re.compile(rb".*?(?:\r\n\r\n|\n\n|\r\r|\Z)", re.DOTALL)

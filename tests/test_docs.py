@@ -13,15 +13,15 @@ import click
 import pytest
 from pydantic import BaseModel
 
+from metrion.admission.codes import KINDS
 from metrion.admission.routing import Router
 from metrion.cli import COMMANDS, commands
-from metrion.model import EVENT_COLUMNS, Inbound, Route
-from metrion.operations import GOOGLE_OPERATIONS, OPERATIONS
+from metrion.model import COLUMN_TYPES, EVENT_COLUMNS, Inbound, RefusalKind, Route
+from metrion.operations import GOOGLE_PATHS, OPERATIONS, PATHS
 from metrion.providers import ALIASES, PROVIDERS
 from metrion.reports import GROUPS
 from metrion.settings import load_settings
 from metrion.settings.reading import _File
-from metrion.store.schema import COLUMN_TYPES
 from tests.pages import ROOT, Block, anchors, blocks, links, pages, prose, sections, table_column, text_of
 
 DOCS = ROOT / "docs"
@@ -45,6 +45,7 @@ KNOWN_HOSTS = {
 """What a page may point at. Nobody should be sent to a package registry, or anywhere else, by the way."""
 
 CODE = re.compile(r"`([^`]+)`")
+LINK = re.compile(r"\[([^]]+)\]\([^)]+\)")
 URL = re.compile(r"https?://[^\s\"'`)>,}]+")
 
 
@@ -194,16 +195,19 @@ def test_every_column_is_documented_in_order_with_its_type() -> None:
 
 
 def test_every_refusal_is_documented_and_no_other() -> None:
-    """A refusal is written as a status followed by a code, wherever it is made."""
-    made = {
-        (status, code)
-        for file in (ROOT / "addon" / "metrion").rglob("*.py")
-        if "simulator" not in file.parts
-        for status, code in re.findall(r"\b([45]\d\d),\s+\"([a-z_]+)\"", file.read_text("utf-8"))
-    } | {("429", code) for code in re.findall(r"Excess\(\"(\w+)\"", _source("admission/limits.py"))}
     section = sections(DOCS / "requests.md")["What is refused"]
-    rows = zip(table_column(section, 0), table_column(section, 1), strict=True)
-    assert {(status, code.strip("`")) for status, code in rows if status.isdigit()} == made
+    described = [
+        (int(status), code.strip("`"), LINK.sub(r"\1", because), CODE.findall(sends))
+        for status, code, because, sends in zip(*(table_column(section, at)[1:] for at in range(4)), strict=True)
+    ]
+    assert described == [
+        (kind.status, kind.code, kind.because, [header for header, is_sent in _headers_of(kind) if is_sent])
+        for kind in KINDS
+    ]
+
+
+def _headers_of(kind: RefusalKind) -> list[tuple[str, bool]]:
+    return [("x-should-retry: false", kind.lasting), ("retry-after", kind.retry_after)]
 
 
 def test_what_is_read_is_what_has_a_dialect() -> None:
@@ -211,20 +215,22 @@ def test_what_is_read_is_what_has_a_dialect() -> None:
     rows = zip(table_column(section, 0), table_column(section, 1), strict=True)
     described = {path.strip("`"): operation.strip("`") for path, operation in rows if path.startswith("`")}
     assert described == {
-        path: operation.name
-        for table in (OPERATIONS, GOOGLE_OPERATIONS)
-        for path, operation in table.items()
-        if operation.dialect not in (None, "resource")  # of which the model and the id are read, and nothing is billed
+        path: row.operation.name
+        for table in (PATHS, GOOGLE_PATHS)
+        for path, row in table.items()
+        if row.post not in (None, "resource")  # of which the model and the id are read, and nothing is billed
     }
+
+
+def test_paths_of_sessions_are_those_that_open_one() -> None:
+    named = set(CODE.findall(sections(DOCS / "requests.md")["What is read"]))
+    assert {path for path, row in PATHS.items() if row.session and "*" not in path} <= named
+    assert {operation.name for operation in OPERATIONS.values() if operation.session} <= named
 
 
 def test_every_way_to_a_provider_is_documented() -> None:
     paths = set(CODE.findall(sections(DOCS / "requests.md")["Paths"]))
     assert {f"/{name}/…" for name in (*PROVIDERS, *ALIASES)} <= paths
-
-
-def _source(name: str) -> str:
-    return (ROOT / "addon" / "metrion" / name).read_text("utf-8")
 
 
 # --- every page -------------------------------------------------------------------------------------------------------

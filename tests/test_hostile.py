@@ -30,7 +30,8 @@ from metrion.dialects.dialect import Dialect
 from metrion.estimates import Sample, estimate, estimate_input
 from metrion.journal import writer as journal
 from metrion.metering.meter import measure
-from metrion.metering.tap import RequestReader, Tap
+from metrion.metering.request_reader import RequestReader
+from metrion.metering.tap import Tap
 from metrion.model import EndReason, Event, Forward, Head, Inbound, Reading
 from metrion.pricing import PriceBook
 from tests.corpus import encode, encode_pieces
@@ -523,7 +524,7 @@ def test_no_request_is_too_strange(
 
 @given(st.sampled_from(list(SESSIONS)), st.lists(st.tuples(mutated(), st.booleans()), max_size=4))
 def test_no_session_is_too_strange(name: str, messages: list[tuple[tuple[Body, bytes], bool]]) -> None:
-    session = SESSIONS[name]("gpt-realtime")
+    session = SESSIONS[name].open("gpt-realtime")
     for (_, body), is_sent in messages:
         for event in body.split(b"\n"):
             message = event.removeprefix(b"data: ").replace(b"response.completed", b"response.done")

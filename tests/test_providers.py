@@ -6,8 +6,7 @@ import re
 
 import pytest
 
-from metrion.operations import GOOGLE_OPERATIONS, OPERATIONS
-from metrion.providers import ALIASES, PROVIDERS, canonical_name
+from metrion.providers import ALIASES, KEY_SHAPE, PROVIDERS, VENDORS, base_segment, canonical_name
 
 
 def test_the_five_providers_and_where_they_are() -> None:
@@ -43,15 +42,43 @@ def test_no_alias_is_another_providers_name() -> None:
     assert not ALIASES.keys() & PROVIDERS.keys()
 
 
-@pytest.mark.parametrize("table", [OPERATIONS, GOOGLE_OPERATIONS], ids=["plain", "google"])
-def test_paths_in_a_table_are_written_as_routing_looks_them_up(table: dict[str, object]) -> None:
-    """Segments without slashes around them, * for an id; a verb alone, behind its colon, or behind a publisher too."""
-    for path in table:
-        assert re.fullmatch(r"\w*:\w+|[\w-]+(/([\w-]+|\*))*", path), path
-
-
 @pytest.mark.parametrize("name", PROVIDERS)
 def test_request_id_headers_are_lower_case(name: str) -> None:
     headers = PROVIDERS[name].request_id_headers
     assert headers
     assert all(header == header.lower() for header in headers)
+
+
+def test_the_base_urls_of_providers() -> None:
+    segments = {name: base_segment(name) for name in (*PROVIDERS, "my-vllm")}
+    assert segments == {
+        "anthropic": "anthropic",
+        "openai": "openai",
+        "google": "gemini",
+        "mistral": "mistral",
+        "xai": "grok",
+        "my-vllm": "my-vllm",
+    }
+
+
+def test_what_may_stand_before_a_model() -> None:
+    assert sorted(VENDORS) == [
+        "anthropic", "gemini", "google", "grok", "mistral", "mistralai", "openai", "x-ai", "xai",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "is_key"),
+    [
+        ("sk-" + "a" * 16, True),
+        ("sk-proj-" + "a" * 16, True),
+        ("sk-ant-api03-" + "a" * 16, True),
+        ("xai-" + "a" * 16, True),
+        ("AIza" + "a" * 35, True),
+        ("sk-short", False),
+        ("a" * 32, False),  # a key of Mistral's begins like any other text
+        ("task-" + "a" * 16, False),
+    ],
+)
+def test_texts_that_look_like_a_key(text: str, *, is_key: bool) -> None:
+    assert (re.fullmatch(KEY_SHAPE, text, re.ASCII) is not None) is is_key

@@ -43,7 +43,7 @@ import pytest
 
 from metrion import store
 from metrion.estimates.tokenizers import is_available
-from metrion.providers import PROVIDERS
+from metrion.providers import PROVIDERS, base_segment
 from metrion.settings import Settings
 from tests.pages import ROOT, Block, blocks
 from tests.processes import eventually, free_port, prepare_home, printed_token, store_keys
@@ -92,8 +92,7 @@ class Sitting:
         self._simulator = simulator
         self._servers = list[subprocess.Popen[bytes]]()
         upstreams = {
-            f"METRION_{(entry.aliases or (name,))[0].upper()}_UPSTREAM": simulator.upstream_by_port(name)
-            for name, entry in PROVIDERS.items()
+            f"METRION_{base_segment(name).upper()}_UPSTREAM": simulator.upstream_by_port(name) for name in PROVIDERS
         }
         self.environment = {
             **prepare_home(self.home, {"listen": f"127.0.0.1:{self.port('8080')}"}),

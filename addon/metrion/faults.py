@@ -1,4 +1,4 @@
-"""Logs a fault without its words: an exception's message may quote a head, a body or a key."""
+"""Logs a fault without its message, which may quote a head, a body or a key."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ import traceback
 
 
 def log_fault(logger: logging.Logger, what: str, error: Exception) -> None:
-    """Log that something went wrong, and where."""
+    """Log that something went wrong, of which kind it is, and where."""
     where = traceback.extract_tb(error.__traceback__)[-1]
     logger.error("%s: %s at %s:%s", what, type(error).__name__, where.filename, where.lineno)

@@ -1,6 +1,7 @@
-"""What the paths of the providers do: one row each, and nothing about an operation stands anywhere else.
+"""What providers can be asked to do, one row each, and the paths by which they are asked.
 
-In goes nothing; out come tables that routing, metering and estimates read.
+In goes nothing; out come tables that routing, metering and reports read. A row of an operation says all that sets it
+apart, and a row of a path which operation it asks for: nothing about either is written anywhere else.
 """
 
 from __future__ import annotations
@@ -8,163 +9,225 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from metrion.model import Operation
+
+_AT_OPENAI = frozenset({"openai"})
+
+AGENT_SESSIONS = Operation("agent_sessions")
+AGENTS = Operation("agents", billed=False)
+ASSISTANTS = Operation("assistants", billed=False)
+AUDIO = Operation("audio")
+BATCH = Operation("batch", billed=False)
+CACHED_CONTENTS = Operation("cached_contents")
+CANCEL = Operation("cancel", billed=False)
+CHAT = Operation("chat", asks_usage_in="openai_chat")
+COMPLETIONS = Operation("completions", asks_usage_in="openai_chat")
+CONVERSATIONS = Operation("conversations", free_at=_AT_OPENAI)
+COUNT_TOKENS = Operation("count_tokens", billed=False)
+DECISIONS = Operation("decisions")
+EMBEDDINGS = Operation("embeddings")
+EVALS = Operation("evals")
+FILES = Operation("files", billed=False)
+FINE_TUNING = Operation("fine_tuning")
+GENERATE_CONTENT = Operation("generate_content")
+IMAGES = Operation("images")
+INTERACTIONS = Operation("interactions")
+MESSAGES = Operation("messages")
+MODELS = Operation("models", billed=False)
+MODERATIONS = Operation("moderations", free_at=_AT_OPENAI)
+OCR = Operation("ocr")
+OTHER = Operation("other")
+REALTIME = Operation("realtime", session=True)
+RERANK = Operation("rerank")
+RESPONSES = Operation("responses")
+RUNS = Operation("runs", deferred=True)
+SESSIONS = Operation("sessions", billed=False)
+VECTOR_STORES = Operation("vector_stores", billed=False)
+VIDEOS = Operation("videos")
+
 
 @dataclass(frozen=True, slots=True)
-class Operation:
-    """What a path does."""
+class Path:
+    """What a path asks for, and the wire formats of its answers. ``None``: an answer passes through unread."""
 
-    name: str
-    dialect: str | None = None
-    """The wire format of the answer to a POST; ``None``: passed through unread."""
-    read_back: str | None = None
-    """That of the answer to a GET, which reads back what was generated before, or opens a session."""
+    operation: Operation
+    """What is asked for here; a GET that opens a session asks for another."""
+    post: str | None = None
+    """The wire format of the answer to a POST."""
+    get: str | None = None
+    """That of the answer to a GET, which reads back what was generated before."""
+    session: str | None = None
+    """That of the WebSocket session which a GET opens: its operation is :data:`REALTIME`, whatever a POST does here."""
     is_output: bool = False
-    """What a GET reads back here is the output of a batch where a batch has named it, and otherwise anything."""
+    """Serves files of any kind. A GET is read only if a finished batch named the file as its output."""
+
+    @property
+    def is_read_back(self) -> bool:
+        """Whether the id in the path says what a GET reads back."""
+        return self.get is not None or self.session is not None
+
+    def asked_with(self, method: bytes) -> tuple[Operation, str | None]:
+        """Return what a request with this method asks for, and the wire format of its answer."""
+        match method:
+            case b"POST":
+                return self.operation, self.post
+            case b"GET" if self.session:
+                return REALTIME, self.session
+            case b"GET":
+                return self.operation, self.get
+        return self.operation, None
+
+    def asks_usage(self, method: bytes) -> bool:
+        """Whether a request with this method may ask for the usage of a stream."""
+        return method == b"POST" and self.post is not None and self.post == self.operation.asks_usage_in
 
 
-OTHER = Operation("other")
-
-OPERATIONS: Mapping[str, Operation] = {
-    "agents": Operation("agents", "resource"),
-    "agents/*": Operation("agents", read_back="resource"),
-    "agents/automations": Operation("agent_sessions"),
-    "agents/completions": Operation("chat", "openai_chat"),
-    "agents/environments": Operation("agent_sessions"),
-    "agents/sessions": Operation("agent_sessions"),
-    "assistants": Operation("assistants", "resource"),
-    "assistants/*": Operation("assistants", "resource"),
-    "audio": Operation("audio"),
-    "audio/speech": Operation("audio", "openai_speech"),
-    "audio/speech/realtime": Operation("realtime", read_back="openai_realtime"),
-    "audio/transcriptions": Operation("audio", "openai_audio"),
-    "audio/transcriptions/realtime": Operation("realtime", read_back="openai_realtime"),
-    "audio/translations": Operation("audio", "openai_audio"),
-    "batches": Operation("batch", "openai_batches"),
-    "batches/*": Operation("batch", read_back="openai_batches"),
-    "batches/*/cancel": Operation("cancel"),
-    "batches/*/results": Operation("batch", read_back="xai_batch_results", is_output=True),
-    "batch": Operation("batch"),
-    "batch/jobs": Operation("batch", "mistral_batches"),
-    "batch/jobs/*": Operation("batch", read_back="mistral_batches"),
-    "batch/jobs/*/cancel": Operation("cancel"),
-    "chat/classifications": Operation("moderations", "openai_embeddings"),
-    "chat/completions": Operation("chat", "openai_chat"),
-    "chat/completions/*": Operation("chat", read_back="openai_chat"),
-    "chat/deferred-completion/*": Operation("chat", read_back="openai_chat"),
-    "chat/moderations": Operation("moderations", "openai_embeddings"),
-    "chatkit/sessions": Operation("sessions"),
-    "chatkit/sessions/*/cancel": Operation("cancel"),
-    "classifications": Operation("moderations", "openai_embeddings"),
-    "complete": Operation("completions", "anthropic_completions"),
-    "completions": Operation("completions", "openai_chat"),
-    "conversations": Operation("conversations", "mistral_conversations"),
-    "conversations/*": Operation("conversations", "mistral_conversations"),
-    "conversations/*/restart": Operation("conversations", "mistral_conversations"),
-    "decisions": Operation("decisions", "openai_responses"),
-    "embedding-models": Operation("models"),
-    "embeddings": Operation("embeddings", "openai_embeddings"),
-    "evals/*/runs": Operation("evals", "openai_evals"),
-    "evals/*/runs/*": Operation("evals", read_back="openai_evals"),
-    "files": Operation("files"),
-    "files/*/content": Operation("files", read_back="mistral_batch_output", is_output=True),
-    "fim/completions": Operation("chat", "openai_chat"),
-    "fine_tuning": Operation("fine_tuning"),
-    "fine_tuning/alpha/graders/run": Operation("evals", "openai_evals"),
-    "image-generation-models": Operation("models"),
-    "images": Operation("images", "openai_images"),
-    "images/edits": Operation("images", "openai_images"),
-    "images/generations": Operation("images", "openai_images"),
-    "images/variations": Operation("images", "openai_images"),
-    "language-models": Operation("models"),
-    "live/sessions": Operation("realtime", read_back="openai_realtime"),
-    "live/sessions/*/fork": Operation("realtime", read_back="openai_realtime"),
-    "live/sessions/*/hangup": Operation("cancel"),
-    "live/sessions/*/reject": Operation("cancel"),
-    "messages": Operation("messages", "anthropic_messages"),
-    "messages/batches": Operation("batch", "anthropic_batches"),
-    "messages/batches/*": Operation("batch", read_back="anthropic_batches"),
-    "messages/batches/*/cancel": Operation("cancel"),
-    "messages/batches/*/results": Operation("batch", read_back="anthropic_batch_results"),
-    "messages/count_tokens": Operation("count_tokens"),
-    "models": Operation("models"),
-    "models/chat/completions": Operation("chat", "openai_chat"),  # Azure's models that are not OpenAI's
-    "models/embeddings": Operation("embeddings", "openai_embeddings"),
-    "moderations": Operation("moderations", "openai_embeddings"),
-    "ocr": Operation("ocr", "mistral_ocr"),
-    "realtime": Operation("realtime", read_back="openai_realtime"),
-    "realtime/calls/*/hangup": Operation("cancel"),
-    "realtime/calls/*/reject": Operation("cancel"),
-    "realtime/client_secrets": Operation("sessions"),
-    "realtime/sessions": Operation("sessions", "resource"),
-    "realtime/transcription_sessions": Operation("sessions", "resource"),
-    "realtime/translations/client_secrets": Operation("sessions"),
-    "rerank": Operation("rerank", "openai_embeddings"),
-    "responses": Operation("responses", "openai_responses", read_back="openai_realtime"),
-    "responses/*": Operation("responses", read_back="openai_responses"),
-    "responses/*/cancel": Operation("cancel", "openai_responses"),
-    "responses/compact": Operation("responses", "openai_responses"),
-    "responses/input_tokens": Operation("count_tokens"),
-    "score": Operation("rerank", "openai_embeddings"),  # vLLM
-    "stt": Operation("audio", "openai_audio"),
-    "threads": Operation("assistants"),
-    "threads/*/runs": Operation("runs", "openai_runs"),
-    "threads/*/runs/*": Operation("assistants", read_back="openai_runs"),
-    "threads/*/runs/*/cancel": Operation("cancel", "openai_runs"),
-    "threads/*/runs/*/submit_tool_outputs": Operation("runs", "openai_runs"),
-    "threads/runs": Operation("runs", "openai_runs"),
-    "tokenize-text": Operation("count_tokens"),
-    "tts": Operation("audio"),
-    "uploads": Operation("files"),
-    "vector_stores": Operation("vector_stores"),
-    "videos": Operation("videos", "openai_videos"),
-    "videos/*": Operation("videos", read_back="openai_videos"),
-    "videos/*/remix": Operation("videos", "openai_videos"),
-    "videos/characters": Operation("files"),
-    "videos/edits": Operation("videos", "openai_videos"),
-    "videos/extensions": Operation("videos", "openai_videos"),
-    "videos/generations": Operation("videos", "openai_videos"),
+PATHS: Mapping[str, Path] = {
+    "agents": Path(AGENTS, "resource"),
+    "agents/*": Path(AGENTS, get="resource"),
+    "agents/automations": Path(AGENT_SESSIONS),
+    "agents/completions": Path(CHAT, "openai_chat"),
+    "agents/environments": Path(AGENT_SESSIONS),
+    "agents/sessions": Path(AGENT_SESSIONS),
+    "assistants": Path(ASSISTANTS, "resource"),
+    "assistants/*": Path(ASSISTANTS, "resource"),
+    "audio": Path(AUDIO),
+    "audio/speech": Path(AUDIO, "openai_speech"),
+    "audio/speech/realtime": Path(REALTIME, session="openai_realtime"),
+    "audio/transcriptions": Path(AUDIO, "openai_audio"),
+    "audio/transcriptions/realtime": Path(REALTIME, session="openai_realtime"),
+    "audio/translations": Path(AUDIO, "openai_audio"),
+    "batches": Path(BATCH, "openai_batches"),
+    "batches/*": Path(BATCH, get="openai_batches"),
+    "batches/*/cancel": Path(CANCEL),
+    "batches/*/results": Path(BATCH, get="xai_batch_results", is_output=True),
+    "batch": Path(BATCH),
+    "batch/jobs": Path(BATCH, "mistral_batches"),
+    "batch/jobs/*": Path(BATCH, get="mistral_batches"),
+    "batch/jobs/*/cancel": Path(CANCEL),
+    "chat/classifications": Path(MODERATIONS, "openai_embeddings"),
+    "chat/completions": Path(CHAT, "openai_chat"),
+    "chat/completions/*": Path(CHAT, get="openai_chat"),
+    "chat/deferred-completion/*": Path(CHAT, get="openai_chat"),
+    "chat/moderations": Path(MODERATIONS, "openai_embeddings"),
+    "chatkit/sessions": Path(SESSIONS),
+    "chatkit/sessions/*/cancel": Path(CANCEL),
+    "classifications": Path(MODERATIONS, "openai_embeddings"),
+    "complete": Path(COMPLETIONS, "anthropic_completions"),
+    "completions": Path(COMPLETIONS, "openai_chat"),
+    "conversations": Path(CONVERSATIONS, "mistral_conversations"),
+    "conversations/*": Path(CONVERSATIONS, "mistral_conversations"),
+    "conversations/*/restart": Path(CONVERSATIONS, "mistral_conversations"),
+    "decisions": Path(DECISIONS, "openai_responses"),
+    "embedding-models": Path(MODELS),
+    "embeddings": Path(EMBEDDINGS, "openai_embeddings"),
+    "evals/*/runs": Path(EVALS, "openai_evals"),
+    "evals/*/runs/*": Path(EVALS, get="openai_evals"),
+    "files": Path(FILES),
+    "files/*/content": Path(FILES, get="mistral_batch_output", is_output=True),
+    "fim/completions": Path(CHAT, "openai_chat"),
+    "fine_tuning": Path(FINE_TUNING),
+    "fine_tuning/alpha/graders/run": Path(EVALS, "openai_evals"),
+    "image-generation-models": Path(MODELS),
+    "images": Path(IMAGES, "openai_images"),
+    "images/edits": Path(IMAGES, "openai_images"),
+    "images/generations": Path(IMAGES, "openai_images"),
+    "images/variations": Path(IMAGES, "openai_images"),
+    "language-models": Path(MODELS),
+    "live/sessions": Path(REALTIME, session="openai_realtime"),
+    "live/sessions/*/fork": Path(REALTIME, session="openai_realtime"),
+    "live/sessions/*/hangup": Path(CANCEL),
+    "live/sessions/*/reject": Path(CANCEL),
+    "messages": Path(MESSAGES, "anthropic_messages"),
+    "messages/batches": Path(BATCH, "anthropic_batches"),
+    "messages/batches/*": Path(BATCH, get="anthropic_batches"),
+    "messages/batches/*/cancel": Path(CANCEL),
+    "messages/batches/*/results": Path(BATCH, get="anthropic_batch_results"),
+    "messages/count_tokens": Path(COUNT_TOKENS),
+    "models": Path(MODELS),
+    "models/chat/completions": Path(CHAT, "openai_chat"),  # Azure's models that are not OpenAI's
+    "models/embeddings": Path(EMBEDDINGS, "openai_embeddings"),
+    "moderations": Path(MODERATIONS, "openai_embeddings"),
+    "ocr": Path(OCR, "mistral_ocr"),
+    "realtime": Path(REALTIME, session="openai_realtime"),
+    "realtime/calls/*/hangup": Path(CANCEL),
+    "realtime/calls/*/reject": Path(CANCEL),
+    "realtime/client_secrets": Path(SESSIONS),
+    "realtime/sessions": Path(SESSIONS, "resource"),
+    "realtime/transcription_sessions": Path(SESSIONS, "resource"),
+    "realtime/translations/client_secrets": Path(SESSIONS),
+    "rerank": Path(RERANK, "openai_embeddings"),
+    "responses": Path(RESPONSES, "openai_responses", session="openai_realtime"),
+    "responses/*": Path(RESPONSES, get="openai_responses"),
+    "responses/*/cancel": Path(CANCEL, "openai_responses"),
+    "responses/compact": Path(RESPONSES, "openai_responses"),
+    "responses/input_tokens": Path(COUNT_TOKENS),
+    "score": Path(RERANK, "openai_embeddings"),  # vLLM
+    "stt": Path(AUDIO, "openai_audio"),
+    "threads": Path(ASSISTANTS),
+    "threads/*/runs": Path(RUNS, "openai_runs"),
+    "threads/*/runs/*": Path(ASSISTANTS, get="openai_runs"),
+    "threads/*/runs/*/cancel": Path(CANCEL, "openai_runs"),
+    "threads/*/runs/*/submit_tool_outputs": Path(RUNS, "openai_runs"),
+    "threads/runs": Path(RUNS, "openai_runs"),
+    "tokenize-text": Path(COUNT_TOKENS),
+    "tts": Path(AUDIO),
+    "uploads": Path(FILES),
+    "vector_stores": Path(VECTOR_STORES),
+    "videos": Path(VIDEOS, "openai_videos"),
+    "videos/*": Path(VIDEOS, get="openai_videos"),
+    "videos/*/remix": Path(VIDEOS, "openai_videos"),
+    "videos/characters": Path(FILES),
+    "videos/edits": Path(VIDEOS, "openai_videos"),
+    "videos/extensions": Path(VIDEOS, "openai_videos"),
+    "videos/generations": Path(VIDEOS, "openai_videos"),
 }
 """Paths after the version, for every provider whose API is made of plain paths: no two give one path two meanings, and
 several serve each other's (xAI and OpenRouter ``messages``, Anthropic ``chat/completions``). ``*`` is an id. The
 longest entry that is the path or a parent of it names the operation; wire formats belong to the exact path only."""
 
-GOOGLE_OPERATIONS: Mapping[str, Operation] = {
-    ":asyncBatchEmbedContent": Operation("batch"),
-    ":batchEmbedContents": Operation("embeddings", "gemini"),
-    ":batchGenerateContent": Operation("batch", "gemini_batches"),
-    ":cancel": Operation("cancel"),
-    ":computeTokens": Operation("count_tokens"),
-    ":countMessageTokens": Operation("count_tokens"),
-    ":countTextTokens": Operation("count_tokens"),
-    ":countTokens": Operation("count_tokens"),
-    ":download": Operation("files", read_back="gemini_batch_output", is_output=True),
-    ":embedContent": Operation("embeddings", "gemini"),
-    ":fetchPredictOperation": Operation("models"),
-    ":generateContent": Operation("generate_content", "gemini"),
-    ":predict": Operation("images", "vertex_predict"),
-    ":predictLongRunning": Operation("videos"),
-    ":rawPredict": Operation("messages", "anthropic_messages"),
-    ":streamGenerateContent": Operation("generate_content", "gemini"),
-    ":streamRawPredict": Operation("messages", "anthropic_messages"),
-    ":uploadToFileSearchStore": OTHER,  # unlike other uploads, it is billed: what comes is embedded
-    "batches": Operation("batch"),
-    "batches/*": Operation("batch", read_back="gemini_batches"),
-    "cachedContents": Operation("cached_contents", "resource"),
-    "cachedContents/*": Operation("cached_contents", read_back="resource"),
-    "decisions": Operation("decisions", "gemini_interactions"),
-    "download": Operation("files"),
-    "files": Operation("files"),
-    "interactions": Operation("interactions", "gemini_interactions"),
-    "interactions/*": Operation("interactions", read_back="gemini_interactions"),
-    "interactions/*/cancel": Operation("cancel", "gemini_interactions"),
-    "mistralai:rawPredict": Operation("chat", "openai_chat"),
-    "mistralai:streamRawPredict": Operation("chat", "openai_chat"),
-    "models": Operation("models"),
-    "upload": Operation("files"),
-    "ws": Operation("realtime"),
-    "ws/*": Operation("realtime", read_back="gemini_live"),
-    "ws/*/*": Operation("realtime", read_back="gemini_live"),  # Vertex AI
+GOOGLE_PATHS: Mapping[str, Path] = {
+    ":asyncBatchEmbedContent": Path(BATCH),
+    ":batchEmbedContents": Path(EMBEDDINGS, "gemini"),
+    ":batchGenerateContent": Path(BATCH, "gemini_batches"),
+    ":cancel": Path(CANCEL),
+    ":computeTokens": Path(COUNT_TOKENS),
+    ":countMessageTokens": Path(COUNT_TOKENS),
+    ":countTextTokens": Path(COUNT_TOKENS),
+    ":countTokens": Path(COUNT_TOKENS),
+    ":download": Path(FILES, get="gemini_batch_output", is_output=True),
+    ":embedContent": Path(EMBEDDINGS, "gemini"),
+    ":fetchPredictOperation": Path(MODELS),
+    ":generateContent": Path(GENERATE_CONTENT, "gemini"),
+    ":predict": Path(IMAGES, "vertex_predict"),
+    ":predictLongRunning": Path(VIDEOS),
+    ":rawPredict": Path(MESSAGES, "anthropic_messages"),
+    ":streamGenerateContent": Path(GENERATE_CONTENT, "gemini"),
+    ":streamRawPredict": Path(MESSAGES, "anthropic_messages"),
+    ":uploadToFileSearchStore": Path(OTHER),  # unlike other uploads, it is billed: what comes is embedded
+    "batches": Path(BATCH),
+    "batches/*": Path(BATCH, get="gemini_batches"),
+    "cachedContents": Path(CACHED_CONTENTS, "resource"),
+    "cachedContents/*": Path(CACHED_CONTENTS, get="resource"),
+    "decisions": Path(DECISIONS, "gemini_interactions"),
+    "download": Path(FILES),
+    "files": Path(FILES),
+    "interactions": Path(INTERACTIONS, "gemini_interactions"),
+    "interactions/*": Path(INTERACTIONS, get="gemini_interactions"),
+    "interactions/*/cancel": Path(CANCEL, "gemini_interactions"),
+    "mistralai:rawPredict": Path(CHAT, "openai_chat"),
+    "mistralai:streamRawPredict": Path(CHAT, "openai_chat"),
+    "models": Path(MODELS),
+    "upload": Path(FILES),
+    "ws": Path(REALTIME),
+    "ws/*": Path(REALTIME, session="gemini_live"),
+    "ws/*/*": Path(REALTIME, session="gemini_live"),  # Vertex AI
 }
 """The same for Google's native paths, where a verb after a colon (``models/M:verb``) decides before the path does.
 Sources: the REST references of the Gemini API and of Vertex AI, whose raw predictions are in the words of the model's
 publisher, Anthropic's or, as the mistralai SDK has them, Mistral's."""
+
+OPERATIONS: Mapping[str, Operation] = {
+    row.name: row for row in (OTHER, *(path.operation for path in (*PATHS.values(), *GOOGLE_PATHS.values())))
+}
+"""Every operation by its name."""

@@ -28,7 +28,7 @@ MEASUREMENTS = ("requests", "latency", "streams", "paced", "first-call", "memory
 
 
 def run(extent: Extent, only: Sequence[str], against: str | None) -> list[Result]:
-    """Measure what was asked for."""
+    """Run the chosen measurements."""
     results: list[Result] = []
     allow_open_files()
     with (

@@ -37,7 +37,7 @@ class Answer:
         self._tail = b""
 
     def feed(self, data: bytes) -> bool:
-        """Take a piece; whether the response is whole."""
+        """Take a piece; return whether the response is whole."""
         if self._left is None:
             self._head += data
             end = self._head.find(b"\r\n\r\n")
@@ -88,7 +88,7 @@ class Caller:
 
 @dataclass(slots=True)
 class Load:
-    """What a number of requests came to."""
+    """The outcome of a number of requests."""
 
     answered: int = 0
     seconds: float = 0.0

@@ -48,7 +48,7 @@ def measure(fleet: Fleet, extent: Extent) -> Iterator[Result]:
 
 
 def _least(target: Target, seconds: float) -> float | None:
-    """Return the least that is held within so many seconds without a request."""
+    """Return the least memory that is in use within so many seconds without a request."""
     held = [pss_megabytes(target.group)]
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:

@@ -77,7 +77,7 @@ def _named(name: str) -> Any:
 
 
 def steps(behind: Any, case: Case) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """Yield what is done for a request, in its order, under the names that the table has."""
+    """Yield the steps of a request in their order, under the names that the table has."""
     began = time.perf_counter()
     decision: Any = None
     exchange: Any = None
@@ -116,7 +116,7 @@ def steps(behind: Any, case: Case) -> Iterator[tuple[str, Callable[[], Any]]]:
 
 
 def run(behind: Any, case: Case) -> None:
-    """Do all of it."""
+    """Run every step once."""
     for _, step in steps(behind, case):
         step()
 

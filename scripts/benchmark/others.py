@@ -24,7 +24,7 @@ from tests.processes import accepts, eventually, free_port
 
 LITELLM, PORTKEY, NGINX = "LiteLLM", "Portkey", "nginx"
 START_SECONDS = 90.0
-"""How long a program may take until it listens: LiteLLM's imports take their time."""
+"""How long a program may take until it listens. LiteLLM's imports take long."""
 
 _NGINX = """
 daemon off;
@@ -55,7 +55,7 @@ http {{
 
 
 class NotInstalledError(Exception):
-    """The program is not here, or does not start; the message says which."""
+    """The program is not installed, or does not start; the message says which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,10 @@ STARTERS: Mapping[str, Callable[[Path, int, int], Start]] = {LITELLM: _litellm, 
 
 @contextlib.contextmanager
 def running(name: str, folder: Path, upstream: int) -> Iterator[Other]:
-    """Run one of them for the length of the block; raises :class:`NotInstalledError` where that cannot be."""
+    """Run one of them for the length of the block.
+
+    :raises NotInstalledError: it is not installed, or does not start.
+    """
     folder.mkdir()
     port = free_port()
     start = STARTERS[name](folder, port, upstream)

@@ -85,7 +85,7 @@ PROMISES = (
 
 
 def check(results: Sequence[Result], promises: Sequence[Promise] = PROMISES) -> list[Check]:
-    """Hold the figures to what is promised; of what was not measured nothing is said."""
+    """Compare the figures with the promises. A promise about a figure that was not measured is left out."""
     checks = []
     for promise in promises:
         values = [one.value for one in results if _is_of(promise, one) and one.value is not None]

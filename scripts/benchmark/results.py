@@ -1,4 +1,4 @@
-"""What is measured comes to this: figures with a name, and how much of everything is measured."""
+"""The outcome of measurements: figures with a name; and the extent: how much is measured."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Result:
     value: float | None
     unit: str
     against: str = ""
-    """What it is a difference or a ratio to; empty: it stands by itself."""
+    """The target that the figure is a difference or a ratio to; empty: it is neither."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +41,12 @@ class Extent:
 
 
 def median(values: Sequence[float]) -> float | None:
-    """Return the median of what there is."""
+    """Return the median of the figures that exist."""
     return statistics.median(values) if values else None
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Return the value below which so much of them lies."""
+    """Return the value below which this share of the values lies."""
     return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 

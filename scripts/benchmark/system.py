@@ -21,12 +21,12 @@ INGESTER = b"metrion.store.ingester"
 
 
 class BenchError(Exception):
-    """Something that is measured did not do what it should; a figure of it would say nothing."""
+    """A program that is measured failed, so that a figure of it would be worthless."""
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A module that runs as a program and talks in lines. It ends when its standard input does."""
+    """A module that runs as a program and is spoken to in lines. It ends when its standard input does."""
 
     process: subprocess.Popen[str]
 
@@ -37,7 +37,7 @@ class Program:
         return line
 
     def write_line(self, line: str) -> None:
-        """Tell it something."""
+        """Write a line to its input."""
         if self.process.stdin is not None:
             self.process.stdin.write(line + "\n")
             self.process.stdin.flush()
@@ -88,7 +88,7 @@ def cpu_seconds(group: int | None) -> float | None:
 
 
 def pss_megabytes(group: int | None) -> float | None:
-    """Return the memory of a group's processes; what several of them share is counted once."""
+    """Return the memory of a group's processes; memory that several of them share is counted once."""
     if group is None or not (found := processes(group, ingester=True)):
         return None
     total = 0
@@ -100,7 +100,7 @@ def pss_megabytes(group: int | None) -> float | None:
 
 
 def allow_open_files() -> None:
-    """Raise the limit of open files as far as it goes, here and in what is started from here."""
+    """Raise the limit of open files as far as it goes, for this process and those that it starts."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):  # macOS says infinite and takes less
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

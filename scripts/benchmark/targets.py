@@ -1,8 +1,8 @@
 """Everything that is compared: the provider itself, and the proxies in front of it.
 
 A target is started when a measurement first asks for it, and lives to the end of the run. Metering, limits and the
-journal are on in each that has them. After each measurement ``Fleet.check`` holds the events of a target to what the
-upstream handed out: one for each request, and the same sums of tokens.
+journal are on in each that has them. After each measurement ``Fleet.check`` compares the events of a target with the
+answers of the upstream: one for each request, and the same sums of tokens.
 """
 
 from __future__ import annotations
@@ -64,13 +64,13 @@ class Target:
     group: int | None = None
     """Process group of the proxy; ``None``: there is none."""
     metered: Proxy | None = None
-    """Whose events are held to what was handed out."""
+    """The proxy whose events must agree with the upstream's answers."""
     sent: int = field(default=0, init=False)
     _checked: int = field(default=0, init=False)
 
     @property
     def mark(self) -> str:
-        """The name that its requests bear."""
+        """The name that its requests carry."""
         return re.sub(r"[^\w-]", "-", self.name)
 
     def requests(self, *, stream: bool = False, query: str = "") -> Iterator[bytes]:
@@ -84,7 +84,10 @@ class Target:
         return drive(self.port, self.requests(stream=stream, query=query), plan)
 
     def check(self, upstream: Upstream, *, timeout: float = 30) -> None:
-        """Wait until each request has its event; raises where they are not what was handed out."""
+        """Wait until each request has its event, and compare them with the upstream's answers.
+
+        :raises BenchError: they do not agree.
+        """
         if self.metered is None or self._checked == self.sent:
             return
         handed_out = upstream.tally(self.mark)
@@ -131,7 +134,7 @@ class Fleet:
         return target
 
     def find(self, name: str) -> Target | None:
-        """Return a target; ``None`` where it is not installed, or does not start."""
+        """Return a target; ``None`` if it is not installed, or does not start."""
         if name not in self._running:
             try:
                 self._running[name] = self._stack.enter_context(self._start(name))
@@ -141,7 +144,7 @@ class Fleet:
         return self._running[name]
 
     def check(self) -> None:
-        """Hold the events of all targets to what was handed out."""
+        """Compare the events of all targets with the upstream's answers."""
         for target in self._running.values():
             if target is not None:
                 target.check(self.upstream)

@@ -45,7 +45,7 @@ _BACKLOG = 4096
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What was handed out under a name."""
+    """The requests and the reported tokens under a name."""
 
     requests: int = 0
     input: int = 0
@@ -62,7 +62,7 @@ class Upstream:
     certificate: Path
 
     def tally(self, name: str) -> Tally:
-        """Return what was handed out under this name so far."""
+        """Return the tally of this name so far."""
         connection = http.client.HTTPConnection("127.0.0.1", self.clear, timeout=20)
         try:
             connection.request("GET", "/tally")
@@ -95,13 +95,13 @@ class Provider:
         self._number = 0
 
     def count(self, name: str) -> int:
-        """Take note of a request; returns its number."""
+        """Count a request; return its number."""
         self._number += 1
         self.tallies[name][0] += 1
         return self._number
 
     def hand_out(self, name: str, told: Tokens) -> None:
-        """Take note of an answer that is written whole."""
+        """Count the tokens of an answer that is written whole."""
         for place, figure in enumerate(astuple(told), 1):
             self.tallies[name][place] += figure
 
@@ -150,7 +150,7 @@ class PacedStream:
         self._name, self._told = name, told
 
     def write(self) -> bool:
-        """Write a piece; whether there is more."""
+        """Write a piece; return whether there is more."""
         if self._connection.lost:
             return False
         if (piece := next(self._pieces, None)) is not None:

@@ -1,4 +1,4 @@
-"""Callers for the tests of this folder: tokens, a directory of them, and requests that they make."""
+"""Callers for the tests of this folder: tokens, a snapshot of them, and requests that they make."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TOKENS = {
     REVOKED: Token("old", "default", "pro", revoked=True),
     EXPIRED: Token("past", "default", "pro", expires_at=NOW),
 }
-DIRECTORY = AccessSnapshot(
+ACCESS = AccessSnapshot(
     tokens={token_digest(secret.decode()): token for secret, token in TOKENS.items()},
     provider_keys={("default", provider): f"stored-{provider}" for provider in PROVIDERS},
 )
@@ -55,14 +55,14 @@ def identity(secret: bytes) -> tuple[bytes, bytes]:
 def decide(
     *headers: tuple[bytes, bytes],
     target: bytes = PATHS["openai"],
-    directory: AccessSnapshot = DIRECTORY,
+    access: AccessSnapshot = ACCESS,
     now: datetime = NOW,
     plans: Mapping[str, Plan] = PLANS,
 ) -> Forward | Refusal:
     inbound = Inbound(b"POST", target, headers)
     route = ROUTER.route(inbound)
     assert isinstance(route, Route), route
-    return admit(inbound, route, directory, plans, now=now)
+    return admit(inbound, route, access, plans, now=now)
 
 
 def forwarded(*headers: tuple[bytes, bytes], target: bytes = PATHS["openai"]) -> Forward:

@@ -15,7 +15,7 @@ from metrion.admission.routing import Router
 from metrion.model import Caller, Forward, Headers, Inbound, Quota, Refusal, Route
 from metrion.settings import Plan, Settings
 from tests.admission.calls import (
-    DIRECTORY,
+    ACCESS,
     EXPIRED,
     FOREIGN,
     NOW,
@@ -124,8 +124,8 @@ def test_who_sends_a_key_without_a_token_is_told_how_to_keep_it(headers: Headers
 
 
 def test_no_provider_key_says_which_command_stores_one() -> None:
-    empty = AccessSnapshot(tokens=DIRECTORY.tokens)
-    refusal = decide(bearer(TOKEN), directory=empty)
+    empty = AccessSnapshot(tokens=ACCESS.tokens)
+    refusal = decide(bearer(TOKEN), access=empty)
     assert isinstance(refusal, Refusal)
     assert "`metrion key set openai`" in refusal.message
     assert refusal.caller == Caller("default", "ci", "stored", 600)
@@ -136,17 +136,17 @@ def test_a_token_lives_until_the_moment_it_expires() -> None:
     assert isinstance(decide(bearer(EXPIRED), now=NOW - timedelta(microseconds=1)), Forward)
     naive = AccessSnapshot(
         {token_digest(TOKEN.decode()): Token("ci", "default", "pro", expires_at=NOW.replace(tzinfo=None))},
-        DIRECTORY.provider_keys,
+        ACCESS.provider_keys,
     )
-    assert isinstance(decide(bearer(TOKEN), directory=naive, now=NOW - timedelta(seconds=1)), Forward)
-    assert isinstance(decide(bearer(TOKEN), directory=naive), Refusal)
+    assert isinstance(decide(bearer(TOKEN), access=naive, now=NOW - timedelta(seconds=1)), Forward)
+    assert isinstance(decide(bearer(TOKEN), access=naive), Refusal)
 
 
 def test_without_a_given_time_expiry_is_judged_by_the_clock() -> None:
     inbound = Inbound(b"GET", b"/openai/v1/models", (bearer(EXPIRED),))
     route = ROUTER.route(inbound)
     assert isinstance(route, Route)
-    assert isinstance(admit(inbound, route, DIRECTORY, PLANS), Refusal)
+    assert isinstance(admit(inbound, route, ACCESS, PLANS), Refusal)
 
 
 @pytest.mark.parametrize(
@@ -168,11 +168,11 @@ def test_timeout_is_the_tokens_then_the_providers_then_the_plans(
     openai = settings.providers["openai"].model_copy(update={"timeout": of_provider})
     router = Router(settings.model_copy(update={"providers": {**settings.providers, "openai": openai}}))
     token = Token("ci", "default", "pro", timeout=of_token)
-    directory = AccessSnapshot({token_digest(TOKEN.decode()): token}, DIRECTORY.provider_keys)
+    access = AccessSnapshot({token_digest(TOKEN.decode()): token}, ACCESS.provider_keys)
     inbound = Inbound(b"POST", PATHS["openai"], (bearer(TOKEN),))
     route = router.route(inbound)
     assert isinstance(route, Route)
-    decision = admit(inbound, route, directory, {"pro": Plan(timeout=of_plan)})
+    decision = admit(inbound, route, access, {"pro": Plan(timeout=of_plan)})
     assert isinstance(decision, Forward)
     assert decision.caller.timeout == expected
 
@@ -199,15 +199,15 @@ def test_limits_are_the_tokens_then_the_plans(
     digest = token_digest(TOKEN.decode())
     token = Token("ci", "default", "free", requests_per_minute=of_token[0], requests_per_month=of_token[1])
     plan = Plan(requests_per_minute=of_plan[0], requests_per_month=of_plan[1])
-    directory = AccessSnapshot({digest: token}, DIRECTORY.provider_keys)
-    decision = decide(bearer(TOKEN), directory=directory, plans={"free": plan, "pro": Plan(requests_per_minute=1)})
+    access = AccessSnapshot({digest: token}, ACCESS.provider_keys)
+    decision = decide(bearer(TOKEN), access=access, plans={"free": plan, "pro": Plan(requests_per_minute=1)})
     assert isinstance(decision, Forward)
     assert decision.quota == Quota(digest, *expected)
 
 
-def test_a_directory_shows_no_secret() -> None:
-    assert "stored-" not in repr(DIRECTORY)
-    assert TOKEN.decode() not in repr(DIRECTORY)
+def test_a_snapshot_shows_no_secret() -> None:
+    assert "stored-" not in repr(ACCESS)
+    assert TOKEN.decode() not in repr(ACCESS)
 
 
 # --- for any request --------------------------------------------------------------------------------------------------
@@ -238,7 +238,7 @@ def test_nobody_without_a_valid_token_gets_in_and_no_credential_is_shown(
     inbound = Inbound(b"POST", target, headers)
     route = ROUTER.route(inbound)
     assert isinstance(route, Route)
-    decision = admit(inbound, route, DIRECTORY, PLANS, now=NOW)
+    decision = admit(inbound, route, ACCESS, PLANS, now=NOW)
     if isinstance(decision, Forward):
         places = (query or b"", *(value for name, value in headers if name.lower() in PLACE_NAMES))
         assert any(TOKEN in value or OTHER in value for value in places)

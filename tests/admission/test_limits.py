@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from metrion.admission.codes import MONTHLY_CAP, RATE_LIMITED
 from metrion.admission.limits import SECOND, WINDOW, Excess, Moment, Used, judge, month_number, refusal
 from metrion.admission.refusals import render
 from metrion.admission.routing import Router
-from metrion.model import Caller, Forward, Head, Inbound, Quota, Route
+from metrion.model import Caller, Forward, Head, Inbound, Quota, RefusalKind, Route
 from metrion.settings import Settings
 
 NOW = datetime(2026, 11, 21, 8, 30, tzinfo=UTC)
@@ -37,29 +38,29 @@ def ago(seconds: float) -> int:
         pytest.param(
             MINUTE,
             Used(0, TICK - WINDOW + 1, ago(1)),
-            Excess("rate_limited", 3, 1, 59 * SECOND),
+            Excess(RATE_LIMITED, 3, 1, 59 * SECOND),
             id="it leaves the window in a nanosecond",
         ),
         pytest.param(
-            MINUTE, Used(0, ago(20), ago(5)), Excess("rate_limited", 3, 40 * SECOND, 55 * SECOND), id="in the window"
+            MINUTE, Used(0, ago(20), ago(5)), Excess(RATE_LIMITED, 3, 40 * SECOND, 55 * SECOND), id="in the window"
         ),
         pytest.param(
-            MINUTE, Used(0, TICK, TICK), Excess("rate_limited", 3, WINDOW, WINDOW), id="all three at this moment"
+            MINUTE, Used(0, TICK, TICK), Excess(RATE_LIMITED, 3, WINDOW, WINDOW), id="all three at this moment"
         ),
         pytest.param(MINUTE, Used(0, TICK + 1, TICK + 1), None, id="in the future: the machine started anew since"),
         pytest.param(Quota(b"t"), Used(10**6, TICK, TICK), None, id="no limits"),
         pytest.param(MONTH, Used(9, TICK, TICK), None, id="the month's last"),
         pytest.param(
-            MONTH, Used(10, None, None), Excess("monthly_cap", 10, UNTIL_DECEMBER, UNTIL_DECEMBER), id="month used up"
+            MONTH, Used(10, None, None), Excess(MONTHLY_CAP, 10, UNTIL_DECEMBER, UNTIL_DECEMBER), id="month used up"
         ),
         pytest.param(
-            MONTH, Used(11, None, None), Excess("monthly_cap", 10, UNTIL_DECEMBER, UNTIL_DECEMBER), id="cap was lowered"
+            MONTH, Used(11, None, None), Excess(MONTHLY_CAP, 10, UNTIL_DECEMBER, UNTIL_DECEMBER), id="cap was lowered"
         ),
-        pytest.param(BOTH, Used(9, ago(20), TICK), Excess("rate_limited", 3, 40 * SECOND, WINDOW), id="the minute"),
+        pytest.param(BOTH, Used(9, ago(20), TICK), Excess(RATE_LIMITED, 3, 40 * SECOND, WINDOW), id="the minute"),
         pytest.param(
             BOTH,
             Used(10, ago(20), TICK),
-            Excess("monthly_cap", 10, UNTIL_DECEMBER, UNTIL_DECEMBER),
+            Excess(MONTHLY_CAP, 10, UNTIL_DECEMBER, UNTIL_DECEMBER),
             id="both: the one that lasts",
         ),
     ],
@@ -80,12 +81,12 @@ def test_judge(quota: Quota, used: Used, expected: Excess | None) -> None:
 )
 def test_a_month_turns_on_the_first_at_midnight_utc(now: datetime, seconds: float) -> None:
     excess = judge(MONTH, Used(10, None, None), Moment(TICK, now))
-    assert excess == Excess("monthly_cap", 10, int(seconds * SECOND), int(seconds * SECOND))
+    assert excess == Excess(MONTHLY_CAP, 10, int(seconds * SECOND), int(seconds * SECOND))
 
 
 def test_at_the_end_of_a_month_the_minute_may_last_longer() -> None:
     excess = judge(BOTH, Used(10, ago(20), TICK), Moment(TICK, datetime(2026, 12, 31, 23, 59, 50, tzinfo=UTC)))
-    assert excess == Excess("monthly_cap", 10, 40 * SECOND, 10 * SECOND)
+    assert excess == Excess(MONTHLY_CAP, 10, 40 * SECOND, 10 * SECOND)
 
 
 def test_months_are_numbered_in_a_row() -> None:
@@ -105,32 +106,32 @@ def forward(target: bytes = b"/openai/v1/chat/completions") -> Forward:
     [(1, b"1"), (SECOND - 1, b"1"), (SECOND, b"1"), (SECOND + 1, b"2"), (WINDOW, b"60"), (UNTIL_DECEMBER, b"833400")],
 )
 def test_retry_after_is_rounded_up(until_next: int, retry_after: bytes) -> None:
-    headers = dict(refusal(forward(), Excess("rate_limited", 3, until_next, WINDOW)).headers)
+    headers = dict(refusal(forward(), Excess(RATE_LIMITED, 3, until_next, WINDOW)).headers)
     assert headers[b"retry-after"] == retry_after
 
 
 @pytest.mark.parametrize(
-    ("code", "says", "no_retry"),
+    ("kind", "says", "no_retry"),
     [
-        ("rate_limited", ("laptop", "100 requests in any 60 seconds", "12 s", "--rate", "requests_per_minute"), None),
+        (RATE_LIMITED, ("laptop", "100 requests in any 60 seconds", "12 s", "--rate", "requests_per_minute"), None),
         (
-            "monthly_cap",
+            MONTHLY_CAP,
             ("laptop", "100 requests in a calendar month (UTC)", "12 s", "--monthly-requests", "requests_per_month"),
             b"false",
         ),
     ],
 )
-def test_refusal(code: str, says: tuple[str, ...], no_retry: bytes | None) -> None:
+def test_refusal(kind: RefusalKind, says: tuple[str, ...], no_retry: bytes | None) -> None:
     admitted = replace(forward(), route=replace(forward().route, provider="my-vllm"))
-    refused = refusal(admitted, Excess(code, 100, 12 * SECOND, 59 * SECOND))
+    refused = refusal(admitted, Excess(kind, 100, 12 * SECOND, 59 * SECOND))
 
-    assert (refused.status, refused.code, refused.provider) == (429, code, "my-vllm")
+    assert (refused.status, refused.code, refused.provider) == (429, kind.code, "my-vllm")
     assert (refused.route, refused.caller) == (admitted.route, admitted.caller)
     for words in says:
         assert words in refused.message
     headers = dict(render(refused).headers)
     assert headers.get(b"x-should-retry") == no_retry
-    assert headers[b"x-metrion-error"] == code.encode()
+    assert headers[b"x-metrion-error"] == kind.code.encode()
     assert headers[b"x-ratelimit-limit-requests"] == b"100"
     assert headers[b"x-ratelimit-remaining-requests"] == b"0"
     assert headers[b"x-ratelimit-reset-requests"] == b"59s"

@@ -12,7 +12,7 @@ from metrion.admission import AccessSnapshot, admit, trailers_out
 from metrion.model import Caller, CredentialPlace, Forward, Head, Headers, Inbound, Route
 from metrion.providers import PROVIDERS
 from tests.admission.calls import (
-    DIRECTORY,
+    ACCESS,
     FOREIGN,
     NOW,
     OTHER,
@@ -78,7 +78,7 @@ def test_a_place_that_was_configured(place: CredentialPlace, value: bytes) -> No
     inbound = Inbound(b"POST", PATHS["openai"], (bearer(TOKEN), (b"API-Key", TOKEN)))
     route = ROUTER.route(inbound)
     assert isinstance(route, Route)
-    forward = admit(inbound, replace(route, credential_place=place), DIRECTORY, PLANS, now=NOW)
+    forward = admit(inbound, replace(route, credential_place=place), ACCESS, PLANS, now=NOW)
     assert isinstance(forward, Forward)
     assert [(name.lower(), value) for name, value in forward.wire.headers[1:]] == [(place.encode(), value)]
 
@@ -91,14 +91,14 @@ def test_a_place_that_was_configured(place: CredentialPlace, value: bytes) -> No
         ((identity(TOKEN), bearer(FOREIGN)), b"", "pass_through", (bearer(FOREIGN),)),
     ],
 )
-@pytest.mark.parametrize("directory", [DIRECTORY, AccessSnapshot(tokens=DIRECTORY.tokens)])
+@pytest.mark.parametrize("access", [ACCESS, AccessSnapshot(tokens=ACCESS.tokens)])
 def test_a_server_without_keys_gets_none_but_the_clients(
-    headers: Headers, query: bytes, credential: str | None, left: Headers, directory: AccessSnapshot
+    headers: Headers, query: bytes, credential: str | None, left: Headers, access: AccessSnapshot
 ) -> None:
     inbound = Inbound(b"POST", PATHS["openai"] + query, headers)
     route = ROUTER.route(inbound)
     assert isinstance(route, Route)
-    forward = admit(inbound, replace(route, credential_place=CredentialPlace.NONE), directory, PLANS, now=NOW)
+    forward = admit(inbound, replace(route, credential_place=CredentialPlace.NONE), access, PLANS, now=NOW)
     assert isinstance(forward, Forward)
     assert (forward.caller.credential, forward.wire.headers[1:]) == (credential, left)
     assert forward.wire.target == b"/v1/chat/completions"
@@ -214,8 +214,8 @@ def test_host_goes_where_it_stood_and_once() -> None:
 
 
 def test_a_key_that_is_no_ascii_cannot_raise() -> None:
-    odd = AccessSnapshot(DIRECTORY.tokens, {("default", "openai"): "k\udcff\u20ac"})
-    decision = decide(bearer(TOKEN), directory=odd)
+    odd = AccessSnapshot(ACCESS.tokens, {("default", "openai"): "k\udcff\u20ac"})
+    decision = decide(bearer(TOKEN), access=odd)
     assert isinstance(decision, Forward)
     assert decision.wire.headers[-1] == (b"Authorization", "Bearer k?€".encode())
 

@@ -14,9 +14,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from metrion.admission import codes
 from metrion.admission.refusals import render
 from metrion.model import Answer, ErrorShape, Headers, Refusal
-from tests.corpus import exchanges, needs_corpus
+from tests.admission import kinds
+from tests.corpus import at_least, exchanges
 
 CODES = [
     (400, "bad_request"),
@@ -31,11 +33,12 @@ CODES = [
     (429, "rate_limited"),
     (429, "monthly_cap"),
     (429, "budget"),
+    (431, "bad_request"),
     (500, "internal"),
     (502, "upstream_unreachable"),
     (504, "timeout"),
 ]
-"""Every code that a refusal can have."""
+"""Every status and code that a refusal can have."""
 
 KINDS = {
     400: ("invalid_request_error", "invalid_request_error", "INVALID_ARGUMENT", "invalid_request_error"),
@@ -44,14 +47,21 @@ KINDS = {
     404: ("invalid_request_error", "not_found_error", "NOT_FOUND", "invalid_request_error"),
     413: ("invalid_request_error", "request_too_large", "INVALID_ARGUMENT", "invalid_request_error"),
     429: ("requests", "rate_limit_error", "RESOURCE_EXHAUSTED", "rate_limited"),
+    431: ("invalid_request_error", "invalid_request_error", "INVALID_ARGUMENT", "invalid_request_error"),
     500: ("server_error", "api_error", "INTERNAL", "internal_server_error"),
     502: ("server_error", "api_error", "UNAVAILABLE", "internal_server_error"),
     504: ("server_error", "timeout_error", "DEADLINE_EXCEEDED", "internal_server_error"),
 }
 
 
+def test_every_kind_of_refusal_is_tried_here() -> None:
+    rows = [(row.status, row.code) for row in (*codes.KINDS, *kinds.UNUSED)]
+    assert len(rows) == len(set(rows))
+    assert set(rows) == {*CODES, (504, "upstream_unreachable")}
+
+
 def rendered(status: int, code: str, shape: ErrorShape, message: str = "No.", headers: Headers = ()) -> Answer:
-    return render(Refusal(status, code, message, error_shape=shape, headers=headers))
+    return render(Refusal(kinds.kind(status, code), message, error_shape=shape, headers=headers))
 
 
 @pytest.mark.parametrize(("status", "code"), CODES)
@@ -100,7 +110,7 @@ def test_head(status: int, code: str, shape: ErrorShape) -> None:
 def test_what_a_provider_has_whole_is_not_to_be_sent_again(
     status: int, code: str, was_sent: bool, retry: bytes | None
 ) -> None:
-    answer = render(Refusal(status, code, "No.", was_sent=was_sent))
+    answer = render(Refusal(kinds.kind(status, code), "No.", was_sent=was_sent))
     assert dict(answer.headers).get(b"x-should-retry") == retry
 
 
@@ -200,7 +210,7 @@ def test_a_retry_that_is_pointless_or_billed_again_is_not_made(
     status: int, code: str, was_sent: bool, tries: int
 ) -> None:
     headers = ((b"retry-after", b"0.001"),)
-    answering = transport(render(Refusal(status, code, "No.", headers=headers, was_sent=was_sent)))
+    answering = transport(render(Refusal(kinds.kind(status, code), "No.", headers=headers, was_sent=was_sent)))
     seen: list[httpx2.Request] = []
     client = openai.OpenAI(
         api_key="x", http_client=httpx2.Client(transport=answering, event_hooks={"request": [seen.append]})
@@ -217,7 +227,6 @@ def shape_of(document: Any) -> Any:
     return type(document).__name__
 
 
-@needs_corpus
 @pytest.mark.parametrize(
     ("provider", "shape"),
     [("openai", ErrorShape.OPENAI), ("anthropic", ErrorShape.ANTHROPIC), ("google", ErrorShape.GOOGLE)],
@@ -241,4 +250,4 @@ def test_recorded_errors_have_our_shape(provider: str, shape: ErrorShape) -> Non
             else:
                 assert theirs[key] == kind, exchange.id
         seen += 1
-    assert seen > 5
+    assert seen > at_least(5, 0)

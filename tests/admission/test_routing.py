@@ -13,7 +13,7 @@ from metrion.admission.routing import OPENAI_ROOT, ROUTES_REMEMBERED, Endpoint, 
 from metrion.model import CredentialPlace, ErrorShape, Inbound, Origin, Refusal, Route
 from metrion.providers import PROVIDERS
 from metrion.settings import ProviderSettings, Settings, load_settings
-from tests.corpus import exchanges, needs_corpus
+from tests.corpus import at_least, exchanges
 
 BEARER = ((b"Authorization", b"Bearer something"),)
 GOOGLE_KEY = ((b"X-Goog-Api-Key", b"something"),)
@@ -255,13 +255,13 @@ OPERATIONS = [
 @pytest.mark.parametrize(("target", "operation", "dialect"), OPERATIONS)
 def test_operation(target: bytes, operation: str, dialect: str | None) -> None:
     found = route(target)
-    assert (found.operation, found.dialect) == (operation, dialect)
+    assert (found.operation.name, found.dialect) == (operation, dialect)
 
 
 @pytest.mark.parametrize("method", [b"GET", b"DELETE", b"HEAD", b"OPTIONS"])
 def test_only_a_post_is_read_for_usage(method: bytes) -> None:
     assert route(b"/openai/v1/chat/completions", method).dialect is None
-    assert route(b"/openai/v1/chat/completions", method).operation == "chat"
+    assert route(b"/openai/v1/chat/completions", method).operation.name == "chat"
 
 
 @pytest.mark.parametrize(
@@ -312,7 +312,7 @@ def test_only_a_post_is_read_for_usage(method: bytes) -> None:
 )
 def test_what_was_generated_before_is_read_back_with_a_get(target: bytes, operation: str, dialect: str | None) -> None:
     found = route(target, b"GET")
-    assert (found.operation, found.dialect) == (operation, dialect)
+    assert (found.operation.name, found.dialect) == (operation, dialect)
     assert route(target, b"DELETE").dialect is None
 
 
@@ -529,7 +529,7 @@ def test_an_upstreams_path_goes_before_every_other() -> None:
     router = configured(openai="http://localhost:9000/some/where/", google="http://localhost:9001/g")
     found = route(b"/openai/chat/completions?a", router=router)
     assert (found.upstream, found.target) == (Origin("http", "localhost", 9000), b"/some/where/v1/chat/completions?a")
-    assert (found.operation, found.dialect) == ("chat", "openai_chat")
+    assert (found.operation.name, found.dialect) == ("chat", "openai_chat")
     found = route(b"/gemini/v1/chat/completions", router=router)
     assert (found.target, found.credential_place) == (b"/g/v1beta/openai/chat/completions", CredentialPlace.BEARER)
 
@@ -597,7 +597,7 @@ def test_servers_that_speak_like_another_have_paths_of_their_own(
     config = tmp_path / "metrion.yaml"
     config.write_text(OTHERS)
     found = route(target, router=Router(load_settings(config, {"METRION_HOME": str(tmp_path)})))
-    assert (found.target, found.operation, found.model) == (outgoing, operation, model)
+    assert (found.target, found.operation.name, found.model) == (outgoing, operation, model)
 
 
 @pytest.mark.parametrize(
@@ -647,7 +647,7 @@ def test_by_host_the_path_is_the_providers_own(
 ) -> None:
     router = configured(mistral="http://localhost:9000/base")
     found = route(target + b"?q=%20", origin=origin, router=router)
-    assert (found.provider, found.operation, found.credential_place) == (provider, operation, place)
+    assert (found.provider, found.operation.name, found.credential_place) == (provider, operation, place)
     assert (found.upstream, found.target) == (origin, target + b"?q=%20")
 
 
@@ -694,7 +694,6 @@ def test_any_target_gets_a_decision(target: bytes) -> None:
 CORPUS_KINDS = {"generateContent": "generate_content", "other": None, "assistants": None, "batch": None}
 
 
-@needs_corpus
 def test_recorded_paths_have_the_operations_that_they_were_filed_under() -> None:
     seen = 0
     for exchange in exchanges():
@@ -703,9 +702,9 @@ def test_recorded_paths_have_the_operations_that_they_were_filed_under() -> None
             continue
         origin = PROVIDERS[exchange.provider].upstream
         found = route(exchange.path.encode(), exchange.method.encode(), origin=origin)
-        assert found.operation == expected, exchange.id
+        assert found.operation.name == expected, exchange.id
         seen += 1
-    assert seen > 1000
+    assert seen > at_least(1000, 50)
 
 
 # --- what is remembered -----------------------------------------------------------------------------------------------

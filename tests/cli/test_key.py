@@ -17,7 +17,7 @@ KEY = "sk-proj-4f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c"
 
 def stored(metrion: Console) -> dict[tuple[str, str], str]:
     with closing(ControlStore.open(Settings(home=metrion.home))) as store:
-        return dict(store.directory().provider_keys)
+        return dict(store.access_snapshot().provider_keys)
 
 
 def listed(metrion: Console, **env: str) -> list[dict[str, object]]:

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from metrion import reports
-from metrion.cli.report import report
+from metrion.cli import commands
 from tests.store.events import STARTED, Home, event
 
 
@@ -20,7 +20,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 
 
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(report, list(arguments))
+    return CliRunner().invoke(commands, ["report", *arguments])
 
 
 def test_before_the_first_serve_it_is_empty(home: Home) -> None:

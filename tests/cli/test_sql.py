@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from metrion import store
-from metrion.cli.sql import sql
+from metrion.cli import commands
 from tests.store.events import Home, event
 
 
@@ -25,7 +25,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 
 
 def run(*arguments: str, stdin: str | None = None) -> Result:
-    return CliRunner().invoke(sql, list(arguments), input=stdin)
+    return CliRunner().invoke(commands, ["sql", *arguments], input=stdin)
 
 
 def test_it_works_before_the_first_serve(home: Home) -> None:

@@ -65,7 +65,7 @@ def passed(counters: Counters, quota: Quota, requests: int) -> int:
 
 def code(counters: Counters, quota: Quota) -> str | None:
     excess = counters.take(quota)
-    return excess.code if excess else None
+    return excess.kind.code if excess else None
 
 
 # --- the 60 seconds ---------------------------------------------------------------------------------------------------
@@ -390,7 +390,7 @@ OPEN_FILES = Path("/proc/self/fd")
 def test_a_few_files_stay_open_and_none_when_it_is_closed(
     folder: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "KEPT_OPEN", 3)
+    monkeypatch.setattr(module, "_KEPT_OPEN", 3)
     before = len(list(OPEN_FILES.iterdir()))
     counters, tokens = clock.counters(folder), [bytes([number]) * 32 for number in range(10)]
     for _ in range(2):

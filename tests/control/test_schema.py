@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from metrion.control import schema
-from metrion.control.errors import ControlError
+from metrion.errors import ControlError
 
 
 @pytest.fixture

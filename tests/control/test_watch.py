@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from metrion.admission import AccessSnapshot, Token
-from metrion.control.errors import ControlError
 from metrion.control.watch import GRACE_SECONDS, Watch
+from metrion.errors import ControlError
 
 
 class Clock:
@@ -20,7 +20,7 @@ class Clock:
 
 
 class Reader:
-    """Reads the names in table ``t`` as the accounts of a directory, and counts how often."""
+    """Reads the names in table ``t`` as the accounts of a snapshot, and counts how often."""
 
     calls = 0
     broken = False
@@ -69,39 +69,39 @@ def watch(path: Path, writer: sqlite3.Connection, reader: Reader, clock: Clock) 
         yield watch
 
 
-def names(directory: AccessSnapshot) -> str:
-    return " ".join(token.name for token in directory.tokens.values())
+def names(snapshot: AccessSnapshot) -> str:
+    return " ".join(token.name for token in snapshot.tokens.values())
 
 
 def test_a_commit_is_seen_by_the_next_call(watch: Watch, writer: sqlite3.Connection) -> None:
-    assert names(watch.directory()) == "a"
+    assert names(watch.access_snapshot()) == "a"
     for name in "bcd":
         writer.execute("INSERT INTO t VALUES (?)", (name,))
-        assert names(watch.directory()).endswith(name)
+        assert names(watch.access_snapshot()).endswith(name)
 
 
 def test_nothing_is_read_while_nothing_changes(watch: Watch, reader: Reader) -> None:
-    first = watch.directory()
-    assert all(watch.directory() is first for _ in range(100))
+    first = watch.access_snapshot()
+    assert all(watch.access_snapshot() is first for _ in range(100))
     assert reader.calls == 1
 
 
 def test_an_open_write_transaction_neither_blocks_nor_shows(watch: Watch, writer: sqlite3.Connection) -> None:
-    first = watch.directory()
+    first = watch.access_snapshot()
     writer.execute("BEGIN IMMEDIATE")
     writer.execute("INSERT INTO t VALUES ('b')")
-    assert watch.directory() is first
+    assert watch.access_snapshot() is first
     writer.execute("COMMIT")
-    assert names(watch.directory()) == "a b"
+    assert names(watch.access_snapshot()) == "a b"
 
 
 def test_a_checkpoint_loses_nothing(watch: Watch, writer: sqlite3.Connection) -> None:
-    watch.directory()
+    watch.access_snapshot()
     writer.execute("INSERT INTO t VALUES ('b')")
     assert writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
-    assert names(watch.directory()) == "a b"
+    assert names(watch.access_snapshot()) == "a b"
     writer.execute("INSERT INTO t VALUES ('c')")
-    assert names(watch.directory()) == "a b c"
+    assert names(watch.access_snapshot()) == "a b c"
 
 
 def garble(path: Path) -> None:
@@ -127,79 +127,79 @@ def folder(path: Path) -> None:
 def test_an_unreadable_database_is_survived_for_five_seconds_and_then_refused(
     watch: Watch, path: Path, clock: Clock, damage: Callable[[Path], None]
 ) -> None:
-    first = watch.directory()
+    first = watch.access_snapshot()
     damage(path)
     clock.now += GRACE_SECONDS
-    assert watch.directory() is first
+    assert watch.access_snapshot() is first
     clock.now += 0.1
     for _ in range(2):
         with pytest.raises(ControlError, match=str(path)):
-            watch.directory()
+            watch.access_snapshot()
 
 
 def test_five_seconds_count_from_the_last_good_look_not_from_the_last_change(
     watch: Watch, path: Path, clock: Clock
 ) -> None:
-    first = watch.directory()
+    first = watch.access_snapshot()
     clock.now += 1000
-    watch.directory()
+    watch.access_snapshot()
     hide(path)
     clock.now += GRACE_SECONDS - 1
-    assert watch.directory() is first
+    assert watch.access_snapshot() is first
 
 
 def test_a_stale_snapshot_is_not_trusted_after_a_long_silence(watch: Watch, path: Path, clock: Clock) -> None:
-    watch.directory()
+    watch.access_snapshot()
     hide(path)
     clock.now += 1000
     with pytest.raises(ControlError):
-        watch.directory()
+        watch.access_snapshot()
 
 
 def test_an_unreadable_database_has_no_grace_at_the_first_call(tmp_path: Path, reader: Reader) -> None:
     path = tmp_path / "missing.db"
     with pytest.raises(ControlError, match=str(path)):
-        Watch(path, reader).directory()
+        Watch(path, reader).access_snapshot()
     assert not path.exists()
 
 
 def test_a_snapshot_that_cannot_be_made_counts_as_unreadable(
     watch: Watch, writer: sqlite3.Connection, reader: Reader, clock: Clock
 ) -> None:
-    first = watch.directory()
+    first = watch.access_snapshot()
     reader.broken = True
     writer.execute("INSERT INTO t VALUES ('b')")
     clock.now += 1
-    assert watch.directory() is first
+    assert watch.access_snapshot() is first
     clock.now += GRACE_SECONDS
     with pytest.raises(ControlError, match="a key does not open"):
-        watch.directory()
+        watch.access_snapshot()
     reader.broken = False
-    assert names(watch.directory()) == "a b"
+    assert names(watch.access_snapshot()) == "a b"
 
 
 def test_a_database_that_comes_back_is_used_again(watch: Watch, path: Path, clock: Clock) -> None:
-    watch.directory()
+    watch.access_snapshot()
     hide(path)
     clock.now += 60
     with pytest.raises(ControlError):
-        watch.directory()
+        watch.access_snapshot()
     path.with_name("hidden.db").rename(path)
-    assert names(watch.directory()) == "a"
+    assert names(watch.access_snapshot()) == "a"
 
 
 def test_a_database_put_in_place_of_another_is_read_at_once(watch: Watch, path: Path, tmp_path: Path) -> None:
-    assert names(watch.directory()) == "a"
+    assert names(watch.access_snapshot()) == "a"
     backup = tmp_path / "backup.db"
     database(backup, "x", "y").close()  # the last connection to go folds the log into the file
     for suffix in ("-wal", "-shm"):
         path.with_name(path.name + suffix).unlink()
     backup.replace(path)
-    assert names(watch.directory()) == "x y"
+    assert names(watch.access_snapshot()) == "x y"
 
 
 def test_it_opens_again_after_close(watch: Watch, writer: sqlite3.Connection) -> None:
-    watch.directory()
+    watch.access_snapshot()
     watch.close()
     writer.execute("INSERT INTO t VALUES ('b')")
-    assert names(watch.directory()) == "a b"
+    assert names(watch.access_snapshot()) == "a b"

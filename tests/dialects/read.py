@@ -9,12 +9,13 @@ from typing import Any
 from metrion.dialects.dialect import Dialect, Draft
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Usage
-from metrion.parsing.json_stream import Scanner, tree
+from metrion.parsing.json_stream import Scanner
+from metrion.parsing.json_values import tree
 
 
 def drafted(dialect: Dialect, *documents: dict[str, Any]) -> Draft:
     """What is noted of a body, or of one event after another."""
-    draft = Draft()
+    draft = dialect.draft()
     for document in documents:
         scanner = Scanner(tree(dialect.wanted))
         scanner.feed(json.dumps(document, default=float).encode())

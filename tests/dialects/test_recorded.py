@@ -16,7 +16,7 @@ from metrion.metering.tap import Tap
 from metrion.model import Reading, Usage
 from metrion.pricing import PriceBook
 from metrion.settings import Settings
-from tests.corpus import Exchange, exchanges, needs_corpus
+from tests.corpus import Exchange, at_least, exchanges
 from tests.metering.test_tap import EXPECTED_NAMES
 from tests.recordings import SEGMENTS, read
 
@@ -57,7 +57,6 @@ def differences(exchange: Exchange, reading: Reading) -> dict[str, tuple[Any, An
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1] and name not in exchange.ambiguous}
 
 
-@needs_corpus
 def test_every_recorded_exchange_reads_as_an_independent_parser_reads_it() -> None:
     wrong: dict[str, Any] = {}
     read_rightly, all_of_them = Counter[tuple[str, str, bool]](), Counter[tuple[str, str, bool]]()
@@ -73,10 +72,9 @@ def test_every_recorded_exchange_reads_as_an_independent_parser_reads_it() -> No
         right = read_rightly[provider, name, streamed]
         print(f"{provider:10} {name:16} {'stream' if streamed else 'plain':6} {right:4} of {count:4}")  # noqa: T201  # for pytest -rP
     assert wrong == {}
-    assert sum(all_of_them.values()) > 1_200
+    assert sum(all_of_them.values()) > at_least(1_200, 20)
 
 
-@needs_corpus
 def test_searches_that_the_usage_does_not_count_are_counted_as_they_are_billed() -> None:
     searched = 0
     for exchange in recorded():
@@ -85,10 +83,9 @@ def test_searches_that_the_usage_does_not_count_are_counted_as_they_are_billed()
         billed = {"google_search": 1 if "gemini-2" in exchange.expected["model"] else len(queries)} if queries else None
         assert usage.unreported_tools == billed, exchange.id
         searched += bool(queries)
-    assert searched >= 9
+    assert searched >= at_least(9)
 
 
-@needs_corpus
 def test_the_raw_usage_is_the_providers_own() -> None:
     for exchange in recorded():
         theirs = exchange.expected["raw_usage"]
@@ -98,10 +95,9 @@ def test_the_raw_usage_is_the_providers_own() -> None:
             assert json.loads(usage.raw or "") == theirs, exchange.id
 
 
-@needs_corpus
 def test_no_recorded_error_is_without_a_type() -> None:
     failed = [exchange for exchange in recorded() if exchange.status >= 400]
-    assert len(failed) > 30
+    assert len(failed) > at_least(30)
     for exchange in failed:
         reading = read(exchange, exchange.response_body)
         unreadable = exchange.response_body.startswith(b"base64:")
@@ -112,7 +108,6 @@ def test_no_recorded_error_is_without_a_type() -> None:
 # --- cuts -------------------------------------------------------------------------------------------------------------
 
 
-@needs_corpus
 def test_an_array_is_over_with_its_bracket_and_has_running_totals_before() -> None:
     changed = 0
     for exchange in recorded():
@@ -146,7 +141,6 @@ def standard(usage: Usage | None) -> Usage | None:
     return replace(usage, modes=None, shares=shares)
 
 
-@needs_corpus
 def test_what_is_read_costs_what_genai_prices_says() -> None:
     compared, wrong = 0, {}
     for exchange in recorded():
@@ -171,14 +165,13 @@ def test_what_is_read_costs_what_genai_prices_says() -> None:
         possible = {theirs.get(name) for name in ("usd", "usd_with_modalities", "usd_genai_extract")} - {None}
         if got.usd is None or sum(own.values(), Decimal(0)) not in map(Decimal, possible):
             wrong[exchange.id] = (got, theirs)
-    assert compared > 900
+    assert compared > at_least(900, 5)
     assert wrong == {}
 
 
-@needs_corpus
 def test_what_is_billed_under_several_models_costs_what_each_of_them_costs() -> None:
     several = [each for each in recorded() if "billed_under_several_models" in each.flags]
-    assert several
+    assert len(several) >= at_least(1, 0)
     when = datetime(2026, 11, 21)  # noqa: DTZ001  # naive UTC, as events have it
     for exchange in several:
         reading = read(exchange, exchange.response_body)

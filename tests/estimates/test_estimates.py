@@ -15,11 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metrion import estimates
-from metrion.estimates import EstimateInput, Sample, estimate, estimate_input, samples, texts
-from metrion.estimates.texts import ANSWERS, REQUESTS
+from metrion import dialects, estimates
+from metrion.dialects import DIALECTS
+from metrion.estimates import EstimateInput, Sample, estimate, estimate_input, samples
 from metrion.estimates.tokenizers import is_available
-from metrion.metering.tap import RequestReader, Tap
+from metrion.metering.request_reader import RequestReader
+from metrion.metering.tap import Tap
 from metrion.model import EndReason, Reading, Usage
 from tests.corpus import encode_pieces
 
@@ -328,12 +329,18 @@ def test_without_a_tokenizer_nothing_is_kept_or_estimated(monkeypatch: pytest.Mo
     assert Passed(body=WHOLE).usage() is None
 
 
-def test_formats_are_read_on_both_sides() -> None:
-    assert ANSWERS.keys() == REQUESTS.keys()
+WITH_TEXTS = sorted(name for name, dialect in DIALECTS.items() if dialect.texts is not None)
 
 
+def test_the_formats_that_are_estimated() -> None:
+    assert WITH_TEXTS == [
+        "anthropic_completions", "anthropic_messages", "gemini", "openai_chat", "openai_responses",
+    ]  # fmt: skip
+
+
+READERS = Path(dialects.__file__).parent.rglob("*text*.py")
 MEMBERS = sorted(
-    set(re.findall(r"[.(]get\(\"(\w+)\"", Path(texts.__file__).read_text("utf-8")))
+    {name for file in READERS for name in re.findall(r"[.(]get\(\"(\w+)\"", file.read_text("utf-8"))}
     | {"parts", "choices", "content_block"}
 )
 """What is looked at."""
@@ -347,7 +354,7 @@ DOCUMENT = st.dictionaries(st.sampled_from(MEMBERS), ANYTHING, max_size=8)
 
 
 @settings(deadline=None)  # the machine may be busy
-@given(st.sampled_from(sorted(ANSWERS)), st.sampled_from(["gpt-4o", "claude-3", "deepseek-chat"]), ANYTHING, DOCUMENT)
+@given(st.sampled_from(WITH_TEXTS), st.sampled_from(["gpt-4o", "claude-3", "deepseek-chat"]), ANYTHING, DOCUMENT)
 def test_whatever_a_stranger_sends_there_is_an_estimate_or_none(
     dialect: str, model: str, asked: Any, answered: dict[str, Any]
 ) -> None:

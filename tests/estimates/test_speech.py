@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from metrion.estimates import EstimateInput, Sample, estimate, estimate_input
-from metrion.metering.tap import RequestReader, Tap
+from metrion.metering.request_reader import RequestReader
+from metrion.metering.tap import Tap
 from metrion.model import EndReason, Reading, Usage
 from tests.corpus import encode, exchanges, needs_corpus
 

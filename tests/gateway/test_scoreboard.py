@@ -39,35 +39,35 @@ def test_fresh_board_knows_of_nothing() -> None:
 
 
 def test_figures_of_all_workers_are_added_up() -> None:
-    board = Scoreboard(3)
-    board.set_ingester(99)
-    board.set_backlog(2, 3_000_000_000)
-    in_child(lambda: board.take(0, 10).note(in_flight=3, lost=1))
-    in_child(lambda: board.take(2, 12).note(in_flight=4, lost=0))
-    report = board.report("1.0")
+    scoreboard = Scoreboard(3)
+    scoreboard.set_ingester(99)
+    scoreboard.set_backlog(2, 3_000_000_000)
+    in_child(lambda: scoreboard.take(0, 10).note(in_flight=3, lost=1))
+    in_child(lambda: scoreboard.take(2, 12).note(in_flight=4, lost=0))
+    report = scoreboard.report("1.0")
     assert report["workers"] == [{"pid": 10, "in_flight": 3}, {"pid": 12, "in_flight": 4}]
     assert (report["in_flight"], report["lost_events"]) == (7, 1)
     assert report["ingester"] == {"pid": 99, "alive": True}
     assert report["journal"] == {"segments": 2, "bytes": 3_000_000_000}
-    board.set_draining()
-    assert board.report("1.0")["status"] == "draining"
+    scoreboard.set_draining()
+    assert scoreboard.report("1.0")["status"] == "draining"
 
 
 def test_what_a_worker_counted_outlives_it() -> None:
-    board = Scoreboard(1)
+    scoreboard = Scoreboard(1)
     for _ in range(2):
-        board.take(0, 10).note(in_flight=3, lost=2)
-        assert board.free_slot() is None
-        board.release(0)
-        assert board.free_slot() == 0
-    report = board.report("1.0")
+        scoreboard.take(0, 10).note(in_flight=3, lost=2)
+        assert scoreboard.free_slot() is None
+        scoreboard.release(0)
+        assert scoreboard.free_slot() == 0
+    report = scoreboard.report("1.0")
     assert (report["workers"], report["in_flight"], report["lost_events"]) == ([], 0, 4)
 
 
 def test_strangers_are_admitted_sixty_times_in_any_minute_by_all_workers_together() -> None:
     now = 1000.0
-    board = Scoreboard(3, clock=lambda: now)
-    slots = [board.take(number, 10 + number) for number in range(3)]
+    scoreboard = Scoreboard(3, clock=lambda: now)
+    slots = [scoreboard.take(number, 10 + number) for number in range(3)]
     admitted: list[float] = []
     for step in range(3000):
         now = 1000.0 + step / 10  # ten a second, for five minutes
@@ -76,31 +76,31 @@ def test_strangers_are_admitted_sixty_times_in_any_minute_by_all_workers_togethe
     for start in admitted:
         assert sum(start <= time < start + 60 for time in admitted) <= STRANGERS_EVENTS_PER_MINUTE
     assert len(admitted) == 5 * STRANGERS_EVENTS_PER_MINUTE
-    assert board.report("1.0")["unrecorded_refusals"] == 3000 - len(admitted)
+    assert scoreboard.report("1.0")["unrecorded_refusals"] == 3000 - len(admitted)
 
 
 def test_strangers_of_a_worker_that_died_count_for_the_one_after_it() -> None:
-    board = Scoreboard(1)
-    first = board.take(0, 10)
+    scoreboard = Scoreboard(1)
+    first = scoreboard.take(0, 10)
     assert all(first.admit_stranger() for _ in range(STRANGERS_EVENTS_PER_MINUTE))
-    board.release(0)
-    assert not board.take(0, 11).admit_stranger()
+    scoreboard.release(0)
+    assert not scoreboard.take(0, 11).admit_stranger()
 
 
 def test_workers_that_admit_at_the_same_time_admit_no_more_than_sixty() -> None:
-    board = Scoreboard(4)
+    scoreboard = Scoreboard(4)
     started = []
     for number in range(4):
         pid = os.fork()
         if pid == 0:
-            slot = board.take(number, os.getpid())
+            slot = scoreboard.take(number, os.getpid())
             admitted = sum(slot.admit_stranger() for _ in range(100))
             slot.note(in_flight=admitted, lost=0)
             os.kill(os.getpid(), signal.SIGKILL)
         started.append(pid)
     for pid in started:
         os.waitpid(pid, 0)
-    report = board.report("1.0")
+    report = scoreboard.report("1.0")
     # Two that come at once may both be refused, so it may be a few less.
     assert STRANGERS_EVENTS_PER_MINUTE / 2 < report["in_flight"] <= STRANGERS_EVENTS_PER_MINUTE  # type: ignore[operator]
     assert report["in_flight"] + report["unrecorded_refusals"] == 400  # type: ignore[operator]

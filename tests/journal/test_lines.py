@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from metrion.journal import lines as journal_lines
 from metrion.journal.lines import TEXT_CHARACTERS, encode
-from metrion.model import EVENT_COLUMNS, CostSource, EndReason
-from metrion.store.schema import COLUMN_TYPES, MONEY
+from metrion.model import COLUMN_TYPES, EVENT_COLUMNS, MONEY, CostSource, EndReason
 from tests.store.events import event
 
 SURE: dict[str, Any] = {
@@ -67,6 +66,12 @@ def test_an_event_as_its_columns_want_it_is_encoded_at_once(monkeypatch: pytest.
     assert json.loads(line) == careful
     assert list(json.loads(line)) == list(careful)
     assert (line[-1:], line.count(b"\n")) == (b"\n", 1)
+
+
+def test_every_column_of_json_is_looked_at(caplog: pytest.LogCaptureFixture) -> None:
+    for name in [name for name, kind in COLUMN_TYPES.items() if kind == "JSON"]:
+        assert name not in json.loads(encode(event(**{name: "{"}), "w", 1))
+        assert f"column {name} is stored as NULL" in caplog.text
 
 
 @given(columns())

@@ -22,7 +22,7 @@ from metrion.metering.meter import measure
 from metrion.metering.tap import Tap
 from metrion.model import EndReason, Event, Forward, Head, Inbound, Route
 from metrion.pricing import PriceBook
-from tests.corpus import Exchange, exchanges, needs_corpus
+from tests.corpus import Exchange, at_least, exchanges
 from tests.metering import test_cuts
 from tests.metering.test_meter import CALLER, OUTCOME
 from tests.recordings import route, router, tap_for
@@ -108,7 +108,7 @@ def documents(event: bytes) -> list[Any]:
 def streams() -> Iterator[tuple[Exchange, list[bytes]]]:
     """Streams of events, and their events."""
     found = [each for each in exchanges() if each.streamed and not each.flags & SEVERAL_ANSWERS]
-    for exchange in found if test_cuts.ALL else found[1::4]:
+    for exchange in found if test_cuts.ALL else found[1 :: at_least(4, 1)]:
         events = EVENT.findall(exchange.response_body)
         assert b"".join(events) == exchange.response_body
         if sum(b"event: response.created" in event for event in events) < 2:
@@ -130,7 +130,6 @@ def holds(exchange: Exchange, tap: Tap, told: tuple[int | None, int | None], who
         assert (clean.cost_usd, clean.usage) == (whole.cost_usd, whole.usage), exchange.id
 
 
-@needs_corpus
 def test_a_stream_that_breaks_off_has_the_usage_told_by_then_and_no_cost_of_half_of_it() -> None:
     rng = random.Random(3)
     seen = set[str | None]()
@@ -159,10 +158,9 @@ def test_a_stream_that_breaks_off_has_the_usage_told_by_then_and_no_cost_of_half
     assert seen > {"anthropic_messages", "gemini", "openai_chat", "openai_responses"}
 
 
-@needs_corpus
 def test_an_array_that_breaks_off_has_the_usage_told_by_then_and_no_cost_of_half_of_it() -> None:
     arrays = [exchange for exchange in exchanges() if exchange.stream_format == "json-array"]
-    assert len(arrays) == 6
+    assert len(arrays) >= at_least(7)
     for exchange in arrays:
         elements, body = list[tuple[int, Any]](), exchange.response_body.decode()
         at = body.index("[") + 1
@@ -186,11 +184,10 @@ def test_an_array_that_breaks_off_has_the_usage_told_by_then_and_no_cost_of_half
 # --- bodies that are one document -------------------------------------------------------------------------------------
 
 
-@needs_corpus
 def test_a_body_that_breaks_off_has_its_usage_whole_or_not_at_all_and_no_cost() -> None:
     rng = random.Random(5)
     priced = 0
-    for exchange in exchanges() if test_cuts.ALL else exchanges()[::2]:
+    for exchange in exchanges() if test_cuts.ALL else exchanges()[:: at_least(2, 1)]:
         body = exchange.response_body.rstrip()
         if (
             exchange.streamed
@@ -213,7 +210,7 @@ def test_a_body_that_breaks_off_has_its_usage_whole_or_not_at_all_and_no_cost() 
                 event = stored(exchange, tap, end_reason)
                 assert event.usage in (None, whole.usage), exchange.id
                 assert event.cost_usd is None or event.cost_usd == Decimal(0) == whole.cost_usd, (exchange.id, end)
-    assert priced > 500
+    assert priced > at_least(500, 5)
 
 
 # --- by hand: where half of a usage looks like the whole --------------------------------------------------------------

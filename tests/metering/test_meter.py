@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tabulate import tabulate
 
+from metrion.admission.codes import BAD_REQUEST, INVALID_TOKEN, UNKNOWN_ROUTE
 from metrion.admission.routing import Router
 from metrion.metering.meter import Outcome, measure
 from metrion.metering.tap import Tap
@@ -30,9 +31,10 @@ from metrion.model import (
     Usage,
 )
 from metrion.model.event_id import uuid7
+from metrion.operations import CHAT, OPERATIONS, REALTIME
 from metrion.pricing import PriceBook
 from metrion.settings import load_settings
-from tests.corpus import Exchange, exchanges, needs_corpus
+from tests.corpus import Exchange, at_least, exchanges
 from tests.metering.test_tap import EXPECTED_NAMES
 from tests.recordings import read, route
 
@@ -41,7 +43,7 @@ ROUTE = Route(
     provider="openai",
     upstream=Origin("https", "api.openai.com", 443),
     target=b"/v1/chat/completions?a=b",
-    operation="chat",
+    operation=CHAT,
     dialect="openai_chat",
     credential_place=CredentialPlace.BEARER,
     error_shape=ErrorShape.OPENAI,
@@ -89,7 +91,7 @@ def event(prices: PriceBook, **change: Any) -> Event:
     reading = change.pop("reading", READING)
     settles = change.pop("settles", False)
     if operation := change.pop("operation", None):
-        decision = replace(FORWARD, route=replace(ROUTE, operation=operation))
+        decision = replace(FORWARD, route=replace(ROUTE, operation=OPERATIONS[operation]))
     measured = measure(
         inbound, decision, replace(OUTCOME, **change), reading, prices, model_requested="asked-for", settles=settles
     )
@@ -181,7 +183,7 @@ def test_what_is_read_back_is_counted_in_the_row_that_is_billed_only(prices: Pri
 
 
 def test_a_refusal(prices: PriceBook) -> None:
-    refusal = Refusal(401, "invalid_token", "No.", "openai", route=ROUTE)
+    refusal = Refusal(INVALID_TOKEN, "No.", "openai", route=ROUTE)
     outcome = {"end_reason": EndReason.REFUSED, "status": 401, "error_type": "invalid_token", "reached_upstream": False}
     row = event(prices, decision=refusal, reading=NONE, **outcome)
     assert (row.account, row.provider, row.path) == (None, "openai", "/v1/chat/completions")
@@ -190,14 +192,14 @@ def test_a_refusal(prices: PriceBook) -> None:
 
 def test_a_refused_path_keeps_its_secret(prices: PriceBook) -> None:
     inbound = replace(INBOUND, target=b"/openai/" + TOKEN + b"/models?key=" + TOKEN)
-    row = measure(inbound, Refusal(400, "bad_request", "No.", "openai"), OUTCOME, NONE, prices)
+    row = measure(inbound, Refusal(BAD_REQUEST, "No.", "openai"), OUTCOME, NONE, prices)
     assert row is not None
     assert row.path == "/openai/sk-metrion-…tttt/models"
     assert TOKEN.decode() not in repr(row)
 
 
 def test_a_request_that_names_no_provider_has_no_row(prices: PriceBook) -> None:
-    assert measure(INBOUND, Refusal(404, "unknown_route", "No."), OUTCOME, NONE, prices) is None
+    assert measure(INBOUND, Refusal(UNKNOWN_ROUTE, "No."), OUTCOME, NONE, prices) is None
 
 
 KEY = "Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4"
@@ -258,12 +260,13 @@ def test_the_wire_format_is_what_the_answer_was_read_as(
 ) -> None:
     tap = Tap(dialect, content_encoding=None, **answer)
     tap.finish()
-    forward = replace(FORWARD, route=replace(ROUTE, dialect=dialect))
+    operation = REALTIME if dialect == "openai_realtime" else CHAT
+    forward = replace(FORWARD, route=replace(ROUTE, operation=operation, dialect=dialect))
     assert event(prices, decision=forward, reading=tap.reading, status=answer["status"]).wire_format == wire_format
 
 
 def test_what_metrion_answers_itself_was_read_in_no_format(prices: PriceBook) -> None:
-    refusal = Refusal(401, "invalid_token", "No.", "openai", route=ROUTE)
+    refusal = Refusal(INVALID_TOKEN, "No.", "openai", route=ROUTE)
     assert event(prices, decision=refusal, reading=NONE, status=401).wire_format is None
     assert event(prices, reading=NONE, status=504, end_reason=EndReason.TIMEOUT).wire_format is None
 
@@ -370,7 +373,6 @@ def recorded_event(exchange: Exchange, prices: PriceBook) -> Event:
     return row
 
 
-@needs_corpus
 def test_the_columns_of_every_recorded_exchange_are_what_an_independent_parser_expects() -> None:
     prices = PriceBook.load(load_settings(environ={"METRION_HOME": "/nowhere"}).pricing)
     wrong: dict[str, dict[str, Any]] = {}
@@ -398,4 +400,4 @@ def test_the_columns_of_every_recorded_exchange_are_what_an_independent_parser_e
     rows = [(*kind, *(counts[column] for column in columns)) for kind, counts in sorted(table.items())]
     print(tabulate(rows, ("provider", "kind", "came", *columns)))  # noqa: T201 -- for pytest -rP
     assert wrong == {}
-    assert priced > 1_900
+    assert priced > at_least(1_900, 20)

@@ -18,9 +18,9 @@ import pytest
 import zstandard
 
 from metrion.dialects import DIALECTS
-from metrion.metering.tap import RequestReader, Tap
+from metrion.metering.tap import Tap
 from metrion.model import Reading, Usage
-from tests.corpus import Exchange, encode, exchanges, needs_corpus
+from tests.corpus import Exchange, at_least, exchanges
 
 DIALECT_OF_KIND = {"chat": "openai_chat", "messages": "anthropic_messages"}
 
@@ -93,7 +93,6 @@ def differences(exchange: Exchange, reading: Reading) -> dict[str, tuple[Any, An
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1] and name not in exchange.ambiguous}
 
 
-@needs_corpus
 def test_every_recorded_exchange_reads_as_an_independent_parser_reads_it() -> None:
     wrong: dict[str, Any] = {}
     read_rightly, all_of_them = Counter[tuple[str, str, bool]](), Counter[tuple[str, str, bool]]()
@@ -108,10 +107,9 @@ def test_every_recorded_exchange_reads_as_an_independent_parser_reads_it() -> No
         right = read_rightly[provider, name, streamed]
         print(f"{provider:12} {name:9} {'stream' if streamed else 'plain':6} {right:4} of {count:4}")  # noqa: T201  # for pytest -rP
     assert wrong == {}
-    assert sum(all_of_them.values()) > 1000
+    assert sum(all_of_them.values()) > at_least(1000, 20)
 
 
-@needs_corpus
 def test_the_raw_usage_is_the_providers_own() -> None:
     for exchange in recorded():
         usage = read(tap_for(exchange), exchange.response_body).usage
@@ -119,7 +117,6 @@ def test_the_raw_usage_is_the_providers_own() -> None:
         assert raw == exchange.expected["raw_usage"] or exchange.flags & {"several_messages_in_one_body"}, exchange.id
 
 
-@needs_corpus
 def test_a_stream_that_came_to_its_end_is_terminal_and_no_other() -> None:
     for exchange in recorded():
         ended = "error_in_stream" in exchange.flags or not exchange.flags & {"no_done_sentinel", "truncated_stream"}
@@ -131,10 +128,9 @@ def test_a_stream_that_came_to_its_end_is_terminal_and_no_other() -> None:
         assert read(tap_for(exchange), exchange.response_body).terminal is expected, exchange.id
 
 
-@needs_corpus
 def test_no_recorded_error_is_without_a_type() -> None:
     failed = [exchange for exchange in recorded() if exchange.status >= 400 or "error_in_stream" in exchange.flags]
-    assert len(failed) > 40
+    assert len(failed) > at_least(40, 5)
     for exchange in failed:
         reading = read(tap_for(exchange), exchange.response_body)
         unreadable = exchange.response_body.startswith(b"base64:")
@@ -170,7 +166,6 @@ def usage_of_events(dialect: str, events: list[bytes]) -> Iterator[tuple[int | N
             yield (sum(read), sum(each["output_tokens"] for each in billed)) if latest else (None, None)
 
 
-@needs_corpus
 def test_cut_off_at_any_event_the_usage_is_what_was_told_by_then() -> None:
     rng = random.Random(3)
     for exchange in recorded():
@@ -438,7 +433,7 @@ def test_an_exception_within_is_a_warning_and_silence(dialect: str, monkeypatch:
 def test_a_reading_that_fails_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     tap = Tap("openai_chat", content_type="application/json", content_encoding=None, status=200)
     tap.feed(JSON)
-    monkeypatch.setattr("metrion.metering.tap.UsageReader", None)
+    monkeypatch.setattr("metrion.metering.tap.finish", None)
     assert tap.reading == Reading(warnings=("TypeError while reading",))
 
 
@@ -560,95 +555,3 @@ def test_terminal_is_not_before_the_blank_line_and_not_after_it(line_end: bytes)
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_terminal_events_within_a_text_are_text(dialect: str, text: bytes) -> None:
     assert not read_body(OPENING + WORD.replace(b" \\", text + b" \\"), dialect).terminal
-
-
-# --- requests ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("body", "model", "stream"),
-    [
-        (b'{"model": "gpt-5", "messages": [{"model": "not this"}], "stream": true}', "gpt-5", True),
-        (b'{"stream": false, "tools": [{"model": "x"}], "model": "m"}', "m", False),
-        (b'{"model": "a", "model": "b"}', "b", None),
-        (b'{"messages": "' + b"\\u0041\\\"" * 20_000 + b'", "model": "m"}', "m", None),
-        (b'{"model": "half', None, None),
-        (b'{"model": 5, "stream": "true"}', None, None),
-        (b'{"model": ""}', None, None),
-        (b'[{"model": "m"}]', None, None),
-        (b"--boundary\r\n", None, None),
-        (b"", None, None),
-    ],
-)  # fmt: skip
-@pytest.mark.parametrize("content_encoding", ["identity", "gzip", "zstd"])
-def test_requests(body: bytes, model: str | None, stream: bool | None, content_encoding: str) -> None:
-    wire = encode(body, content_encoding)
-    for size in (1 << 16, 1000, 1):
-        reader = RequestReader(content_type="application/json", content_encoding=content_encoding)
-        for at in range(0, len(wire), size):
-            reader.feed(wire[at : at + size])
-        reader.finish()
-        assert (reader.model, reader.stream) == (model, stream)
-
-
-@pytest.mark.parametrize(("stream", "expected"), [(b"true", True), (b"false", False), (b"yes", None)])
-@pytest.mark.parametrize("content_encoding", [None, "gzip"])
-def test_requests_that_are_forms(stream: bytes, content_encoding: str | None, *, expected: bool | None) -> None:
-    fields = [(b'file"; filename="a.wav', b"RIFF" * 1000), (b"model", b"whisper-1"), (b"stream", stream)]
-    parts = [b'--x\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n' % field for field in fields]
-    body = encode(b"".join(parts) + b"--x--\r\n", content_encoding)
-    reader = RequestReader(content_type="multipart/form-data; boundary=x", content_encoding=content_encoding)
-    for at in range(0, len(body), 100):
-        reader.feed(body[at : at + 100])
-    reader.finish()
-    assert (reader.model, reader.stream) == ("whisper-1", expected)
-
-
-@pytest.mark.parametrize("content_type", ["multipart/form-data; boundary=x", "audio/wav"])
-def test_requests_that_are_no_json(content_type: str) -> None:
-    reader = RequestReader(content_type=content_type, content_encoding="gzip")
-    reader.feed(b'{"model": "m"}')
-    reader.finish()
-    assert (reader.model, reader.stream) == (None, None)
-
-
-@pytest.mark.parametrize(
-    ("body", "content_encoding", "model", "warnings"),
-    [
-        (b'{"model": "m"}', None, "m", ()),
-        (b"", None, None, ()),
-        (b'{"model": "m", "messages": [', None, "m", ("the JSON body ends early, or is broken",)),
-        (b'{"model" "m"}', None, None, ("the JSON body ends early, or is broken",)),
-        (b"[" * 100_000, None, None, ("the JSON body ends early, or is broken",)),
-        (b'{"model": ' + b"[" * 30_000 + b"]" * 30_000 + b"}", None, None, ()),
-        (b'{"model": "m"}', "br", None, ("the body is not br",)),
-        (b'{"model": "m"}', "zebra", None, ("the content-encoding is none of br, deflate, gzip, x-gzip, zstd",)),
-        (gzip.compress(b'{"model": "m"}', mtime=0)[:-4], "gzip", "m", ("the gzip body ends early",)),
-    ],
-)
-def test_what_cannot_be_read_of_a_request(
-    body: bytes, content_encoding: str | None, model: str | None, warnings: tuple[str, ...]
-) -> None:
-    for size in (1 << 16, 7):
-        reader = RequestReader(content_type="application/json", content_encoding=content_encoding)
-        for at in range(0, len(body), size):
-            reader.feed(body[at : at + size])
-        reader.finish()
-        assert (reader.model, reader.warnings) == (model, warnings)
-
-
-@needs_corpus
-def test_recorded_requests_ask_for_what_their_json_says() -> None:
-    asked = 0
-    for exchange in exchanges(DIALECT_OF_KIND):
-        try:
-            document = json.loads(exchange.request_body)
-        except ValueError:
-            continue
-        reader = RequestReader(content_type="application/json", content_encoding=None)
-        for at in range(0, len(exchange.request_body), 1400):
-            reader.feed(exchange.request_body[at : at + 1400])
-        reader.finish()
-        assert (reader.model, reader.stream) == (document.get("model"), document.get("stream")), exchange.id
-        asked += 1
-    assert asked > 1000

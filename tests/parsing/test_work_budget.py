@@ -12,7 +12,7 @@ def test_what_is_left_can_be_spent_and_no_more() -> None:
         budget.spend(1)
 
 
-def test_bytes_on_the_wire_earn_effort() -> None:
+def test_bytes_on_the_wire_earn_units() -> None:
     budget = WorkBudget(0)
     budget.earn(3)
     budget.spend(3 * EARNED)

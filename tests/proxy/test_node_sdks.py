@@ -82,7 +82,7 @@ def test_call_is_answered_metered_and_priced(
     assert event["first_byte_ms"] <= event["latency_ms"]
     if sdk in {"openai", "anthropic"}:
         assert event["client_retry"] == 0
-    if sdk == "google" and PROVIDERS["google"].native.operations[":generateContent"].dialect is None:
+    if sdk == "google" and PROVIDERS["google"].native.paths[":generateContent"].post is None:
         return  # nothing reads what its own API answers
     assert event["usage_source"] == "reported"
     assert event["input_tokens"] > 0

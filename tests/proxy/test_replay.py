@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from metrion.providers import base_segment
 from metrion.simulator.delivery import Delivery
-from tests.corpus import Exchange, exchanges, needs_corpus
+from tests.corpus import Exchange, exchanges
 from tests.processes import PROVIDERS, STORED_KEYS, Proxy, eventually, running_serve
 from tests.simulated import Received, Simulator
 
@@ -115,12 +116,8 @@ class WayIn:
     main: bool = False
 
 
-ON_THE_WAY = {"google": "gemini", "xai": "grok"}
-"""Providers that go by another name in paths."""
-
-
 def _by_path(exchange: Exchange) -> str:
-    return f"/{ON_THE_WAY.get(exchange.provider, exchange.provider)}{exchange.path}"
+    return f"/{base_segment(exchange.provider)}{exchange.path}"
 
 
 @pytest.fixture(params=["lane", "mitmproxy", "two workers", "regular", "reverse"])
@@ -152,11 +149,10 @@ def sample(replayed: list[Exchange], way_in: WayIn) -> list[Exchange]:
     return replayed if way_in.main or os.environ.get("METRION_TEST_REPLAY") == "all" else replayed[::7]
 
 
-@needs_corpus
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_every_exchange(provider: str, way_in: WayIn, simulator: Simulator) -> None:
-    replayed = [row for row in exchanges(None, {provider}) if row.provenance == "recorded"]
+    replayed = [row for row in exchanges(None, {provider}) if row.provenance != "fixture"]
     replayed = sample(replayed, way_in)
     run = uuid.uuid4().hex[:8]
     for number, exchange in enumerate(replayed):

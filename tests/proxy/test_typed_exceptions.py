@@ -24,6 +24,7 @@ from metrion.model import ErrorShape, Refusal
 from metrion.settings import load_settings
 from metrion.simulator.delivery import Delivery
 from metrion.store import ask
+from tests.admission.kinds import kind
 from tests.node.sdks import Node, Outcome
 from tests.processes import PROVIDERS, Proxy, eventually, free_port, running_serve, upstreams
 from tests.simulated import Simulator
@@ -224,7 +225,7 @@ class RefusingHandler(BaseHTTPRequestHandler):
         self.server.requests[self.headers["x-metrion-user"]] += 1
         status, code, shape = self.path.split("/")[1:4]
         wait = ((b"retry-after", b"0.01"),)  # an SDK that retries is not to wait half a second
-        answer = render(Refusal(int(status), code, MESSAGE, error_shape=ErrorShape(shape), headers=wait))
+        answer = render(Refusal(kind(int(status), code), MESSAGE, error_shape=ErrorShape(shape), headers=wait))
         self.send_response(answer.status)
         for name, value in answer.headers:
             self.send_header(name.decode(), value.decode())

@@ -107,7 +107,7 @@ def test_all_workers_serve_on_one_port_and_health_tells_of_all(
         assert pids(proxy) < members(proxy.process.pid).keys()
         # Whichever worker is asked, and with 20 connections both are.
         assert all(proxy.health()["workers"] == health["workers"] for _ in range(20))
-        simulator.release()
+        simulator.release(len(calls))
         assert [call.status() for call in calls] == [200] * len(calls)
         assert len(proxy.events()) == len(calls)
         eventually(lambda: proxy.health()["in_flight"], until=lambda count: count == 0)
@@ -176,7 +176,7 @@ def test_worker_told_to_go_ends_what_it_has_while_another_takes_its_place(
         os.kill(min(before), signal.SIGTERM)
         eventually(lambda: len(pids(proxy)) == workers + 1)
         assert all(Call(proxy, simulator.select(answer)).status() == 200 for _ in range(8))
-        simulator.release()
+        simulator.release(len(calls))
         assert {call.status() for call in calls} == {200}
         eventually(lambda: pids(proxy) & before, until=lambda left: left == before - {min(before)})
         assert len(pids(proxy)) == workers
@@ -214,7 +214,7 @@ def test_requests_in_flight_at_all_workers_end_before_it_stops(
         (os.killpg if to_group else os.kill)(proxy.process.pid, signum)
         eventually(lambda: refuses(proxy))
         assert proxy.process.poll() is None
-        simulator.release()
+        simulator.release(len(calls))
         assert {call.status() for call in calls} == {200}
         assert proxy.process.wait(20) == 0
         assert {event["end_reason"] for event in proxy.events()} == {"complete"}

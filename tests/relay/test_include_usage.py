@@ -13,11 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrion.admission.routing import asks_usage
 from metrion.parsing.sse import EventReader
 from metrion.relay import include_usage
 from metrion.relay.include_usage import UsageFilter, ask_for_usage
-from tests.corpus import Exchange, exchanges, needs_corpus
+from tests.corpus import Exchange, at_least, exchanges
 
 # --- the request ------------------------------------------------------------------------------------------------------
 
@@ -190,7 +189,6 @@ def _assert_spliced(body: bytes, sent: bytes) -> None:
     raise AssertionError(sent)
 
 
-@needs_corpus
 def test_recorded_requests_for_a_stream() -> None:
     asked = untouched = 0
     for exchange in exchanges({"chat", "completions"}):
@@ -209,8 +207,8 @@ def test_recorded_requests_for_a_stream() -> None:
             assert json.loads(sent) == _asking(request)
             _assert_spliced(exchange.request_body, sent)
             asked += 1
-    assert asked > 100
-    assert untouched > 100
+    assert asked >= at_least(101, 5)
+    assert untouched >= at_least(101, 5)
 
 
 # --- the response -----------------------------------------------------------------------------------------------------
@@ -453,7 +451,6 @@ def unasked(document: Any) -> Any:
     return {name: value for name, value in document.items() if name != "usage"}
 
 
-@needs_corpus
 def test_recorded_streams_are_seen_without_their_usage() -> None:
     providers = Counter[str]()
     for exchange in recorded_streams("openai", "azure", "deepseek", asked=True):
@@ -466,9 +463,9 @@ def test_recorded_streams_are_seen_without_their_usage() -> None:
             assert seen(*crumbs(recorded, size)) == shown, exchange.id
         if shown != recorded:
             providers[exchange.provider] += 1
-    assert providers["openai"] >= 65
-    assert providers["azure"] >= 5
-    assert providers["deepseek"] >= 40
+    assert providers["openai"] >= at_least(65)
+    assert providers["azure"] >= at_least(5)
+    assert providers["deepseek"] >= at_least(40)
 
 
 def _assert_only_usage_is_missing(recorded: bytes, shown: bytes) -> None:
@@ -490,39 +487,16 @@ def _assert_only_usage_is_missing(recorded: bytes, shown: bytes) -> None:
     assert left == []
 
 
-@needs_corpus
 def test_recorded_streams_that_did_not_ask_pass_byte_for_byte() -> None:
     silent = recorded_streams("openai", "azure", asked=False)
-    assert len(silent) >= 20
+    assert len(silent) >= at_least(20)
     for exchange in silent:
         assert b'"usage"' not in exchange.response_body
         assert seen(*crumbs(exchange.response_body, 100)) == exchange.response_body
 
 
-@needs_corpus
 @pytest.mark.parametrize("provider", ["groq", "mistral", "openrouter", "perplexity"])
 def test_recorded_streams_where_asking_would_take_something_away(provider: str) -> None:
     """These report their usage unasked, and the client sees it: that is why the option is refused for them."""
     silent = recorded_streams(provider, asked=False)
     assert any(seen(exchange.response_body) != exchange.response_body for exchange in silent)
-
-
-# --- where it applies -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("method", "operation", "dialect", "expected"),
-    [
-        (b"POST", "chat", "openai_chat", True),
-        (b"post", "completions", "openai_chat", True),
-        (b"GET", "chat", "openai_chat", False),
-        (b"POST", "batch", "openai_chat", False),
-        (b"POST", "completions", "anthropic_completions", False),
-        (b"POST", "responses", "openai_responses", False),
-        (b"POST", "embeddings", "openai_embeddings", False),
-        (b"POST", "chat", None, False),
-        (b"POST", "generate_content", "gemini", False),
-    ],
-)
-def test_where_it_applies(method: bytes, operation: str, dialect: str | None, *, expected: bool) -> None:
-    assert asks_usage(method, operation, dialect) is expected

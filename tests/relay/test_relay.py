@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from metrion.admission.codes import MISSING_TOKEN
 from metrion.model import Answer, EndReason, ErrorShape, Head, Refusal
 from metrion.relay.effects import (
     AbortRequest,
@@ -187,7 +188,7 @@ def test_continue_is_said_to_a_client_that_expects_it_and_is_let_through() -> No
     expecting = inbound(b"POST", (b"Expect", b"100-Continue"))
     said = SendInterim(100, b"Continue", ())
     assert Gate().relay().request_head(expecting, ends=False, began=0.0) == [said, Open(UPSTREAM)]
-    refused = Gate(Refusal(401, "missing_token", "No token.", "openai")).relay()
+    refused = Gate(Refusal(MISSING_TOKEN, "No token.", "openai")).relay()
     assert SendInterim not in kinds(refused.request_head(expecting, ends=False, began=0.0))
 
 
@@ -222,7 +223,7 @@ def test_a_switch_of_protocols(asks: bool) -> None:
 
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
-REFUSAL = Refusal(401, "missing_token", "No Metrion token.", "openai", ErrorShape.OPENAI)
+REFUSAL = Refusal(MISSING_TOKEN, "No Metrion token.", "openai", ErrorShape.OPENAI)
 
 
 @pytest.mark.parametrize("by_limits", [False, True])

@@ -7,16 +7,17 @@ from dataclasses import replace
 import pytest
 
 from metrion.model import CredentialPlace, EndReason, ErrorShape, Origin, Reading, Route, Usage
+from metrion.operations import FILES, RESPONSES, RUNS
 from metrion.relay.settlement import Expect, Replace, Settle, Settlement, carry_out, settlement
 from tests.relay.ways import Nothing
 
-RESPONSES = Route(
-    "openai", Origin("https", "api.openai.com", 443), b"/v1/responses", "responses", "openai_responses",
+ROUTE = Route(
+    "openai", Origin("https", "api.openai.com", 443), b"/v1/responses", RESPONSES, "openai_responses",
     CredentialPlace.BEARER, ErrorShape.OPENAI,
 )  # fmt: skip
-READ_BACK = replace(RESPONSES, generation_id="resp_1")
-RUN = replace(RESPONSES, operation="runs")
-FILE = replace(RESPONSES, operation="files", generation_id="file_1", output="files/file_1")
+READ_BACK = replace(ROUTE, generation_id="resp_1")
+RUN = replace(ROUTE, operation=RUNS)
+FILE = replace(ROUTE, operation=FILES, generation_id="file_1", output="files/file_1")
 PAGE = replace(FILE, output="batch/b_1?2")
 USAGE = Usage(input_tokens=1, output_tokens=2)
 PENDING = Reading(generation_id="resp_1", pending=True)
@@ -25,7 +26,7 @@ UNTOLD = Reading(generation_id="resp_1")
 COMPLETE, ABORT = EndReason.COMPLETE, EndReason.CLIENT_ABORT
 
 CASES: dict[str, tuple[Route | None, bytes, Reading, EndReason, Settlement]] = {
-    "asked for in the background": (RESPONSES, b"POST", PENDING, COMPLETE, Expect("openai", "resp_1")),
+    "asked for in the background": (ROUTE, b"POST", PENDING, COMPLETE, Expect("openai", "resp_1")),
     "read back while it is made": (READ_BACK, b"GET", PENDING, COMPLETE, False),
     "read back when it is over": (READ_BACK, b"GET", TOLD, COMPLETE, Settle("openai", "resp_1", bills=True)),
     "known by the id that was asked for": (
@@ -33,7 +34,7 @@ CASES: dict[str, tuple[Route | None, bytes, Reading, EndReason, Settlement]] = {
     ),
     "read back in part": (READ_BACK, b"GET", TOLD, ABORT, False),
     "read back without usage": (READ_BACK, b"GET", UNTOLD, COMPLETE, False),
-    "an ordinary answer": (RESPONSES, b"POST", TOLD, COMPLETE, False),
+    "an ordinary answer": (ROUTE, b"POST", TOLD, COMPLETE, False),
     "a run goes on after a tool": (RUN, b"POST", TOLD, COMPLETE, Settle("openai", "resp_1", bills=False)),
     "a batch names its output": (
         READ_BACK, b"GET", replace(UNTOLD, output="files/f"), COMPLETE, Replace("openai", "resp_1", "files/f"),
@@ -48,7 +49,7 @@ CASES: dict[str, tuple[Route | None, bytes, Reading, EndReason, Settlement]] = {
         PAGE, b"GET", replace(UNTOLD, output="?3"), COMPLETE, Replace("openai", "batch/b_1?2", "batch/b_1?3"),
     ),
     "no route": (None, b"GET", TOLD, COMPLETE, False),
-    "no id": (RESPONSES, b"GET", Reading(usage=USAGE), COMPLETE, False),
+    "no id": (ROUTE, b"GET", Reading(usage=USAGE), COMPLETE, False),
 }  # fmt: skip
 
 
@@ -61,7 +62,7 @@ def test_what_a_response_settles(
 
 @pytest.mark.parametrize("in_session", [False, True])
 def test_a_session_bills_itself_unless_its_responses_do(in_session: bool) -> None:
-    assert settlement(RESPONSES, b"GET", 101, Reading(), COMPLETE, in_session=in_session) is not in_session
+    assert settlement(ROUTE, b"GET", 101, Reading(), COMPLETE, in_session=in_session) is not in_session
 
 
 @pytest.mark.parametrize("first", [False, True])

@@ -20,9 +20,11 @@ from metrion.model import (
     Refusal,
     Route,
 )
+from metrion.operations import CHAT
 from metrion.pricing import PriceBook
 from metrion.relay.attempt import Attempt
 from metrion.relay.effects import Effects, Record
+from metrion.relay.recorder import Recorder
 from metrion.relay.relay import Relay
 from metrion.relay.request import Request
 
@@ -35,7 +37,7 @@ SSE: Headers = ((b"content-type", b"text/event-stream"),)
 
 def forward(*, timeout: float | None = None, inject: bool = False, wire: Head = WIRE) -> Forward:
     route = Route(
-        "openai", UPSTREAM, b"/v1/chat/completions", "chat", "openai_chat", CredentialPlace.BEARER, ErrorShape.OPENAI,
+        "openai", UPSTREAM, b"/v1/chat/completions", CHAT, "openai_chat", CredentialPlace.BEARER, ErrorShape.OPENAI,
         inject_usage=inject,
     )  # fmt: skip
     return Forward(route, Caller("default", "tests", "stored", timeout), wire, SHOWN)
@@ -84,7 +86,8 @@ class Gate:
     def begin(self, _key: object, inbound: Inbound, decision: Forward | Refusal, *, began: float) -> Attempt:
         request = Request(inbound, decision, began=began)
         request.sample = request.response_sample = None  # what is estimated has tests of its own
-        return Attempt(request, PriceBook({}, "none"), self.events.append, Nothing(), clock=lambda: self.now)
+        recorder = Recorder(PriceBook({}, "none"), self.events.append, Nothing())
+        return Attempt(request, recorder, clock=lambda: self.now)
 
     def relay(self) -> Relay:
         return Relay(self, "key", clock=lambda: self.now)

@@ -13,10 +13,11 @@ import duckdb
 import pytest
 
 from metrion import store
+from metrion.errors import StoreError
 from metrion.journal.writer import Journal
 from metrion.model.event_id import uuid7
 from metrion.repricing import turn
-from metrion.store import StoreError, locks
+from metrion.store import locks
 from tests.repricing.priced import NEW, USUAL, money, run, settings_of
 from tests.store.events import Home, event
 

@@ -8,7 +8,8 @@ from collections import Counter
 
 import pytest
 
-from metrion.serving.listening import Listeners, Listening, ServeError
+from metrion.errors import ServeError
+from metrion.serving.listening import Listeners, Listening
 
 
 def connect(listeners: Listeners) -> socket.socket:

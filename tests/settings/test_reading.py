@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 
+from metrion.errors import SettingsError
 from metrion.model import Origin
 from metrion.providers import PROVIDERS
-from metrion.settings import Plan, Settings, SettingsError, load_settings
+from metrion.settings import Plan, Settings, load_settings
 
 type Load = Callable[..., Settings]
 
@@ -342,8 +342,8 @@ MISTAKES = [
     ("store: postgres://x", "store", "usage.duckdb"),
     ("store: ducklake:postgres:x", "store", "cannot be one yet"),
     ("store: 3", "store", "write text"),
-    ("timezone: Berlin", "timezone", "write a name such as Europe/Berlin"),
-    ("timezone: 1", "timezone", "write text"),
+    ("timezone: Berlin", "timezone", "as in Europe/Berlin"),
+    ("timezone: 1", "timezone", "as in Europe/Berlin"),
     ("- 1", "", "must be a mapping"),
     ("a: [", ", line 1, column 5", "not valid YAML"),
     ("a: \x00", "", "not valid YAML"),
@@ -419,14 +419,3 @@ def test_yaml_anchors_and_merges_are_no_duplicates(load: Load) -> None:
         "providers:\n  openai: &a {timeout: 3}\n  mistral:\n    <<: *a\n  xai:\n    <<: *a\n    timeout: 4"
     ).providers
     assert [providers[name].timeout for name in ("openai", "mistral", "xai")] == [3, 3, 4]
-
-
-def test_settings_are_frozen(tmp_path: Path) -> None:
-    with pytest.raises(ValidationError, match="frozen"):
-        Settings(home=tmp_path).listen_port = 1
-
-
-def test_what_does_not_fit_is_not_repeated(tmp_path: Path) -> None:
-    with pytest.raises(ValidationError) as raised:
-        Settings.model_validate({"home": tmp_path, "environment_keys": {"openai": ["hunter2"]}})
-    assert "hunter2" not in str(raised.value)

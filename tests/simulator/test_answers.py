@@ -10,7 +10,7 @@ import anthropic
 import openai
 import pytest
 
-from metrion.simulator.answers import ERRORS, PROVIDERS, REPLIES, Request, error_answer, provider_answer
+from metrion.simulator.answers import PROVIDERS, REPLIES, VENDORS, Request, error_answer, provider_answer
 from metrion.simulator.delivery import Answer
 from tests.simulated import Simulator, running_simulator
 
@@ -20,6 +20,7 @@ MODELS = {
     "xai": "grok-3-mini",
     "google": "gemini-2.5-flash",
 }
+ERRORS = {provider: vendor.errors for provider, vendor in VENDORS.items()}
 COMPATIBLE = {"google": "/v1beta/openai"}
 MESSAGES: Any = [{"role": "user", "content": "Where is my order?"}]
 
@@ -255,6 +256,11 @@ def test_every_status_has_an_error_body(provider: str, status: int) -> None:
     answer = error_answer(provider, status, "/v1/chat/completions")
     assert answer.status == status
     assert _json(answer)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_every_provider_has_the_errors_that_any_request_may_get(provider: str) -> None:
+    assert {400, 401, 404, 500} <= ERRORS[provider].keys()
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"\xff", b'{"model": "gpt-4o"}', b'{"messages": []}'])

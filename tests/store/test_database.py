@@ -12,11 +12,12 @@ import duckdb
 import pytest
 
 from metrion import store
+from metrion.errors import StoreError
 from metrion.model import EVENT_COLUMNS
 from metrion.pricing import PriceBook
 from metrion.repricing import Selection, reprice
 from metrion.settings import load_settings
-from metrion.store import StoreError, database, schema
+from metrion.store import database, schema
 from metrion.store.follow import Follower
 from tests.store.events import Home, event
 

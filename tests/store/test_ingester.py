@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from metrion import store
+from metrion.errors import StoreError
 from metrion.store import locks
 from tests.store.events import Home, event, native
 
@@ -141,7 +142,7 @@ def test_it_ends_with_its_parent(home: Home) -> None:
 def test_one_that_cannot_make_the_store_is_no_silent_wait(tmp_path: Path) -> None:
     (tmp_path / "usage.duckdb").write_bytes(b"no database" * 1000)
     process = store.spawn_ingester(tmp_path / "journal", tmp_path / "usage.duckdb")
-    with pytest.raises(store.StoreError, match="ended before"):
+    with pytest.raises(StoreError, match="ended before"):
         store.wait_until_ready(process, 30)
     kill(process)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from metrion.store import StoreError
+from metrion.errors import StoreError
 from metrion.store.query import Json
 from tests.store.events import Home, event
 

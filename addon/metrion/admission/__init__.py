@@ -1,11 +1,11 @@
-"""A routed request in; who it belongs to and the head that may go out, or a refusal.
+"""Decides on requests: a routed one in; whom it belongs to and the head that may go out, or a refusal.
 
 Credentials are read from fixed places, a Metrion token identifies the caller, and the key that goes out is either the
-stored one, put in the provider's own place, or the one that the client sent along, untouched. What goes out besides is
-what came in, byte for byte, without what is Metrion's own; no Metrion token leaves, wherever it stands. What may be
-shown has every credential masked.
+stored one, put in the provider's own place, or the one that the client sent along, untouched. All else goes out as it
+came in, byte for byte, without Metrion's own fields; no Metrion token leaves, wherever it is. In what may be shown,
+every credential is masked.
 
-Any exception here must refuse the request: whoever calls :func:`admit` treats one as a refusal 500, never as a pass.
+Any exception here must refuse the request: whoever calls :func:`admit` treats it as a refusal 500, never as a pass.
 Nothing here keeps anything from one request to the next.
 """
 

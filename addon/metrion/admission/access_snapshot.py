@@ -11,7 +11,7 @@ from decimal import Decimal
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What a token stands for. Of the limits, 0 is none and ``None`` the plan's."""
+    """What a token grants. A limit of 0 is no limit, one of ``None`` is the plan's."""
 
     name: str
     account: str
@@ -28,10 +28,10 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class AccessSnapshot:
-    """Every token and provider key, as of one moment. Immutable: a change is a new directory.
+    """Every token and provider key, as of one moment. Immutable: a change is a new snapshot.
 
-    Tokens are found by their digest, so neither memory nor a leak of it holds one, and how long a look-up takes tells
-    nothing about how much of a guess was right.
+    Tokens are found by their digest: neither memory nor a leak of it holds a token, and the time of a look-up does not
+    reveal how much of a guess was right.
     """
 
     tokens: Mapping[bytes, Token] = field(default_factory=dict)
@@ -49,6 +49,6 @@ class AccessSnapshot:
 
 
 def token_digest(secret: str | bytes) -> bytes:
-    """Return the SHA-256 digest of a whole token. A token has 240 bits or more of chance: no salt, no stretching."""
+    """Return the SHA-256 digest of a whole token. A token has at least 240 random bits: no salt, no stretching."""
     raw = secret if isinstance(secret, bytes) else secret.encode("utf-8", "surrogatepass")
     return hashlib.sha256(raw).digest()

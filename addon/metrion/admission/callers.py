@@ -1,4 +1,4 @@
-"""Who asks, and whether the request may go out: the token is judged, then a key is found for it."""
+"""Finds who asks and whether the request may go out: judges the token, then finds a key for it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from metrion.admission.access_snapshot import AccessSnapshot, Token, token_digest
+from metrion.admission.codes import CONFLICTING_TOKENS, INVALID_TOKEN, MISSING_TOKEN, NO_PROVIDER_KEY
 from metrion.admission.credentials import IDENTITY, TOKEN, credentials, has_prefix, notable
 from metrion.admission.masking import shown
 from metrion.admission.outgoing_head import wire_head
@@ -22,16 +23,16 @@ _OWN_KEY = " Or leave the key there that you sent, and send the token as x-metri
 def admit(
     inbound: Inbound,
     route: Route,
-    directory: AccessSnapshot,
+    access: AccessSnapshot,
     plans: Mapping[str, Plan],
     *,
     intercepted: str | None = None,
     now: datetime | None = None,
 ) -> Forward | Refusal:
-    """Decide whether a routed request may go out, and as what.
+    """Decide whether a routed request may go out, and with which head.
 
-    ``intercepted`` is the account that a request without a token belongs to where clients do not know of the proxy.
-    ``now`` is the time that expiry is judged by.
+    ``intercepted``: where clients do not know of the proxy, the account of a request without a token. ``now``: the time
+    at which a token may have expired.
     """
     places = notable(inbound.headers)
     identities, placed = credentials(inbound, places)
@@ -40,19 +41,19 @@ def admit(
         caller = Caller(account=intercepted, token_name=None, credential="pass_through", timeout=route.timeout)
         return Forward(route, caller, wire_head(inbound, places, route, None), shown(inbound, places))
     if not tokens:
-        return _refuse(route, 401, "missing_token", f"No Metrion token. {_HOW}{_OWN_KEY if placed else ''}")
+        return Refusal.of_routed(route, MISSING_TOKEN, f"No Metrion token. {_HOW}{_OWN_KEY if placed else ''}")
     if len(tokens) > 1:
-        return _refuse(route, 401, "conflicting_tokens", "Two different Metrion tokens in one request. Send one.")
-    identity = _identify(tokens.pop(), directory, now)
+        return Refusal.of_routed(route, CONFLICTING_TOKENS, "Two different Metrion tokens in one request. Send one.")
+    identity = _identify(tokens.pop(), access, now)
     if isinstance(identity, str):
-        return _refuse(route, 401, "invalid_token", identity)
+        return Refusal.of_routed(route, INVALID_TOKEN, identity)
     digest, token = identity
     plan = plans[token.plan]
     pass_through = bool(identities) and any(not has_prefix(value) for value in placed)
     needs_key = route.credential_place is not CredentialPlace.NONE
     credential = "pass_through" if pass_through else "stored" if needs_key else None
     caller = Caller(token.account, token.name, credential, _timeout(token, route, plan))
-    key = None if pass_through else directory.provider_key(token.account, route.provider) if needs_key else ""
+    key = None if pass_through else access.provider_key(token.account, route.provider) if needs_key else ""
     if not pass_through and needs_key and not key:
         where = "" if token.account == "default" else f" --account {token.account}"
         message = (
@@ -60,21 +61,21 @@ def admit(
             f"`metrion key set {route.provider}{where}`, or send your own where the SDK puts it and the Metrion token "
             "as x-metrion-token."
         )
-        return _refuse(route, 400, "no_provider_key", message, caller)
+        return Refusal.of_routed(route, NO_PROVIDER_KEY, message, caller=caller)
     quota = _quota(digest, token, plan)
     return Forward(route, caller, wire_head(inbound, places, route, key), shown(inbound, places), quota)
 
 
-def admit_tunnel(inbound: Inbound, route: Route, directory: AccessSnapshot) -> bytes | Refusal | None:
-    """Decide about a CONNECT to a provider: the token that identifies the tunnel, ``None`` where it has none.
+def admit_tunnel(inbound: Inbound, route: Route, access: AccessSnapshot) -> bytes | Refusal | None:
+    """Decide on a CONNECT to a provider: return the token that identifies the tunnel, ``None`` where it has none.
 
-    A tunnel without a token is let through, since each request in it is asked for one; a wrong token is refused here.
+    A tunnel without a token is let through, since each request in it needs one; a wrong token is refused here.
     """
     token = _proxy_token(inbound)
     if token is None:
         return None
-    wrong = _identify(token, directory, None)
-    return _refuse(route, 401, "invalid_token", wrong) if isinstance(wrong, str) else token
+    wrong = _identify(token, access, None)
+    return Refusal.of_routed(route, INVALID_TOKEN, wrong) if isinstance(wrong, str) else token
 
 
 def identified(inbound: Inbound, tunnel: bytes | None) -> Inbound:
@@ -97,12 +98,12 @@ def _proxy_token(inbound: Inbound) -> bytes | None:
     return None
 
 
-def _identify(secret: bytes, directory: AccessSnapshot, now: datetime | None) -> tuple[bytes, Token] | str:
+def _identify(secret: bytes, access: AccessSnapshot, now: datetime | None) -> tuple[bytes, Token] | str:
     """Return the token's digest and the token, or what is wrong with it and the way out."""
     if not TOKEN.fullmatch(secret):
         return f"This is no Metrion token: one is sk-metrion- and 40 to 80 letters, digits, _ or -. {_HOW}"
     digest = token_digest(secret)
-    token = directory.tokens.get(digest)
+    token = access.tokens.get(digest)
     if token is None:
         return f"This Metrion token is not known here. {_HOW}"
     if token.revoked:
@@ -132,7 +133,3 @@ def _quota(digest: bytes, token: Token, plan: Plan) -> Quota:
         (plan.requests_per_minute if minute is None else minute) or None,
         (plan.requests_per_month if month is None else month) or None,
     )
-
-
-def _refuse(route: Route, status: int, code: str, message: str, caller: Caller | None = None) -> Refusal:
-    return Refusal(status, code, message, route.provider, route.error_shape, route=route, caller=caller)

@@ -1,4 +1,4 @@
-"""Browsers' preflights, answered for the origins that the configuration names; for all others nothing changes.
+"""Answers browsers' preflights for the origins that the configuration names; for all others nothing changes.
 
 A page may call a provider's API through the proxy only if both are allowed by name: the answer to the preflight, and
 ``access-control-allow-origin`` on the response where the provider did not send one (Fetch Standard, CORS protocol).
@@ -10,8 +10,8 @@ from collections.abc import Collection
 
 from metrion.model import Answer, Headers, Inbound
 
-PREFLIGHT_SECONDS = 7200
-"""How long a browser may keep the answer: as long as any browser does."""
+_PREFLIGHT_SECONDS = 7200
+"""How long a browser may keep the answer: no browser keeps it longer."""
 
 
 def allowed_origin(inbound: Inbound, origins: Collection[str]) -> bytes | None:
@@ -36,14 +36,14 @@ def preflight(inbound: Inbound, origins: Collection[str]) -> Answer | None:
     headers = [
         (b"access-control-allow-methods", method),
         (b"access-control-allow-headers", asked.get(b"access-control-request-headers", b"")),
-        (b"access-control-max-age", b"%d" % PREFLIGHT_SECONDS),
+        (b"access-control-max-age", b"%d" % _PREFLIGHT_SECONDS),
         (b"content-length", b"0"),
     ]
     return Answer(200, (*allowing(origin, ()), *(header for header in headers if header[1])), b"")
 
 
 def allowing(origin: bytes, headers: Headers) -> Headers:
-    """Return what to add to a response for a page of ``origin`` to be let see it: nothing where the provider did."""
+    """Return what to add to a response so that a page of ``origin`` may see it: nothing if the provider did."""
     if any(name.lower() == b"access-control-allow-origin" for name, _ in headers):
         return ()
     return (

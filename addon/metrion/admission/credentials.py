@@ -1,6 +1,6 @@
-"""The header fields that admission looks at: their names, where a credential may stand, and one pass that finds them.
+"""Finds the header fields that admission looks at, in one pass: by their names, and where a credential may be.
 
-All other fields of a request go out, and may be shown, as they came: nothing but this pass ever looks at them.
+All other fields of a request go out, and may be shown, as they came: only this pass looks at them.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ OWN = b"x-metrion-"
 IDENTITY = b"x-metrion-token"
 KEYS = frozenset({b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"})
 SCHEMES = frozenset({b"authorization", b"proxy-authorization"})
-"""Fields whose credential stands behind a scheme."""
+"""Fields whose credential follows a scheme."""
 SECRET = KEYS | SCHEMES | {IDENTITY, b"cookie", b"sec-websocket-protocol"}
-"""Fields that may hold a credential of anybody's."""
+"""Fields that may hold anybody's credential."""
 NOT_FORWARDED = frozenset({b"expect", b"proxy-authorization", b"proxy-connection"})
 
 _PLACES = KEYS | {IDENTITY, b"sec-websocket-protocol"}
 _NOTABLE = SECRET | NOT_FORWARDED | {b"host"}
 _OWN_OR_TOKEN = b"-metrion-"
-"""What the name of a field has in it that is Metrion's own, or that is a token itself."""
+"""A field's name has this in it if the field is Metrion's own, or the name itself a token."""
 
 type Places = list[tuple[int, bytes]]
 """Fields of a head, each by its place in it and its name in lower case."""
@@ -43,18 +43,18 @@ def notable(headers: Headers) -> Places:
 
 
 def has_prefix(text: bytes) -> bool:
-    """Whether what may be a Metrion token stands anywhere in a text."""
-    # `in` would take 0.3 to 0.5 µs: bytes try their operand as a number first, and drop the exception that this raises.
+    """Whether a text has the beginning of a Metrion token anywhere in it."""
+    # `in` takes 0.3 to 0.5 µs more: bytes try their operand as a number first, and drop the exception that this raises.
     return text.find(TOKEN_PREFIX) >= 0
 
 
 def holds_token(*texts: bytes) -> bool:
-    """Whether a Metrion token stands anywhere in these."""
+    """Whether any of these texts has a Metrion token in it."""
     return any(has_prefix(text) and TOKEN.search(text) for text in texts)
 
 
 def credentials(inbound: Inbound, places: Places) -> tuple[list[bytes], list[bytes]]:
-    """Return what ``x-metrion-token`` holds and what the places of a credential hold, empty ones left out."""
+    """Return the values of ``x-metrion-token``, and those in all places of a credential; empty ones are left out."""
     identities: list[bytes] = []
     placed: list[bytes] = []
     for place, lower in places:

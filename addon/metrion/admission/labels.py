@@ -1,4 +1,4 @@
-"""A head in; what its sender wants its event to be told apart by: the label of a user, and tags."""
+"""Reads the labels that a sender gives its request: a head in; the user's label and the tags out."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _MAX_TAGS = 32
 
 
 def labels(inbound: Inbound) -> tuple[str | None, Mapping[str, str] | None]:
-    """Return the user's label and the tags that a request carries; ``None`` where it carries none.
+    """Return the user's label and the tags of a request; ``None`` where it has none.
 
-    Names and values are cut to what an event should hold, tags beyond the 32nd are left out, tag names are lower case.
+    Names and values are cut to what an event should hold, tags after the 32nd are left out, tag names are lower case.
     """
     user: str | None = None
     tags: dict[str, str] = {}

@@ -1,7 +1,7 @@
-"""What a token may use and what it has used in; ``None``, or the refusal and when to come back.
+"""Judges limits: what a token may use and what it has used in; ``None`` out, or the limit and when to come back.
 
-Pure: whoever counts asks :func:`judge` while nobody else can count, and counts a request only where it says ``None``.
-So a refused request uses up nothing, and what one limit refuses is missing in none of the others.
+Pure: a caller asks :func:`judge` while nobody else can count, and counts the request only if the answer is ``None``. So
+a refused request uses up nothing, and what one limit refuses does not count for the others.
 """
 
 from __future__ import annotations
@@ -10,24 +10,25 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from metrion.model import Forward, Quota, Refusal
+from metrion.admission.codes import MONTHLY_CAP, RATE_LIMITED
+from metrion.model import Forward, Quota, Refusal, RefusalKind
 
 SECOND = 1_000_000_000
 """Nanoseconds."""
 WINDOW = 60 * SECOND
 
 
-class Moment(NamedTuple):  # at every request, in half the time of a frozen dataclass; so is the one below
-    """A point in time on two clocks, since each limit needs another one."""
+class Moment(NamedTuple):  # made at every request, in half the time of a frozen dataclass, like Used
+    """A point in time on two clocks: each limit needs its own."""
 
     tick: int
-    """Nanoseconds on a clock that is never set; where it began means nothing. For the 60 seconds."""
+    """Nanoseconds on a clock that nobody sets, from an arbitrary start. For the 60 seconds."""
     now: datetime
     """Aware, in UTC. For the calendar month."""
 
 
 class Used(NamedTuple):
-    """What a token has had forwarded, as far as its quota asks."""
+    """What a token has had forwarded, as far as its quota needs to know."""
 
     this_month: int
     """Requests of the current calendar month."""
@@ -41,8 +42,8 @@ class Used(NamedTuple):
 class Excess:
     """A limit that is used up. Times in nanoseconds from now."""
 
-    code: str
-    """``rate_limited`` or ``monthly_cap``."""
+    kind: RefusalKind
+    """The refusal for it."""
     limit: int
     until_next: int
     """Until a request would pass, if no other comes before it."""
@@ -59,16 +60,16 @@ def judge(quota: Quota, used: Used, moment: Moment) -> Excess | None:
     wait = left_in_window(used.nth_last, moment.tick) if quota.requests_per_minute is not None else 0
     if quota.requests_per_month is not None and used.this_month >= quota.requests_per_month:
         turn = _until_next_month(moment.now)
-        return Excess("monthly_cap", quota.requests_per_month, max(turn, wait), turn)
+        return Excess(MONTHLY_CAP, quota.requests_per_month, max(turn, wait), turn)
     if quota.requests_per_minute is not None and wait:
-        return Excess("rate_limited", quota.requests_per_minute, wait, left_in_window(used.last, moment.tick))
+        return Excess(RATE_LIMITED, quota.requests_per_minute, wait, left_in_window(used.last, moment.tick))
     return None
 
 
 def refusal(forward: Forward, excess: Excess) -> Refusal:
-    """Word the refusal of a request that had been admitted."""
+    """Make the refusal of an admitted request."""
     seconds = _seconds(excess.until_next)
-    if excess.code == "monthly_cap":
+    if excess.kind is MONTHLY_CAP:
         span, option, key = "a calendar month (UTC)", "--monthly-requests", "requests_per_month"
     else:
         span, option, key = "any 60 seconds", "--rate", "requests_per_minute"
@@ -83,10 +84,7 @@ def refusal(forward: Forward, excess: Excess) -> Refusal:
         (b"x-ratelimit-remaining-requests", b"0"),
         (b"x-ratelimit-reset-requests", b"%ds" % _seconds(excess.until_reset)),
     )
-    route = forward.route
-    return Refusal(
-        429, excess.code, message, route.provider, route.error_shape, headers, route=route, caller=forward.caller
-    )
+    return Refusal.of_routed(forward.route, excess.kind, message, caller=forward.caller, headers=headers)
 
 
 def month_number(now: datetime) -> int:
@@ -95,9 +93,9 @@ def month_number(now: datetime) -> int:
 
 
 def left_in_window(tick: int | None, now: int) -> int:
-    """Return for how many nanoseconds a request is in the window still.
+    """Return for how many more nanoseconds a request is in the window.
 
-    One in the future was counted before the machine started anew, when its clock stood elsewhere: it blocks nothing.
+    One in the future was counted before the machine restarted, on another clock: it blocks nothing.
     """
     return tick + WINDOW - now if tick is not None and now - WINDOW < tick <= now else 0
 

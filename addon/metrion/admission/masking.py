@@ -1,4 +1,4 @@
-"""A head in; what may be shown of it in flows, logs and events: the same with every credential masked."""
+"""Masks credentials: a head in; out what may be shown of it in flows, logs and events."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _SHORT = "sk-metrion-…".encode()
 
 
 def shown(inbound: Inbound, places: Places | None = None) -> Head:
-    """Return the head as the client sent it, every credential masked: for flows, logs and events of any request.
+    """Return the head as the client sent it with every credential masked.
 
-    ``places`` are the notable ones, where they are known already.
+    ``places`` are the fields that :func:`~metrion.admission.credentials.notable` found, if it has run already.
     """
     headers = list(inbound.headers)
     for place, lower in notable(inbound.headers) if places is None else places:

@@ -1,4 +1,4 @@
-"""What goes out to a provider of a request that may: its head with a key in its place, and its trailers."""
+"""Builds what a provider gets of an admitted request: its head with the key in its place, and its trailers."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _MODIFIERS = {
     b"pragma", b"range", b"te",
 }  # fmt: skip
 _NEVER_A_TRAILER = frozenset(_FRAMING | _ROUTING | _CONTENT | _MODIFIERS | NOT_FORWARDED | SECRET | {b"set-cookie"})
-"""What RFC 9110 (6.5.1) keeps out of trailers: a server that merges them into the head would be told, after the fact,
-another length, host or caller. Credentials are among it, the client's own too: their place is in the head only."""
+"""What RFC 9110 (6.5.1) keeps out of trailers: a server that merges them into the head would take them for another
+length, host or caller. No credential may be a trailer, not even the client's own: its place is in the head."""
 
 
 def wire_head(inbound: Inbound, places: Places, route: Route, key: str | None) -> Head:
     """Build what the provider gets.
 
-    ``key`` is the stored one, or empty where none is to go out; ``None`` leaves the client's own where they are.
-    ``places`` are the notable ones: what stands between them goes out as it came.
+    ``key`` is the stored one, or empty where none goes out; ``None`` leaves the client's own where they are. ``places``
+    are the fields that admission looks at: all between them goes out as it came.
     """
     place = route.credential_place.encode()
     credential = _credential(route.credential_place, key) if key else None
@@ -70,7 +70,7 @@ def wire_head(inbound: Inbound, places: Places, route: Route, key: str | None) -
 
 
 def trailers_out(trailers: Headers) -> Headers:
-    """Return which of a request's trailer fields may go out, as they came and in order."""
+    """Return those trailer fields of a request that may go out, as they came and in order."""
     return tuple(
         (name, value)
         for name, value in trailers
@@ -93,7 +93,7 @@ def _without_subprotocol(value: bytes, *, any_key: bool) -> bytes:
 
 
 def _without_key(target: bytes, *, any_key: bool) -> bytes:
-    """Take ``key=`` out of the query, all of them or those that hold a Metrion token, and a token anywhere else."""
+    """Take every ``key=`` out of the query, or only those with a Metrion token; and a token anywhere else in it."""
     path, _, query = target.partition(b"?")
     if not query:
         return target

@@ -1,8 +1,8 @@
 """A refusal in; the answer that the client gets, in its provider's own error shape.
 
 Each official SDK turns it into its own typed exception. The body is valid JSON whatever the message holds. Shapes are
-those of recorded answers and of the SDKs' types; our code stands in ``x-metrion-error`` always, and in the body where
-the provider's shape has a field for one.
+those of recorded answers and of the SDKs' types. The code of :mod:`metrion.admission.codes` is always in
+``x-metrion-error``, and in the body where the provider's shape has a field for one.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import json
 import re
 from collections.abc import Callable, Mapping
 
+from metrion.admission.codes import BAD_REQUEST, HEAD_TOO_LARGE
 from metrion.model import Answer, ErrorShape, Refusal
 from metrion.providers import PROVIDERS, canonical_name
 
-LASTING_STATUSES = frozenset({400, 401, 403, 404, 413, 431})
-LASTING_CODES = frozenset({"budget", "monthly_cap", "timeout"})
-"""What does not pass by itself: a retry is pointless, or would be billed again."""
+_UNREADABLE = {kind.status: kind for kind in (BAD_REQUEST, HEAD_TOO_LARGE)}
+_PATH = re.compile(rb"(?:\r?\n)*+[A-Z]+ (/[!-~]*)")
+"""A request line up to the end of its path."""
 
 
 def render(refusal: Refusal) -> Answer:
@@ -27,32 +28,25 @@ def render(refusal: Refusal) -> Answer:
         (b"content-length", str(len(body)).encode()),
         (b"x-metrion-error", refusal.code.encode()),
     ]
-    if is_lasting(refusal):
+    if refusal.kind.lasting or refusal.was_sent:
         headers.append((b"x-should-retry", b"false"))
     own = {name for name, _ in headers}
     headers += (header for header in refusal.headers if header[0].lower() not in own)
     return Answer(refusal.status, tuple(headers), body)
 
 
-def is_lasting(refusal: Refusal) -> bool:
-    """Whether the same request, sent again, would be refused again or be billed twice."""
-    return refusal.was_sent or refusal.status in LASTING_STATUSES or refusal.code in LASTING_CODES
-
-
 def unreadable(start: bytes, status: int, message: str) -> Answer:
-    """Build the answer to a request head that cannot be read, and begins so; its connection is to be closed.
+    """Build the answer to a request head that cannot be read; ``start`` is how it begins. The connection ends with it.
 
-    It is worded for whoever its path seems to name, as far as there is one.
+    It has the error shape of the provider that the path seems to name, else OpenAI's.
     """
     found = _PATH.match(start)
     words = found[1].removeprefix(b"/api/proxy").split(b"/", 2) if found else []
     named = canonical_name(words[1].decode("ascii", "replace")) if len(words) > 1 else ""
     known = PROVIDERS.get(named) or PROVIDERS["anthropic" if named in ("v1", "messages") else "openai"]
     shape = known.native.error_shape
-    return render(Refusal(status, "bad_request", message, error_shape=shape, headers=((b"connection", b"close"),)))
-
-
-_PATH = re.compile(rb"(?:\r?\n)*+[A-Z]+ (/[!-~]*)")
+    kind = _UNREADABLE.get(status, BAD_REQUEST)
+    return render(Refusal(kind, message, error_shape=shape, headers=((b"connection", b"close"),)))
 
 
 def error_event(refusal: Refusal) -> bytes:

@@ -20,10 +20,11 @@ import click
 from click.shell_completion import CompletionItem
 
 from metrion import __version__
+from metrion.errors import MetrionError
 
 
 class Entry(NamedTuple):
-    """Where a command is found, the line that ``metrion --help`` has on it, and the heading it stands under."""
+    """Where a command is, its line in ``metrion --help``, and the heading above that line."""
 
     module: str
     attribute: str
@@ -56,27 +57,19 @@ COMMANDS: Mapping[str, Entry] = {
     "reprice": Entry("metrion.cli.reprice", "reprice", "Price events again by the current price files.", _UPKEEP),
 }
 
-# Errors that say all there is to say. By name: what was never imported was never raised.
-EXPECTED_ERRORS: Mapping[str, str] = {
-    "metrion.settings": "SettingsError",
-    "metrion.control": "ControlError",
-    "metrion.pricing": "PricingError",
-    "metrion.store": "StoreError",
-}
-
-# What tokens and most providers' keys look like. A key of another look is kept out of messages where it may be typed.
 _SECRET = re.compile(r"(?<![A-Za-z0-9])(?:sk-|xai-|AIza)[A-Za-z0-9_-]{16,}")
+"""What tokens and most providers' keys look like. Where a person may type another key, no message repeats it."""
 
 
 class LazyGroup(click.Group):
     """A group whose commands are :data:`COMMANDS`."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature
         """Name the commands, in the table's order."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
-        """Import a command; ``None`` when there is no such."""
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 -- click's signature
+        """Import a command; ``None`` where there is none of this name."""
         entry = COMMANDS.get(cmd_name)
         return entry and cast("click.Command", getattr(importlib.import_module(entry.module), entry.attribute))
 
@@ -88,7 +81,14 @@ class LazyGroup(click.Group):
             raise click.exceptions.NoSuchCommand(args[0], possibilities=COMMANDS, ctx=ctx)
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a command. Here, and nowhere else, an error of Metrion becomes a line and the exit status 1."""
+        try:
+            return super().invoke(ctx)
+        except MetrionError as error:
+            raise click.ClickException(str(error)) from error
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 -- click's
         """Write the list of commands, by heading, without importing them."""
         for section in dict.fromkeys(entry.section for entry in COMMANDS.values()):
             with formatter.section(section):
@@ -118,7 +118,7 @@ def commands() -> None:
 
     `metrion COMMAND --help` has examples. Everything that is kept is under $METRION_HOME (~/.metrion), and
     `metrion doctor` says what is wrong with it.
-    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
+    """  # noqa: D301 -- \b is click's mark for text that keeps its lines
 
 
 def main() -> None:
@@ -128,7 +128,7 @@ def main() -> None:
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError:
-        # The error was told; what is still buffered must not fail once more at exit.
+        # The error is printed already; what is still buffered must not fail once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(status)
 
@@ -137,7 +137,7 @@ def _run() -> int:
     try:
         status = commands.main(prog_name="metrion", standalone_mode=False)
         if sys.stdout is not None:
-            sys.stdout.flush()  # here a full disk or a closed pipe is still an error that can be told
+            sys.stdout.flush()  # here a full disk or a closed pipe can still be reported
     except click.ClickException as error:
         shown = io.StringIO()
         error.show(shown)
@@ -147,14 +147,11 @@ def _run() -> int:
         return 1
     except BrokenPipeError:
         return 1  # the reader has left, as `head` does
-    except _expected_errors() as error:
-        _complain(f"Error: {error}")
-        return 1
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _complain(f"Error: {where}{error.strerror or error}")
         return 1
-    except Exception as error:  # noqa: BLE001 - the last resort: a line instead of a traceback
+    except Exception as error:  # noqa: BLE001 -- the last resort: a line instead of a traceback
         if os.environ.get("METRION_DEBUG"):
             _complain(traceback.format_exc())
         _complain(f"Error: unexpected {type(error).__name__}: {error} (METRION_DEBUG=1 shows where)")
@@ -162,12 +159,6 @@ def _run() -> int:
     return status if isinstance(status, int) else 0
 
 
-def _expected_errors() -> tuple[type[Exception], ...]:
-    # A module whose import failed half-way may be there without its error.
-    found = (getattr(sys.modules.get(module), name, None) for module, name in EXPECTED_ERRORS.items())
-    return tuple(error for error in found if error)
-
-
 def _complain(text: str) -> None:
-    # Masked here, not by `callers.mask`: what reports a failed import must not import.
+    # Masked here, not by `admission.mask`: what reports a failed import must not import.
     click.echo(_SECRET.sub("***", text).rstrip("\n"), err=True)

@@ -11,7 +11,7 @@ from metrion.cli.options import Name, complete_accounts, format_option, note, pr
 from metrion.control import ControlStore
 from metrion.settings import PlanName, Settings
 
-PLANS = get_args(PlanName)
+_PLANS = get_args(PlanName)
 
 
 @click.group()
@@ -22,7 +22,7 @@ def account() -> None:
 @account.command()
 @click.argument("name", type=Name())
 @click.option(
-    "--plan", type=click.Choice(PLANS), default="free", show_default=True, help="The limits that its tokens have."
+    "--plan", type=click.Choice(_PLANS), default="free", show_default=True, help="The limits that its tokens have."
 )
 @settings_option
 def create(name: str, plan: str, settings: Settings) -> None:
@@ -32,7 +32,7 @@ def create(name: str, plan: str, settings: Settings) -> None:
     Examples:
       metrion account create team
       metrion account create team --plan pro
-    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
+    """  # noqa: D301 -- \b is click's mark for text that keeps its lines
     with closing(ControlStore.open(settings)) as store:
         store.create_account(name, plan)
     note(f"Account {name} has the plan {plan}. `metrion token create --account {name}` makes a token for it.")
@@ -48,7 +48,7 @@ def list_(format_: str, settings: Settings) -> None:
     Examples:
       metrion account list
       metrion account list --format json
-    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
+    """  # noqa: D301 -- \b is click's mark for text that keeps its lines
     with closing(ControlStore.open(settings)) as store:
         accounts = store.accounts()
     print_records(
@@ -60,7 +60,7 @@ def list_(format_: str, settings: Settings) -> None:
 
 @account.command("set")
 @click.argument("name", type=Name(), shell_complete=complete_accounts)
-@click.option("--plan", type=click.Choice(PLANS), required=True, help="The limits that its tokens have from now on.")
+@click.option("--plan", type=click.Choice(_PLANS), required=True, help="The limits that its tokens have from now on.")
 @settings_option
 def set_(name: str, plan: str, settings: Settings) -> None:
     """Change the account NAME.
@@ -68,7 +68,7 @@ def set_(name: str, plan: str, settings: Settings) -> None:
     \b
     Examples:
       metrion account set team --plan pro
-    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
+    """  # noqa: D301 -- \b is click's mark for text that keeps its lines
     with closing(ControlStore.open(settings)) as store:
         store.set_plan(name, plan)
     note(f"Account {name} has the plan {plan}.")

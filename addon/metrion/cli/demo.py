@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from metrion.demo.stage import Stage
+    from metrion.demo.sandbox import Sandbox
 
-LONGEST_TEXT = 52
-QUERY = """\
+_LONGEST_TEXT = 52
+_QUERY = """\
 SELECT user_label, provider, coalesce(model, model_requested) AS model, status,
        sum(input_tokens) AS input, sum(cache_read_tokens) AS cached,
        sum(output_tokens) AS output, sum(reasoning_tokens) AS reasoning, round(sum(cost_usd), 7) AS usd
 FROM events GROUP BY ALL ORDER BY usd DESC, 1"""
 
-NEXT = """\
+_NEXT = """\
 Now with your own keys:
   metrion key set openai     stores a key; anthropic, google, mistral and xai go the same way
   metrion serve              runs the proxy, and prints a token and the base URLs on its first start
@@ -51,30 +51,31 @@ def demo(config: Path | None) -> None:
             f"the demo makes its calls with the official SDKs, and here is no {' and no '.join(missing)}. "
             f"This installs them: {sys.executable} -m pip install 'metrion[demo]'"
         )
-    from metrion.demo.stage import StageError, running_stage
+    from metrion.demo.sandbox import running_sandbox
+    from metrion.errors import DemoError
     from metrion.settings import load_settings
 
     pricing = load_settings(config, {}).pricing if config else ()
     click.echo("The proxy and the SDKs are real, the providers are simulated. Nothing leaves this machine.\n")
     try:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that everything is cleaned up
-        with running_stage(click.echo, pricing) as stage:
-            _make_calls(stage)
-            click.echo(f"\n$ metrion sql '{QUERY}'\n")
-            click.echo(stage.metrion("sql", QUERY))
-    except StageError as error:
+        with running_sandbox(click.echo, pricing) as sandbox:
+            _make_calls(sandbox)
+            click.echo(f"\n$ metrion sql '{_QUERY}'\n")
+            click.echo(sandbox.metrion("sql", _QUERY))
+    except DemoError as error:
         raise click.ClickException(str(error)) from error
-    click.echo(NEXT)
+    click.echo(_NEXT)
 
 
-def _make_calls(stage: Stage) -> None:
+def _make_calls(sandbox: Sandbox) -> None:
     from metrion.demo.calls import CALLS, make
-    from metrion.demo.stage import StageError
+    from metrion.errors import DemoError
 
     for call in CALLS:
-        outcome = make(call, stage.url, stage.token)
+        outcome = make(call, sandbox.url, sandbox.token)
         how = "streamed" if call.streamed else "whole"
-        text = outcome.text if len(outcome.text) <= LONGEST_TEXT else f"{outcome.text[: LONGEST_TEXT - 1].rstrip()}…"
+        text = outcome.text if len(outcome.text) <= _LONGEST_TEXT else f"{outcome.text[: _LONGEST_TEXT - 1].rstrip()}…"
         click.echo(f"  {call.user}  {call.segment:<10}{call.model:<27}{how:<10}{text}")
         if outcome.failed is not call.should_fail:
-            raise StageError(f"that call should have {'failed' if call.should_fail else 'succeeded'}")
+            raise DemoError(f"that call should have {'failed' if call.should_fail else 'succeeded'}")

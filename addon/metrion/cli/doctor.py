@@ -14,7 +14,7 @@ from metrion.cli.options import format_option
 if TYPE_CHECKING:  # DuckDB and more, which --help need not load
     from metrion.doctor import Finding
 
-COLOURS = {"ok": "green", "warn": "yellow", "FAIL": "red"}
+_COLOURS = {"ok": "green", "warn": "yellow", "FAIL": "red"}
 
 
 @click.command()
@@ -51,5 +51,5 @@ def doctor(config: Path | None, network: bool, format_: str) -> int:
 
 
 def _line(finding: Finding) -> str:
-    level = click.style(f"{finding.level:<4}", fg=COLOURS[finding.level])
+    level = click.style(f"{finding.level:<4}", fg=_COLOURS[finding.level])
     return f"{level}  {finding.what}" + (f"  — {finding.way_out}" if finding.way_out else "")

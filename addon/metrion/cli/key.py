@@ -1,7 +1,7 @@
-"""``metrion key``: the keys that providers know us by.
+"""``metrion key``: the keys of providers.
 
-A key comes in through a hidden prompt or standard input, never through an argument, where the shell's history and the
-process list would keep it. What goes out is masked.
+A key comes in through a hidden prompt or standard input, never through an argument, which the shell's history and the
+process list would keep. Only masked keys go out.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def set_(context: click.Context, provider: str, account: str, settings: Settings
       metrion key set openai
       metrion key set anthropic --account team < key.txt
       printf %s "$OPENAI_API_KEY" | metrion key set openai
-    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
+    """  # noqa: D301 -- \b is click's mark for text that keeps its lines
     name = canonical_name(provider)
     if context.args:
         raise click.UsageError(
@@ -71,7 +71,7 @@ def list_(format_: str, settings: Settings) -> None:
     Examples:
       metrion key list
       metrion key list --format json
-    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
+    """  # noqa: D301 -- \b is click's mark for text that keeps its lines
     with closing(ControlStore.open(settings)) as store:
         keys = store.keys()
     print_records(
@@ -107,14 +107,11 @@ def remove(context: click.Context, provider: str, account: str, settings: Settin
     Examples:
       metrion key remove openai
       metrion key remove openai --account team
-    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
+    """  # noqa: D301 -- \b is click's mark for text that keeps its lines
     name = canonical_name(provider)
     with closing(ControlStore.open(settings)) as store:
         keys = store.keys()
-        known = {
-            *settings.providers,
-            *(each.provider for each in keys),
-        }  # one that is configured no more can be removed
+        known = {*settings.providers, *(each.provider for each in keys)}  # a provider may have left metrion.yaml
         if name not in known:
             raise _no_such_provider(provider, settings, context)
         store.remove_key(name, account)

@@ -1,4 +1,7 @@
-"""What commands share: the options that several have, and how records are printed."""
+"""What commands share: options, types of arguments, completion of names, and how records are printed.
+
+What imports cryptography, pydantic or DuckDB is imported where it is used, so that ``--help`` does not load it.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,22 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:  # cryptography and pydantic, which --help need not load
+from metrion.errors import ControlError, MetrionError
+
+if TYPE_CHECKING:
     from metrion.control import ControlStore
+    from metrion.reports import Span
     from metrion.settings import Settings
+
+
+ANSWER_FORMATS = ("table", "csv", "json", "markdown")
+"""What ``--format`` offers where the answer is a table: the keys of :data:`metrion.cli.tables.FORMATS`."""
 
 
 def settings_option[R](command: Callable[..., R]) -> Callable[..., R]:
@@ -29,11 +39,37 @@ def settings_option[R](command: Callable[..., R]) -> Callable[..., R]:
     )
     @functools.wraps(command)
     def run(*args: object, config: Path | None, **kwargs: object) -> R:
-        from metrion.settings import load_settings  # pydantic: three times what all of `--help` costs
+        from metrion.settings import load_settings
 
         return command(*args, settings=load_settings(config, os.environ), **kwargs)
 
     return run
+
+
+def span_options[R](command: Callable[..., R]) -> Callable[..., R]:
+    """Add ``--since`` and ``--until``, passed as they were typed: :func:`read_span` reads them."""
+    since = click.option("--since", help="From when on: 2026-11-01, 2026-11-01T08:00Z, 7d, 24h, today, month.")
+    until = click.option("--until", help="Up to this moment, not including it; as --since.")
+    return since(until(command))
+
+
+def read_span(since: str | None, until: str | None, timezone: tzinfo = UTC) -> Span:
+    """Read ``--since`` and ``--until``. What is not a moment, and a span that nothing can be in, are bad usage."""
+    from metrion.reports import Span
+
+    start, end = _moment(since, timezone, "--since"), _moment(until, timezone, "--until")
+    if start and end and end <= start:
+        raise click.UsageError(f"--until ({end:%Y-%m-%d %H:%M} UTC) is not after --since ({start:%Y-%m-%d %H:%M} UTC)")
+    return Span(since=start, until=end)
+
+
+def _moment(text: str | None, timezone: tzinfo, option: str) -> datetime | None:
+    from metrion import reports
+
+    try:
+        return None if text is None else reports.moment(text, datetime.now(UTC), timezone)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint=f"'{option}'") from error
 
 
 def format_option[**P, R](*formats: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -51,7 +87,7 @@ def print_records(records: Sequence[Mapping[str, object]], headings: Mapping[str
     if format_ == "json":
         click.echo(json.dumps(records, indent=2, ensure_ascii=False, default=_as_json))
         return
-    from tabulate import tabulate  # 90 ms
+    from tabulate import tabulate  # takes 90 ms, which JSON need not
 
     rows = [[_as_cell(record[name]) for name in headings] for record in records]
     click.echo(tabulate(rows, headers=list(headings.values()), tablefmt="simple", disable_numparse=True))
@@ -64,7 +100,7 @@ class Name(click.ParamType[str]):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return ``value`` if it can be a name."""
-        from metrion.control import ControlError, check_name  # imports cryptography
+        from metrion.control import check_name
 
         try:
             return check_name(value)
@@ -94,20 +130,20 @@ def complete_tokens(context: click.Context, _: click.Parameter, incomplete: str)
 
 
 def _settings_to_complete(context: click.Context) -> Settings | None:
-    from metrion.settings import SettingsError, load_settings
+    from metrion.settings import load_settings
 
-    with suppress(SettingsError):  # nobody is told of mistakes while typing
+    with suppress(MetrionError):  # completion shows no errors
         return load_settings(context.params.get("config"), os.environ)
     return None
 
 
 def _from_control(context: click.Context, ask: Callable[[ControlStore], list[str]]) -> list[str]:
-    from metrion.control import ControlError, ControlStore
+    from metrion.control import ControlStore
 
     settings = _settings_to_complete(context)
-    if settings is None or not settings.control_db.exists():  # asking would make it
+    if settings is None or not settings.control_db.exists():  # opening would make it
         return []
-    with suppress(ControlError), closing(ControlStore.open(settings)) as control:
+    with suppress(MetrionError), closing(ControlStore.open(settings)) as control:
         return ask(control)
     return []
 
@@ -127,7 +163,7 @@ account_option = click.option(
 
 
 def note(text: str) -> None:
-    """Tell the person something on standard error: standard output is for what a script reads."""
+    """Print a sentence for a person on standard error: standard output is for what a script reads."""
     click.echo(text, err=True)
 
 

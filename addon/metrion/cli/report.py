@@ -2,42 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING
 
 import click
 
 from metrion import reports
-from metrion.cli.options import format_option, note, settings_option
+from metrion.cli.options import ANSWER_FORMATS, format_option, note, read_span, settings_option, span_options
 from metrion.settings import Settings
 from metrion.settings.timezones import zone
 
-if TYPE_CHECKING:  # DuckDB, which --help need not load
+if TYPE_CHECKING:  # it imports DuckDB, which --help need not load
     from metrion.store.query import Table
 
 
-def moment(_context: click.Context, parameter: click.Parameter, value: str | None) -> datetime | None:
-    """Read a point in time that a person typed, in UTC."""
-    return _moment(value, UTC, parameter.opts[0])
-
-
-def check_span(since: datetime | None, until: datetime | None) -> None:
-    """Refuse a span that nothing can be in."""
-    if since and until and until <= since:
-        raise click.UsageError(
-            f"--until ({until:%Y-%m-%d %H:%M} UTC) is not after --since ({since:%Y-%m-%d %H:%M} UTC)"
-        )
-
-
-def _moment(text: str | None, timezone: tzinfo, option: str) -> datetime | None:
-    try:
-        return None if text is None else reports.moment(text, datetime.now(UTC), timezone)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint=f"'{option}'") from error
-
-
-def _list(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:
-    if asked:
+def _list(context: click.Context, _parameter: click.Parameter, is_given: bool) -> None:
+    if is_given:
         width = max(map(len, reports.QUESTIONS))
         for name, answers in reports.QUESTIONS.items():
             click.echo(f"{name:<{width}}  {answers}")
@@ -46,8 +25,7 @@ def _list(context: click.Context, _parameter: click.Parameter, asked: bool) -> N
 
 @click.command()
 @click.argument("name", metavar="QUESTION", type=click.Choice(tuple(reports.QUESTIONS)), default="costs")
-@click.option("--since", help="From when on: 2026-11-01, 2026-11-01T08:00Z, 7d, 24h, today, month.")
-@click.option("--until", help="Up to this moment, not including it; as --since.")
+@span_options
 @click.option(
     "--by",
     metavar="|".join((*reports.GROUPS, "tag:NAME")),
@@ -58,7 +36,7 @@ def _list(context: click.Context, _parameter: click.Parameter, asked: bool) -> N
 @click.option(
     "--list", is_flag=True, is_eager=True, expose_value=False, callback=_list, help="List the questions, and end."
 )
-@format_option("table", "csv", "json", "markdown")
+@format_option(*ANSWER_FORMATS)
 @settings_option
 def report(
     name: str,
@@ -83,20 +61,14 @@ def report(
       metrion report latency --since today
       metrion report errors --format markdown
     """  # noqa: D301 -- \b is click's mark for text that keeps its lines
-    from metrion import store
-    from metrion.cli.tables import FORMATS  # DuckDB, which --help need not load
+    from metrion.cli.tables import FORMATS  # it imports DuckDB, which --help need not load
 
     try:
         timezone = timezone or settings.timezone
-        span = reports.Span(
-            since=_moment(since, zone(timezone), "--since"), until=_moment(until, zone(timezone), "--until")
-        )
-        check_span(span.since, span.until)
+        span = read_span(since, until, zone(timezone))
         answer = reports.report(settings.journal_dir, settings.store_path, name, span, by, timezone)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    except store.StoreError as error:
-        raise click.ClickException(str(error)) from error
     for_people = format_ in ("table", "markdown")
     click.echo(FORMATS[format_](_readable(answer) if for_people else answer.table), nl=False)
     if not answer.table.rows and for_people:

@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from metrion.cli.options import format_option, note, settings_option
-from metrion.cli.report import check_span, moment
+from metrion.cli.options import ANSWER_FORMATS, format_option, note, read_span, settings_option, span_options
 
-if TYPE_CHECKING:  # DuckDB, which --help need not load
+if TYPE_CHECKING:  # these import DuckDB, which --help need not load
     from metrion.repricing import Line, Result
     from metrion.settings import Settings
     from metrion.store.query import Table
 
-KEPT = {
+_KEPT = {
     "no_price": "the price files have none any more for the model, its service tier or a kind of its tokens",
     "no_usage": "what it depends on beside the tokens cannot be read again",
 }
-COLUMNS = {
+_COLUMNS = {
     "provider": "VARCHAR",
     "model": "VARCHAR",
     "events": "BIGINT",
@@ -34,17 +33,16 @@ COLUMNS = {
 
 
 @click.command()
-@click.option("--since", callback=moment, help="From when on: 2026-11-01, 2026-11-01T08:00Z, 7d, 24h, today, month.")
-@click.option("--until", callback=moment, help="Up to this moment, not including it; as --since.")
+@span_options
 @click.option("--model", metavar="NAME", help="Only this model, requested or served; * in it is anything.")
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
 @click.option("--closed", is_flag=True, help="Change months that are over, too.")
-@format_option("table", "csv", "json", "markdown")
+@format_option(*ANSWER_FORMATS)
 @settings_option
 def reprice(
     settings: Settings,
-    since: datetime | None,
-    until: datetime | None,
+    since: str | None,
+    until: str | None,
     model: str | None,
     dry_run: bool,
     closed: bool,
@@ -62,31 +60,35 @@ def reprice(
       metrion reprice --model 'grok-4*'
       metrion reprice --since 2026-10-01 --until 2026-11-01 --closed
     """  # noqa: D301 -- \b is click's mark for text that keeps its lines
-    check_span(since, until)
     from metrion.cli.tables import FORMATS
     from metrion.pricing import PriceBook
     from metrion.repricing import Selection
     from metrion.repricing import reprice as price_again
 
     month = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
-    open_since = since if closed else max(since or month, month)
+    span = read_span(since, until)
+    open_since = span.since if closed else max(span.since or month, month)
     prices = PriceBook.load(settings.pricing)
-    selection = Selection(since=open_since, until=until, model=model)
+    selection = Selection(since=open_since, until=span.until, model=model)
     result = price_again(settings, prices, selection, dry_run=dry_run)
     if result.changed or format_ in ("csv", "json"):
         click.echo(FORMATS[format_](_table(result, with_total=format_ in ("table", "markdown"))), nl=False)
+    _note_outcome(result, prices.version, dry_run=dry_run)
+    if open_since != span.since:
+        note(f"Before {month:%Y-%m-%d} nothing was looked at: --closed takes months that are over, too.")
+
+
+def _note_outcome(result: Result, price_version: str, *, dry_run: bool) -> None:
     does = "would get" if dry_run else "got"
-    note(f"{result.changed:,} of {result.events:,} events {does} another price, by price version {prices.version}.")
+    note(f"{result.changed:,} of {result.events:,} events {does} another price, by price version {price_version}.")
     for reason, count in result.kept.items():
         keep = "event keeps its" if count == 1 else "events keep their"
-        note(f"{count:,} {keep} recorded price: {KEPT[reason]}.")
+        note(f"{count:,} {keep} recorded price: {_KEPT[reason]}.")
     if result.waiting:
         note(
             f"{result.waiting} segments of the journal could not be ingested, their events are as they were: "
             "`metrion doctor` may say why. Run this again then."
         )
-    if open_since != since:
-        note(f"Before {month:%Y-%m-%d} nothing was looked at: --closed takes months that are over, too.")
 
 
 def _table(result: Result, *, with_total: bool) -> Table:
@@ -94,11 +96,11 @@ def _table(result: Result, *, with_total: bool) -> Table:
 
     lines = {key: line for key, line in result.lines.items() if line.changed}
     rows: list[tuple[Any, ...]] = [
-        (*key, *_figures(line)) for key, line in sorted(lines.items(), key=lambda item: (item[0][0], item[0][1] or ""))
+        (*key, *_cells(line)) for key, line in sorted(lines.items(), key=lambda item: (item[0][0], item[0][1] or ""))
     ]
     if with_total and len(rows) > 1:
         rows.append(("total", "", *map(_total, zip(*(row[2:] for row in rows), strict=True))))
-    return Table(tuple(COLUMNS), tuple(COLUMNS.values()), rows)
+    return Table(tuple(_COLUMNS), tuple(_COLUMNS.values()), rows)
 
 
 def _total(column: tuple[Any, ...]) -> Any:
@@ -106,7 +108,7 @@ def _total(column: tuple[Any, ...]) -> Any:
     return sum(known) if known else None
 
 
-def _figures(line: Line) -> tuple[object, ...]:
+def _cells(line: Line) -> tuple[object, ...]:
     difference = (line.after_usd or Decimal(0)) - (line.before_usd or Decimal(0))
     return (
         line.events,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,17 +10,15 @@ import click
 
 from metrion import __version__
 from metrion.cli.options import settings_option
+from metrion.providers import base_segment
 
 if TYPE_CHECKING:  # these import cryptography and mitmproxy, which `serve --help` does not need
     from metrion.control import ControlStore, KeyRecord
     from metrion.serving.listening import Listening
     from metrion.settings import Settings
 
-DEFAULT_ACCOUNT = "default"
-DEFAULT_DRAIN_SECONDS = 30.0
-MOST_WORKERS = 256
-PUBLIC_SEGMENTS = {"google": "gemini", "xai": "grok"}
-"""Where a provider goes by its product's name in paths."""
+_DRAIN_SECONDS = 30.0
+_MOST_WORKERS = 256
 
 
 @click.command()
@@ -32,7 +31,7 @@ PUBLIC_SEGMENTS = {"google": "gemini", "xai": "grok"}
 @click.option(
     "--workers",
     metavar="N",
-    type=click.IntRange(1, MOST_WORKERS),
+    type=click.IntRange(1, _MOST_WORKERS),
     default=1,
     show_default=True,
     help="Processes that serve requests on the port. One keeps one core busy; for more traffic, give as many as there "
@@ -43,7 +42,7 @@ PUBLIC_SEGMENTS = {"google": "gemini", "xai": "grok"}
     "drain_seconds",
     metavar="SECONDS",
     type=click.FloatRange(min=0),
-    default=DEFAULT_DRAIN_SECONDS,
+    default=_DRAIN_SECONDS,
     show_default=True,
     help="How long requests in flight may take to end after SIGTERM.",
 )
@@ -79,38 +78,34 @@ def serve(
       metrion serve --port 9000 --workers 2
       metrion serve --config /etc/metrion.yaml
       metrion serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem
-    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
+    """  # noqa: D301 -- \b is click's mark for text that keeps its lines
     from metrion.control import ControlStore
-    from metrion.serving.listening import ServeError, tls_context
-    from metrion.serving.supervisor import run
+    from metrion.serving.listening import tls_context
+    from metrion.serving.serve import run
 
     def announce(listening: Listening) -> None:
-        control = ControlStore.open(settings)
-        try:
+        with closing(ControlStore.open(settings)) as control:
             click.echo(_greeting(settings, control, listening))
-        finally:
-            control.close()
 
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("--tls-cert and --tls-key go together; give both.")
-    ControlStore.open(settings).close()  # what is wrong with the home is said by the first who looks
-    try:
-        run(
-            settings,
-            host=host or settings.listen_host,
-            port=settings.listen_port if port is None else port,
-            workers=workers,
-            drain_seconds=drain_seconds,
-            on_listening=announce,
-            tls=tls_context(tls_cert, tls_key) if tls_cert and tls_key else None,
-        )
-    except ServeError as error:
-        raise click.ClickException(str(error)) from None
+    ControlStore.open(settings).close()  # a home that cannot be used is reported before anything starts
+    run(
+        settings,
+        host=host or settings.listen_host,
+        port=settings.listen_port if port is None else port,
+        workers=workers,
+        drain_seconds=drain_seconds,
+        on_listening=announce,
+        tls=tls_context(tls_cert, tls_key) if tls_cert and tls_key else None,
+    )
 
 
 def _greeting(settings: Settings, control: ControlStore, listening: Listening) -> str:
     """Say where everything is; make the first token when there is none."""
     from tabulate import tabulate
+
+    from metrion.control import DEFAULT_ACCOUNT
 
     lines = [f"Metrion {__version__} listens on {listening.url}", ""]
     if not control.tokens():
@@ -119,9 +114,12 @@ def _greeting(settings: Settings, control: ControlStore, listening: Listening) -
     records = control.keys()
     keys = {record.provider: record for record in records if record.account == DEFAULT_ACCOUNT and record.in_use}
     rows = [
-        (name, f"{listening.url}/{segment}", _key_state(name, keys.get(name)) if provider.needs_key else "needs none")
+        (
+            name,
+            f"{listening.url}/{base_segment(name)}",
+            _key_state(name, keys.get(name)) if provider.needs_key else "needs none",
+        )
         for name, provider in settings.providers.items()
-        for segment in (PUBLIC_SEGMENTS.get(name, name),)
     ]
     lines.append(tabulate(rows, headers=("provider", "base URL", "key"), disable_numparse=True))
     lines += ["", "What was spent: metrion report costs, or metrion sql 'SELECT * FROM events'"]

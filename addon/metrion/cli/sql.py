@@ -6,13 +6,13 @@ import sys
 
 import click
 
-from metrion.cli.options import format_option, settings_option
+from metrion.cli.options import ANSWER_FORMATS, format_option, settings_option
 from metrion.settings import Settings
 
 
 @click.command()
 @click.argument("query", required=False)
-@format_option("table", "csv", "json", "markdown")
+@format_option(*ANSWER_FORMATS)
 @settings_option
 def sql(query: str | None, format_: str, settings: Settings) -> None:
     """Ask SQL (DuckDB's) about everything metered so far, while the proxy runs.
@@ -30,11 +30,8 @@ def sql(query: str | None, format_: str, settings: Settings) -> None:
     if query in (None, "-"):
         query = sys.stdin.read()
 
-    from metrion import store  # DuckDB, which --help need not load
-    from metrion.cli.tables import FORMATS
+    from metrion import store
+    from metrion.cli.tables import FORMATS  # it imports DuckDB, which --help need not load
 
-    try:
-        table = store.ask(settings.journal_dir, settings.store_path, query or "")
-    except store.StoreError as error:
-        raise click.ClickException(str(error)) from error
+    table = store.ask(settings.journal_dir, settings.store_path, query or "")
     click.echo(FORMATS[format_](table), nl=False)

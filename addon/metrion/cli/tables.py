@@ -120,7 +120,7 @@ _MARKDOWN = _Layout(style="pipe", escaped=lambda text: text.replace("\\", "\\\\"
 
 
 def _tabulated(table: Table, layout: _Layout) -> str:
-    import tabulate  # 90 ms that the other formats need not pay
+    import tabulate  # takes 90 ms, which the other formats need not
 
     usual, tabulate.MIN_PADDING = tabulate.MIN_PADDING, layout.padding  # there is no argument for it
     try:

@@ -14,20 +14,20 @@ import click
 from metrion.cli.options import complete_providers, format_option, settings_option
 from metrion.providers import canonical_name
 
-if TYPE_CHECKING:  # pydantic and DuckDB, which --help need not load
+if TYPE_CHECKING:  # it imports pydantic, which --help need not load
     from metrion.settings import Settings
 
-FILTERS: Mapping[str, tuple[str, ...]] = {
+_FILTERS: Mapping[str, tuple[str, ...]] = {
     "provider": ("provider",),
     "user": ("user_label",),
     "model": ("model", "model_requested"),
     "status": ("status",),
 }
-"""By option, the columns of which one has to be like what was asked for."""
+"""The columns by option; one of them has to be like the option's value."""
 
-HEADING = ("time (UTC)", "user", "provider", "model", "status", "in", "out", "cached", "cost", "took", "end")
-WIDTHS = (19, -12, -9, -28, 6, 9, 9, 9, 12, 9, -8)
-"""Of the columns, in characters; negative: to the left. What is longer is not cut."""
+_HEADING = ("time (UTC)", "user", "provider", "model", "status", "in", "out", "cached", "cost", "took", "end")
+_WIDTHS = (19, -12, -9, -28, 6, 9, 9, 9, 12, 9, -8)
+"""How wide each column is, in characters; a negative one is aligned to the left. A longer text is not cut."""
 
 
 def _filter[R](name: str, metavar: str, help_: str) -> Callable[[Callable[..., R]], Callable[..., R]]:
@@ -50,8 +50,8 @@ def tail(settings: Settings, count: int, follow: bool, format_: str, **filters: 
     """Show requests as they are metered, one a line, within a second.
 
     A filter may be given several times, then any of them will do; * in it is anything. A cost that is not known is
-    `unpriced` (no price for the model) or `unknown` (no usage), or what it is at least, marked ≥; ~ marks an estimate.
-    `json` is one object a line with all columns of `events`.
+    `unpriced` (no price for the model) or `unknown` (no usage), ~ marks an estimate. `json` is one object a line with
+    all columns of `events`.
 
     \b
     Examples:
@@ -78,7 +78,7 @@ def tail(settings: Settings, count: int, follow: bool, format_: str, **filters: 
         with Follower(settings.journal_dir, settings.store_path) as follower:
             history = follower.history(count, *_condition(wanted))
             if format_ == "text":
-                click.echo(click.style(_columns(HEADING), dim=True), color=_coloured())
+                click.echo(click.style(_columns(_HEADING), dim=True), color=_coloured())
             show(history)
             while follow:
                 if fresh := [
@@ -111,7 +111,7 @@ def _condition(wanted: Mapping[str, Sequence[str]]) -> tuple[str, dict[str, str]
     parameters = {f"{name}_{number}": glob for name, globs in wanted.items() for number, glob in enumerate(globs)}
     alternatives = [
         " OR ".join(
-            f"CAST({column} AS VARCHAR) GLOB ${name}_{n}" for column in FILTERS[name] for n in range(len(globs))
+            f"CAST({column} AS VARCHAR) GLOB ${name}_{n}" for column in _FILTERS[name] for n in range(len(globs))
         )
         for name, globs in wanted.items()
     ]
@@ -122,7 +122,7 @@ def _is_wanted(event: Mapping[str, Any], wanted: Mapping[str, Sequence[str]]) ->
     return all(
         any(
             event[column] is not None and fnmatchcase(str(event[column]), glob)
-            for column in FILTERS[name]
+            for column in _FILTERS[name]
             for glob in globs
         )
         for name, globs in wanted.items()
@@ -130,7 +130,7 @@ def _is_wanted(event: Mapping[str, Any], wanted: Mapping[str, Sequence[str]]) ->
 
 
 def _coloured() -> bool | None:
-    """Say no where the environment does; else click colours terminals only."""
+    """Return False where the environment forbids colours; else click colours terminals only."""
     return False if os.environ.get("NO_COLOR") else None
 
 
@@ -157,7 +157,9 @@ def _columns(cells: Sequence[object]) -> str:
     from metrion.cli.tables import printable
 
     texts = ("-" if cell in (None, "") else printable(str(cell)) for cell in cells)
-    padded = (text.rjust(width) if width > 0 else text.ljust(-width) for text, width in zip(texts, WIDTHS, strict=True))
+    padded = (
+        text.rjust(width) if width > 0 else text.ljust(-width) for text, width in zip(texts, _WIDTHS, strict=True)
+    )
     return "  ".join(padded).rstrip()
 
 
@@ -165,15 +167,8 @@ def _count(tokens: int | None) -> str | None:
     return None if tokens is None else f"{tokens:,}"
 
 
-def _cost(event: Mapping[str, Any]) -> str:
-    cost, at_least, source = event["cost_usd"], event["cost_at_least_usd"], event["cost_source"] or "unknown"
-    match source:
-        case "subscription":
-            return "subscription"  # a flat-rate plan covers it
-        case "estimated" if cost is not None:
-            return f"~${cost:.6f}"
-        case _ if cost is not None:
-            return f"${cost:.6f}"
-        case _ if at_least is not None:
-            return f"≥${at_least:.6f}"
-    return str(source)
+def _cost(event: Mapping[str, Any]) -> str | None:
+    cost, source = event["cost_usd"], event["cost_source"]
+    if cost is None:
+        return str(source or "unknown")
+    return f"{'~' if source == 'estimated' else ''}${cost:.6f}"

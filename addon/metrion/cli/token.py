@@ -1,6 +1,6 @@
 """``metrion token``: what callers identify themselves with.
 
-A token is printed once, alone on standard output, when it is made. Nothing else can ever show it again.
+`create` prints a token once, alone on standard output. Nothing else can ever show it again.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def create(
       metrion token create laptop
       metrion token create ci --account team --rate 20 --monthly-requests 5000 --expires 30d
       TOKEN=$(metrion token create script)
-    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
+    """  # noqa: D301 -- \b is click's mark for text that keeps its lines
     limits = Limits(
         requests_per_minute=rate,
         requests_per_month=monthly_requests,
@@ -137,7 +137,7 @@ def list_(format_: str, settings: Settings) -> None:
     Examples:
       metrion token list
       metrion token list --format json
-    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
+    """  # noqa: D301 -- \b is click's mark for text that keeps its lines
     with closing(ControlStore.open(settings)) as store:
         tokens = store.tokens()
     if format_ == "json":
@@ -159,7 +159,7 @@ def revoke(name: str, settings: Settings) -> None:
     \b
     Examples:
       metrion token revoke laptop
-    """  # noqa: D301 (\b is click's mark for text that keeps its lines)
+    """  # noqa: D301 -- \b is click's mark for text that keeps its lines
     with closing(ControlStore.open(settings)) as store:
         store.revoke_token(name)
     note(f"Token {name} is revoked.")

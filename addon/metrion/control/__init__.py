@@ -1,26 +1,16 @@
 """Accounts, tokens and provider keys: who may call, and with which key.
 
-:meth:`ControlStore.open` gives the store of a home; the proxy asks its :meth:`~ControlStore.directory`, commands use
-the rest. Every error is a :class:`ControlError` with the way out, and none holds a secret.
+:meth:`ControlStore.open` opens the store of a home. The proxy calls its :meth:`~ControlStore.access_snapshot`, commands
+call the rest. Every error is a :class:`~metrion.errors.ControlError`, and none holds a secret.
 """
 
-from metrion.control.errors import ControlError
-from metrion.control.store import (
-    DEFAULT_ACCOUNT,
-    Account,
-    ControlStore,
-    KeyRecord,
-    Limits,
-    NewToken,
-    TokenRecord,
-    check_name,
-    suggestion,
-)
+from metrion.control.names import DEFAULT_ACCOUNT, check_name, suggestion
+from metrion.control.records import Account, KeyRecord, Limits, NewToken, TokenRecord
+from metrion.control.store import ControlStore
 
 __all__ = [
     "DEFAULT_ACCOUNT",
     "Account",
-    "ControlError",
     "ControlStore",
     "KeyRecord",
     "Limits",

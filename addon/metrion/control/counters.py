@@ -1,14 +1,14 @@
 """How many requests each token has had forwarded, counted together by all processes of a home.
 
 In: a token's quota. Out: ``None``, and the request is counted; or the limit that is used up, and nothing is counted.
-One small file per token, changed in place under its own ``flock``: what was decided is in the file before the decision
-is known, so a process that is killed takes no count with it and its lock ends with it. A file holds the twelve last
-calendar months, one number each, and a ring of the times of the last requests, as long as the limit in use needs. The
-files that were used last stay open; one that was replaced or removed is noticed before anything is counted in it.
+Each token has one small file, which is changed in place under its own ``flock``. A decision is in the file before
+anybody knows it, so a process that is killed takes no count with it, and its lock ends with it. A file holds the twelve
+last calendar months, one number each, and a ring of the times of the last requests, as long as the limit in use needs.
+The files that were used last stay open; a file that was replaced or removed is opened anew before anything is counted.
 
-Counting is not authentication: a fault in it neither refuses requests nor opens the gate. While a token's file cannot
-be used, this process counts the 60 seconds of that token by itself (the month, which it cannot know, is not limited),
-says so in the log, and tries the file again after :data:`RETRY_SECONDS`. Never: an exception, a wait of more than
+Counting is not authentication: a fault in it neither refuses requests nor lets anybody in. While a token's file cannot
+be used, this process counts the 60 seconds of that token alone, does not limit the month, which it cannot know, says so
+in the log, and tries the file again after :data:`RETRY_SECONDS`. Never: an exception, or a wait of more than
 :data:`LOCK_SECONDS`, and that only for a process that was stopped at the wrong microsecond.
 
 For each routed and admitted request, on the event loop: about 10 µs.
@@ -34,13 +34,13 @@ from metrion.model import Quota
 logger = logging.getLogger(__name__)
 
 LOCK_SECONDS = 0.5
-"""How long a request waits for a file that another process is counting in; that process needs microseconds."""
+"""How long a request waits for a file that another process counts in, for which that one needs microseconds."""
 RETRY_SECONDS = 10.0
-KEPT_OPEN = 128
-"""Descriptors at most; the file of any other token is opened when it is needed."""
 KEPT_DAYS = 62
 """A file that has not changed for so long holds nothing of this month, and is removed at the next start."""
 
+_KEPT_OPEN = 128
+"""How many descriptors stay open; the file of any other token is opened when it is needed."""
 _LOCK_POLL_SECONDS = 50e-6
 
 _HEAD = struct.Struct("<8s2Q")
@@ -59,7 +59,7 @@ _SMALL = _RING_AT + _RING * _TICK.size
 
 @dataclass(slots=True)
 class _OwnCount:
-    """What stands in for a file that cannot be used."""
+    """What this process counts by itself while a file cannot be used."""
 
     retry_at: int = 0
     ticks: deque[int] = field(default_factory=deque)
@@ -93,7 +93,7 @@ class Counters:
         if own is None or self._clock() >= own.retry_at:
             try:
                 excess = self._take(quota)
-            except Exception as error:  # noqa: BLE001 - see the module: no fault in counting may stop a request
+            except Exception as error:  # noqa: BLE001 -- see the module: no fault in counting may stop a request
                 if own is None:
                     own = self._own[quota.token] = _OwnCount()
                     logger.warning(
@@ -127,12 +127,12 @@ class Counters:
             raise
         fcntl.flock(descriptor, fcntl.LOCK_UN)
         self._open[quota.token] = descriptor
-        if len(self._open) > KEPT_OPEN:
+        if len(self._open) > _KEPT_OPEN:
             os.close(self._open.pop(next(iter(self._open))))
         return excess
 
     def _locked(self, token: bytes) -> int:
-        """Return a token's file, which has its name still while it is locked, and is among the open ones no more."""
+        """Return a token's file, locked, still under its name, and no longer among the open ones."""
         deadline = time.monotonic() + LOCK_SECONDS
         while True:
             descriptor = self._open.pop(token, None) or self._opened(token)
@@ -154,7 +154,7 @@ class Counters:
             return os.open(path, flags, 0o600)
 
     def _count(self, descriptor: int, quota: Quota) -> Excess | None:
-        # The clocks are read under the lock: what stands in the file is in order, whoever wrote it.
+        # The clocks are read under the lock, so that the times in the file are in order, whoever wrote them.
         moment = Moment(self._clock(), self._today())
         data = bytearray(os.pread(descriptor, _SMALL, 0))
         if not data.startswith(_FORMAT) or len(data) < _RING_AT:  # new, or damaged by a power cut
@@ -167,7 +167,7 @@ class Counters:
         this_month = counted if counted_number == number else 0
 
         def tick(back: int) -> int | None:
-            """Return when the request was that is so many places back."""
+            """Return the time of the request that is so many places back."""
             if back > total:
                 return None
             at = _RING_AT + (total - back) % length * _TICK.size

@@ -1,10 +1,11 @@
-"""Generations that a provider still works at: their ids, until the answer that first tells what they are billed for.
+"""Generations that a provider still works at: their ids, until an answer first reports what they are billed for.
 
-A background response and a batch have no usage when they are asked for; it comes with a later GET, and with every
-further one. Whichever process sees it first settles it; to all others it is nothing new. Survives restarts.
+A background response and a batch have no usage when a client asks for them. It comes with a later GET, and again with
+every further one. The process that sees it first settles the generation; for all others it is nothing new. What is
+expected survives a restart.
 
-Where a batch is told by its output, such as a file, its own answer names that once, and then the output is expected in
-place of the batch.
+Where the usage of a batch is in its output, such as a file, the batch's own answer names the output, which is then
+expected in place of the batch.
 """
 
 from __future__ import annotations
@@ -17,11 +18,10 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-KEPT_DAYS = 60
+_KEPT_DAYS = 60
 """No provider keeps what it generated in the background for longer (OpenAI 30 days, Anthropic's batches 29)."""
-
-BUSY_SECONDS = 0.2
-"""How long another process's write is waited for, on the event loop."""
+_BUSY_SECONDS = 0.2
+"""How long a call waits for another process's write, on the event loop."""
 
 
 class Generations:
@@ -32,33 +32,33 @@ class Generations:
         self._db: sqlite3.Connection | None = None
 
     def expect(self, provider: str, generation_id: str) -> None:
-        """Take note that the provider works at something."""
+        """Record that the provider works at something."""
         try:
             db = self._open()
             db.execute("INSERT OR IGNORE INTO generations (provider, id) VALUES (?, ?)", (provider, generation_id))
-            db.execute("DELETE FROM generations WHERE since < datetime('now', ?)", (f"-{KEPT_DAYS} days",))
+            db.execute("DELETE FROM generations WHERE since < datetime('now', ?)", (f"-{_KEPT_DAYS} days",))
         except sqlite3.Error as error:
             self._give_up(error)
 
     def settle(self, provider: str, generation_id: str) -> bool:
-        """Take note that an answer tells what something is billed for. True for the first only, in all processes."""
+        """Record that an answer reports what something is billed for. True for the first only, in all processes."""
         settled = self._execute("DELETE FROM generations WHERE provider = ? AND id = ?", provider, generation_id)
         return settled is not None and settled.rowcount == 1
 
     def replace(self, provider: str, generation_id: str, output: str) -> bool:
-        """Take note that something else is to tell it, such as a file. True for the first only, in all processes."""
+        """Record that an output, such as a file, will report it. True for the first only, in all processes."""
         replaced = self._execute(
             "UPDATE OR REPLACE generations SET id = ? WHERE provider = ? AND id = ?", output, provider, generation_id
         )
         return replaced is not None and replaced.rowcount == 1
 
     def expects(self, provider: str, generation_id: str) -> bool:
-        """Whether what this is billed for has not been told yet."""
+        """Return whether no answer has reported yet what this is billed for."""
         found = self._execute("SELECT 1 FROM generations WHERE provider = ? AND id = ?", provider, generation_id)
         return found is not None and found.fetchone() is not None
 
     def overdue(self, age: timedelta) -> Mapping[str, int]:
-        """How many have been expected for longer than this, by provider."""
+        """Count what has been expected for longer than ``age``, by provider."""
         found = self._execute(
             "SELECT provider, count(*) FROM generations WHERE since < datetime('now', ?) GROUP BY 1 ORDER BY 1",
             f"-{age.total_seconds():.0f} seconds",
@@ -66,13 +66,13 @@ class Generations:
         return dict(found) if found is not None else {}
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file; a later call opens it again."""
         if self._db is not None:
             self._db.close()
             self._db = None
 
     def _execute(self, statement: str, *parameters: str) -> sqlite3.Cursor | None:
-        """Return the outcome; ``None``: nothing was ever expected, or the file cannot be used."""
+        """Return the outcome; ``None`` where nothing was ever expected, or the file cannot be used."""
         if self._db is None and not self._path.exists():
             return None
         try:
@@ -85,9 +85,9 @@ class Generations:
         if self._db is None:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._path.touch(mode=0o600)
-            db = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
+            db = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)
             db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing; there is no more to it
+            db.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing, and a power cut little
             db.execute(
                 "CREATE TABLE IF NOT EXISTS generations (provider TEXT, id TEXT, since TEXT DEFAULT (datetime('now')), "
                 "PRIMARY KEY (provider, id)) WITHOUT ROWID"

@@ -1,7 +1,7 @@
 """The tables of ``control.db``, as a list of migrations: an empty or older SQLite database in, a current one out.
 
-``PRAGMA user_version`` counts the migrations a database has had. A migration that was released never changes; a new
-one is added at the end. Never: a half-migrated database, two processes migrating at once, or a newer database touched.
+``PRAGMA user_version`` counts the migrations that a database has had. A released migration never changes; a new one is
+added at the end. Never: a half-migrated database, two processes that migrate at once, a change to a newer database.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sqlite3
 import time
 from pathlib import Path
 
-from metrion.control.errors import ControlError
+from metrion.errors import ControlError
 
 # Times are ISO 8601 in UTC with `Z`. Of a limit, NULL means the plan's and 0 none; money is decimal text.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -82,7 +82,7 @@ def _version(db: sqlite3.Connection, path: Path) -> int:
 
 
 def _use_write_ahead_log(db: sqlite3.Connection) -> None:
-    """Readers then never wait for a writer.
+    """Have readers never wait for a writer.
 
     SQLite answers "locked" at once, without its busy timeout, when two processes switch at the same time.
     A file system without shared memory stays with the rollback journal, which is slower and as correct.

@@ -7,177 +7,81 @@ the method returns. Never stored: a token. Never stored unsealed: a provider key
 
 from __future__ import annotations
 
-import difflib
-import os
-import re
 import secrets
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Self
 
 from metrion.admission import AccessSnapshot, Token, mask, token_digest
-from metrion.control.errors import ControlError
+from metrion.control.files import connection, make_private_file, make_private_folder, transaction
+from metrion.control.names import DEFAULT_ACCOUNT, check_name, suggestion
+from metrion.control.records import Account, KeyRecord, Limits, NewToken, TokenRecord
 from metrion.control.schema import migrate
 from metrion.control.vault import Sealed, Vault
 from metrion.control.watch import Watch
+from metrion.errors import ControlError, VaultError
 from metrion.settings import Settings
 
-DEFAULT_ACCOUNT = "default"
-_TOKEN_PREFIX = "sk-metrion-"  # noqa: S105 - how every token begins
-_TAIL = 4
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
-_BUSY_SECONDS = 10.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What a token may use. ``None`` is the plan's limit, 0 is no limit."""
-
-    requests_per_minute: int | None = None
-    requests_per_month: int | None = None
-    monthly_budget_usd: Decimal | None = None
-    timeout: float | None = None
-    """Seconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class NewToken:
-    """A token that was just made, the only time its secret is known."""
-
-    name: str
-    account: str
-    secret: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class TokenRecord:
-    """A token as it may be shown. Times are aware and in UTC."""
-
-    name: str
-    account: str
-    plan: str
-    shown: str
-    """The masked token: ``sk-metrion-…abcd``."""
-    limits: Limits
-    created_at: datetime
-    expires_at: datetime | None
-    revoked_at: datetime | None
-
-    @property
-    def state(self) -> str:
-        """``active``, ``expired`` or ``revoked``."""
-        if self.revoked_at is not None:
-            return "revoked"
-        if self.expires_at is not None and self.expires_at <= datetime.now(UTC):
-            return "expired"
-        return "active"
-
-
-@dataclass(frozen=True, slots=True)
-class KeyRecord:
-    """A provider key as it may be shown."""
-
-    provider: str
-    account: str
-    shown: str | None
-    """The masked key; ``None`` when it does not open."""
-    source: str
-    """``stored`` or ``environment``."""
-    in_use: bool
-    """False for a key from the environment that a stored one overrides, and for one that does not open."""
-    stored_at: datetime | None = None
-    problem: str | None = None
-    """Why it does not open, and the way out."""
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """Whom tokens and provider keys belong to."""
-
-    name: str
-    plan: str
-    created_at: datetime
-
-
-def check_name(name: str) -> str:
-    """Return ``name`` if an account or a token may be called so.
-
-    :raises ControlError: it may not; a name that may be a pasted secret is not repeated.
-    """
-    if name.startswith("sk-"):
-        raise ControlError("this looks like a token or a key, not like a name: give a name such as `laptop`.")
-    if not _NAME.fullmatch(name):
-        said = repr(name) if len(name) <= 64 else "this name"
-        raise ControlError(
-            f"{said} cannot be used: a name is 1 to 64 letters, digits and `._-@`, and begins with a letter or a digit."
-        )
-    return name
-
-
-def suggestion(word: str, choices: Iterable[str]) -> str:
-    """`` Did you mean 'openai'?`` when ``word`` is nearly one of ``choices``, else nothing."""
-    near = difflib.get_close_matches(word.lower(), list(choices), n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
+_TOKEN_PREFIX = "sk-metrion-"  # noqa: S105 -- how every token begins
+_SHOWN_CHARACTERS = 4
+"""How many of a token's last characters lists show."""
 
 
 class ControlStore:
     """The control database of one home.
 
-    :meth:`directory` keeps a connection open from its first call; a process that forks does so before that, or opens a
-    store of its own afterwards. Every other method opens the database and closes it again.
+    :meth:`access_snapshot` keeps a connection open from its first call. A process that forks does so before that call,
+    or opens a store of its own afterwards. Every other method opens the database and closes it again.
     """
 
     def __init__(self, path: Path, vault: Vault, environment_keys: Mapping[str, str]) -> None:
         self._path = path
         self._vault = vault
         self._environment_keys = dict(environment_keys)
-        self._watch = Watch(path, self._read_directory)
+        self._watch = Watch(path, self._read_snapshot)
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
         """Open the control database of ``settings``; make it, with its folder and the account `default`, if missing.
 
-        A missing or wrong master key is no error here, so that tokens can still be made and keys removed; it is one in
-        :meth:`directory`.
+        A missing or wrong master key is not an error here, so that tokens can still be made and keys removed.
+        :meth:`access_snapshot` raises it.
 
         :raises ControlError: the folder or the database cannot be made, read or brought up to date.
         """
         store = cls(settings.control_db, Vault(settings.master_key_path), settings.environment_keys)
         try:
             for folder in (settings.home, settings.control_db.parent):
-                _make_private_folder(folder)
-            _make_private_file(settings.control_db)
+                make_private_folder(folder)
+            make_private_file(settings.control_db)
         except OSError as error:
             raise ControlError(
                 f"{error.filename}: cannot be made: {error.strerror}. Choose another folder with METRION_HOME."
             ) from error
-        with store._database() as db:
+        with connection(settings.control_db) as db:
             migrate(db, settings.control_db)
         return store
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the database."""
         self._watch.close()
 
     # --- for the proxy
 
-    def directory(self) -> AccessSnapshot:
+    def access_snapshot(self) -> AccessSnapshot:
         """Return who may call, with which key, as the last commit of any process left it.
 
         For every request, on the event loop: about 7 µs when nothing changed. See :mod:`metrion.control.watch`.
 
         :raises ControlError: the database has been unreadable for 5 s, or at the first call; or a stored key does not
-            open. The caller refuses the request.
+            open. Whoever calls refuses the request.
         """
-        return self._watch.directory()
+        return self._watch.access_snapshot()
 
-    def _read_directory(self, db: sqlite3.Connection) -> AccessSnapshot:
+    def _read_snapshot(self, db: sqlite3.Connection) -> AccessSnapshot:
         keys = {(DEFAULT_ACCOUNT, provider): key for provider, key in self._environment_keys.items()}
         for account, provider, sealed, _ in _sealed_keys(db):
             keys[account, provider] = self._vault.open(account, provider, sealed)
@@ -220,11 +124,11 @@ class ControlStore:
         limits = limits or Limits()
         budget = limits.monthly_budget_usd
         secret = _TOKEN_PREFIX + secrets.token_urlsafe(32)
-        with self._transaction() as db:
+        with transaction(self._path) as db:
             _require_account(db, account)
             names = dict(db.execute("SELECT name, max(revoked_at IS NULL) FROM tokens GROUP BY name"))
             if name is None:
-                # Names of revoked tokens are not taken again unasked: events are told apart by them.
+                # A revoked token keeps its name unless a person reuses it: events are told apart by names.
                 name = next(free for n in range(1, len(names) + 2) if (free := f"token-{n}") not in names)
             elif names.get(name):
                 raise ControlError(
@@ -235,7 +139,7 @@ class ControlStore:
                 "monthly_budget_usd, timeout, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     token_digest(secret),
-                    secret[-_TAIL:],
+                    secret[-_SHOWN_CHARACTERS:],
                     name,
                     account,
                     limits.requests_per_minute,
@@ -250,7 +154,7 @@ class ControlStore:
 
     def tokens(self) -> tuple[TokenRecord, ...]:
         """Every token that was ever made, oldest first."""
-        with self._database() as db:
+        with connection(self._path) as db:
             rows = db.execute(
                 "SELECT t.*, a.plan FROM tokens t JOIN accounts a ON a.name = t.account ORDER BY t.id"
             ).fetchall()
@@ -279,7 +183,7 @@ class ControlStore:
         :raises ControlError: no token of this name is in use.
         """
         check_name(name)
-        with self._transaction() as db:
+        with transaction(self._path) as db:
             changed = db.execute(
                 "UPDATE tokens SET revoked_at = ? WHERE name = ? AND revoked_at IS NULL", (_now(), name)
             )
@@ -295,11 +199,11 @@ class ControlStore:
     # --- provider keys
 
     def set_key(self, provider: str, key: str, account: str = DEFAULT_ACCOUNT) -> None:
-        """Seal and store the key of ``account`` at ``provider``, in place of an older one.
+        """Seal the key of ``account`` at ``provider`` and store it in place of an older one.
 
         :raises ControlError: there is no such account, or the master key is missing while other keys are stored.
         """
-        with self._transaction() as db:
+        with transaction(self._path) as db:
             _require_account(db, account)
             others = [
                 (row_account, row_provider, sealed)
@@ -320,12 +224,12 @@ class ControlStore:
         """Every provider key, stored or from the environment, by account and provider."""
         records = []
         stored = set()
-        with self._database() as db:
+        with connection(self._path) as db:
             for account, provider, sealed, stored_at in _sealed_keys(db):
                 stored.add((account, provider))
                 try:
                     shown, problem = mask(self._vault.open(account, provider, sealed)), None
-                except ControlError as error:
+                except VaultError as error:
                     shown, problem = None, str(error)
                 records.append(KeyRecord(provider, account, shown, "stored", problem is None, stored_at, problem))
         for provider, key in self._environment_keys.items():
@@ -338,7 +242,7 @@ class ControlStore:
 
         :raises ControlError: none is stored.
         """
-        with self._transaction() as db:
+        with transaction(self._path) as db:
             _require_account(db, account)
             gone = db.execute("DELETE FROM provider_keys WHERE account = ? AND provider = ?", (account, provider))
             if not gone.rowcount:
@@ -359,7 +263,7 @@ class ControlStore:
         :raises ControlError: the name is taken or cannot be used.
         """
         check_name(name)
-        with self._transaction() as db:
+        with transaction(self._path) as db:
             added = db.execute("INSERT OR IGNORE INTO accounts VALUES (?, ?, ?)", (name, plan, _now()))
             if not added.rowcount:
                 raise ControlError(
@@ -371,88 +275,19 @@ class ControlStore:
 
         :raises ControlError: there is no such account.
         """
-        with self._transaction() as db:
+        with transaction(self._path) as db:
             _require_account(db, name)
             db.execute("UPDATE accounts SET plan = ? WHERE name = ?", (plan, name))
 
     def accounts(self) -> tuple[Account, ...]:
         """Every account, oldest first."""
-        with self._database() as db:
+        with connection(self._path) as db:
             return tuple(
                 Account(name, plan, datetime.fromisoformat(created_at))
                 for name, plan, created_at in db.execute(
                     "SELECT name, plan, created_at FROM accounts ORDER BY created_at, name"
                 )
             )
-
-    # --- the database
-
-    @contextmanager
-    def _database(self) -> Iterator[sqlite3.Connection]:
-        try:
-            db = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)
-            try:
-                db.row_factory = sqlite3.Row
-                db.execute("PRAGMA foreign_keys = on")
-                db.execute("PRAGMA synchronous = full")  # a power cut must not bring a revoked token back
-                yield db
-            finally:
-                db.close()
-        except sqlite3.Error as error:
-            raise ControlError(_explain(self._path, error)) from error
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._database() as db:
-            db.execute("BEGIN IMMEDIATE")
-            yield db  # after an exception, closing rolls back
-            db.execute("COMMIT")
-
-
-# What SQLite's primary error codes mean for a person, and the way out.
-_EXPLANATIONS: Mapping[int, str] = {
-    sqlite3.SQLITE_BUSY: f"another process has held it for {_BUSY_SECONDS:.0f} s. Try again when that one is done",
-    sqlite3.SQLITE_CANTOPEN: "cannot be opened. Look at the permissions of the file and of its folder",
-    sqlite3.SQLITE_CORRUPT: "damaged. Put a backup in its place while nothing runs",
-    sqlite3.SQLITE_FULL: "the disk is full. Make room and try again",
-    sqlite3.SQLITE_NOTADB: "not an SQLite database. Put a backup in its place, or move it away to start anew",
-    sqlite3.SQLITE_PERM: "cannot be opened. Look at the permissions of the file and of its folder",
-    sqlite3.SQLITE_READONLY: "cannot be written. Look at the permissions of the file and of its folder",
-}
-
-
-def _explain(path: Path, error: sqlite3.Error) -> str:
-    code = getattr(error, "sqlite_errorcode", None)  # errors of the Python module itself have none
-    explanation = None if code is None else _EXPLANATIONS.get(code & 0xFF)
-    return f"{path}: {explanation or error}."
-
-
-def _make_private_folder(folder: Path) -> None:
-    """Make it with mode 0700, whatever the umask.
-
-    One that a person made for us, empty or with the configuration, becomes private too. One that holds anything else
-    keeps its mode: it may be shared on purpose, and each secret file in it is private by itself.
-    """
-    try:
-        folder.mkdir(mode=0o700, parents=True)
-    except FileExistsError:
-        if not folder.is_dir():
-            raise
-        if {entry.name for entry in folder.iterdir()} <= {"metrion.yaml"} and _is_ours(folder):
-            folder.chmod(0o700)
-
-
-def _is_ours(path: Path) -> bool:
-    return path.stat().st_uid == os.geteuid()
-
-
-def _make_private_file(path: Path) -> None:
-    """Make an empty database with mode 0600 before SQLite would make one with the umask's; it copies the mode."""
-    try:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-    except FileExistsError:
-        if path.stat().st_mode & 0o077 and _is_ours(path):
-            path.chmod(0o600)
 
 
 def _sealed_keys(db: sqlite3.Connection) -> Iterator[tuple[str, str, Sealed, datetime]]:

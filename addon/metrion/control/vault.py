@@ -1,9 +1,9 @@
 """The vault: provider keys go in, sealed bytes come out, and back.
 
-A key is sealed with AES-256-GCM under the master key, with a fresh 96-bit nonce, and bound to its account and provider:
-moved to another row it does not open. The master key lives in a file of its own with mode 0600, and is made when the
-first provider key is stored. What never happens: a master key is replaced, half written or made twice; an error shows
-a key.
+The vault seals a key with AES-256-GCM under the master key, with a fresh 96-bit nonce, and binds it to its account and
+provider: moved to another row it does not open. The master key lives in a file of its own with mode 0600; the first
+provider key that is stored makes it. Never: a master key that is replaced, half written or made twice; an error that
+shows a key.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from metrion.control.errors import ControlError
+from metrion.errors import VaultError
 
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
@@ -32,7 +32,7 @@ class Sealed:
     """A provider key at rest. ``box`` is the nonce and then the ciphertext with its tag."""
 
     master_id: str
-    """Which master key opens it: a fingerprint that tells nothing about the key."""
+    """Which master key opens it: a fingerprint that reveals nothing of the key."""
     box: bytes
 
 
@@ -52,7 +52,7 @@ class Vault:
     def seal(self, account: str, provider: str, key: str, *, may_create: bool) -> Sealed:
         """Seal ``key``. Only with ``may_create`` is a missing master key made: pass it when nothing is sealed yet.
 
-        :raises ControlError: the master key is missing, unreadable or no master key.
+        :raises VaultError: the master key is missing or unreadable, or the file is not a master key.
         """
         if may_create and not self.path.exists():
             _create(self.path)
@@ -66,13 +66,13 @@ class Vault:
 
         The master key is kept in memory: one that vanishes from the disk does not stop a running proxy.
 
-        :raises ControlError: the master key is missing or another one, or the sealed bytes were changed.
+        :raises VaultError: the master key is missing or another one, or the sealed bytes were changed.
         """
         master = self._master
         if master is None or master.id != sealed.master_id:
             master = self._read()
         if master.id != sealed.master_id:
-            raise ControlError(
+            raise VaultError(
                 f"{self.path}: not the master key that the stored {provider} key of account {account!r} was sealed "
                 f"with. Put the right file back, or run `metrion key remove {provider} --account {account}` and store "
                 "the key again."
@@ -81,7 +81,7 @@ class Vault:
         try:
             return master.cipher.decrypt(nonce, ciphertext, _binding(account, provider)).decode()
         except (InvalidTag, ValueError) as error:
-            raise ControlError(
+            raise VaultError(
                 f"the stored {provider} key of account {account!r} does not open with {self.path}: the database was "
                 f"damaged or changed. Store the key again with `metrion key set {provider} --account {account}`."
             ) from error
@@ -90,16 +90,16 @@ class Vault:
         try:
             key = base64.b64decode(self.path.read_bytes().strip(), validate=True)
         except FileNotFoundError as error:
-            raise ControlError(
+            raise VaultError(
                 f"{self.path}: the master key is missing, and provider keys are stored that only it opens. Put the "
                 "file back from a backup, or remove them with `metrion key remove PROVIDER` and store them again."
             ) from error
         except OSError as error:
-            raise ControlError(f"{self.path}: cannot read the master key: {error.strerror}.") from error
+            raise VaultError(f"{self.path}: cannot read the master key: {error.strerror}.") from error
         except binascii.Error:
             key = b""
         if len(key) != _KEY_BYTES:
-            raise ControlError(
+            raise VaultError(
                 f"{self.path}: this is no master key ({_KEY_BYTES} bytes in base64). Put the file back from a backup, "
                 "or move it away, remove the stored keys with `metrion key remove PROVIDER` and store them again."
             )
@@ -129,11 +129,11 @@ def _create(path: Path) -> None:
             draft.unlink()
         _sync_folder(path.parent)
     except OSError as error:
-        raise ControlError(f"{path}: cannot make the master key: {error.strerror}.") from error
+        raise VaultError(f"{path}: cannot make the master key: {error.strerror}.") from error
 
 
 def _sync_folder(folder: Path) -> None:
-    """Without it a power cut could keep the sealed keys and lose the name of the file that opens them."""
+    """Write the folder to the disk: a power cut could else keep the sealed keys and lose the file that opens them."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

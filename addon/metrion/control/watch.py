@@ -1,9 +1,9 @@
-"""The directory that every request asks: a SQLite database in, the current snapshot of it out.
+"""Who may call, with which key: a SQLite database in, the current snapshot of it out.
 
-:meth:`Watch.directory` is called on the event loop for every request. When nothing changed it costs one ``stat`` and
-one ``PRAGMA data_version`` (about 7 µs together); another process's commit is seen by the very next call. Fails closed:
-when the database cannot be read, the last snapshot serves for 5 s after it was last known to be current, then an error
-is raised. A database that is replaced or removed while it is open counts as a change. Never: a wait for a writer.
+:meth:`Watch.access_snapshot` is called on the event loop for every request. When nothing changed it costs one ``stat``
+and one ``PRAGMA data_version``, about 7 µs together. The next call sees what another process commits. It fails closed:
+when the database cannot be read, the last snapshot serves for 5 s after it was last known to be current, then the call
+raises. A database that is replaced or removed while it is open counts as a change. Never: a wait for a writer.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from metrion.admission import AccessSnapshot
-from metrion.control.errors import ControlError
+from metrion.errors import ControlError
 
 GRACE_SECONDS = 5.0
-"""How long a snapshot that cannot be checked is still good."""
+"""How long a snapshot serves that cannot be checked."""
 
 _NEVER_READ = -1
 _BUSY_SECONDS = 0.02  # a reader of a write-ahead log waits only for a recovery after a crash
@@ -28,8 +28,8 @@ _BUSY_SECONDS = 0.02  # a reader of a write-ahead log waits only for a recovery 
 class Watch:
     """The current snapshot of the database at ``path``.
 
-    ``read`` makes one inside a read transaction. A connection must not cross a fork, and the first call of
-    :meth:`directory` opens it: a process that forks does so before that.
+    ``read`` makes one inside a read transaction. The first call of :meth:`access_snapshot` opens a connection, which
+    must not cross a fork: a process that forks does so before that call.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Watch:
         self._snapshot: AccessSnapshot | None = None
         self._current_at = 0.0
 
-    def directory(self) -> AccessSnapshot:
+    def access_snapshot(self) -> AccessSnapshot:
         """Return who may call, with which key, as the last commit left it.
 
         :raises ControlError: the database has been unreadable for longer than :data:`GRACE_SECONDS`, or from the start.
@@ -73,7 +73,7 @@ class Watch:
         self._file = ()
 
     def _refresh(self) -> AccessSnapshot:
-        stat = os.stat(self._name)  # noqa: PTH116 - a third of the time of Path.stat, at every request
+        stat = os.stat(self._name)  # noqa: PTH116 -- a third of the time of Path.stat, at every request
         file = (stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size)
         db = self._db
         if db is None or file != self._file:

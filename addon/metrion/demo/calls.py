@@ -1,7 +1,7 @@
 """The calls of `metrion demo`, made with the providers' own Python SDKs: a :class:`Call` in, an :class:`Outcome` out.
 
-The SDKs are the extra ``demo`` and imported by the first call. An error that the API answers with is an outcome; a
-connection that fails raises the SDK's own exception.
+The SDKs are the extra ``demo``; the first call imports them. If the API answers with an error, that is an outcome; if
+the connection fails, the SDK's own exception is raised.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SDKS = ("anthropic", "openai")
 """The modules that must be installed."""
 
-WRONG_TOKEN = "sk-metrion-" + "0" * 40
+_WRONG_TOKEN = "sk-metrion-" + "0" * 40
 _SECONDS = 20.0
 
 
@@ -31,7 +31,7 @@ class Call:
     """One call, and whether it should succeed."""
 
     user: str
-    """Who it is for: sent as ``x-metrion-user``."""
+    """The user's label, sent as ``x-metrion-user``."""
     segment: str
     """The provider in the base URL."""
     model: str
@@ -49,7 +49,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the SDK gave back."""
+    """What the SDK returned or raised."""
 
     text: str
     """The answer, or the name and status of the SDK's exception."""
@@ -71,7 +71,7 @@ CALLS = (
 def make(call: Call, url: str, token: str) -> Outcome:
     """Make a call through the proxy at ``url``."""
     ask = _ask_anthropic if call.segment == "anthropic" else _ask_openai
-    return ask(call, f"{url}/{call.segment}", WRONG_TOKEN if call.wrong_token else token, _headers(call))
+    return ask(call, f"{url}/{call.segment}", _WRONG_TOKEN if call.wrong_token else token, _headers(call))
 
 
 def _headers(call: Call) -> Mapping[str, str]:

@@ -1,26 +1,32 @@
 """What a wire format is to the tap: which members it needs, which bytes announce them, and how they are read.
 
-A dialect says nothing about how bytes arrive. Its ``read`` gets one pruned document after another, either the whole
-JSON body or the data of each event in turn, and notes what it finds in a :class:`Draft`.
+A format is one row: a :class:`Dialect` for bodies, a :class:`SessionFormat` for WebSocket sessions. What other rooms
+have to know of it is a field of the row. A row says nothing about how bytes arrive: ``read`` gets one pruned document
+after another, either the whole JSON body or the data of each event in turn, and records what it finds in a
+:class:`Draft`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
+from metrion.dialects.reading.texts import Texts
 from metrion.dialects.reading.usage_reader import UsageReader
-from metrion.model import Usage
-from metrion.parsing.json_stream import EACH, Path
+from metrion.model import Reading, Usage
+from metrion.parsing.json_values import EACH, Path
 
 USAGES = frozenset({"usage", "usageMetadata", "usage_info"})
-"""What providers call the object in which they tell the usage."""
+"""What providers call the object in which they report the usage."""
+
+TOKENS = ("input_tokens", "output_tokens")
+"""What most formats need for a cost."""
 
 
 @dataclass(slots=True)
 class Draft:
-    """What has been read of one response so far."""
+    """What has been read of one response so far. A format that has to remember more has a subclass of its own."""
 
     model: str | None = None
     service_tier: str | None = None
@@ -32,18 +38,8 @@ class Draft:
     """The same as JSON text."""
     estimated: bool = False
     """The usage is not reported, but follows from something else that is."""
-    finished_first: bool = False
-    """The finish reason was told before the latest usage, or with it."""
     unreported_tools: dict[str, int] = field(default_factory=dict)
     """Calls of tools that the provider bills, and that show in the answer only."""
-    has_output: bool = False
-    """Something was generated, where the format looks for it."""
-    declined: list[str] = field(default_factory=list)
-    """Models that declined, and are not billed for it if they had no output."""
-    was_handed_on: bool = False
-    """Several agents had a part in it."""
-    seen: set[int] = field(default_factory=set)
-    """Hashes of what is counted already of that which a stream says more than once."""
     faults: list[str] = field(default_factory=list)
     """What of a usage could not be read, though it is billed; quotes nothing."""
     error_type: str | None = None
@@ -53,43 +49,80 @@ class Draft:
     output: str | None = None
     """What is to be read next, as in :class:`~metrion.model.Reading`."""
 
+    @property
+    def raw(self) -> str | None:
+        """The usage as JSON text, for the column."""
+        return self.usage_source
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Dialect:
-    """One wire format. A row of ``DIALECTS``."""
+class WireFormat:
+    """What the row of every format says of its usages."""
+
+    name: str
+    """What a :class:`~metrion.model.Route` has in ``dialect``."""
+    usage: Callable[[UsageReader], Usage]
+    """Turn the provider's usage into ours. ``check`` adds the text, and leaves out what other models used."""
+    needs: tuple[str, ...] = ()
+    """Counts of ours that every usage of the format has: without one of them no cost can be computed."""
+    or_seconds: bool = False
+    """A usage that has a length of time is billed by that, and needs no counts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect(WireFormat):
+    """One wire format of bodies. A row of ``DIALECTS``."""
 
     wanted: tuple[Path, ...]
     """Members that ``read`` looks at, of a JSON body and of an event's data alike."""
+    sourced: frozenset[str] = USAGES
+    """Names of those that ``read`` takes with their text, as an :class:`~metrion.parsing.json_values.Object`."""
     marks: tuple[bytes, ...] = ()
     """An event that shows one of these has something new."""
     nullable: tuple[str, ...] = ()
     """So has an event in which one of these members is there and not null."""
-    read: Callable[[Mapping[str, Any], Draft], None]
-    """Note what a document says."""
-    usage: Callable[[UsageReader], Usage]
-    """Turn the provider's usage into ours; ``raw``, and to leave out other models' counts, are left to the caller."""
+    draft: Callable[[], Draft] = Draft
+    """Begin a response: make what ``read`` records in."""
+    read: Callable[[Mapping[str, Any], Any], None]
+    """Record what a document says, in a draft that ``draft`` has made: ``Any``, because that may be a subclass."""
     end_data: bytes | None = None
-    """The data of the event that ends a stream, where it is no JSON."""
-    end_types: frozenset[str] = field(default=frozenset())
-    """The ``type`` of the event that ends a stream; ``("type",)`` is then among the wanted members. Where there is
-    neither, a stream ends with its body."""
+    """The data of the event that ends a stream, where it is not JSON."""
+    end_types: frozenset[str] = frozenset()
+    """The ``type`` of the event that ends a stream; ``("type",)`` is then among the wanted members."""
+    ends_with_body: bool = False
+    """There is neither, so that only the end of the body ends it: a finish reason may be followed by another."""
     lines: bool = False
     """A body is many documents, one to a line, and not one. Their usage is added up in the draft."""
-    needs: tuple[str, ...] = ()
-    """Counts of ours that every usage of the format has: one without them is not whole."""
     model_names: tuple[str, ...] = ("model",)
     """Members that may name the model: until it is known, an event that shows one of them has something new."""
     id_names: tuple[str, ...] = ("id",)
     """The same for what was generated."""
-
-    @property
-    def ends_with_body(self) -> bool:
-        """Whether nothing but its end tells that a stream is over: a finish reason may be followed by another."""
-        return self.end_data is None and not self.end_types
+    by_character: bool = False
+    """Some models are billed by the characters of the request, which no usage counts."""
+    texts: Texts | None = None
+    """Where the words of a request and of its answer are; ``None``: nothing is estimated from them."""
 
     def is_end(self, data: bytes, document: Any) -> bool:
         """Whether the event with this data, or with this document in it, ends a stream."""
         return data.strip() == self.end_data or label(mapping(document).get("type")) in self.end_types
+
+
+class SessionReader(Protocol):
+    """Reads beside one WebSocket session; ``received`` returns the reading of each response that is billed."""
+
+    def sent(self, message: bytes) -> None:
+        """Look at a message of the client's."""
+
+    def received(self, message: bytes) -> Reading | None:
+        """Look at a message of the provider's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionFormat(WireFormat):
+    """One format of WebSocket sessions. A row of ``SESSIONS``."""
+
+    open: Callable[[str | None], SessionReader]
+    """Begin a session, with the model where the upgrade names it."""
 
 
 def label(*values: object) -> str | None:
@@ -101,12 +134,12 @@ def label(*values: object) -> str | None:
 
 
 def usages(wanted: Iterable[Path]) -> tuple[Path, ...]:
-    """Return where among the wanted members the usage may stand."""
+    """Return at which of the wanted members the usage may be."""
     return tuple(path for path in wanted if path[-1] in USAGES and EACH not in path)
 
 
 def no_objects(document: object, paths: Iterable[Path]) -> list[str]:
-    """Say which of these members are there, and neither objects nor null."""
+    """Return a fault for each of these members that is there and is neither an object nor null."""
     found = []
     for path in paths:
         value: Any = document

@@ -1,4 +1,4 @@
-"""What is kept at a provider and has a model in it, such as cached contents and agents. It tells no usage."""
+"""What is kept at a provider and names a model, such as cached contents and agents. It reports no usage."""
 
 from __future__ import annotations
 
@@ -10,8 +10,15 @@ from metrion.model import Usage
 
 
 def read(document: Mapping[str, Any], draft: Draft) -> None:
-    """Note the model."""
+    """Record the model."""
     draft.model = label(document.get("model"), draft.model)
 
 
-DIALECT = Dialect(wanted=(("model",),), marks=(b'"model"',), read=read, usage=lambda _: Usage())
+DIALECT = Dialect(
+    name="resource",
+    wanted=(("model",),),
+    marks=(b'"model"',),
+    read=read,
+    usage=lambda _: Usage(),
+    ends_with_body=True,
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from metrion.doctor.checks import Finding, Level, examine
+from metrion.doctor.checks import examine
+from metrion.doctor.findings import Finding, Level
 
 __all__ = ["Finding", "Level", "examine"]

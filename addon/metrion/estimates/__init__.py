@@ -1,15 +1,15 @@
-"""Usage that nobody reported, out of what passed: an estimate input in, a usage or ``None`` out.
+"""Usage that nobody reported, estimated from what passed: an estimate input in, a usage or ``None`` out.
 
 A stream without a usage chunk, one that was cut, and a provider that reports none leave tokens to be estimated from
 the words of the request and the response. What is not known well enough stays unknown: see docs/estimates.md for how
 well is well enough. What the provider did report is never replaced, only completed.
 
 While bodies pass, the readers in :mod:`metrion.metering.tap` put them into a :class:`Sample` each. At the end
-:func:`estimate_input` decides whether an estimate is wanted and takes hold of what it needs, and :func:`estimate` makes
-one; that takes milliseconds and may be done in any thread. Without the optional tokenizers there are no estimates.
+:func:`estimate_input` decides whether an estimate is wanted and collects what it needs, and :func:`estimate` makes it,
+which takes milliseconds and may be done in any thread. Without the optional tokenizers there are no estimates.
 Nothing here raises on what a stranger sent, and no prompt or completion is in a ``repr``, a warning or a result.
 
-Speech is no matter of tokens: where it is billed by the character, the request tells how many there are.
+Speech that is billed by the character needs no tokens: the characters are those of the request's text.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from metrion.dialects.reading.texts import Answered, Asked, Texts
 from metrion.dialects.reading.usage_reader import MOST
 from metrion.estimates import speech, texts
 from metrion.estimates.families import O200K, Family, Input, Output, family
 from metrion.estimates.sample import Kept, Sample
-from metrion.estimates.texts import Answered, Asked
 from metrion.estimates.tokenizers import Counter, counter, is_available
 from metrion.estimates.tools import declared
 from metrion.model import EndReason, Reading, Usage
@@ -49,13 +49,13 @@ class EstimateInput:
 
 
 def samples(dialect: str | None) -> tuple[Sample | None, Sample | None]:
-    """Return what a request and its response of this wire format are to be kept in; ``None``: not worth keeping.
+    """Return samples that keep a request and its response of this wire format; ``None`` for one that is not kept.
 
-    They are where there is a way to estimate and, unless it is speech, a tokenizer.
+    A body is kept if the format can be estimated and, unless it is speech, a tokenizer is there.
     """
-    if dialect == speech.DIALECT:
+    if dialect in speech.BY_CHARACTER:
         return Sample(), None
-    return (Sample(), Sample()) if dialect in texts.ANSWERS and is_available() else (None, None)
+    return (Sample(), Sample()) if texts.texts_of(dialect) and is_available() else (None, None)
 
 
 def prepare() -> None:
@@ -74,27 +74,28 @@ def estimate_input(
     response: Sample | None,
     by_character: bool = False,
 ) -> EstimateInput | None:
-    """Take hold of what an estimate needs; ``None`` where none is wanted, or none is possible.
+    """Collect what an estimate needs; ``None`` where no estimate is wanted or possible.
 
-    None is wanted where the usage is known, and where it is not known whether there will be a bill: after an error
-    within a stream, and while a background response is being made. Of speech one is wanted where its characters are all
-    that it is billed by (``by_character``).
+    No estimate is wanted where the usage is known, nor where it is not known whether there will be a bill: after an
+    error within a stream, and while a background response is being made. Of speech one is wanted if the model is billed
+    by nothing but characters (``by_character``).
     """
     model = reading.model or model_requested
     failed = reading.stream_error or reading.is_error or reading.error_type
     if dialect is None or model is None or failed or reading.pending:
         return None
-    if dialect != speech.DIALECT and reading.has_final_usage(end_reason):  # as nearly always: nothing is copied then
+    is_speech = dialect in speech.BY_CHARACTER
+    if not is_speech and reading.has_final_usage(end_reason):  # as nearly always: nothing is copied then
         return None
     asked = request.taken() if request is not None else None
-    if dialect == speech.DIALECT:
+    if is_speech:
         if asked is None or not by_character:
             return None
         return EstimateInput(
             dialect=dialect, model=model, streamed=streamed, cut=False, reported=reading.usage, request=asked
         )
     kept = response.taken() if response is not None else None
-    if dialect not in texts.ANSWERS or kept is None or not kept.passed:
+    if texts.texts_of(dialect) is None or kept is None or not kept.passed:
         return None
     return EstimateInput(
         dialect=dialect,
@@ -108,39 +109,40 @@ def estimate_input(
 
 
 def estimate(estimate_input: EstimateInput) -> Usage | None:
-    """Return the usage, completed where a part of it was reported; ``None`` where its output cannot be told.
+    """Return the usage, completed where a part of it was reported; ``None`` where its output cannot be estimated.
 
     Counts that nobody reported and that cannot be estimated, such as the input where there are images in it, stay
     ``None``.
     """
-    if estimate_input.dialect == speech.DIALECT:
-        return (
-            speech.spoken(estimate_input.request, estimate_input.reported)
-            if estimate_input.request is not None
-            else None
-        )
+    if estimate_input.dialect in speech.BY_CHARACTER:
+        request = estimate_input.request
+        return speech.spoken(request, estimate_input.reported) if request is not None else None
+    words = texts.texts_of(estimate_input.dialect)
     try:
-        asked = _asked(estimate_input)
-        answered = texts.answered(estimate_input.dialect, _documents(estimate_input))
-        kind = family(estimate_input.model)
-        count = counter(kind.encoding) if kind is not None else None
-        spoken = (
-            _spoken(estimate_input, asked, answered, kind, count) if kind is not None and count is not None else None
-        )
-        if estimate_input.reported is not None:
-            return _completed(estimate_input, estimate_input.reported, answered, spoken)
-        if spoken is None or kind is None or count is None:
-            return None
-        return Usage(input_tokens=_input_tokens(asked, kind.input, count), output_tokens=spoken)
+        return _estimated(estimate_input, words) if words is not None else None
     except RecursionError:  # documents may be nested deeper than Python can follow
         return None
 
 
+def _estimated(estimate_input: EstimateInput, words: Texts) -> Usage | None:
+    asked = _asked(estimate_input, words)
+    answered = texts.answered(words, _documents(estimate_input))
+    kind = family(estimate_input.model)
+    count = counter(kind.encoding) if kind is not None else None
+    spoken = None
+    if kind is not None and count is not None:
+        spoken = _spoken(estimate_input, asked, answered, kind, count, in_items=words.in_items)
+    if estimate_input.reported is not None:
+        return _completed(estimate_input, estimate_input.reported, answered, spoken)
+    if spoken is None or kind is None or count is None:
+        return None
+    return Usage(input_tokens=_input_tokens(asked, kind.input, count), output_tokens=spoken)
+
+
 def _completed(estimate_input: EstimateInput, reported: Usage, answered: Answered, spoken: int | None) -> Usage | None:
     """Return what was reported with the output that has passed by now."""
-    running = (
-        estimate_input.response.restarts > 1 or answered.counted
-    )  # and not the opening of a stream, as Anthropic's
+    # A running total, and not the opening of a stream, as Anthropic's.
+    running = estimate_input.response.restarts > 1 or answered.counted
     if running and answered.silent:  # the latest total has all of it, thoughts included
         spoken = 0 if reported.output_tokens is not None else None
     if spoken is None or reported.shares is not None:  # of several models' usages, it is not known which one grew
@@ -161,18 +163,24 @@ def _completed(estimate_input: EstimateInput, reported: Usage, answered: Answere
     )
 
 
-def _asked(estimate_input: EstimateInput) -> Asked | None:
-    """Return what was asked; ``None`` where the request is not here as a whole, or is no JSON."""
+def _asked(estimate_input: EstimateInput, words: Texts) -> Asked | None:
+    """Return what the request says; ``None`` where it was not kept as a whole, or is not JSON."""
     if estimate_input.request is None or not estimate_input.request.whole:
         return None
     document = _json(b"".join(estimate_input.request.pieces()))
-    return texts.asked(estimate_input.dialect, document) if isinstance(document, dict) else None
+    return texts.asked(words, document) if isinstance(document, dict) else None
 
 
 def _spoken(
-    estimate_input: EstimateInput, asked: Asked | None, answered: Answered, kind: Family, count: Counter
+    estimate_input: EstimateInput,
+    asked: Asked | None,
+    answered: Answered,
+    kind: Family,
+    count: Counter,
+    *,
+    in_items: bool,
 ) -> int | None:
-    """Return the tokens of what was said, counted or extrapolated; ``None`` where they are not known well."""
+    """Return the tokens of what was said, counted or extrapolated; ``None`` where they are not known well enough."""
     told = asked.reasons if asked is not None else None
     thinks = kind.thinks if told is None else told
     hidden = (answered.reasoned or thinks is not False) and not kind.shows_thoughts
@@ -182,7 +190,7 @@ def _spoken(
     if answered.silent:  # a stream may be cut before its first word; what is over has said something, though not here
         return 0 if estimate_input.streamed and estimate_input.cut else None
     tokens = _tokens(answered, asked or Asked(), kind.output, count)
-    if estimate_input.dialect == "openai_responses":
+    if in_items:
         tokens += kind.output.item
     return round(tokens * estimate_input.response.passed / estimate_input.response.kept)
 

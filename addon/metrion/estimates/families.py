@@ -1,7 +1,7 @@
 """How the models of one family turn text into tokens, measured: a model's name in, its :class:`Family` out.
 
-The figures are fitted to recorded exchanges whose usage is known; docs/estimates.md tells how well each family fits. A
-model that is in no family here is one of which nothing is estimated, as is a side (input, output) without figures.
+The figures are fitted to recorded exchanges whose usage is known; docs/estimates.md shows how well each family fits.
+Nothing is estimated for a model that is in no family here, nor for a side (input, output) without figures.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Output:
     item: int = 0
     """For the response, in the Responses API."""
     call: int | None = 0
-    """For each call of a tool; ``None``: it cannot be told."""
+    """For each call of a tool; ``None``: it is not known."""
     parameter: int = 0
     """For each argument of a call."""
     together: int = 0
@@ -68,46 +68,46 @@ class Family:
 
 def family(model: str | None) -> Family | None:
     """Return the family of a model; ``None`` where nothing is known of it."""
-    name = VENDOR.sub("", (model or "").lower())
+    name = _VENDOR.sub("", (model or "").lower())
     return next((each for each in FAMILIES if each.models.match(name)), None)
 
 
-VENDOR = re.compile(r"(?:.*/)?(?:ft:)?")
+_VENDOR = re.compile(r"(?:.*/)?(?:ft:)?")
 """What may stand before a name: ``openai/``, ``models/``, ``ft:`` for one that was trained further."""
 
-CHAT_INPUT = Input(message=4, request=3, call=7, tools=9, tools_system=4, forced=9)
+_CHAT_INPUT = Input(message=4, request=3, call=7, tools=9, tools_system=4, forced=9)
 """OpenAI's published rule, three tokens and the role for each message and three for the answer to come
 (https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken); the rest is measured."""
-CHAT_OUTPUT = Output(offered=1, item=1, call=7, together=13)
+_CHAT_OUTPUT = Output(offered=1, item=1, call=7, together=13)
 
-GPT_5_INPUT = Input(message=4, request=2, call=16, tools=8, tools_system=8)
-GPT_5_OUTPUT = Output(text=4, call=11, together=12)
+_GPT_5_INPUT = Input(message=4, request=2, call=16, tools=8, tools_system=8)
+_GPT_5_OUTPUT = Output(text=4, call=11, together=12)
 
 FAMILIES = (
     Family(
         name="GPT-4o, 4.1",
         models=re.compile(r"gpt-4o(?!.*(?:audio|realtime|search|transcribe|tts))|gpt-4\.1|chatgpt-4o"),
-        output=CHAT_OUTPUT,
-        input=CHAT_INPUT,
+        output=_CHAT_OUTPUT,
+        input=_CHAT_INPUT,
     ),
     Family(
         name="GPT-3.5, 4",
         models=re.compile(r"gpt-3\.?5|gpt-4(?![.o]|-[^-]*-?vision)|babbage|davinci"),
         encoding=CL100K,
-        output=CHAT_OUTPUT,
-        input=CHAT_INPUT,
+        output=_CHAT_OUTPUT,
+        input=_CHAT_INPUT,
     ),
     Family(
         name="GPT-5.2, 5.4",
         models=re.compile(r"gpt-5\.[24](?!.*(?:codex|pro|chat))"),
-        output=GPT_5_OUTPUT,
-        input=GPT_5_INPUT,
+        output=_GPT_5_OUTPUT,
+        input=_GPT_5_INPUT,
     ),
     Family(
         name="GPT-5.x, others",
         models=re.compile(r"gpt-5\.\d"),
-        output=GPT_5_OUTPUT,
-        input=GPT_5_INPUT,
+        output=_GPT_5_OUTPUT,
+        input=_GPT_5_INPUT,
         thinks=None,
     ),
     Family(

@@ -1,8 +1,8 @@
 """Bodies kept for an estimate, within bounds: decoded bytes in as they pass, a :class:`Kept` out at the end.
 
-Nothing is read here, because nearly all that is kept is thrown away unread: the provider tells the usage after all.
-Full blocks are compressed, which costs less than a microsecond for an event of a stream and keeps events more than ten
-times as long. What is kept holds prompts and completions: it is in no ``repr``, and nobody but an estimate may have it.
+Nothing is read here: nearly everything kept is dropped unread, because the provider reports the usage after all. Full
+blocks are compressed, which costs less than a microsecond for each event of a stream and keeps ten times as many.
+What is kept holds prompts and completions: it is in no ``repr``, and only an estimate may read it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MOST_KEPT = 1 << 22
 """Bytes of one body that they stand for: as much text as the largest context window holds."""
 BLOCK = 1 << 16
 """Bytes that are compressed together."""
-LEVEL = -3
+_LEVEL = -3
 """Zstandard's: a third faster than its level 1, and for streams of events as small."""
 
 
@@ -41,7 +41,7 @@ class Kept:
         return self.kept == self.passed and not self.restarts
 
     def pieces(self) -> Iterator[bytes]:
-        """Give the bytes again."""
+        """Yield the bytes that were kept."""
         decompressor = zstandard.ZstdDecompressor()
         for block in self.blocks:
             yield decompressor.decompress(block)
@@ -49,7 +49,7 @@ class Kept:
 
 
 class Sample:
-    """See the module. Once it is spoilt it keeps, and gives, nothing."""
+    """Keeps one body. Once it is spoilt it keeps nothing and returns nothing."""
 
     def __init__(self) -> None:
         self._restarts = 0
@@ -61,7 +61,7 @@ class Sample:
         self._open = bytearray()
 
     def add(self, data: bytes) -> None:
-        """Take what has passed."""
+        """Keep what has passed."""
         if len(data) > BLOCK:
             for start in range(0, len(data), BLOCK):
                 self.add(data[start : start + BLOCK])
@@ -73,7 +73,7 @@ class Sample:
                 self._close_block()
 
     def restart(self) -> None:
-        """Forget all so far: a usage has been reported that covers it."""
+        """Drop what is kept: a usage has been reported that covers it."""
         self._restarts += 1
         self._passed = self._kept = self._held = 0
         self._blocks.clear()
@@ -81,7 +81,7 @@ class Sample:
         self._full = self._spoilt
 
     def spoil(self) -> None:
-        """Forget all so far, and all that is to come: the body cannot be decoded."""
+        """Keep nothing, neither of what has passed nor of what follows: the body cannot be decoded."""
         self._spoilt = True
         self.restart()
 
@@ -93,7 +93,7 @@ class Sample:
         return Kept(self._passed, kept, self._restarts, tuple(self._blocks), bytes(self._open))
 
     def _close_block(self) -> None:
-        compressed = zstandard.ZstdCompressor(level=LEVEL).compress(self._open)
+        compressed = zstandard.ZstdCompressor(level=_LEVEL).compress(self._open)
         # A copy, because what the compressor returns goes on holding the memory of the whole block.
         self._blocks.append(bytes(memoryview(compressed)))
         self._kept += len(self._open)

@@ -1,4 +1,4 @@
-"""Function definitions as OpenAI's models get to see them: as types of TypeScript, not as JSON schemas.
+"""Function definitions as OpenAI's models see them: as types of TypeScript, not as JSON schemas.
 
 OpenAI does not publish the form. This is what its counts of prompt tokens agree with, on the recorded requests to the
 last token for most; see docs/estimates.md. Definitions come from strangers. Nothing here raises.
@@ -12,10 +12,10 @@ from typing import Any
 
 from metrion.dialects.dialect import mapping
 
-DEEPEST = 16
+_DEEPEST = 16
 """Levels of a schema that are looked into."""
 
-NAMES = {"integer": "number", "number": "number", "string": "string", "boolean": "boolean", "null": "null"}
+_NAMES = {"integer": "number", "number": "number", "string": "string", "boolean": "boolean", "null": "null"}
 
 
 def declared(tools: Iterable[Mapping[str, Any]]) -> str:
@@ -45,7 +45,7 @@ def _type(schema: Mapping[str, Any], depth: int) -> str:
     options = schema.get("anyOf") or schema.get("oneOf")
     values = schema.get("enum")
     kind = schema.get("type")
-    if depth > DEEPEST:
+    if depth > _DEEPEST:
         return "any"
     if isinstance(options, list):
         return " | ".join(_type(mapping(option), depth + 1) for option in options)
@@ -61,7 +61,7 @@ def _type(schema: Mapping[str, Any], depth: int) -> str:
 
 
 def _names(kinds: list[str]) -> list[str]:
-    return [NAMES[kind] for kind in kinds if kind in NAMES]
+    return [_NAMES[kind] for kind in kinds if kind in _NAMES]
 
 
 def _comment(text: object) -> str:

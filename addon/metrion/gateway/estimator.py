@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from metrion import estimates
 from metrion.relay.attempt import Attempt
 
-HANDOVER_SECONDS = 0.0002
-LONG_BYTES = 1 << 18
-"""What an estimate reads of this is read in 15 ms."""
+_HANDOVER_SECONDS = 0.0002
+_LONG_BYTES = 1 << 18
+"""An estimate that reads more than this takes longer than 15 ms."""
 
 
 class Estimator:
@@ -26,13 +26,13 @@ class Estimator:
         self._long = ThreadPoolExecutor(1, "long estimates")
 
     def prepare(self) -> None:
-        """Get ready, so that the first estimate takes no longer than others."""
+        """Prepare, so that the first estimate takes no longer than others."""
         estimates.prepare()
-        sys.setswitchinterval(HANDOVER_SECONDS)
+        sys.setswitchinterval(_HANDOVER_SECONDS)
 
     async def estimate(self, attempt: Attempt) -> None:
-        """Let an attempt have the estimate that it waits for."""
-        thread = self._long if attempt.bytes_to_estimate > LONG_BYTES else self._short
+        """Make the estimate that an attempt waits for."""
+        thread = self._long if attempt.bytes_to_estimate > _LONG_BYTES else self._short
         await asyncio.get_running_loop().run_in_executor(thread, attempt.estimate)
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Collection, Hashable
 
 import metrion
 from metrion.admission import admit, admit_tunnel
+from metrion.admission.codes import INTERNAL, UNKNOWN_ROUTE
 from metrion.admission.cors import preflight
 from metrion.admission.limits import refusal
 from metrion.admission.routing import Endpoint, Router
@@ -24,18 +25,19 @@ from metrion.journal.writer import Journal
 from metrion.model import Answer, EndReason, Forward, Inbound, Refusal, Route
 from metrion.pricing import PriceBook
 from metrion.relay.attempt import Attempt
+from metrion.relay.recorder import Recorder
 from metrion.relay.request import Request
 from metrion.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-METERING = "METRION_METERING"
-"""Set to ``off``, this environment variable has requests decided and counted, and neither read nor recorded: to measure
-what metering costs."""
+_METERING = "METRION_METERING"
+"""If this environment variable is ``off``, requests are decided and counted, but neither read nor recorded. This is how
+to measure what metering costs."""
 
 
 class Gateway:
-    """The one object behind all connections of a process. ``slot``: this process's place among others."""
+    """The one object behind all connections of a process. ``slot``: this process's own figures on the scoreboard."""
 
     def __init__(self, settings: Settings, slot: Slot) -> None:
         self.settings = settings
@@ -45,13 +47,14 @@ class Gateway:
         """Requests that are not over on the wire, whether they have their event or not."""
         self.tunnels: dict[str, bytes] = {}
         """The token that identifies a client connection's tunnel, by mitmproxy's id of the connection."""
-        self._prices = PriceBook.load(settings.pricing)
+        prices = PriceBook.load(settings.pricing)
         self._control = ControlStore.open(settings)
-        self._control.directory()  # a key that does not open is to be said now, not at every request
+        self._control.access_snapshot()  # a key that does not open is an error now, not at every request
         self._counters = Counters(settings.counters_dir)
         self._generations = Generations(settings.generations_db)
         self._journal = Journal(settings.journal_dir)
-        self._meters = os.environ.get(METERING) != "off"
+        self._recorder = Recorder(prices, self._journal.append, self._generations)
+        self._meters = os.environ.get(_METERING) != "off"
 
     @property
     def cors_origins(self) -> Collection[str]:
@@ -59,7 +62,7 @@ class Gateway:
         return self.settings.cors.origins
 
     def decide(self, inbound: Inbound, *, intercepted: bool = False) -> Forward | Refusal | Answer:
-        """Say what becomes of a request. Never raises. ``intercepted``: its client does not know of the proxy."""
+        """Decide what happens to a request. Never raises. ``intercepted``: its client does not know of the proxy."""
         route: Route | Endpoint | Refusal | None = None
         try:
             if answer := preflight(inbound, self.settings.cors.origins):
@@ -70,17 +73,17 @@ class Gateway:
             if isinstance(route, Endpoint):
                 return self._answer(route)
             account = self.settings.intercept.account if intercepted else None
-            return admit(inbound, route, self._control.directory(), self.settings.plans, intercepted=account)
+            return admit(inbound, route, self._control.access_snapshot(), self.settings.plans, intercepted=account)
         except Exception as error:  # noqa: BLE001 -- authentication fails closed, whatever the fault is
             return _fault(error, route if isinstance(route, Route) else None)
 
     def decide_tunnel(self, inbound: Inbound) -> Refusal | bytes | None:
-        """Say whether a CONNECT may be answered, and which token identifies its tunnel. Never raises."""
+        """Refuse a CONNECT, or return the token that identifies its tunnel, if any. Never raises."""
         try:
             route = self.router.route(inbound)
             if isinstance(route, Route):
-                return admit_tunnel(inbound, route, self._control.directory())
-            return route if isinstance(route, Refusal) else Refusal(404, "unknown_route", "This is no host.")
+                return admit_tunnel(inbound, route, self._control.access_snapshot())
+            return route if isinstance(route, Refusal) else Refusal(UNKNOWN_ROUTE, "This is no host.")
         except Exception as error:  # noqa: BLE001 -- as in `decide`
             return _fault(error)
 
@@ -90,16 +93,16 @@ class Gateway:
         return refusal(decision, excess) if excess else decision
 
     def begin(self, key: Hashable, inbound: Inbound, decision: Forward | Refusal, *, began: float) -> Attempt:
-        """Start to take note of a request, known by ``key`` until it is forgotten.
+        """Begin to record a request, known by ``key`` until it is forgotten.
 
         ``began``: when its head arrived, by ``time.perf_counter``.
         """
         request = Request(inbound, decision, began=began)
-        attempt = self.live[key] = Attempt(request, self._prices, self._journal.append, self._generations)
+        attempt = self.live[key] = Attempt(request, self._recorder)
         if not self._meters:
             request.leave_unread()
             attempt.finished = True
-        self._note_on_board()
+        self._update_scoreboard()
         return attempt
 
     def finish(self, attempt: Attempt, end_reason: EndReason) -> None:
@@ -109,12 +112,12 @@ class Gateway:
         attempt.finish(end_reason)
 
     def forget(self, key: Hashable) -> None:
-        """Take note that a request is over on the wire."""
+        """Forget a request that is over on the wire."""
         self.live.pop(key, None)
-        self._note_on_board()
+        self._update_scoreboard()
 
     def close(self) -> None:
-        """Write the events of what is still in flight as it stands, and the journal out."""
+        """Write the events of everything in flight, as far as it has come, and the journal out."""
         for attempt in self.live.values():
             self.finish(attempt, EndReason.CLIENT_ABORT)
         self._journal.close()
@@ -122,13 +125,13 @@ class Gateway:
         self._counters.close()
         self._control.close()
 
-    def _note_on_board(self) -> None:
+    def _update_scoreboard(self) -> None:
         self._slot.note(in_flight=len(self.live), lost=self._journal.dropped)
 
     def _answer(self, endpoint: Endpoint) -> Answer:
         match endpoint:
             case Endpoint.HEALTH:
-                body = json.dumps(self._slot.board.report(metrion.__version__)).encode()
+                body = json.dumps(self._slot.scoreboard.report(metrion.__version__)).encode()
                 headers = ((b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)))
                 return Answer(200, headers, body)
 
@@ -142,5 +145,5 @@ def _fault(error: Exception, route: Route | None = None) -> Refusal:
     log_fault(logger, "A request was refused", error)
     message = "Metrion could not check this request and refused it; its log says where."
     if route is None:
-        return Refusal(500, "internal", message)
-    return Refusal(500, "internal", message, route.provider, route.error_shape, route=route)
+        return Refusal(INTERNAL, message)
+    return Refusal.of_routed(route, INTERNAL, message)

@@ -1,7 +1,8 @@
 """The one ingester of a proxy, kept alive by the process that owns it.
 
-Owned by the supervisor of ``metrion serve``, or by the addon under any other mitmproxy. Says on the board which process
-ingests and how much of the journal waits. Everything here may take a moment: never call it on a proxy's event loop.
+Owned by the supervisor of ``metrion serve``, or by the addon under any other mitmproxy. Puts on the scoreboard which
+process ingests and how much of the journal waits. Everything here may take a moment: never call it on a proxy's event
+loop.
 """
 
 from __future__ import annotations
@@ -13,26 +14,27 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from metrion.errors import StoreError
 from metrion.gateway.scoreboard import Scoreboard
 from metrion.settings import Settings
-from metrion.store import StoreError, schema, spawn_ingester, wait_until_ready
+from metrion.store import schema, spawn_ingester, wait_until_ready
 
 logger = logging.getLogger(__name__)
 
 CHECK_SECONDS = 2.0
-"""How often the owner is to call :meth:`Ingestion.tend`."""
-STORE_SECONDS = 30.0
+"""How often the owner calls :meth:`Ingestion.tend`."""
+_STORE_SECONDS = 30.0
 """How long the store may take to be ready: another process may be ingesting into it."""
-LAST_ROUND_SECONDS = 10.0
+_LAST_ROUND_SECONDS = 10.0
 """How long the end of the proxy waits for the ingester's: twice what that gives itself."""
 
 
 class Ingestion:
     """See the module. Starts the ingester at once."""
 
-    def __init__(self, settings: Settings, board: Scoreboard) -> None:
+    def __init__(self, settings: Settings, scoreboard: Scoreboard) -> None:
         self._settings = settings
-        self._board = board
+        self._scoreboard = scoreboard
         self._process = self._start()
 
     def wait_until_ready(self) -> None:
@@ -42,23 +44,18 @@ class Ingestion:
         """
         if self._process is None:
             raise StoreError("the ingester could not be started; see the message above")
-        wait_until_ready(self._process, STORE_SECONDS)
+        wait_until_ready(self._process, _STORE_SECONDS)
 
     def tend(self) -> None:
-        """Replace an ingester that has ended, and see how much waits for it."""
+        """Replace an ingester that has ended, and count what waits for it."""
         process = self._process
         if process is None or (status := process.poll()) is not None:
-            self._board.set_ingester(None)
+            self._scoreboard.set_ingester(None)
             if process is not None:
                 logger.warning("The ingester ended with status %s; starting another.", status)
             self.close()
             self._process = self._start()
-        self._board.set_backlog(*backlog(self._settings.journal_dir))
-
-    @property
-    def descriptors(self) -> tuple[int, ...]:
-        """What a process that is forked off must close, or the ingester would outlive its owner."""
-        return tuple(pipe.fileno() for pipe in self._pipes())
+        self._scoreboard.set_backlog(*backlog(self._settings.journal_dir))
 
     def close(self) -> None:
         """Let the ingester end by itself, after a last round."""
@@ -66,11 +63,11 @@ class Ingestion:
             pipe.close()
 
     def end(self) -> None:
-        """See the ingester's last round through, for as long as that may take; a stuck one is left to itself."""
+        """Wait for the ingester's last round, for as long as that may take; one that is stuck is left to itself."""
         self.close()
         if self._process is not None:
             with suppress(subprocess.TimeoutExpired):
-                self._process.wait(LAST_ROUND_SECONDS)
+                self._process.wait(_LAST_ROUND_SECONDS)
 
     def _pipes(self) -> Iterator[IO[bytes]]:
         process = self._process
@@ -83,7 +80,7 @@ class Ingestion:
         except OSError as error:  # out of processes or memory, which passes
             logger.error("The ingester could not be started (%s); the journal keeps everything until it can.", error)  # noqa: TRY400 -- says it all
             return None
-        self._board.set_ingester(process.pid)
+        self._scoreboard.set_ingester(process.pid)
         return process
 
 

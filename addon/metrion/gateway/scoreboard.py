@@ -1,9 +1,9 @@
 """A few figures in memory that all processes of one proxy share.
 
-The owner of the ingester makes the board before it forks; each worker then writes its own slot and nothing else, so
-nobody waits for anybody and a process that is killed leaves nothing locked. In: figures. Out: what ``GET /health``
-says of all workers together, and how many strangers have had an event. UsageReader are 64-bit floats, read and written
-whole. Never: a name, a path or anything else out of a request.
+The owner of the ingester makes the scoreboard before it forks. Each worker then writes its own slot and nothing else,
+so nobody waits for anybody, and a process that is killed leaves nothing locked. In: figures. Out: what ``GET /health``
+reports of all workers together, and whether one more stranger may have an event. Figures are 64-bit floats, read and
+written whole. Never: a name, a path or anything else out of a request.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ class Scoreboard:
     # --- by the owner ---
 
     def set_draining(self) -> None:
-        """Say that the proxy takes no more requests."""
+        """Record that the proxy takes no more requests."""
         self._head[_DRAINING] = 1
 
     def set_ingester(self, pid: int | None) -> None:
-        """Say which process ingests, ``None``: none does."""
+        """Record which process ingests; ``None``: none does."""
         self._head[_INGESTER] = pid or 0
 
     def set_backlog(self, segments: int, size: int) -> None:
-        """Say how many segments, and bytes, of the journal are not in the store yet."""
+        """Record how many segments, and bytes, of the journal are not in the store yet."""
         self._head[_SEGMENTS], self._head[_SEGMENT_BYTES] = segments, size
 
     def free_slot(self) -> int | None:
@@ -61,7 +61,7 @@ class Scoreboard:
         return Slot(self, number)
 
     def release(self, number: int) -> None:
-        """Take the slot of a worker that has ended; what it has counted stays counted."""
+        """Free the slot of a worker that has ended; what it has counted stays counted."""
         cells = self._slots[number]
         cells[_PID] = cells[_IN_FLIGHT] = 0
         for past, counter in ((_PAST_UNRECORDED, _UNRECORDED), (_PAST_LOST, _LOST)):
@@ -71,7 +71,7 @@ class Scoreboard:
     # --- by anybody ---
 
     def report(self, version: str) -> Mapping[str, object]:
-        """Return what ``GET /health`` says; a figure that is not known is ``None``."""
+        """Return what ``GET /health`` reports; a figure that is not known is ``None``."""
         head = [int(cell) for cell in self._head]
         workers = [[int(cell) for cell in cells[: _STRANGERS.start]] for cells in self._slots if cells[_PID]]
         return {
@@ -99,31 +99,31 @@ class Scoreboard:
         times = cells[_STRANGERS].tolist()
         if (oldest := min(times)) > a_minute_ago:
             return False
-        place = _STRANGERS.start + times.index(oldest)
-        cells[place] = now
+        cell = _STRANGERS.start + times.index(oldest)
+        cells[cell] = now
         recent = sum(time > a_minute_ago for cells in self._slots for time in cells[_STRANGERS].tolist())
         if recent <= STRANGERS_EVENTS_PER_MINUTE:
             return True
-        cells[place] = oldest
+        cells[cell] = oldest
         return False
 
 
 class Slot:
-    """A worker's own place on the board."""
+    """A worker's own figures on the scoreboard."""
 
-    def __init__(self, board: Scoreboard, number: int) -> None:
-        self.board = board
+    def __init__(self, scoreboard: Scoreboard, number: int) -> None:
+        self.scoreboard = scoreboard
         self._number = number
-        self._cells = board._slots[number]
+        self._cells = scoreboard._slots[number]
 
     def note(self, *, in_flight: int, lost: int) -> None:
-        """Say how many requests are in flight, and how many events no disk took."""
+        """Record how many requests are in flight, and how many events no disk took."""
         self._cells[_IN_FLIGHT] = in_flight
         self._cells[_LOST] = lost
 
     def admit_stranger(self) -> bool:
         """Whether the event of a request without a valid token may be kept; if not, it is counted here."""
-        if self.board._admit_stranger(self._number):
+        if self.scoreboard._admit_stranger(self._number):
             return True
         self._cells[_UNRECORDED] += 1
         return False

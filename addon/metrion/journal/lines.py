@@ -1,8 +1,8 @@
 """Events as lines of JSON that the store can read.
 
 In: an event, its writer and its number. Out: one line, newline included, with the columns that are not NULL. Nearly
-every event is as its columns' types want it, and encoded at once; any other is written column by column, and what a
-type cannot hold is left out with a warning that names the column and never its value. Never raises.
+every event fits its columns' types and is encoded at once. Any other is written column by column; a value that its type
+cannot hold is left out, with a warning that names the column and never the value. Nothing here raises.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 from operator import attrgetter
 from sys import float_info
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
 from msgspec import Meta, convert, defstruct
 from msgspec.json import Decoder, Encoder
 
-from metrion.model import EVENT_COLUMNS, Event
-from metrion.store.schema import COLUMN_TYPES, MONEY
+from metrion.model import COLUMN_TYPES, EVENT_COLUMNS, MONEY, Event
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +30,7 @@ TEXT_CHARACTERS = 16 * 1024
 """A longer text is cut."""
 LINE_BYTES = 1024 * 1024
 """A longer line is written without its maps and raw usage."""
-MOST_NESTED = 1000
+_MOST_NESTED = 1000
 """Objects and arrays in a JSON text that every reader takes, one within another or not."""
 
 
@@ -54,21 +53,26 @@ def _at_once(event: Event, writer: str, seq: int) -> bytes:
     """
     row = convert(event, _Row, from_attributes=True)
     row.writer, row.seq = writer, seq
-    if row.usage is not None:
-        _check_json(row.usage)
-    if row.cost_parts is not None:
-        row.cost_parts = {name: _money(amount) for name, amount in row.cost_parts.items()}
+    for name in _JSON_TEXTS:
+        if (text := getattr(row, name)) is not None:
+            _check_json(text)
     for name in _AMOUNTS:
         if (amount := getattr(row, name)) is not None:
             setattr(row, name, _money(amount))
+    for name in _AMOUNTS_BY_NAME:
+        if (amounts := getattr(row, name)) is not None:
+            setattr(row, name, {part: _money(amount) for part, amount in amounts.items()})
     return _encoded(row) + b"\n"
 
 
 def _check_json(text: str) -> None:
-    """Raise for JSON that a strict reader does not take, or of which it is not sure."""
+    """Check that every strict reader takes a JSON text.
+
+    :raises Exception: it may not; the way by columns looks closer.
+    """
     _JSON.decode(text)
-    if "\\u" in text or text.count("[") + text.count("{") > MOST_NESTED:
-        raise _UnfitError("to be looked at")
+    if "\\u" in text or text.count("[") + text.count("{") > _MOST_NESTED:
+        raise _UnfitError("not sure")
 
 
 def _column_by_column(event: Event, writer: str, seq: int) -> bytes:
@@ -177,10 +181,6 @@ def _timestamp(value: datetime) -> str:
     return value.isoformat()
 
 
-def _uuid(value: UUID) -> str:
-    return str(value)
-
-
 def _json_text(value: str) -> str:
     """Return the text as it is, if it is JSON; only lone surrogates, which no strict reader takes, are replaced."""
     if len(value) > LINE_BYTES // 2:
@@ -191,10 +191,6 @@ def _json_text(value: str) -> str:
     return value
 
 
-def _boolean(value: bool) -> bool:
-    return bool(value)
-
-
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else str(value)
 
@@ -203,40 +199,40 @@ def _map[V, J](convert: Callable[[V], J]) -> Callable[[Mapping[str, V]], dict[st
     return lambda value: {_text(key): convert(item) for key, item in value.items()}
 
 
-_BY_TYPE: dict[str, Callable[[Any], Any] | None] = {
-    "VARCHAR": None,  # repaired with the whole line, should it need it
-    "UUID": _uuid,
-    "TIMESTAMP": _timestamp,
-    "BOOLEAN": _boolean,
-    "SMALLINT": _integer(16),
-    "BIGINT": _integer(64),
-    "DOUBLE": _number,
-    "JSON": _json_text,
-    MONEY: _money,
-    "MAP(VARCHAR, VARCHAR)": _map(_text),
-    "MAP(VARCHAR, BIGINT)": _map(_integer(64)),
-    f"MAP(VARCHAR, {MONEY})": _map(_money),
-}
-_CONVERTERS = {name: _BY_TYPE[COLUMN_TYPES[name]] for name in EVENT_COLUMNS}
+def _columns_of(sql_type: str) -> tuple[str, ...]:
+    return tuple(name for name, kind in COLUMN_TYPES.items() if kind == sql_type)
+
+
+class _Kind(NamedTuple):
+    """How the columns of one SQL type are written."""
+
+    fitting: Any
+    """The Python type of what is written as it is."""
+    convert: Callable[[Any], Any] | None
+    """Makes something fitting of any other value, or raises; ``None``: it is repaired with the whole line."""
+
 
 _BIGINT = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
-_TYPES: dict[str, Any] = {
-    "VARCHAR": str,
-    "UUID": UUID,
-    "TIMESTAMP": Annotated[datetime, Meta(tz=False)],
-    "BOOLEAN": bool,
-    "SMALLINT": Annotated[int, Meta(ge=-(1 << 15), le=(1 << 15) - 1)],
-    "BIGINT": _BIGINT,
-    "DOUBLE": Annotated[float, Meta(ge=-float_info.max, le=float_info.max)],
-    "JSON": str,
-    MONEY: Any,  # a number that is no Decimal would be made one
-    "MAP(VARCHAR, VARCHAR)": dict[str, str],
-    "MAP(VARCHAR, BIGINT)": dict[str, _BIGINT],
-    f"MAP(VARCHAR, {MONEY})": dict[str, Any],
+_KINDS = {
+    "VARCHAR": _Kind(str, None),
+    "UUID": _Kind(UUID, str),
+    "TIMESTAMP": _Kind(Annotated[datetime, Meta(tz=False)], _timestamp),
+    "BOOLEAN": _Kind(bool, bool),
+    "SMALLINT": _Kind(Annotated[int, Meta(ge=-(1 << 15), le=(1 << 15) - 1)], _integer(16)),
+    "BIGINT": _Kind(_BIGINT, _integer(64)),
+    "DOUBLE": _Kind(Annotated[float, Meta(ge=-float_info.max, le=float_info.max)], _number),
+    "JSON": _Kind(str, _json_text),
+    MONEY: _Kind(Any, _money),  # `convert` would make a Decimal of any number
+    "MAP(VARCHAR, VARCHAR)": _Kind(dict[str, str], _map(_text)),
+    "MAP(VARCHAR, BIGINT)": _Kind(dict[str, _BIGINT], _map(_integer(64))),
+    f"MAP(VARCHAR, {MONEY})": _Kind(dict[str, Any], _map(_money)),
 }
-"""What a column of each type takes as it is."""
-_COLUMNS = [(name, _TYPES[COLUMN_TYPES[name]] | None, None) for name in EVENT_COLUMNS]
+"""By SQL type. A column of another type needs a row here."""
+_CONVERTERS = {name: _KINDS[kind].convert for name, kind in COLUMN_TYPES.items()}
+_COLUMNS = [(name, _KINDS[kind].fitting | None, None) for name, kind in COLUMN_TYPES.items()]
 _Row: Any = defstruct("_Row", [*_COLUMNS, ("writer", str, ""), ("seq", int, 0)], omit_defaults=True)
-_AMOUNTS = tuple(name for name in EVENT_COLUMNS if COLUMN_TYPES[name] == MONEY)
+_JSON_TEXTS = _columns_of("JSON")
+_AMOUNTS = _columns_of(MONEY)
+_AMOUNTS_BY_NAME = _columns_of(f"MAP(VARCHAR, {MONEY})")
 _JSON = Decoder()
 _encoded = Encoder().encode

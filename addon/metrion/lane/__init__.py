@@ -1,5 +1,8 @@
 """The fast road of ``metrion serve``: plain HTTP/1.1 requests by path, on asyncio protocols.
 
-``http1`` reads messages out of bytes and ``wire`` writes them, ``client`` and ``upstream`` are the connections on both
-sides of the relay, ``connect`` opens those to providers and ``pool`` keeps them, ``loop`` is what all of it runs on.
+``http1`` and ``body`` read messages out of bytes, ``wire`` and ``outgoing`` write them. ``client`` and ``upstream`` are
+the connections on both sides of the relay: ``next_head`` is what a client has sent of its next request, ``sender`` the
+way of its requests to providers. ``connect`` opens connections to providers and ``pool`` keeps them. ``brake`` stops
+the reading of a connection, ``deadline`` calls back, ``half_closed`` finds out who is gone. ``lane`` is what all
+connections of a worker share, ``loop`` what they run on.
 """

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+PIPELINED, OPENING, UPSTREAM_SLOW, READS_NOTHING = 1, 2, 4, 8
+"""Why a client is not read: it sends ahead of its answer, there is no connection to its provider yet, the provider does
+not read as fast, or the client itself reads nothing."""
+CLIENT_SLOW, ESTIMATING, TURN = 1, 2, 4
+"""Why a provider is not read: its client does not read as fast, tokens are estimated, or it has had its turn."""
+
 
 class Brake:
     """See the module. A reason is a bit. Whoever is not read sends no more once the buffers between are full."""
@@ -17,7 +23,7 @@ class Brake:
         return bool(self._reasons & reason)
 
     def set(self, reason: int, *, holds: bool) -> None:
-        """Say whether a reason holds."""
+        """Add a reason, or take it back."""
         before = self._reasons
         self._reasons = before | reason if holds else before & ~reason
         if bool(before) == bool(self._reasons) or self._transport.is_closing():
@@ -28,5 +34,5 @@ class Brake:
             self._transport.resume_reading()
 
     def release(self) -> None:
-        """Say that there is no reason any more."""
+        """Take all reasons back."""
         self.set(self._reasons, holds=False)

@@ -1,29 +1,27 @@
 """A client's connection on the lane: one request at a time in, carried to a provider and back by the relay.
 
-A connection that asks for something else than a plain request by path is handed over, with what has come of it. What
-is pipelined waits, unread, until the request before it is over.
+A connection that asks for something other than a plain request by path is handed over, with what has come of it.
+Requests that a client sends ahead wait, unread, until the one before them is over.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import re
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from metrion.admission.refusals import unreadable
-from metrion.faults import log_fault
 from metrion.lane import wire
-from metrion.lane.brake import Brake
-from metrion.lane.connect import ConnectError
+from metrion.lane.body import BodyReader, body_reader
+from metrion.lane.brake import CLIENT_SLOW, ESTIMATING, OPENING, PIPELINED, READS_NOTHING, UPSTREAM_SLOW, Brake
 from metrion.lane.deadline import Deadline
 from metrion.lane.half_closed import HalfClosed
-from metrion.lane.http1 import BodyReader, MalformedError, RequestHead, ResponseHead, body_reader, read_request_head
-from metrion.lane.outgoing import RequestWriter, ResponseWriter
-from metrion.lane.upstream import CLIENT_SLOW, ESTIMATING, Upstream
-from metrion.model import Headers, Inbound, Origin
+from metrion.lane.http1 import MalformedError, RequestHead, ResponseHead
+from metrion.lane.next_head import Foreign, NextHead
+from metrion.lane.outgoing import ResponseWriter
+from metrion.lane.sender import Sender
+from metrion.model import Headers, Inbound
 from metrion.relay.effects import (
     AbortRequest,
     AbortResponse,
@@ -42,26 +40,17 @@ from metrion.relay.effects import (
     SendResponseData,
     Wake,
 )
-from metrion.relay.relay import UNREAD_BODY_BYTES, UNREAD_BODY_SECONDS, Relay, reason
+from metrion.relay.own_answers import reason
+from metrion.relay.relay import UNREAD_BODY_BYTES, UNREAD_BODY_SECONDS, Relay
 from metrion.relay.states import State
 
 if TYPE_CHECKING:
     from metrion.lane.lane import Lane
 
-logger = logging.getLogger(__name__)
-
-PIPELINED_BYTES = 64 << 10
-"""What a client may send ahead of the answer; then it is not read until there is one."""
+_PIPELINED_BYTES = 64 << 10
+"""How much a client may send ahead of an answer; with more it is not read until the answer is out."""
 HEAD_SECONDS = 10.0
 """How long a request head may take from its first byte to its last."""
-
-_PLAIN = re.compile(rb"(?:\r?\n)*+(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) /[!-~]*+ HTTP/1\.[01]\r?\n")
-_ANY = re.compile(rb"(?:\r?\n)*+[^\r\n][^\n]*+\n")
-"""A request line that is served here, and one of any kind."""
-_HTTP2 = b"PRI * HTTP/2.0\r\n"
-
-PIPELINED, OPENING, UPSTREAM_SLOW, READS_NOTHING = 1, 2, 4, 8
-"""Why a client is not read: the last, because it does not read either."""
 
 
 class ClientConnection(asyncio.Protocol):
@@ -71,25 +60,18 @@ class ClientConnection(asyncio.Protocol):
         self._lane = lane
         self._transport: asyncio.Transport
         self._over_tls = False
-        self._buffer = bytearray()
-        """Of heads to come."""
-        self._is_plain = False
-        """The request line at its begin is served here."""
-        self._seen = 0
-        """So much of it holds no whole head."""
+        self._next = NextHead()
+        self._sender: Sender
         self._relay: Relay | None = None
         self._head: RequestHead
         self._body: BodyReader | None = None
         """Set while the body of the request under way is not whole."""
-        self._upstream: Upstream | None = None
-        self._connecting: asyncio.Task[None] | None = None
-        self._request = RequestWriter()
         self._response = ResponseWriter()
         self._held: Effects | None = None
-        """What waits for an estimate."""
+        """Effects that wait for an estimate."""
         self._half_closed: HalfClosed | None = None
         self._unread: int | None = None
-        """Bytes read and dropped since a head was refused that cannot be read."""
+        """Bytes read and dropped since the connection was refused for a head that cannot be read."""
 
     # --- asyncio's protocol ---
 
@@ -97,6 +79,7 @@ class ClientConnection(asyncio.Protocol):
         """Override."""
         self._transport = cast("asyncio.Transport", transport)
         self._brake = Brake(self._transport)
+        self._sender = Sender(self, self._lane.pool, self._brake)
         self._deadline = Deadline(self._on_due)
         self._lane.connections.add(self)
         tls = transport.get_extra_info("ssl_object")
@@ -114,15 +97,15 @@ class ClientConnection(asyncio.Protocol):
         if self._body is not None:
             self._read_body(data)
         else:
-            self._buffer += data
+            self._next.data += data
             if self._relay is None:
                 self._read_head(data)
-            elif len(self._buffer) > PIPELINED_BYTES:
+            elif len(self._next.data) > _PIPELINED_BYTES:
                 self._brake.set(PIPELINED, holds=True)
         self._flush()
 
     def eof_received(self) -> bool:
-        """Override: a client that ends its sending may wait for the answer to a request that is whole."""
+        """Override: a client that ends its sending may still wait for the answer to a whole request."""
         if self._relay is None or self._relay.state is State.UNREAD or self._body is not None or self._over_tls:
             return False
         if self._half_closed is None:
@@ -140,17 +123,15 @@ class ClientConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Override: a provider waits for a client that does not read as fast, and so do requests sent ahead."""
         self._brake.set(READS_NOTHING, holds=True)
-        if self._upstream is not None:
-            self._upstream.stop(CLIENT_SLOW, stopped=True)
+        self._sender.stop(CLIENT_SLOW, stopped=True)
 
     def resume_writing(self) -> None:
         """Override."""
         self._brake.set(READS_NOTHING, holds=False)
-        if self._upstream is not None:
-            self._upstream.stop(CLIENT_SLOW, stopped=False)
+        self._sender.stop(CLIENT_SLOW, stopped=False)
         self._next_request()
 
-    # --- what the lane asks ---
+    # --- for the lane ---
 
     @property
     def is_busy(self) -> bool:
@@ -165,32 +146,22 @@ class ClientConnection(asyncio.Protocol):
 
     def _read_head(self, data: bytes | bytearray) -> None:
         """Read the head of the next request, if it is there, and begin with it. ``data``: what has just come."""
-        buffer = self._buffer
-        if not buffer:
+        if not self._next.data:
             return
         began = time.perf_counter()
-        if not self._is_plain and b"\n" in data:
-            self._is_plain = _PLAIN.match(buffer) is not None
-            if not self._is_plain and _ANY.match(buffer):
-                self._hand_over(b"h2" if buffer.startswith(_HTTP2) else None)
-                return
         try:
-            found = read_request_head(buffer, seen=self._seen)
+            head = self._next.read(data)
         except MalformedError as error:
             self._refuse_unread(error)
             return
-        if found is None:
-            self._seen = len(buffer)
+        if head is None:
             if not self._deadline.is_set:
                 self._deadline.set(HEAD_SECONDS)
             return
-        head, end = found
-        self._is_plain, self._seen = False, 0
-        if _asks_for_websocket(head.headers):
-            self._hand_over()
+        if isinstance(head, Foreign):
+            self._hand_over(head.alpn)
             return
         self._deadline.set(None)
-        del buffer[:end]
         self._head = head
         self._response.begin(minor=head.minor, keep_alive=head.keep_alive)
         relay = self._relay = Relay(self._lane.gateway, self)
@@ -198,44 +169,40 @@ class ClientConnection(asyncio.Protocol):
         effects = relay.request_head(inbound, ends=head.body == 0, began=began)
         if head.body:
             self._body = body_reader(head.body)
-            if buffer:
-                data = bytes(buffer)
-                buffer.clear()
+            if self._next.data:
                 # Before the effects, so that a small request goes out in one piece.
-                effects += self._body_effects(relay, data)
+                effects += self._body_effects(relay, self._next.take())
         self._carry_out(effects)
         if not relay.reads_body and self._body is not None:
             self._brake.set(OPENING, holds=True)
 
     def _next_request(self) -> None:
         if self._relay is None and not self._transport.is_closing() and not self._brake.holds(READS_NOTHING):
-            self._read_head(self._buffer)
+            self._read_head(self._next.data)
             self._flush()
             if self._half_closed is not None and self in self._lane.connections:
                 self._miss_rest()
 
     def _miss_rest(self) -> None:
-        """Give up a request that is not whole, and whose client sends no more."""
+        """Give up a request that is not whole: its client sends no more."""
         if self._relay is None:
             self._transport.close()
         elif self._body is not None:
             self.on_gone()
 
     def _hand_over(self, alpn: bytes | None = None) -> None:
-        """Give the connection away: what it asks for is not plain HTTP/1.1 by path."""
+        """Hand the connection over: what it asks for is not plain HTTP/1.1 by path."""
         self._lane.connections.discard(self)
         self._deadline.close()
         if self._half_closed is not None:
             self._half_closed.cancel()
-        data, self._buffer = bytes(self._buffer), bytearray()
-        self._lane.hand_over(self._transport, data, alpn, ended=self._half_closed is not None)
+        self._lane.hand_over(self._transport, self._next.take(), alpn, ended=self._half_closed is not None)
 
     def _refuse_unread(self, error: MalformedError) -> None:
         """Answer a head that cannot be read. It has no event: who asked, and for what, is not known."""
-        answer = unreadable(bytes(self._buffer[:4096]), error.status, str(error))
+        answer = unreadable(self._next.take()[:4096], error.status, str(error))
         self._response.raw(wire.response_head(answer.status, reason(answer.status), answer.headers) + answer.body)
         self._unread = 0
-        self._buffer.clear()
         self._flush()
         if self._transport.can_write_eof():
             self._transport.write_eof()
@@ -265,7 +232,7 @@ class ClientConnection(asyncio.Protocol):
         effects = relay.unread(len(data)) if answered else relay.request_data(payload) if payload else []
         if body.over:
             self._body = None
-            self._buffer += rest
+            self._next.data += rest
             effects += relay.request_end(body.trailers)
         return effects
 
@@ -290,36 +257,34 @@ class ClientConnection(asyncio.Protocol):
 
     def on_end(self, trailers: Headers) -> None:
         """Override."""
-        upstream, self._upstream = self._upstream, None
-        if upstream is not None:
-            if upstream.is_reusable:
-                self._lane.pool.give_back(upstream)
-            else:
-                upstream.abort()
+        self._sender.on_end()
         if self._relay is not None:
             self._carry_out(self._relay.response_end(trailers))
             self._flush()
 
-    def on_failure(self, reason: str | None) -> None:
-        """Override: a connection that was closed while it was idle is replaced, if the request is not out yet."""
-        upstream, self._upstream = self._upstream, None
-        if self._relay is None or upstream is None:
-            return
-        if reason is not None and not upstream.has_answered and self._request.again():
-            self._brake.set(OPENING, holds=True)
-            self._connect(upstream.origin)
-            return
-        self._carry_out(self._relay.upstream_failed(reason))
-        self._flush()
+    def on_failure(self, why: str | None) -> None:
+        """Override."""
+        if self._sender.on_failure(why):
+            self.on_unreachable(why)
 
     def on_slow(self, *, slow: bool) -> None:
         """Override."""
-        self._brake.set(UPSTREAM_SLOW, holds=slow)
-        if not slow and self._request.ended:
-            self._request.forget()  # the system has all of it
+        self._sender.on_slow(slow=slow)
+
+    def on_connected(self) -> None:
+        """Override of :class:`~metrion.lane.sender.Owner`, as is the one below."""
+        if self._relay is not None:
+            self._carry_out(self._relay.connected())
+            self._flush()
+
+    def on_unreachable(self, why: str | None) -> None:
+        """Override."""
+        if self._relay is not None:
+            self._carry_out(self._relay.upstream_failed(why))
+            self._flush()
 
     def on_gone(self) -> None:
-        """Take note that the client has hung up."""
+        """End the request under way: the client has hung up."""
         if self._relay is not None:
             self._carry_out(self._relay.client_gone())
 
@@ -337,8 +302,7 @@ class ClientConnection(asyncio.Protocol):
             _CARRY_OUT[type(effect)](self, effect)
 
     def _estimate(self) -> None:
-        if self._upstream is not None:
-            self._upstream.stop(ESTIMATING, stopped=True)
+        self._sender.stop(ESTIMATING, stopped=True)
         relay = self._relay
         if relay is not None:
             estimating = asyncio.ensure_future(self._lane.estimator.estimate(relay.attempt))
@@ -347,63 +311,16 @@ class ClientConnection(asyncio.Protocol):
     def _on_estimated(self, estimating: asyncio.Future[None]) -> None:
         estimating.exception()
         held, self._held = self._held or [], None
-        if self._upstream is not None:
-            self._upstream.stop(ESTIMATING, stopped=False)
+        self._sender.stop(ESTIMATING, stopped=False)
         self._carry_out(held)
         self._flush()
 
     def _open(self, effect: Open) -> None:
-        relay = self._relay
-        if relay is None:
-            return
-        self._request = RequestWriter()
-        if (upstream := self._lane.pool.take(effect.upstream)) is None:
-            self._connect(effect.upstream)
-            return
-        self._request.keep()
-        self._use(upstream)
-        self._carry_out(relay.connected())
-
-    def _connect(self, origin: Origin) -> None:
-        connecting = asyncio.get_running_loop().create_task(self._connected(origin))
-        if not connecting.done():
-            self._connecting = connecting
-
-    async def _connected(self, origin: Origin) -> None:
-        relay = self._relay
-        try:
-            upstream = await self._lane.pool.connect(origin)
-        except Exception as error:  # noqa: BLE001 -- whatever it is, the client is told that there is no connection
-            if not isinstance(error, ConnectError):
-                log_fault(logger, "A provider could not be connected to", error)
-            self._connecting = None
-            self._brake.set(OPENING, holds=False)
-            if relay is not None:
-                self._carry_out(relay.upstream_failed(str(error) if isinstance(error, ConnectError) else None))
-                self._flush()
-            return
-        self._connecting = None
-        self._use(upstream)
-        if relay is not None:
-            self._carry_out(relay.connected())
-        self._brake.set(OPENING, holds=False)
-        self._flush()
-
-    def _use(self, upstream: Upstream) -> None:
-        self._upstream = upstream
-        upstream.stop(CLIENT_SLOW, stopped=self._brake.holds(READS_NOTHING))
-        # A request goes on with all of its header fields, and so may ask its provider to close.
-        upstream.ask(self, self._head.method, keep_alive=not wire.says_close(self._head.headers))
+        if self._relay is not None and self._sender.open(effect.upstream, self._head):
+            self._carry_out(self._relay.connected())
 
     def _abort_request(self, _: AbortRequest) -> None:
-        self._request.drop()
-        self._brake.set(OPENING, holds=False)
-        if self._connecting is not None:
-            self._connecting.cancel()
-            self._connecting = None
-        if self._upstream is not None:
-            self._upstream.abort()
-            self._upstream = None
+        self._sender.abort()
 
     def _abort_response(self, _: AbortResponse) -> None:
         self._flush()
@@ -421,13 +338,13 @@ class ClientConnection(asyncio.Protocol):
     def _finish(self, effect: Finish) -> None:
         self._lane.gateway.forget(self)
         self._relay = None
-        self._request.drop()
+        self._sender.request.drop()
         self._flush()
         if self._response.closes or not effect.keep_open or self._lane.is_draining or self._body is not None:
             self._transport.close()
             return
         self._brake.set(PIPELINED | OPENING | UPSTREAM_SLOW, holds=False)
-        if self._buffer:
+        if self._next.data:
             asyncio.get_running_loop().call_soon(self._next_request)
         elif self._half_closed is not None:
             self._transport.close()
@@ -435,11 +352,8 @@ class ClientConnection(asyncio.Protocol):
     # --- within ---
 
     def _flush(self) -> None:
-        """Write what has been said in this turn: heads and the bodies behind them in one piece."""
-        if self._upstream is not None and (data := self._request.take()):
-            self._upstream.write(data, whole=self._request.ended)
-            if self._request.ended and self._upstream.is_written:
-                self._request.forget()
+        """Write what this turn has brought: heads and the bodies after them in one piece."""
+        self._sender.flush()
         if data := self._response.take():
             self._transport.write(data)
 
@@ -454,9 +368,9 @@ class ClientConnection(asyncio.Protocol):
 
 _CARRY_OUT: dict[type[Effect], Callable[[ClientConnection, Any], None]] = {
     Open: ClientConnection._open,
-    SendRequest: lambda client, effect: client._request.head(effect),
-    SendRequestData: lambda client, effect: client._request.data(effect),
-    EndRequest: lambda client, effect: client._request.end(effect),
+    SendRequest: lambda client, effect: client._sender.request.head(effect),
+    SendRequestData: lambda client, effect: client._sender.request.data(effect),
+    EndRequest: lambda client, effect: client._sender.request.end(effect),
     AbortRequest: ClientConnection._abort_request,
     SendInterim: lambda client, effect: client._response.interim(effect),
     SendResponse: lambda client, effect: client._response.head(effect),
@@ -467,9 +381,3 @@ _CARRY_OUT: dict[type[Effect], Callable[[ClientConnection, Any], None]] = {
     Wake: ClientConnection._wake_after,
     Finish: ClientConnection._finish,
 }
-
-
-def _asks_for_websocket(headers: Headers) -> bool:
-    return any(
-        len(name) == 7 and name.lower() == b"upgrade" and value.lower() == b"websocket" for name, value in headers
-    )

@@ -1,7 +1,7 @@
 """Opens connections to providers: a name, its addresses, a socket, TLS where the origin asks for it.
 
-Names are resolved anew each time, and IPv4 and IPv6 raced (RFC 8305). What goes wrong is a :class:`ConnectError` in
-plain words; where it does, or the caller no longer waits, nothing stays open. Works on asyncio's loop and on uvloop,
+Names are resolved anew each time, and IPv4 and IPv6 raced (RFC 8305). A failure is a :class:`ConnectError` in plain
+words. Where there is one, or the caller no longer waits, nothing stays open. Works on asyncio's loop and on uvloop,
 which can do neither of the two by itself.
 """
 
@@ -22,8 +22,8 @@ from metrion.model import Origin
 
 HEAD_START_SECONDS = 0.25
 """How long an address has for itself before the next is tried too; RFC 8305 recommends this."""
-GOODBYE_SECONDS = 2
-"""How long a server may take to say goodbye in TLS, before the connection is closed without."""
+_GOODBYE_SECONDS = 2
+"""How long a server may take to end TLS in good order, before its connection is closed all the same."""
 
 type SocketAddress = tuple[str | int | bytes, ...]
 type Address = tuple[int, SocketAddress]
@@ -40,7 +40,7 @@ _OPTIONS: tuple[tuple[int, str, int], ...] = (
 
 
 class ConnectError(Exception):
-    """There is no connection. The message says why, and may be shown."""
+    """There is no connection. It never leaves the lane; the message says why, for the refusal that the client gets."""
 
 
 class Resolve(Protocol):
@@ -53,13 +53,13 @@ class Resolve(Protocol):
         *,
         type: int,  # noqa: A002 -- getaddrinfo calls it so
     ) -> Sequence[tuple[int, int, int, str, SocketAddress]]:
-        """Return what :func:`socket.getaddrinfo` does."""
+        """Return what :func:`socket.getaddrinfo` returns."""
 
 
 def tls_context(trusted: str | None = None) -> ssl.SSLContext:
-    """Trust whom mitmproxy trusts: certifi's authorities, or only those in this file; names must match.
+    """Return a context that trusts whom mitmproxy trusts: certifi's authorities, or only those in this file.
 
-    Takes tens of milliseconds: one context is for all connections.
+    Names must match. Making one takes tens of milliseconds: one is for all connections.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies certificates and names
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -73,7 +73,10 @@ def tls_context(trusted: str | None = None) -> ssl.SSLContext:
 async def connect[P: asyncio.Protocol](
     origin: Origin, make: Callable[[], P], tls: Callable[[Origin], ssl.SSLContext]
 ) -> P:
-    """Connect a protocol to an origin."""
+    """Connect a protocol to an origin.
+
+    :raises ConnectError: there is no connection.
+    """
     context = tls(origin) if origin.scheme == "https" else None
     protocol = make()
     try:
@@ -84,7 +87,7 @@ async def connect[P: asyncio.Protocol](
             sock=opened,
             ssl=context,
             server_hostname=origin.host if context else None,
-            ssl_shutdown_timeout=GOODBYE_SECONDS if context else None,
+            ssl_shutdown_timeout=_GOODBYE_SECONDS if context else None,
         )
     except (OSError, UnicodeError) as error:
         raise ConnectError(_reason(error)) from error
@@ -92,7 +95,7 @@ async def connect[P: asyncio.Protocol](
 
 
 async def open_socket(host: str, port: int, resolve: Resolve | None = None) -> socket.socket:
-    """Connect to the address of this name that answers first."""
+    """Return a socket connected to the address of this name that answers first."""
     found = await (resolve or asyncio.get_running_loop().getaddrinfo)(host, port, type=socket.SOCK_STREAM)
     return await _race(in_turn([(family, address) for family, _, _, _, address in found]))
 

@@ -1,7 +1,7 @@
 """Calls back once, some time from now, and is set again and again at next to no cost.
 
 A request sets a deadline that nearly always is taken back. So a timer that is under way is left alone: when it rings,
-it sees what is due, and sleeps on where nothing is.
+the deadline sees whether anything is due, and sleeps on if not.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Deadline:
             self._timer = self._loop.call_at(self._due, self._ring)
 
     def close(self) -> None:
-        """Let go of the timer, and of whoever it would call."""
+        """Release the timer, and whoever it would call."""
         self._due = None
         self._cancel_timer()
 

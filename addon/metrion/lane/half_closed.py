@@ -1,10 +1,10 @@
-"""Tells a client that has only ended its sending from one that is gone.
+"""Distinguishes a client that has only ended its sending from one that is gone.
 
-A client that half-closes and one that hangs up for good look alike: both end their sending. The first is to be
-answered, and the second is not to be paid for. Whoever writes to the second finds out; a request whose answer is far
-off does not write. So a client on this machine is looked up in the system's list of sockets, where one that nobody
-holds any more has no inode; any other is asked by the system's keep-alive, which a client that is gone answers with a
-reset once its own system has forgotten the connection, after a minute.
+Both look alike: they end their sending. The first waits for its answer, and nobody pays for an answer to the second.
+Writing to the second shows that it is gone, but a request whose answer is far off does not write. So a client on this
+machine is looked up in the system's list of sockets, where a socket that nobody holds any more has no inode. Any other
+client is asked by the system's keep-alive: once its own system has forgotten the connection, after a minute, the answer
+is a reset.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-CHECK_SECONDS = 0.5
-_CLOSED = 7
+_CHECK_SECONDS = 0.5
+_TCP_CLOSED = 7
 """TCP's state, as Linux numbers it."""
 _TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 
 
 class HalfClosed:
-    """Watches one connection, and says once that its client is gone."""
+    """Watches one connection, and calls back once when its client is gone."""
 
     def __init__(self, transport: asyncio.BaseTransport, on_gone: Callable[[], object]) -> None:
         self._transport = transport
@@ -35,10 +35,10 @@ class HalfClosed:
         for name, seconds in (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
             if hasattr(socket, name):
                 self._socket.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)
-        self._timer = asyncio.get_running_loop().call_later(CHECK_SECONDS, self._check)
+        self._timer = asyncio.get_running_loop().call_later(_CHECK_SECONDS, self._check)
 
     def cancel(self) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         self._timer.cancel()
 
     def _check(self) -> None:
@@ -47,17 +47,17 @@ class HalfClosed:
         if self._is_gone():
             self._on_gone()
         else:
-            self._timer = asyncio.get_running_loop().call_later(CHECK_SECONDS, self._check)
+            self._timer = asyncio.get_running_loop().call_later(_CHECK_SECONDS, self._check)
 
     def _is_gone(self) -> bool:
         if sys.platform != "linux":
             return False
-        if self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _CLOSED:
+        if self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSED:
             return True
-        return is_orphaned(self._peer, self._own)
+        return _is_orphaned(self._peer, self._own)
 
 
-def is_orphaned(local: tuple[str, int], remote: tuple[str, int]) -> bool:
+def _is_orphaned(local: tuple[str, int], remote: tuple[str, int]) -> bool:
     """Whether a connection with these ends is on this machine, and no process holds its local end any more."""
     ends = _end(local), _end(remote)
     for table in _TABLES:

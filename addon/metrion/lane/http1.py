@@ -1,20 +1,19 @@
-"""A bounded reader of HTTP/1.1: bytes in, heads and payload out, one message at a time. No I/O, no clock.
+"""A bounded reader of the heads of HTTP/1.1: bytes in, one head at a time out. No I/O, no clock.
 
 A head is read when it is whole, never in part. Whatever the bytes are, nothing but :class:`MalformedError` is raised,
 and where the bytes were cut makes no difference. Requests are read strictly, because what two readers understand
 differently is how requests are smuggled: lines end with CRLF, and a head says in one way how long its body is.
 Responses are read as the providers' SDKs read them: a lone LF ends a line (RFC 9112, 2.2), a line may be folded, a
-space before a colon is dropped, equal lengths are one, and chunked wins over a length. Chunks and trailers are read
-strictly in both directions.
+space before a colon is dropped, equal lengths are one, and chunked wins over a length. ``body`` reads what follows a
+head.
 
 Bounds count bytes on the wire: a request head 128 KB with the blank lines before it, of which 16 bytes may be; a
-response head 256 KB; a line with a chunk's size 4 KB; trailers 16 KB.
+response head 256 KB.
 """
 
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 from metrion.model import Headers
@@ -23,14 +22,13 @@ CHUNKED = -1
 UNTIL_CLOSE = -2
 """The two bodies of which no head says the length. All others are a number of bytes, 0 where there is no body."""
 
-MAX_REQUEST_HEAD, MAX_RESPONSE_HEAD = 128 << 10, 256 << 10
-MAX_BLANK, MAX_SIZE_LINE, MAX_TRAILERS = 16, 4 << 10, 16 << 10
+MAX_REQUEST_HEAD, MAX_RESPONSE_HEAD, _MAX_BLANK = 128 << 10, 256 << 10, 16
 
 
 class MalformedError(Exception):
-    """This is not HTTP/1.1, or not within the bounds. The message quotes nothing of it.
+    """This is not HTTP/1.1, or not within the bounds. It never leaves the lane. The message quotes nothing of it.
 
-    ``status`` is what a client is to be told of its request. ``payload`` is what a body's reader had read of the same
+    ``status`` is the answer to a client that sent it. ``payload`` is what the reader of a body had read of the same
     bytes before the fault.
     """
 
@@ -92,12 +90,6 @@ _BLANK = re.compile(rb"(?:\r?\n)*+")
 _REQUEST_START = re.compile(rb"%b(?: |\Z)|\r?\Z" % _TOKEN)
 _RESPONSE_START = b"HTTP/1."
 _LENGTH = re.compile(rb"[0-9]{1,18}")
-# What stands between two chunks, and all that may become it.
-_SIZE_LINE = re.compile(rb"\r\n([0-9A-Fa-f]{1,16})(?:;[\t -~\x80-\xff]*+)?\r\n")
-_SIZE_START = re.compile(rb"(?:\r(?:\n(?:[0-9A-Fa-f]{1,16}(?:;[\t -~\x80-\xff]*+)?\r?)?)?)?")
-_KNOWN_SIZES = {b"\r\n%x\r\n" % size: size for size in range(1, 1024)}
-"""What stands before most chunks of a stream: looking it up is faster than reading it."""
-_NO_SIZE = "Where the size of a chunk should stand, there is something else."
 
 _FAULTS: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"[ \t]"), "A header field goes on over several lines, which no server has to accept."),
@@ -120,18 +112,20 @@ type _Framing = dict[bytes, list[bytes]]
 
 
 def read_request_head(data: bytes | bytearray, start: int = 0, *, seen: int = 0) -> tuple[RequestHead, int] | None:
-    """Read a request's head, and where it ends; ``None`` as long as it is not whole.
+    """Return a request's head, and where it ends; ``None`` as long as it is not whole.
 
     Up to ``seen`` the bytes were there before, when it was not: a head in many pieces is not searched anew for each.
-    Several Hosts are let pass: whoever forwards the request writes the one that counts. Several equal lengths are one.
+    Several Hosts pass: whoever forwards the request writes the one that counts. Several equal lengths are one.
+
+    :raises MalformedError: it is not a head, or not within the bounds.
     """
-    blank = _BLANK.match(data, start, start + MAX_BLANK + 2)
+    blank = _BLANK.match(data, start, start + _MAX_BLANK + 2)
     begin = blank.end() if blank else start
-    if begin - start > MAX_BLANK:
+    if begin - start > _MAX_BLANK:
         raise MalformedError("There are too many blank lines before the request.")
     if not _REQUEST_START.match(data, begin):
         raise MalformedError("The request does not start with a method.")
-    end = _end_of_lines(data, max(begin, seen - 2), start + MAX_REQUEST_HEAD)
+    end = end_of_lines(data, max(begin, seen - 2), start + MAX_REQUEST_HEAD)
     if end is None:
         return None
     head = bytes(data[begin:end])
@@ -139,7 +133,7 @@ def read_request_head(data: bytes | bytearray, start: int = 0, *, seen: int = 0)
     if line is None:
         raise MalformedError("The request line is not a method, a target and HTTP/1.1 with one space between them.")
     method, target, digit = line.groups()
-    headers = _read_strict_fields(head[line.end() :])
+    headers = read_strict_fields(head[line.end() :])
     framing, minor = _framing(headers), min(int(digit), 1)
     if minor and b"host" not in framing:
         raise MalformedError("The request has no Host.")
@@ -149,10 +143,10 @@ def read_request_head(data: bytes | bytearray, start: int = 0, *, seen: int = 0)
 def read_response_head(
     data: bytes | bytearray, *, method: bytes, start: int = 0, seen: int = 0
 ) -> tuple[ResponseHead, int] | None:
-    """Read the head that answers a request of this method; otherwise as :func:`read_request_head`."""
+    """Return the head that answers a request of this method; otherwise as :func:`read_request_head`."""
     if not _RESPONSE_START.startswith(data[start : start + len(_RESPONSE_START)]):
         raise MalformedError("The response does not start with HTTP/1.")
-    end = _end_of_lines(data, max(start, seen - 2), start + MAX_RESPONSE_HEAD)
+    end = end_of_lines(data, max(start, seen - 2), start + MAX_RESPONSE_HEAD)
     if end is None:
         return None
     head = bytes(data[start:end])
@@ -172,7 +166,7 @@ def read_response_head(
     return ResponseHead(status, reason, headers, minor, keep_alive, body), end
 
 
-def _end_of_lines(data: bytes | bytearray, start: int, limit: int) -> int | None:
+def end_of_lines(data: bytes | bytearray, start: int, limit: int) -> int | None:
     """Find where the first blank line ends, a lone LF included."""
     crlf = data.find(b"\n\r\n", start, limit)
     lf = data.find(b"\n\n", start, limit if crlf < 0 else crlf + 1)
@@ -185,7 +179,8 @@ def _end_of_lines(data: bytes | bytearray, start: int, limit: int) -> int | None
     return None
 
 
-def _read_strict_fields(fields: bytes) -> Headers:
+def read_strict_fields(fields: bytes) -> Headers:
+    """Read header fields, or trailers, as a client must send them."""
     headers = _read_fields(_REQUEST_FIELD, fields)
     if headers is None or not fields.endswith(b"\r\n"):
         raise MalformedError(_fault(_REQUEST_FIELD, fields))
@@ -263,138 +258,3 @@ def _length(values: list[bytes]) -> int:
     if len(lengths) > 1:
         raise MalformedError("There are several Content-Lengths, and they differ.")
     return lengths.pop()
-
-
-# --- bodies -----------------------------------------------------------------------------------------------------------
-
-
-class BodyReader(ABC):
-    """Reads one body. After a fault it is of no more use."""
-
-    __slots__ = ("over", "trailers")
-
-    def __init__(self) -> None:
-        self.over = False
-        """The body is whole."""
-        self.trailers: Headers = ()
-        """What followed a chunked body, once it is over."""
-
-    @abstractmethod
-    def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """Return the payload that these bytes hold, and what follows the end of the message."""
-
-    def finish(self) -> None:
-        """Take note that the connection has ended; raise :class:`MalformedError` where something is missing."""
-        if not self.over:
-            raise MalformedError("The body ended before it was whole.")
-
-
-def body_reader(body: int) -> BodyReader:
-    """Make the reader for what a head says of its body: a length, ``CHUNKED`` or ``UNTIL_CLOSE``."""
-    if body == CHUNKED:
-        return _ChunkedReader()
-    return _CloseReader() if body == UNTIL_CLOSE else _LengthReader(body)
-
-
-class _LengthReader(BodyReader):
-    __slots__ = ("_left",)
-
-    def __init__(self, length: int) -> None:
-        super().__init__()
-        self._left = length
-        self.over = length == 0
-
-    def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        left = self._left
-        if len(data) < left:
-            self._left = left - len(data)
-            return data, b""
-        self._left = 0
-        self.over = True
-        return data[:left], data[left:]
-
-
-class _CloseReader(BodyReader):
-    __slots__ = ()
-
-    def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        return (b"", data) if self.over else (data, b"")
-
-    def finish(self) -> None:
-        self.over = True
-
-
-class _ChunkedReader(BodyReader):
-    """Reads from the end of one chunk to the end of the next: CRLF, size, CRLF, payload."""
-
-    __slots__ = ("_at_trailers", "_held", "_left")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._held = b"\r\n"
-        """What was fed and is not read; it starts with a chunk's end. The first has none, so it is made up."""
-        self._left = 0
-        """How much of a chunk is to come; nothing is held then."""
-        self._at_trailers = False
-
-    def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        if self.over:
-            return b"", data
-        if len(data) <= self._left:
-            self._left -= len(data)
-            return data, b""
-        parts: list[bytes] = []
-        try:
-            rest = self._read(self._held + data, parts)
-        except MalformedError as error:
-            error.payload = b"".join(parts)
-            raise
-        return b"".join(parts), rest
-
-    def _read(self, data: bytes, parts: list[bytes]) -> bytes:
-        if self._at_trailers:
-            return self._read_trailers(data, 0)
-        size, pos, width = len(data), self._left, 6
-        self._left, self._held = 0, b""
-        if pos:
-            parts.append(data[:pos])
-        while pos < size:
-            begin = pos + width
-            chunk = _KNOWN_SIZES.get(data[pos:begin])  # a guess: the line is as long as the one before
-            if chunk is None or begin > size:
-                begin = data.find(b"\r\n", pos + 2, pos + 2 + MAX_SIZE_LINE) + 2
-                if begin < 2:
-                    self._hold_size_line(data[pos:])
-                    return b""
-                width = begin - pos
-                chunk = _KNOWN_SIZES.get(line := data[pos:begin]) or _chunk_size(line)
-                if chunk == 0:
-                    return self._read_trailers(data, begin - 2)
-            pos = begin + chunk
-            parts.append(data[begin:pos])
-        self._left = pos - size
-        return b""
-
-    def _hold_size_line(self, line: bytes) -> None:
-        if len(line) >= MAX_SIZE_LINE + 2:
-            raise MalformedError("A line with the size of a chunk is longer than 4 KB.")
-        if line != b"\r\n" and not _SIZE_START.fullmatch(line):
-            raise MalformedError(_NO_SIZE)
-        self._held = line
-
-    def _read_trailers(self, data: bytes, start: int) -> bytes:
-        """Read what starts with the end of the last chunk's line."""
-        end = _end_of_lines(data, start, start + 2 + MAX_TRAILERS)
-        if end is None:
-            self._at_trailers, self._held = True, data[start:]
-            return b""
-        self.trailers = _read_strict_fields(data[start + 2 : end])
-        self.over = True
-        return data[end:]
-
-
-def _chunk_size(line: bytes) -> int:
-    found = _SIZE_LINE.fullmatch(line)
-    if found is None:
-        raise MalformedError(_NO_SIZE)
-    return int(found[1], 16)

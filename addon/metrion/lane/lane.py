@@ -1,4 +1,4 @@
-"""What the connections of one worker share on the lane, and the sockets on which they come."""
+"""What the connections of one worker share on the lane, and the sockets on which they arrive."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from metrion.lane.client import ClientConnection
 from metrion.lane.pool import Pool
 from metrion.lane.upstream import Upstream
 
-BACKLOG = 2048
-HANDSHAKE_SECONDS = 10.0
+_HANDSHAKE_SECONDS = 10.0
 
 
 class HandOver(Protocol):
@@ -37,17 +36,17 @@ class Lane:
         self.is_draining = False
         self._servers: list[asyncio.Server] = []
 
-    async def listen(self, listeners: Iterable[socket], tls: ssl.SSLContext | None = None) -> None:
-        """Accept connections on sockets that listen already."""
+    async def listen(self, listeners: Iterable[socket], tls: ssl.SSLContext | None = None, *, backlog: int) -> None:
+        """Accept connections on sockets that listen already. ``backlog``: how many may wait at each."""
         loop = asyncio.get_running_loop()
         for listener in listeners:
             self._servers.append(
                 await loop.create_server(
                     lambda: ClientConnection(self),
                     sock=listener,
-                    backlog=BACKLOG,
+                    backlog=backlog,
                     ssl=tls,
-                    ssl_handshake_timeout=HANDSHAKE_SECONDS if tls else None,
+                    ssl_handshake_timeout=_HANDSHAKE_SECONDS if tls else None,
                 )
             )
 

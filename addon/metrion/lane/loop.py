@@ -10,7 +10,7 @@ from typing import cast
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """Make a loop; nothing runs on it yet."""
+    """Return a new loop; nothing runs on it yet."""
     try:
         uvloop = import_module("uvloop")
     except ImportError:

@@ -17,21 +17,21 @@ from metrion.relay.effects import (
 )
 
 REPEATABLE_BYTES = 256 << 10
-"""As much of a request is kept to be sent again."""
+"""How much of a request is kept to be sent again."""
 
 
 class RequestWriter:
-    """Frames one request. ``keep``: it may have to be sent again, until the system has all of it."""
+    """Frames one request."""
 
     def __init__(self) -> None:
         self.ended = False
-        """The last byte has been given."""
+        """The last byte has been framed."""
         self._chunked = False
         self._out: list[bytes] = []
         self._kept: list[bytes] | None = None
 
     def keep(self) -> None:
-        """Keep what goes out, within bounds."""
+        """Keep what goes out, within bounds: it may have to be sent again, until the system has all of it."""
         self._kept = []
 
     def forget(self) -> None:
@@ -39,7 +39,7 @@ class RequestWriter:
         self._kept = None
 
     def again(self) -> bool:
-        """Give once more what has gone out; whether that can be done."""
+        """Let everything that has gone out go out once more; return whether that can be done."""
         if self._kept is None:
             return False
         self._out[:0] = self._kept
@@ -47,12 +47,12 @@ class RequestWriter:
         return True
 
     def drop(self) -> None:
-        """Give no more."""
+        """Drop what has not gone out."""
         self._out.clear()
         self._kept = None
 
     def head(self, effect: SendRequest) -> None:
-        """Frame by what the head says."""
+        """Frame a head; it decides how the body is framed."""
         target, headers = effect.head.target, effect.head.headers
         self._chunked = not effect.ends and wire.is_chunked(headers)
         self._out.append(wire.request_head(effect.method, target, headers))
@@ -68,7 +68,7 @@ class RequestWriter:
             self._out.append(wire.last_chunk(effect.trailers))
 
     def take(self) -> bytes:
-        """Return what has come together."""
+        """Return what has come together for this turn."""
         if not self._out:
             return b""
         data = b"".join(self._out)
@@ -87,7 +87,7 @@ class ResponseWriter:
         self.closes = False
         """The connection ends with the response."""
         self.cut_by_reset = False
-        """Only a reset tells that it is not whole: it has neither a length nor chunks."""
+        """Only a reset shows that it is not whole: it has neither a length nor chunks."""
         self._minor = 1
         self._chunked = False
         self._out: list[bytes] = []
@@ -103,7 +103,7 @@ class ResponseWriter:
             self._out.append(wire.response_head(effect.status, effect.reason, effect.headers))
 
     def head(self, effect: SendResponse) -> None:
-        """Frame by what the head says, and by what the client understands."""
+        """Frame a head; it decides how the body is framed, within what the client understands."""
         headers = effect.headers
         self._chunked = not effect.ends and wire.is_chunked(headers)
         if self._chunked and not self._minor:
@@ -130,7 +130,7 @@ class ResponseWriter:
         self._out.append(data)
 
     def take(self) -> bytes:
-        """Return what has come together."""
+        """Return what has come together for this turn."""
         if not self._out:
             return b""
         data = b"".join(self._out)

@@ -17,7 +17,7 @@ from typing import cast
 from metrion.lane.connect import connect
 from metrion.model import Origin
 
-KNOWN_SECONDS, OTHER_SECONDS = 30.0, 4.0
+_KNOWN_SECONDS, _OTHER_SECONDS = 30.0, 4.0
 """How long a connection waits for its next request. The providers' own hosts keep it for longer than the first, and
 uvicorn, behind which most others are, closes it after five seconds."""
 MAX_IDLE = 256
@@ -26,13 +26,13 @@ SWEEP_SECONDS = 1.0
 
 
 class Connection(asyncio.Protocol):
-    """A connection to a provider, as the pool sees it. While it is idle, its protocol hears of nothing."""
+    """A connection to a provider, as the pool sees it. While it is idle, its protocol gets no calls."""
 
     origin: Origin
     """Set by the pool."""
     transport: asyncio.Transport
     is_reusable: bool = False
-    """Whether the last request was sent and its answer read, whole, and both sides want to go on."""
+    """Whether the last request was sent and its answer read, both whole, and both sides want to go on."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
@@ -71,7 +71,10 @@ class Pool[P: Connection]:
         return None
 
     async def connect(self, origin: Origin) -> P:
-        """Return a new connection; raises :class:`metrion.lane.connect.ConnectError`."""
+        """Return a new connection.
+
+        :raises metrion.lane.connect.ConnectError: there is none.
+        """
         connection = await connect(origin, self._make, self._tls)
         connection.origin = origin
         return connection
@@ -84,7 +87,7 @@ class Pool[P: Connection]:
         if self._closed or not connection.is_reusable or unsent or transport.is_closing() or len(idle) >= MAX_IDLE:
             transport.close()
             return
-        idle[connection] = self._now() + (KNOWN_SECONDS if self._is_known(origin) else OTHER_SECONDS)
+        idle[connection] = self._now() + (_KNOWN_SECONDS if self._is_known(origin) else _OTHER_SECONDS)
         transport.set_protocol(_Watch(lambda: self._drop(connection)))
         transport.resume_reading()
         if self._sweeping is None:
@@ -99,7 +102,7 @@ class Pool[P: Connection]:
             self._drop(connection)
 
     def drop_expired(self) -> None:
-        """Close what has waited for too long. Happens by itself once a second."""
+        """Close what has waited for too long. The pool calls this itself once a second."""
         now = self._now()
         for idle in self._idle.values():
             for connection in [connection for connection, until in idle.items() if until <= now]:
@@ -116,7 +119,7 @@ class Pool[P: Connection]:
 
 
 class _Watch(asyncio.Protocol):
-    """Listens to an idle connection: whatever its server does, there is no more use for it."""
+    """Watches an idle connection: whatever its server does, the connection is of no more use."""
 
     def __init__(self, drop: Callable[[], None]) -> None:
         self._drop = drop

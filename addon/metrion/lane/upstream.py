@@ -1,4 +1,4 @@
-"""A connection to a provider: one request at a time out, its response in as events to whoever asked.
+"""A connection to a provider: one request at a time out, its response in as calls to whoever asked.
 
 Heads and bodies are read within bounds. Work per turn of the loop is bounded too, so that nobody waits for a provider
 that sends thousands of interim responses.
@@ -10,20 +10,18 @@ import asyncio
 from typing import Protocol
 
 from metrion.lane import wire
-from metrion.lane.brake import Brake
-from metrion.lane.http1 import BodyReader, MalformedError, ResponseHead, body_reader, read_response_head
+from metrion.lane.body import BodyReader, body_reader
+from metrion.lane.brake import TURN, Brake
+from metrion.lane.http1 import MalformedError, ResponseHead, read_response_head
 from metrion.lane.pool import Connection
 from metrion.model import Headers
 
-HEADS_PER_TURN = 16
-CLOSED = "server closed connection"
-
-CLIENT_SLOW, ESTIMATING, TURN = 1, 2, 4
-"""Why a provider is not read."""
+_HEADS_PER_TURN = 16
+_CLOSED = "server closed connection"
 
 
 class Asker(Protocol):
-    """Who waits for a response. After ``on_end`` and ``on_failure`` the connection has forgotten it."""
+    """Who waits for a response. Before ``on_end`` and ``on_failure`` the connection forgets it."""
 
     def on_interim(self, head: ResponseHead) -> None:
         """Take a head that is not the final one."""
@@ -35,13 +33,13 @@ class Asker(Protocol):
         """Take a piece of the body."""
 
     def on_end(self, trailers: Headers) -> None:
-        """Take note that the response is whole."""
+        """Take the end of the response."""
 
-    def on_failure(self, reason: str | None) -> None:
-        """Take note that there is no response, or no more of it; ``None``: what came is not HTTP."""
+    def on_failure(self, why: str | None) -> None:
+        """Take the failure: there is no response, or no more of it. ``None``: what came is not HTTP."""
 
     def on_slow(self, *, slow: bool) -> None:
-        """Take note whether the request is to wait, because the provider does not read as fast."""
+        """Let the request wait, or go on: the provider does not read as fast, or does again."""
 
 
 class Upstream(Connection):
@@ -49,7 +47,7 @@ class Upstream(Connection):
 
     def __init__(self) -> None:
         self.has_answered = False
-        """Something of the response to the present request has come."""
+        """Something of the response to the present request has arrived."""
         self._asker: Asker | None = None
         self._method = b""
         self._whole = False
@@ -62,7 +60,7 @@ class Upstream(Connection):
     # --- for the asker ---
 
     def ask(self, asker: Asker, method: bytes, *, keep_alive: bool) -> None:
-        """Be ready for a request. ``keep_alive``: it does not ask the provider to close behind its answer."""
+        """Get ready for a request. ``keep_alive``: it does not ask the provider to close after its answer."""
         self._asker, self._method, self._stays = asker, method, keep_alive
         self._whole = self.has_answered = self.is_reusable = False
 
@@ -77,13 +75,13 @@ class Upstream(Connection):
         return self.transport.get_write_buffer_size() == 0
 
     def abort(self) -> None:
-        """Close the connection, whatever is under way; nobody is told."""
+        """Close the connection, whatever is under way; the asker gets no call."""
         self._asker = None
         self.is_reusable = False
         self.transport.abort()
 
     def stop(self, why: int, *, stopped: bool) -> None:
-        """Do not read for a reason, or no longer not for that."""
+        """Stop reading for a reason, or end that reason."""
         self._brake.set(why, holds=stopped)
 
     # --- asyncio's protocol ---
@@ -119,7 +117,7 @@ class Upstream(Connection):
         self.is_reusable = False
         asker, self._asker = self._asker, None
         if asker is not None:
-            asker.on_failure(CLOSED)
+            asker.on_failure(_CLOSED)
 
     def pause_writing(self) -> None:
         """Override."""
@@ -134,7 +132,7 @@ class Upstream(Connection):
     # --- within ---
 
     def _read_heads(self) -> None:
-        for _ in range(HEADS_PER_TURN):
+        for _ in range(_HEADS_PER_TURN):
             asker = self._asker
             if asker is None:
                 return
@@ -190,7 +188,7 @@ class Upstream(Connection):
 
     def _end(self, asker: Asker, body: BodyReader, rest: bytes) -> None:
         self._asker = self._body = None
-        # What comes behind the end is no answer to anything that was asked.
+        # What follows the end answers no request.
         self.is_reusable = self._stays and self._whole and not rest and not self.transport.is_closing()
         self._brake.release()
         asker.on_end(body.trailers)

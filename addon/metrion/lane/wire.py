@@ -34,7 +34,7 @@ def last_chunk(trailers: Headers) -> bytes:
 
 
 def is_chunked(headers: Headers) -> bool:
-    """Whether what follows such a head of ours, or one that :func:`unambiguous` gave, goes out in chunks."""
+    """Whether the body behind a head of ours, or behind one that :func:`unambiguous` returned, goes out in chunks."""
     return any(len(name) == 17 and name.lower() == b"transfer-encoding" for name, _ in headers)
 
 
@@ -44,7 +44,7 @@ def has_length(headers: Headers) -> bool:
 
 
 def says_close(headers: Headers) -> bool:
-    """Whether the sender of this head closes the connection behind the message, or wants it closed."""
+    """Whether the sender of this head closes the connection after the message, or wants it closed."""
     return any(
         len(name) == 10 and name.lower() == b"connection" and b"close" in value.lower() for name, value in headers
     )

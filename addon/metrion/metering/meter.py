@@ -1,7 +1,6 @@
-"""What happened to a request → its event.
+"""Makes the event of a request: head, decision, outcome and reading in, the :class:`~metrion.model.Event` out.
 
-Pure: takes the head, the decision, what the readers saw and the outcome; returns the :class:`~metrion.model.Event`
-that is stored. Nothing of a prompt, a completion or a key is in any of them.
+Pure. The event has no prompt, no completion and no key in it.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from decimal import Decimal
 from uuid import UUID
 
 from metrion.admission import labels, mask, shown
-from metrion.dialects import SESSIONS
 from metrion.model import (
     Cost,
     CostSource,
@@ -30,28 +28,21 @@ from metrion.model import (
 )
 from metrion.model.record import record
 from metrion.pricing import PER_CHARACTER, PriceBook
+from metrion.providers import KEY_SHAPE
 
-NOT_BILLED_OPERATIONS = frozenset(
-    {"agents", "assistants", "batch", "cancel", "count_tokens", "files", "models", "sessions", "vector_stores"}
-)
-"""Operations that no provider charges for by the request, whatever their method."""
+_NOTHING_BILLED = Cost(CostSource.NOT_BILLED, usd=Decimal(0))
 
-NOT_BILLED_AT: Mapping[str, frozenset[str]] = {"openai": frozenset({"conversations", "moderations"})}
-"""What else one provider does not charge for, though others do (Mistral)."""
-
-NOTHING_BILLED = Cost(CostSource.NOT_BILLED, usd=Decimal(0))
-
-CLIENT_CHARACTERS = 64
+_CLIENT_CHARACTERS = 64
 
 _PRODUCT = re.compile(r"\s*([^\s(]+)")
 """The first product of a ``User-Agent``, its version included: a space or a comment ends it."""
-_KEY = re.compile(r"sk-metrion-[\w-]*|(?:sk-|xai-|AIza)[\w-]{16,}|[0-9A-Za-z]{32,}", re.ASCII)
+_KEY = re.compile(rf"sk-metrion-[\w-]*|{KEY_SHAPE}|[0-9A-Za-z]{{32,}}", re.ASCII)
 """What looks like a Metrion token or a provider's key."""
 
 
 @record(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a request went, as its client saw it. Times in milliseconds since the head arrived, sizes in bytes."""
+    """How a request went, as its client saw it. Times are milliseconds since the head arrived, sizes are bytes."""
 
     event_id: UUID
     request_id: str
@@ -60,9 +51,9 @@ class Outcome:
     """Naive UTC."""
     end_reason: EndReason
     status: int | None = None
-    """What the client got; ``None``: it got no response."""
+    """The client got it; ``None``: it got no response."""
     error_type: str | None = None
-    """Metrion's own code, where the response is its own."""
+    """The code of a refusal, where the response is Metrion's own."""
     reached_upstream: bool = False
     """The request went out, so the provider may have worked for it."""
     streamed: bool | None = None
@@ -87,8 +78,8 @@ def measure(
 ) -> Event | None:
     """Return the event of one request, or ``None`` for one that named no provider.
 
-    ``settles``: the response is the first to tell what an earlier request is billed for, such as the results of a batch
-    or a background response that is read back. ``fields``: the request's headers by name, where they are known already.
+    ``settles``: the response is the first to report the usage of an earlier request, such as the results of a batch or
+    a background response that is read back. ``fields``: the request's headers by name, where they are known already.
     """
     route, caller = decision.route, decision.caller
     provider = route.provider if route else decision.provider if isinstance(decision, Refusal) else None
@@ -97,10 +88,10 @@ def measure(
     model_requested = (route.model if route else None) or model_requested
     billable = route is not None and (settles or _is_billable(inbound, route))
     if not billable:
-        # What is read back stands in the row of the request that generated it, or sums would count it twice.
+        # The row of the request that generated it has the usage of what is read back; sums must not count it twice.
         reading = replace(reading, usage=None)
     usage = reading.usage or Usage()
-    cost = _cost(route, outcome, reading, prices, model_requested) if billable else NOTHING_BILLED
+    cost = _cost(route, outcome, reading, prices, model_requested) if billable else _NOTHING_BILLED
     user_label, tags = labels(inbound)
     client, client_retry = _client(fields or first_values(inbound.headers))
     return Event(
@@ -113,7 +104,7 @@ def measure(
         tags=tags or None,
         credential=caller.credential if caller else None,
         provider=provider,
-        operation=route.operation if route else None,
+        operation=route.operation.name if route else None,
         method=inbound.method.decode("latin-1"),
         # A refused path may hold a credential.
         path=(route.target if route else shown(inbound).target).partition(b"?")[0].decode("utf-8", "replace"),
@@ -121,7 +112,7 @@ def measure(
         model=reading.model,
         service_tier=reading.service_tier,
         streamed=outcome.streamed,
-        # What is read back is known by the id that was asked for, also where the answer has one of its own.
+        # The id in the path wins: an answer that is read back may have one of its own.
         generation_id=(route.generation_id if route else None) or reading.generation_id,
         status=outcome.status,
         end_reason=outcome.end_reason,
@@ -167,17 +158,17 @@ def _cost(
     model_requested: str | None,
 ) -> Cost:
     if route is None or not outcome.reached_upstream:
-        return NOTHING_BILLED
+        return _NOTHING_BILLED
     if reading.usage is None:
         failed = reading.is_error or (outcome.status is not None and outcome.status >= 400)
-        is_told = reading.stream_error or (failed and outcome.end_reason is EndReason.COMPLETE)
-        return NOTHING_BILLED if is_told else Cost(CostSource.UNKNOWN)
+        is_reported = reading.stream_error or (failed and outcome.end_reason is EndReason.COMPLETE)
+        return _NOTHING_BILLED if is_reported else Cost(CostSource.UNKNOWN)
     if not (reading.estimated or reading.has_final_usage(outcome.end_reason)):
         return Cost(CostSource.UNKNOWN)
     usage = reading.usage
     if reading.estimated and _is_half(usage):
         return Cost(CostSource.UNKNOWN)
-    if reading.doubtful and not reading.estimated:  # what the provider says it charged is sure all the same
+    if reading.doubtful and not reading.estimated:  # what the provider says it charged is certain all the same
         usage = Usage(provider_cost_usd=usage.provider_cost_usd)
     return prices.cost(
         provider=route.provider,
@@ -191,33 +182,26 @@ def _cost(
 
 
 def _is_half(usage: Usage) -> bool:
-    """Whether a part of what is billed is not known."""
+    """Whether a count that is billed is missing."""
     is_other = usage.audio_seconds is not None or PER_CHARACTER in (usage.unreported_tools or ())
     return not is_other and None in (usage.input_tokens, usage.output_tokens)
 
 
 def _is_billable(inbound: Inbound, route: Route) -> bool:
-    """Whether the provider may charge for such a request. Reading a stored generation back is no new charge."""
-    return (
-        inbound.method == b"POST"
-        and route.operation not in NOT_BILLED_OPERATIONS
-        and route.operation not in NOT_BILLED_AT.get(route.provider, ())
-    )
+    """Whether the provider may charge for such a request. To read a stored generation back costs nothing."""
+    return inbound.method == b"POST" and route.operation.is_billed_at(route.provider)
 
 
 def _client(fields: Mapping[bytes, bytes]) -> tuple[str | None, int | None]:
-    """Return what a client says of itself: its product, and how often its SDK had tried before.
-
-    The second is said by the Stainless-made SDKs (OpenAI, Anthropic).
-    """
+    """Return the client's product, and how often its SDK had tried before, as those of OpenAI and Anthropic report."""
     agent, retries = fields.get(b"user-agent"), fields.get(b"x-stainless-retry-count")
     product = _PRODUCT.match(agent.decode("utf-8", "replace")) if agent else None
     return (
-        _KEY.sub(lambda key: mask(key[0]), product[1])[:CLIENT_CHARACTERS] if product else None,
+        _KEY.sub(lambda key: mask(key[0]), product[1])[:_CLIENT_CHARACTERS] if product else None,
         int(retries) if retries and retries.isdigit() and len(retries) < 5 else None,
     )
 
 
 def _session_format(route: Route | None, outcome: Outcome) -> str | None:
-    """Return the format of a WebSocket session, in which each message is read for itself."""
-    return route.dialect if route and outcome.status == 101 and route.dialect in SESSIONS else None
+    """Return the format of a WebSocket session; its readings have none, since each message is read by itself."""
+    return route.dialect if route and outcome.status == 101 and route.operation.session else None

@@ -2,13 +2,14 @@
 
 Plain frozen dataclasses and records, standard library only. Everywhere ``None`` means *not reported* or *not known*; it
 is never a zero. Money is :class:`~decimal.Decimal` in US dollars, times are UTC, sizes are bytes. Heads are bytes, as
-on the wire: nothing that is only forwarded is ever decoded and encoded again.
+on the wire: what is only forwarded is never decoded and encoded again.
 """
 
 from __future__ import annotations
 
 from metrion.model.answer import Cost, CostSource, EndReason, Reading, Usage
-from metrion.model.event import EVENT_COLUMNS, Event
+from metrion.model.event import COLUMN_TYPES, EVENT_COLUMNS, MONEY, Event
+from metrion.model.operation import Operation
 from metrion.model.request import (
     Answer,
     Caller,
@@ -21,12 +22,15 @@ from metrion.model.request import (
     Origin,
     Quota,
     Refusal,
+    RefusalKind,
     Route,
     first_values,
 )
 
 __all__ = [
+    "COLUMN_TYPES",
     "EVENT_COLUMNS",
+    "MONEY",
     "Answer",
     "Caller",
     "Cost",
@@ -39,10 +43,12 @@ __all__ = [
     "Head",
     "Headers",
     "Inbound",
+    "Operation",
     "Origin",
     "Quota",
     "Reading",
     "Refusal",
+    "RefusalKind",
     "Route",
     "Usage",
     "first_values",

@@ -35,32 +35,32 @@ class Usage:
     server_tools: Mapping[str, int] | None = None
     """Calls of tools that the provider runs and bills, as its usage counts them, by its name for them."""
     unreported_tools: Mapping[str, int] | None = None
-    """More such calls, which the answer shows and its usage does not count."""
+    """Further such calls, which the answer shows and its usage does not count."""
     raw: str | None = None
     """The provider's own usage object as JSON text."""
     provider_cost_usd: Decimal | None = None
     """What the provider says it charged."""
     cache_read_audio_tokens: int | None = None
-    """The part of the cache reads that is audio; priced, not stored. So are the three below."""
+    """The part of the cache reads that is audio. Priced but not stored, like the next three."""
     cache_read_image_tokens: int | None = None
     input_video_tokens: int | None = None
     output_video_tokens: int | None = None
     modes: tuple[str, ...] | None = None
-    """What else than the service tier changes the rates, as the provider names it: ``fast`` (Anthropic's ``speed``),
+    """What changes the rates besides the service tier, as the provider names it: ``fast`` (Anthropic's ``speed``),
     ``us`` (its ``inference_geo``). Standard modes are left out."""
     shares: tuple[tuple[str | None, Usage], ...] | None = None
-    """All that is billed, where not all of it is priced alike: each with the model that it is billed under, ``None``
-    being the response's own. Not stored, as is the one below."""
+    """All that is billed, where its parts have different prices: each with the model that it is billed under; ``None``
+    is the response's own. Not stored, like the next one."""
     largest_input_tokens: int | None = None
-    """The most input that one of the responses had which are added up here; rates for long contexts go by it. ``None``:
-    it is one response."""
+    """Where several responses are added up, the most input that one of them had: rates for long contexts depend on it.
+    ``None``: it is one response."""
     unbilled: bool | None = None
-    """``True``: the provider tells these counts, and charges nothing for them. Of a sum: for none of them."""
+    """``True``: the provider reports these counts and charges nothing for them. Of a sum: for none of them."""
 
 
 @record(frozen=True, slots=True)
 class Reading:
-    """What the tap read out of a response. A fresh one is all ``None``."""
+    """What a tap read from a response. A fresh one is all ``None``."""
 
     model: str | None = None
     service_tier: str | None = None
@@ -74,29 +74,30 @@ class Reading:
     stream_error: bool = False
     """An error event passed inside a stream that began as a success."""
     is_error: bool = False
-    """The body says that it failed, though it came with a success and is no stream."""
+    """The body says that the request failed, though its status is a success and it is no stream."""
     pending: bool = False
-    """The provider is still at work, as for a background response: what ``generation_id`` names will have usage."""
+    """The provider is still at work, as on a background response: what ``generation_id`` names will have usage."""
     output: str | None = None
-    """What tells the usage of a batch that is over, by the name that a :class:`Route` has for it in ``output``; from
-    the ``?`` on, where this response is a page of it and that the next."""
+    """What reports the usage of a finished batch, by the name that a :class:`Route` has for it in ``output``. Only its
+    part from the ``?`` on, where this response is a page of it and that is the next."""
     warnings: tuple[str, ...] = ()
     """What could not be read and why; contains nothing of prompts, completions or keys."""
     estimated: bool = False
-    """The usage is not reported, or only in part: Metrion has estimated the rest."""
+    """The provider did not report the usage, or not all of it: Metrion has estimated the rest."""
     cut_short: bool = False
-    """The body ended, or could not be read on, before the provider had told all of the usage."""
+    """The body ended, or could not be read further, before the provider had reported all of the usage."""
     goes_on: bool = False
     """More usage may follow, whatever the finish reason says."""
     doubtful: bool = False
-    """Of what is billed something is missing in the usage, or cannot be read: no cost can be computed of the rest."""
+    """A part of what is billed is missing in the usage, or cannot be read: no cost can be computed from the rest."""
     wire_format: str | None = field(default=None, compare=False)
-    """As what the response was read, a key of ``dialects.DIALECTS``; ``None``: it was not. No part of what it says."""
+    """The format in which the response was read, a key of ``dialects.DIALECTS``; ``None``: it was not read. Readings
+    that differ only in it are equal."""
 
     def has_final_usage(self, end_reason: EndReason) -> bool:
         """Whether there is a usage that can be billed.
 
-        What a stream has reported halfway is no bill: the counts of its last words are missing.
+        A usage from the middle of a stream cannot: it lacks the last counts.
         """
         if self.usage is None or self.cut_short:
             return False

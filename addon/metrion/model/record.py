@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 else:
     from dataclasses import dataclass
 
-    def record(*, frozen: bool, **options: Any) -> Any:  # noqa: ARG001  # the type checker holds it
+    def record(*, frozen: bool, **options: Any) -> Any:  # noqa: ARG001 -- the type checker holds it
         """Decorate a class; the options are those of ``dataclass``."""
         return dataclass(**options)
 

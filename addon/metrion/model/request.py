@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from metrion.model.operation import Operation
+
 type Headers = tuple[tuple[bytes, bytes], ...]
 """Header fields in wire order, repeated names and their case kept."""
 
@@ -27,7 +29,7 @@ class Origin:
 
     @property
     def authority(self) -> bytes:
-        """What stands in a ``Host`` header: the port only where it is not the scheme's default."""
+        """The value of a ``Host`` header: with the port only where it is not the scheme's default."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         default = {"http": 80, "https": 443}.get(self.scheme)
         return (host if self.port == default else f"{host}:{self.port}").encode(
@@ -69,7 +71,7 @@ class CredentialPlace(StrEnum):
     API_KEY = "api-key"
     X_GOOG_API_KEY = "x-goog-api-key"
     NONE = "none"
-    """It expects none, as a server of one's own may."""
+    """It expects none, as a server of your own may."""
 
 
 class ErrorShape(StrEnum):
@@ -90,9 +92,8 @@ class Route:
     """The configured name, as in the ``provider`` column: ``openai``, ``my-vllm``."""
     upstream: Origin
     target: bytes = field(repr=False)
-    """The raw path with its query that goes out, before a credential is taken out of the query."""
-    operation: str
-    """As in the ``operation`` column."""
+    """The raw path and query that go out, before a credential is taken out of the query."""
+    operation: Operation
     dialect: str | None
     """The wire format of the answer, a key of ``dialects.DIALECTS``; ``None``: pass through unread."""
     credential_place: CredentialPlace
@@ -106,37 +107,75 @@ class Route:
     generation_id: str | None = None
     """The id of what was generated before, where the path reads it back."""
     output: str | None = None
-    """The name under which a batch names what this path reads back, such as ``files/ID``. Anything else that is read
-    back here tells no usage."""
+    """The name by which a batch may have named what this path reads back, such as ``files/ID``; if none has, the answer
+    passes unread."""
     inject_usage: bool = False
-    """A stream's usage is to be asked for, and kept from the client: :mod:`metrion.relay.include_usage`."""
+    """Ask for the usage of a stream, and hide it from the client: :mod:`metrion.relay.include_usage`."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalKind:
+    """One way to refuse a request. Its rows are those of :mod:`metrion.admission.codes`."""
+
+    status: int
+    code: str
+    """Sent as ``x-metrion-error``, and stored as ``error_type``."""
+    because: str
+    """Why, in the words that follow "because" in the documentation."""
+    lasting: bool = False
+    """The same request, sent again, would be refused again, or billed twice: the refusal asks for no retry."""
+    retry_after: bool = False
+    """The refusal says after how many seconds a request would pass."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A request that goes no further. ``code`` is sent as ``x-metrion-error`` and stored as ``error_type``.
+    """A request that goes no further.
 
     ``message`` says what is wrong and the way out; it never contains a credential. ``provider`` is ``None`` when the
     request named none: then there is no event.
     """
 
-    status: int
-    code: str
+    kind: RefusalKind
     message: str
     provider: str | None = None
     error_shape: ErrorShape = ErrorShape.OPENAI
     headers: Headers = ()
     route: Route | None = None
-    """Where it would have gone, when that was known already."""
+    """Where it would have gone, where that is known."""
     caller: Caller | None = None
-    """Who asked, when that was known already."""
+    """Who asked, where that is known."""
     was_sent: bool = False
-    """The provider has the whole request: it may have done what was asked, and billed it."""
+    """The provider has the whole request: it may have done the work, and billed it."""
+
+    @classmethod
+    def of_routed(
+        cls,
+        route: Route,
+        kind: RefusalKind,
+        message: str,
+        *,
+        caller: Caller | None = None,
+        headers: Headers = (),
+        was_sent: bool = False,
+    ) -> Refusal:
+        """Refuse a request whose route is known."""
+        return cls(kind, message, route.provider, route.error_shape, headers, route, caller, was_sent)
+
+    @property
+    def status(self) -> int:
+        """What the client gets."""
+        return self.kind.status
+
+    @property
+    def code(self) -> str:
+        """What the client gets as ``x-metrion-error``."""
+        return self.kind.code
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A response of Metrion's own that is no refusal, such as ``/health``."""
+    """A response of Metrion's own, such as that of ``/health`` or a refusal as it is sent."""
 
     status: int
     headers: Headers
@@ -145,11 +184,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who a request belongs to. Holds no secret."""
+    """Whom a request belongs to. Holds no secret."""
 
     account: str
     token_name: str | None
-    """``None`` for intercepted traffic, which belongs to an account without a token."""
+    """``None``: intercepted traffic, which belongs to an account without a token."""
     credential: str | None
     """``stored`` or ``pass_through``; ``None``: the provider needs none."""
     timeout: float | None = None

@@ -16,16 +16,16 @@ import zstandard
 
 type Sink = Callable[[bytes], None]
 
-PIECE = 1 << 16
+_PIECE = 1 << 16
 """The most plain bytes that are handed on at once."""
 HEADROOM = 1 << 24
-MOST_FOLD = 100
+_MOST_FOLD = 100
 """A body may hold :data:`HEADROOM` plain bytes and so many times its encoded ones; beyond that it is a bomb, and
 reading it ends. Streams of near-identical events are packed some fiftyfold, bombs a thousandfold and more."""
 
 
 class DecodingError(ValueError):
-    """The body is not what its ``content-encoding`` says."""
+    """The body is not what its ``content-encoding`` says. Its reader catches it; it never reaches a person."""
 
 
 class Decoder(Protocol):
@@ -116,10 +116,10 @@ class Brotli:
             return
         self._started = True
         try:
-            plain = self._stream.process(data, output_buffer_limit=PIECE)
+            plain = self._stream.process(data, output_buffer_limit=_PIECE)
             while plain:
                 self._sink(plain)
-                plain = self._stream.process(b"", output_buffer_limit=PIECE)
+                plain = self._stream.process(b"", output_buffer_limit=_PIECE)
         except brotli.error:
             raise DecodingError("the body is not br") from None
 
@@ -133,7 +133,7 @@ class Zstd:
     """RFC 8878: any number of frames in a row, with the window of at most 8 MiB that RFC 9659 allows on the web."""
 
     SLICE = 8
-    """Encoded bytes taken at once: a block of 4 bytes may stand for 128 KiB, so this is what bounds a piece."""
+    """Encoded bytes taken at once: a block of 4 bytes may decode to 128 KiB, so this is what bounds a piece."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
@@ -165,7 +165,7 @@ class Zstd:
 
 
 class Stack:
-    """Several codings, undone in the reverse of the order in which they were applied; no bomb passes."""
+    """Undoes one coding after another, in the reverse of the order in which they were applied; no bomb passes."""
 
     def __init__(self, codings: list[Callable[[Sink], Decoder]], sink: Sink) -> None:
         self._sink = sink
@@ -179,7 +179,7 @@ class Stack:
 
     def feed(self, data: bytes) -> None:
         """Take encoded bytes."""
-        self._left += len(data) * MOST_FOLD
+        self._left += len(data) * _MOST_FOLD
         self._decoders[0].feed(data)
 
     def finish(self) -> None:
@@ -190,9 +190,9 @@ class Stack:
     def _pass_on(self, plain: bytes) -> None:
         self._left -= len(plain)
         if self._left < 0:
-            raise DecodingError(f"the body is more than {MOST_FOLD} times as large once decoded")
-        for start in range(0, len(plain), PIECE):
-            self._sink(plain[start : start + PIECE])
+            raise DecodingError(f"the body is more than {_MOST_FOLD} times as large once decoded")
+        for start in range(0, len(plain), _PIECE):
+            self._sink(plain[start : start + _PIECE])
 
 
 CODINGS: Mapping[str, Callable[[Sink], Decoder]] = {
@@ -208,7 +208,7 @@ CODINGS: Mapping[str, Callable[[Sink], Decoder]] = {
 def decoder(content_encoding: str | None, sink: Sink) -> Decoder:
     """Return what undoes this ``content-encoding``.
 
-    Raises :class:`DecodingError` for a coding that :data:`CODINGS` lacks.
+    :raises DecodingError: it names an unknown coding.
     """
     if not content_encoding:
         return Identity(sink)
@@ -223,13 +223,13 @@ def decoder(content_encoding: str | None, sink: Sink) -> Decoder:
 
 
 def _inflate(stream: zlib._Decompress, data: bytes, sink: Sink, name: str) -> bytes:
-    """Pass on what ``data`` stands for; return what follows the end of the stream."""
+    """Pass on the decoded ``data``; return what follows the end of the stream."""
     try:
         while data and not stream.eof:
-            if plain := stream.decompress(data, PIECE):
+            if plain := stream.decompress(data, _PIECE):
                 sink(plain)
             data = stream.unconsumed_tail
-        while not stream.eof and (plain := stream.decompress(b"", PIECE)):
+        while not stream.eof and (plain := stream.decompress(b"", _PIECE)):
             sink(plain)
     except zlib.error:
         raise DecodingError(f"the body is not {name}") from None

@@ -1,52 +1,53 @@
 """Small JSON documents decoded at once: bytes in, cut anywhere, and the same out as a :class:`Scanner` reads.
 
-A document is held while it is small, and decoded by a C decoder when somebody asks what is in it. In whatever the two
-readers might differ the scanner decides: no strict JSON (a BOM, lone surrogates, ``NaN``, bytes behind the document), a
-document that is cut off, a value where another type belongs, very many digits, long arrays, much nesting. So does it in
-a document that is not small. Nothing here raises, but for an :class:`~metrion.parsing.work_budget.WorkBudgetError`.
+A document is held while it is small, and decoded by a C decoder when somebody asks what is in it. The scanner reads
+whatever the two readers might read differently: what is not strict JSON (a BOM, lone surrogates, ``NaN``, bytes behind
+the document), a document that is cut off, a value of an unexpected type, very many digits, long arrays, much nesting.
+It also reads documents that are not small. Nothing here raises, but for a
+:class:`~metrion.parsing.work_budget.WorkBudgetError`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from decimal import Decimal
 from typing import Annotated, Any, TypedDict
 
 from msgspec import Meta, Raw
 from msgspec.json import Decoder
 
-from metrion.parsing.json_stream import DOCUMENT_COSTS, EACH, LIMIT, Object, Scanner, Tree
+from metrion.parsing.json_stream import DOCUMENT_COSTS, LIMIT, Scanner
+from metrion.parsing.json_values import EACH, Object, Tree
 from metrion.parsing.work_budget import WorkBudget
 
 MOST_HELD = LIMIT
 """Bytes that are held of a document: of one that is no larger, no wanted value is too large to be read."""
 MOST_ELEMENTS = 60
 """Of an array that is looked into. Arrays within arrays included, that is less than a scanner looks into."""
-MOST_NESTED = 1000
+_MOST_NESTED = 1000
 """Objects and arrays, one within another or not. How deep a decoder goes depends on what called it."""
-DIGITS = bytes.maketrans(b"123456789", b"000000000")
-LONG_NUMBER = b"0" * 30
+_DIGITS = bytes.maketrans(b"123456789", b"000000000")
+_LONG_NUMBER = b"0" * 30
 """Digits after which a scanner takes an integer for a decimal."""
 
-SOURCED = frozenset(
-    {"billed_units", "model_grader_token_usage_per_model", "svg_usage", "usage", "usage_info", "usageMetadata"}
-)
-"""Members that are read as an :class:`Object`, where they are objects: wire formats ask for their text."""
-
-ANYTHING = Decoder(float_hook=Decimal)
+_ANYTHING = Decoder(float_hook=Decimal)
 
 
 class Reader:
-    """Decodes documents of which the same is wanted."""
+    """Decodes documents of which the same is wanted.
 
-    def __init__(self, wanted: Tree) -> None:
+    ``sourced`` are the names of wanted members whose text is wanted too: where their values are objects, each is an
+    :class:`~metrion.parsing.json_values.Object`. A scanner makes one of every object.
+    """
+
+    def __init__(self, wanted: Tree, sourced: Collection[str] = ()) -> None:
         self.wanted = wanted
-        self._decoder = Decoder(_members(wanted), float_hook=Decimal)
-        self._sourced = _sourced(wanted)
+        self._decoder = Decoder(_members(wanted, sourced), float_hook=Decimal)
+        self._sourced = _sourced(wanted, sourced)
 
     def read(self, text: bytes | bytearray) -> dict[str, Any] | None:
         """Return the pruned document; ``None`` where a scanner has to read it."""
-        if LONG_NUMBER in text.translate(DIGITS) or text.count(b"[") + text.count(b"{") > MOST_NESTED:
+        if _LONG_NUMBER in text.translate(_DIGITS) or text.count(b"[") + text.count(b"{") > _MOST_NESTED:
             return None
         try:
             document: dict[str, Any] = self._decoder.decode(text)
@@ -69,7 +70,7 @@ class Document:
         self._scanner: Scanner | None = None
 
     def feed(self, data: bytes) -> None:
-        """Take bytes. Once the document is complete, what follows is passed over."""
+        """Take bytes. Once the document is complete, what follows is ignored."""
         if self._scanner is not None:
             self._scanner.feed(data)
         elif self._decoded is None:
@@ -117,27 +118,28 @@ class Document:
         return self._scanner
 
 
-def _members(wanted: Tree) -> Any:
+def _members(wanted: Tree, sourced: Collection[str]) -> Any:
     """Return the type of an object with what is wanted of it."""
     types = {
-        name: _inner(below) if below is not None else Raw if name in SOURCED else Any for name, below in wanted.items()
+        name: _inner(below, sourced) if below is not None else Raw if name in sourced else Any
+        for name, below in wanted.items()
     }
     return TypedDict("Members", types, total=False)  # type: ignore[operator]  # made of what is known at run time only
 
 
-def _inner(wanted: Tree) -> Any:
+def _inner(wanted: Tree, sourced: Collection[str]) -> Any:
     """Return the type of what has wanted members or elements. Nothing is wanted of null."""
     if EACH not in wanted:
-        return _members(wanted) | None
+        return _members(wanted, sourced) | None
     below = wanted[EACH]
-    elements = list.__class_getitem__(Any if below is None else _inner(below))
-    return _members(wanted) | Annotated[elements, Meta(max_length=MOST_ELEMENTS)] | None
+    elements = list.__class_getitem__(Any if below is None else _inner(below, sourced))
+    return _members(wanted, sourced) | Annotated[elements, Meta(max_length=MOST_ELEMENTS)] | None
 
 
-def _sourced(wanted: Tree) -> Tree:
+def _sourced(wanted: Tree, sourced: Collection[str]) -> Tree:
     """Return those of the wanted members that are objects with their text, and what they are in."""
-    pruned = {name: below and _sourced(below) for name, below in wanted.items()}
-    return {name: below for name, below in pruned.items() if below or (below is None and name in SOURCED)}
+    pruned = {name: below and _sourced(below, sourced) for name, below in wanted.items()}
+    return {name: below for name, below in pruned.items() if below or (below is None and name in sourced)}
 
 
 def _read_sourced(members: dict[str, Any], sourced: Tree) -> None:
@@ -157,7 +159,7 @@ def _read_sourced(members: dict[str, Any], sourced: Tree) -> None:
 
 
 def _value(text: bytes) -> Any:
-    value = ANYTHING.decode(text)
+    value = _ANYTHING.decode(text)
     if isinstance(value, dict):
         value = Object(value)
         value.source = text.decode()

@@ -1,10 +1,10 @@
 """Server-sent events out of bytes that are cut anywhere, by the WHATWG rules.
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream: lines end with LF, CR or CRLF;
-a leading BOM is dropped; comments, ``id`` and ``retry`` are passed over; several ``data`` lines are joined with LF; an
-event without its blank line is none, and neither is one without data.
+a leading BOM is dropped; comments, ``id`` and ``retry`` are ignored; the ``data`` lines of an event are joined with LF;
+an event without data, or without its blank line, does not count.
 
-An event may have any size, and no more than about :data:`HELD` bytes are ever held: what is longer comes in several
+An event may have any size, and the reader never holds more than about :data:`HELD` bytes: what is longer comes in
 parts. Nothing here raises, but for an :class:`~metrion.parsing.work_budget.WorkBudgetError`.
 """
 
@@ -19,7 +19,7 @@ from metrion.parsing.work_budget import WorkBudget
 HELD = 1 << 14
 """An event of which more bytes than this have come without its blank line is handed on in parts."""
 
-BOM = b"\xef\xbb\xbf"
+_BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,8 @@ class Part:
 class EventReader:
     """Bytes in, parts of events out.
 
-    ``matters`` is asked with the bytes of one or more whole events: those that do not matter are passed over unparsed.
-    An event that comes in parts is never passed over. The parts that :meth:`feed` returns are to be taken before the
-    next call.
+    ``matters`` gets the bytes of one or more whole events: those that do not matter are skipped unparsed. An event that
+    comes in parts is never skipped. The caller takes the parts that :meth:`feed` returns before the next call.
     """
 
     def __init__(self, matters: Callable[[bytes], bool] = lambda _: True, budget: WorkBudget | None = None) -> None:
@@ -70,11 +69,11 @@ class EventReader:
         """Give the events that are whole, hold the rest."""
         self._held = b""
         if not self._begun:
-            if len(chunk) < len(BOM) and BOM.startswith(chunk):
+            if len(chunk) < len(_BOM) and _BOM.startswith(chunk):
                 self._held = chunk
                 return
             self._begun = True
-            chunk = chunk.removeprefix(BOM)
+            chunk = chunk.removeprefix(_BOM)
         if self._long is not None:
             yield from self._long.feed(chunk)
             if not self._long.over:

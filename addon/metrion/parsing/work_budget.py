@@ -2,7 +2,7 @@
 
 Reading costs next to nothing for what providers send. A stranger can make a body that costs a second for each kilobyte
 on the wire: packed a hundredfold, and made of nothing but brackets, empty lines or tiny documents. Readers spend a unit
-for a step that takes a microsecond or a few; each byte on the wire earns some. What costs more is read no further.
+for a step that takes a microsecond or a few; each byte on the wire earns some. When none are left, reading ends.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ EARNED = 2
 
 
 class WorkBudgetError(ValueError):
-    """The body makes too much work."""
+    """The body makes too much work. Its reader catches it; it never reaches a person."""
 
 
 class WorkBudget:
@@ -26,11 +26,14 @@ class WorkBudget:
         self.left = left
 
     def earn(self, wire: int) -> None:
-        """Take note of so many bytes on the wire."""
+        """Add what so many bytes on the wire earn."""
         self.left += wire * EARNED
 
     def spend(self, units: int) -> None:
-        """Take a step that is as long. Raises :class:`WorkBudgetError` where there is no effort left for it."""
+        """Pay for a step.
+
+        :raises WorkBudgetError: the budget has not as many units left.
+        """
         self.left -= units
         if self.left < 0:
             raise WorkBudgetError("the body takes too much work to read")

@@ -1,5 +1,8 @@
 """The mitmproxy shell: the only room that knows mitmproxy.
 
-``gateway`` decides and remembers without it, ``layers`` carries decisions out on the wire, ``addon`` is the hook class
-that plugs both into any mitmproxy, ``runner`` is the small mitmproxy behind ``metrion serve``.
+``addon`` is the hook class that plugs Metrion into any mitmproxy, ``inner`` the small one behind ``metrion serve``.
+``layers`` and ``stream`` run in place of mitmproxy's own: a stream gives the relay what happens (``inbound``,
+``websocket``) and carries out its effects (``messages``, ``flows``, ``hooks``). ``http1`` puts the lane's reader under
+mitmproxy's connections, and ``connections`` is what mitmproxy knows of them. ``authority`` makes the certificate
+authority, and ``logs`` keeps credentials out of the log.
 """

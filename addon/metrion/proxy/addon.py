@@ -1,7 +1,7 @@
 """The hook class: plugs Metrion into a mitmproxy, whichever program runs it.
 
-Every HTTP layer that mitmproxy would run is replaced by Metrion's; whatever is not HTTP is closed; a flow that
-reaches a hook without having passed a metered stream is refused. A fault in any of this refuses, it never lets pass.
+Every HTTP layer that mitmproxy would run is replaced by Metrion's. A connection that is not HTTP is closed. A flow that
+reaches a hook without having passed a metered stream is refused. A fault in any of this refuses; it never lets pass.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers import HttpLayer
 from mitmproxy.proxy.tunnel import TunnelLayer
 
+from metrion.admission.codes import INTERNAL
 from metrion.admission.refusals import render
 from metrion.faults import log_fault
 from metrion.gateway.estimator import Estimator
@@ -26,24 +27,26 @@ from metrion.gateway.ingestion import CHECK_SECONDS, Ingestion
 from metrion.gateway.scoreboard import Scoreboard
 from metrion.model import EndReason, Refusal
 from metrion.proxy import http1
-from metrion.proxy.layers import MARK, MeteredHttpLayer, MeteredStream
+from metrion.proxy.flows import MARK
+from metrion.proxy.layers import MeteredHttpLayer
 from metrion.proxy.logs import install_filter
+from metrion.proxy.stream import MeteredStream
 from metrion.relay.attempt import Attempt
 from metrion.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-OPTIONS: dict[str, object] = {
+_OPTIONS: dict[str, object] = {
     "connection_strategy": "lazy",  # connect when the request is known, not before
-    "rawtcp": False,  # bytes that are no HTTP would go upstream unauthenticated
+    "rawtcp": False,  # bytes that are not HTTP would go upstream unauthenticated
 }
 
 
-HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n"
+_HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n"
 
 
-class ClosedLayer(layer.Layer):
-    """Closes the client's connection. What runs in place of anything that cannot be metered."""
+class _ClosedLayer(layer.Layer):
+    """Closes the client's connection. Runs in place of anything that cannot be metered."""
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
         if isinstance(event, events.Start):
@@ -63,51 +66,51 @@ class MetrionAddon:
     ) -> None:
         self.settings = settings
         self._hooks = gateway is None
-        """Whether other addons are to see the flows."""
-        self._own_board: Scoreboard | None = None
+        """Whether other addons see the flows."""
+        self._own_scoreboard: Scoreboard | None = None
         if gateway is None:
-            self._own_board = Scoreboard()
-            gateway = Gateway(settings, self._own_board.take(0, os.getpid()))
+            self._own_scoreboard = Scoreboard()
+            gateway = Gateway(settings, self._own_scoreboard.take(0, os.getpid()))
         self.gateway = gateway
         self._ingestion: Ingestion | None = None
         self._watch: asyncio.Task[None] | None = None
         self._estimator = estimator or Estimator()
 
     def load(self, loader: Loader) -> None:  # noqa: ARG002 -- mitmproxy passes it by name
-        """Set the options that metering and fail-closed routing stand on."""
+        """Set the options that metering and fail-closed routing rely on."""
         install_filter()
         http1.install()
         if (trusted := os.environ.get("SSL_CERT_FILE")) and not ctx.options.ssl_verify_upstream_trusted_ca:
             ctx.options.update(ssl_verify_upstream_trusted_ca=trusted)  # as with OpenSSL, curl and the SDKs
         timeouts = [plan.timeout or 0 for plan in self.settings.plans.values()]
         timeouts += [provider.timeout or 0 for provider in self.settings.providers.values()]
-        # mitmproxy closes idle connections by itself; the deadlines are ours to keep.
-        ctx.options.update(**OPTIONS, tcp_timeout=int(max(3600, 2 * max(timeouts))))
+        # mitmproxy closes idle connections by itself; the deadlines of requests are Metrion's.
+        ctx.options.update(**_OPTIONS, tcp_timeout=int(max(3600, 2 * max(timeouts))))
 
     def configure(self, updated: AbstractSet[str]) -> None:
-        """Hold the options against other scripts and command lines."""
+        """Set the options back where another script or a command line has changed them."""
         changed = {
-            name: value for name, value in OPTIONS.items() if name in updated and getattr(ctx.options, name) != value
+            name: value for name, value in _OPTIONS.items() if name in updated and getattr(ctx.options, name) != value
         }
         if changed:
             logger.warning("Metrion needs %s; set back.", ", ".join(f"{k}={v}".lower() for k, v in changed.items()))
             ctx.options.update(**changed)
 
     def running(self) -> None:
-        """Start the ingester, where it is this process's own, and get ready (mitmproxy's hook after start)."""
-        if self._own_board is not None:
+        """Start the ingester, where it is this process's own, and prepare estimates (mitmproxy's hook after start)."""
+        if self._own_scoreboard is not None:
             self._estimator.prepare()
-            self._watch = asyncio.get_running_loop().create_task(self._keep_ingesting(self._own_board))
+            self._watch = asyncio.get_running_loop().create_task(self._keep_ingesting(self._own_scoreboard))
 
-    async def _keep_ingesting(self, board: Scoreboard) -> None:
-        self._ingestion = ingestion = await asyncio.to_thread(Ingestion, self.settings, board)
+    async def _keep_ingesting(self, scoreboard: Scoreboard) -> None:
+        self._ingestion = ingestion = await asyncio.to_thread(Ingestion, self.settings, scoreboard)
         while True:
             await asyncio.sleep(CHECK_SECONDS)
             await asyncio.to_thread(ingestion.tend)
 
     def done(self) -> None:
         """Write the events of what is still in flight."""
-        if self._own_board is None:
+        if self._own_scoreboard is None:
             return
         if self._watch is not None:
             self._watch.cancel()
@@ -121,7 +124,7 @@ class MetrionAddon:
     def next_layer(self, nextlayer: layer.NextLayer) -> None:
         """Let mitmproxy choose the next layer, then put ours in the place of its HTTP layer."""
         try:
-            if nextlayer.data_client().startswith(HTTP2_PREFACE):
+            if nextlayer.data_client().startswith(_HTTP2_PREFACE):
                 nextlayer.context.client.alpn = b"h2"  # what TLS would have said
             stock = ctx.master.addons.get("nextlayer")
             stock.next_layer(nextlayer)
@@ -129,7 +132,7 @@ class MetrionAddon:
                 nextlayer.layer = self._metered(nextlayer.layer)
         except Exception as error:  # noqa: BLE001 -- an exception here would let the connection pass unmetered
             log_fault(logger, "A connection was closed while its layer was chosen", error)
-            nextlayer.layer = ClosedLayer(nextlayer.context)
+            nextlayer.layer = _ClosedLayer(nextlayer.context)
 
     def _metered(self, top: layer.Layer) -> layer.Layer:
         parent: layer.Layer | None = None
@@ -146,10 +149,10 @@ class MetrionAddon:
             return top
         if isinstance(current, layer.NextLayer):
             return top  # what is inside the TLS is asked for when it is there
-        return ClosedLayer(top.context)
+        return _ClosedLayer(top.context)
 
     async def metrion_estimate(self, attempt: Attempt) -> None:
-        """Estimate off the event loop; the stream of the attempt waits (the hook of our own layers)."""
+        """Estimate off the event loop; the stream of the attempt waits (the hook of Metrion's own streams)."""
         await self._estimator.estimate(attempt)
 
     # --- gates ---
@@ -157,7 +160,7 @@ class MetrionAddon:
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         """Refuse a flow that no metered stream has let through."""
         if MARK not in flow.metadata:
-            answer = render(Refusal(500, "internal", "This request did not pass Metrion's checks and was refused."))
+            answer = render(Refusal(INTERNAL, "This request did not pass Metrion's checks and was refused."))
             flow.request.stream = False
             flow.response = http.Response.make(answer.status, answer.body, answer.headers)
 
@@ -166,7 +169,7 @@ class MetrionAddon:
         self.requestheaders(flow)
 
     def client_disconnected(self, client: Client) -> None:
-        """Finish what a connection leaves unfinished, should its layers have failed to say so."""
+        """Finish what a connection leaves unfinished, in case its layers have not."""
         self.gateway.tunnels.pop(client.id, None)
         # mitmproxy forgets to close a connection whose end comes while it waits for its turn to read.
         handler = ctx.master.addons.get("proxyserver").connections.get(client.id)

@@ -1,6 +1,6 @@
-"""The certificate authority for intercepted TLS, in the home. As a program, it makes that of a home.
+"""The certificate authority for intercepted TLS, in the home. Run as a program, it makes the one of a home.
 
-A process of its own makes it at a first start, because that takes mitmproxy, which the supervisor is to do without.
+A process of its own makes it at a first start, because that takes mitmproxy, which the supervisor does not import.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from mitmproxy import certs, options
 
 
 def authority_folder(home: Path) -> Path:
-    """Return where it is. Metrion's own, not the user's mitmproxy's."""
+    """Return where the authority is. It is Metrion's own, not that of the user's mitmproxy."""
     return home / "ca"
 
 
 def make_authority(home: Path) -> None:
-    """Make it where there is none."""
+    """Make the authority of a home that has none."""
     folder = authority_folder(home)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:

@@ -1,12 +1,12 @@
 """mitmproxy's HTTP/1 connections, with the lane's reader in place of mitmproxy's own.
 
-So heads, chunks and trailers are bounded and understood as on the lane, in both directions, and no message quotes them.
-Besides, they do what mitmproxy's lack:
+Heads, chunks and trailers are bounded and understood as on the lane, in both directions, and no message quotes them.
+These connections also do what mitmproxy's do not:
 
 * Interim responses (103 Early Hints and the like) are handed on as :class:`Interim`; mitmproxy takes the first head for
   the final one.
 * Trailers pass in both directions; mitmproxy raises NotImplementedError, and the client hangs.
-* A client that ends its sending behind a whole request is answered; mitmproxy takes it for a hang-up.
+* A client that ends its sending after a whole request is answered; mitmproxy takes it for a hang-up.
 * Requests that a client sends without waiting for the answers go out one after the other; mitmproxy takes the
   connection to the provider for the next before it is done with the last, and crashes.
 """
@@ -42,23 +42,18 @@ from mitmproxy.utils import asyncio_utils
 
 from metrion.admission.refusals import unreadable
 from metrion.lane import wire
+from metrion.lane.body import BodyReader, body_reader
 from metrion.lane.client import HEAD_SECONDS
 from metrion.lane.half_closed import HalfClosed
-from metrion.lane.http1 import (
-    BodyReader,
-    MalformedError,
-    RequestHead,
-    body_reader,
-    read_request_head,
-    read_response_head,
-)
-from metrion.proxy.deadline import connection_handler
-from metrion.relay.relay import UNREAD_BODY_BYTES, reason
+from metrion.lane.http1 import MalformedError, RequestHead, read_request_head, read_response_head
+from metrion.proxy.connections import connection_handler
+from metrion.relay.own_answers import reason
+from metrion.relay.relay import UNREAD_BODY_BYTES
 
 type Commands = Generator[commands.Command, object, None]
 
-MAX_PIPELINED = 1 << 20
-"""Bytes that a client may send ahead of the answer it waits for; more, and it is hung up on."""
+_MAX_PIPELINED = 1 << 20
+"""How many bytes a client may send ahead of the answer that it waits for; with more its connection is closed."""
 
 
 @dataclass
@@ -114,7 +109,7 @@ class _Trailers(_http1.Http1Connection):
             yield command
 
     def send(self, event: HttpEvent) -> Commands:
-        """Override: trailers stand between the last chunk and the end."""
+        """Override: trailers go between the last chunk and the end."""
         if isinstance(event, RequestTrailers | ResponseTrailers):
             self._to_send = event.trailers
             return
@@ -141,7 +136,7 @@ class Http1Server(_Trailers, _http1.Http1Server):
     _unread = 0
 
     def _handle_event(self, event: events.Event) -> Commands:
-        """Override: what is read and dropped of a request that is answered is bounded as it stands on the wire."""
+        """Override: bound what is read and dropped of a request that is answered, in bytes on the wire."""
         if isinstance(event, events.DataReceived) and self.response_done and self.state == self.read_body:
             self._unread += len(event.data)
             if self._unread > UNREAD_BODY_BYTES:
@@ -204,7 +199,7 @@ class Http1Server(_Trailers, _http1.Http1Server):
     def wait(self, event: events.Event) -> Commands:
         """Override: a client that has ended its sending waits for its answer, as long as it is there."""
         if isinstance(event, events.DataReceived):
-            if len(self.buf) > MAX_PIPELINED:
+            if len(self.buf) > _MAX_PIPELINED:
                 yield from super().wait(events.ConnectionClosed(self.conn))
             return
         transport = self._half_closing() if self._half_closed is None else None
@@ -249,7 +244,7 @@ class Http1Server(_Trailers, _http1.Http1Server):
             self.state = self.done
 
     def send(self, event: HttpEvent) -> Commands:
-        """Override: a response that has no body has no last chunk either, whatever its head says."""
+        """Override: a response without a body has no last chunk either, whatever its head says."""
         bodiless = self.response is not None and self.response.status_code in (204, 304)
         for command in super().send(event):
             is_last_chunk = isinstance(command, commands.SendData) and command.data == wire.LAST_CHUNK
@@ -258,7 +253,10 @@ class Http1Server(_Trailers, _http1.Http1Server):
 
 
 def _request(head: RequestHead, raw: bytes) -> http.Request:
-    """Return a head as mitmproxy has it. Raises ``ValueError`` for a target that is neither a path nor a host's."""
+    """Return a head as mitmproxy has it.
+
+    :raises ValueError: the target is neither a path nor a host.
+    """
     if not head.target.startswith(b"/"):
         return http1.read_request_head(raw.strip(b"\r\n").split(b"\r\n"))
     version = b"HTTP/1.1" if head.minor else b"HTTP/1.0"
@@ -304,7 +302,7 @@ class Http1Client(_Trailers, _http1.Http1Client):
         yield from self.state(event)
 
     def read_body(self, event: events.Event) -> Commands:
-        """Override: this connection is done before the client's is, which may have the next request at hand."""
+        """Override: finish before the client's connection does, which may have the next request at hand."""
         end: commands.Command | None = None
         for command in super().read_body(event):
             upgrades = self.response is not None and self.response.status_code == 101
@@ -317,6 +315,6 @@ class Http1Client(_Trailers, _http1.Http1Client):
 
 
 def install() -> None:
-    """Let mitmproxy's HTTP layers make these connections: they name the classes and offer no other way to choose."""
+    """Have mitmproxy's HTTP layers make these connections: they name the classes and offer no other way to choose."""
     layers.http.Http1Server = Http1Server  # type: ignore[misc]  # a subclass in its place
-    layers.http.Http1Client = Http1Client  # type: ignore[misc]
+    layers.http.Http1Client = Http1Client  # type: ignore[misc]  # as above

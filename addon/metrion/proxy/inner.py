@@ -1,6 +1,6 @@
 """The small mitmproxy inside a worker of ``metrion serve``: it takes connections over, and has no port of its own.
 
-Only the addons are in it that the path needs. It is made when the first connection comes that the lane does not serve,
+It has only the addons that the path needs. It is made when the first connection comes that the lane does not serve,
 because importing mitmproxy takes half a second and 20 MB.
 """
 
@@ -52,13 +52,13 @@ class Inner:
         self._master.addons.add(core.Core(), self._server, next_layer.NextLayer(), tlsconfig.TlsConfig(), addon, self)
 
     async def start(self) -> None:
-        """Be ready for connections."""
+        """Return once it can take connections over."""
         self._running = asyncio.get_running_loop().create_task(self._master.run())
         await self._started.wait()
         (self._instance,) = self._server.servers
 
     def running(self) -> None:
-        """Take note that mitmproxy has started (its hook after start)."""
+        """Record that mitmproxy has started (its hook after start)."""
         self._started.set()
 
     def take_over(self, transport: asyncio.Transport, data: bytes, alpn: bytes | None, *, ended: bool) -> None:
@@ -103,7 +103,7 @@ class Inner:
         )
 
     async def close_idle(self) -> None:
-        """Close the connections, none of which has a request in flight."""
+        """Close all connections. None of them has a request in flight."""
         for connection in tuple(self._server.connections.values()):
             await connection.on_timeout()  # what mitmproxy does to an idle connection: close it
 
@@ -113,6 +113,6 @@ class Inner:
         return bool(self._server.connections)
 
     async def close(self) -> None:
-        """End."""
+        """End all of it."""
         self._master.shutdown()
         await self._running

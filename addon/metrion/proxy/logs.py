@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import re
 
-UNPARSED = re.compile(
+_UNPARSED = re.compile(
     r"^(.*?(?:Bad HTTP (?:request|response) line|Invalid header line|Client closed connection before completing request"
     r" headers|Unexpected data from server|unexpected server response|Invalid HTTP|Cannot parse HTTP))\b.*",
     re.DOTALL,
@@ -20,7 +20,7 @@ class UnparsedHeads(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Override: never drops a record."""
-        match = UNPARSED.match(record.getMessage())
+        match = _UNPARSED.match(record.getMessage())
         if match:
             record.msg, record.args = f"{match[1]} (bytes withheld)", ()
         return True

@@ -1,4 +1,4 @@
-"""What the relay asks for. Whoever owns the connections carries a list of these out, in order, and nothing else.
+"""What the relay asks for. Whoever owns the connections carries out a list of these, in order, and nothing else.
 
 Bodies are without their framing. Whoever writes a head frames what follows by it: chunked where it says so, else by
 its length, else by the end of the connection.
@@ -39,11 +39,11 @@ class EndRequest(NamedTuple):
 
 
 class AbortRequest(NamedTuple):
-    """Close the provider's connection: nobody waits for it any more."""
+    """Close the provider's connection: nobody waits for its answer any more."""
 
 
 class SendInterim(NamedTuple):
-    """Send a head to the client that is not the final one."""
+    """Send an interim head to the client."""
 
     status: int
     reason: bytes
@@ -87,7 +87,7 @@ class Record(NamedTuple):
 
 
 class Wake(NamedTuple):
-    """Call ``Relay.time_passed`` after so many seconds, and not when set before; ``None``: do not."""
+    """Call ``Relay.time_passed`` after so many seconds, and no earlier call; ``None``: none at all."""
 
     seconds: float | None
 

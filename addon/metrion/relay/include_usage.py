@@ -1,20 +1,12 @@
-"""The option ``include_usage: inject``: asks for the usage of a stream, and keeps the answer to itself. No I/O.
+"""The option ``include_usage: inject``: asks for the usage of a stream, and hides the answer from the client. No I/O.
 
 OpenAI's chat and text completions, and most that speak like them, report the usage of a stream only to a request with
 ``"stream_options": {"include_usage": true}``: then in a last chunk that has no choices, and as ``"usage": null`` in all
 others (``ChatCompletionStreamOptions`` in the openai SDK). :func:`ask_for_usage` puts that into a request, and
-:class:`UsageFilter` takes out of the response what came of it, so that the client sees what it would have seen.
+:class:`UsageFilter` takes what it adds out of the response, so that the client sees what it would have seen.
+:class:`metrion.relay.rewrites.InjectedUsage` applies both.
 
-How the shell uses it, where ``Route.inject_usage`` is true (:func:`metrion.admission.routing.asks_usage`):
-
-1. Only for a request body without a content encoding: hold it whole, and send ``ask_for_usage(body)`` with a new
-   ``Content-Length`` in its place. ``None``: send the body as it came, and leave the response alone too.
-2. Only for a success that is ``text/event-stream``: the tap reads the provider's bytes as ever. What goes to the client
-   is ``feed(chunk)`` of them decoded, and ``finish()`` at the end, without ``Content-Length``. Encoded bytes have to be
-   decoded, and then go out without ``Content-Encoding``; it is simpler to ask the provider for none, with
-   ``Accept-Encoding: identity`` in such a request.
-3. A chunk in which the stream's last event is complete comes out of ``feed`` at once: what has to be done before it may
-   go on (the event) is done before ``feed``'s answer is sent, as it is for the chunk itself without the option.
+An event that a chunk completes comes out of :meth:`UsageFilter.feed` at once: nothing but an unfinished event waits.
 """
 
 from __future__ import annotations
@@ -25,28 +17,28 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 LIMIT = 1 << 20
-"""An event of more bytes than this, its last line ends not counted, passes as it is."""
+"""A longer event, in bytes without its last line ends, passes as it is."""
 
 # Bytes are looked at as Latin-1 text: JSON's syntax is ASCII, and a place in the text is the same place in the bytes.
-SPACE = " \t\n\r"
-NAME = r'[ \t\n\r]*+"([^"\\\x00-\x1f]*+)"[ \t\n\r]*+:[ \t\n\r]*+'
-FIRST = re.compile(r"[ \t\n\r]*+\{" + NAME)
-NEXT = re.compile(rf"[ \t\n\r]*+(?:,{NAME}|\}})")
+_SPACE = " \t\n\r"
+_NAME = r'[ \t\n\r]*+"([^"\\\x00-\x1f]*+)"[ \t\n\r]*+:[ \t\n\r]*+'
+_FIRST = re.compile(r"[ \t\n\r]*+\{" + _NAME)
+_NEXT = re.compile(rf"[ \t\n\r]*+(?:,{_NAME}|\}})")
 """A further member up to its value, or the end of the object."""
-COMMA = re.compile(r"[ \t\n\r]*+,[ \t\n\r]*+")
-JSON = json.JSONDecoder()
+_COMMA = re.compile(r"[ \t\n\r]*+,[ \t\n\r]*+")
+_JSON = json.JSONDecoder()
 
-MARK = b'"usage"'
-ENDS = (b"\n\n", b"\r\n\r\n")
-LINE_ENDS = re.compile(rb"[\r\n]++")
-BLANK_LINE = re.compile(rb"(?>\r\n?|\n)(?>\r\n?|\n)")
+_MARK = b'"usage"'
+_ENDS = (b"\n\n", b"\r\n\r\n")
+_LINE_ENDS = re.compile(rb"[\r\n]++")
+_BLANK_LINE = re.compile(rb"(?>\r\n?|\n)(?>\r\n?|\n)")
 """The end of a line, and the empty line behind it."""
 
 
 def ask_for_usage(body: bytes) -> bytes | None:
-    """Return the JSON body of a request with the option put in; no byte beside it is changed.
+    """Return the JSON body of a request with the option put in; no other byte is changed.
 
-    ``None``: there is nothing to change. No stream is asked for, or its usage is already, or it cannot be told.
+    ``None``: nothing is to be changed. The request asks for no stream, or for its usage already, or cannot be read.
     """
     if b'"stream"' not in body:
         return None
@@ -55,7 +47,7 @@ def ask_for_usage(body: bytes) -> bytes | None:
         if not body.isascii():
             body.decode()
         request = _object(text, 0)
-        splice = _splice(text, request) if not text[request.end :].strip(SPACE) else None
+        splice = _splice(text, request) if not text[request.end :].strip(_SPACE) else None
     except (ValueError, RecursionError):
         return None
     if splice is None:
@@ -66,11 +58,11 @@ def ask_for_usage(body: bytes) -> bytes | None:
 
 
 class UsageFilter:
-    """Decoded bytes of an event stream in, cut anywhere; those that the client would have seen out.
+    """Filters an event stream: its decoded bytes in, cut anywhere; what the client would have seen out.
 
-    An event that has usage and no choices is left out, and from every other one its member ``usage``. What is no such
-    event passes untouched: comments, errors, several ``data`` lines, what is no JSON. Nothing but an event that is not
-    whole yet is held back. Nothing here raises.
+    Leaves out an event that has usage and no choices, and the member ``usage`` of every other one. Anything else passes
+    untouched: comments, errors, events of several ``data`` lines or without JSON. Holds back nothing but an event that
+    is not whole yet. Never raises.
     """
 
     def __init__(self) -> None:
@@ -78,11 +70,11 @@ class UsageFilter:
         self._searched = 0
         """Before this there is no blank line in what is held."""
         self._long = False
-        """What comes belongs to an event that passes as it is."""
+        """What comes next belongs to an event that passes as it is."""
 
     def feed(self, chunk: bytes) -> bytes:
-        """Take bytes, give the events that they complete."""
-        if not self._held and not self._long and MARK not in chunk and chunk.endswith(ENDS):
+        """Take bytes; return the events that they complete."""
+        if not self._held and not self._long and _MARK not in chunk and chunk.endswith(_ENDS):
             return chunk
         held = self._held
         held += chunk
@@ -109,21 +101,21 @@ class UsageFilter:
         return b"".join(given)
 
     def finish(self) -> bytes:
-        """Give what is held; the stream is over."""
+        """Return what is held, at the end of the stream."""
         held = bytes(self._held)
         self._held.clear()
         seen = _without_usage(held)
         return _comments(held) if seen is None else seen
 
     def _end_of_event(self, start: int, *, lf_only: bool) -> int:
-        """Return where the event that starts there ends, behind its blank line; 0 where that is not known yet."""
-        if not self._long and (empty := LINE_ENDS.match(self._held, start)):
+        """Return where the event at ``start`` ends, behind its blank line; 0: it is not whole yet."""
+        if not self._long and (empty := _LINE_ENDS.match(self._held, start)):
             return empty.end()
         start = max(start, self._searched)
         if lf_only:  # five times as fast
             at = self._held.find(b"\n\n", start)
             return at + 2 if at >= 0 else 0
-        found = BLANK_LINE.search(self._held, start)
+        found = _BLANK_LINE.search(self._held, start)
         return found.end() if found else 0
 
 
@@ -142,14 +134,14 @@ class _Object(NamedTuple):
 
 
 def _object(text: str, at: int) -> _Object:
-    """Read the object there.
+    """Read the object at a place.
 
-    Raises ``ValueError`` where there is none, where a name has an escape in it, and where it is there twice: readers
-    differ in which of the two counts. Raises ``RecursionError`` where it is too deep.
+    :raises ValueError: there is none, or a name has an escape in it or is there twice: readers differ in which counts.
+    :raises RecursionError: it is too deep.
     """
     members: dict[str, Any] = {}
     places: dict[str, tuple[int, int, int]] = {}
-    key = FIRST.match(text, at)
+    key = _FIRST.match(text, at)
     start = key.start(1) - 1 if key else at
     while key is not None:
         if (name := key[1]) is None:
@@ -157,14 +149,18 @@ def _object(text: str, at: int) -> _Object:
         if name in members:
             raise ValueError("a member is there twice")
         at = key.end()
-        members[name], end = JSON.raw_decode(text, at)
+        members[name], end = _JSON.raw_decode(text, at)
         places[name] = start, at, end
-        key, start = NEXT.match(text, end), end
+        key, start = _NEXT.match(text, end), end
     raise ValueError("no JSON object")
 
 
 def _splice(text: str, request: _Object) -> tuple[int, int, bytes] | None:
-    """Return from where to where the request is to be replaced, and by what. Raises as :func:`_object` does."""
+    """Return the start and the end of what to replace in a request, and its replacement; ``None``: nothing.
+
+    :raises ValueError: as :func:`_object` does.
+    :raises RecursionError: as :func:`_object` does.
+    """
     if request.members.get("stream") is not True:
         return None
     if "stream_options" not in request.members:
@@ -183,14 +179,14 @@ def _splice(text: str, request: _Object) -> tuple[int, int, bytes] | None:
 
 
 def _behind(found: _Object) -> tuple[int, int]:
-    """Return the place behind the last member, where nothing is to be replaced."""
+    """Return the place behind the last member, twice: there something is put in, and nothing replaced."""
     *_, (_, _, end) = found.places.values()
     return end, end
 
 
 def _without_usage(event: bytes) -> bytes | None:
     """Return an event without its usage; the same object where it has none, ``None`` where it has nothing else."""
-    if MARK not in event:
+    if _MARK not in event:
         return event
     lines = event.splitlines(keepends=True)
     data = [line for line in lines if line.startswith(b"data:") or line.rstrip(b"\r\n") == b"data"]
@@ -202,17 +198,17 @@ def _without_usage(event: bytes) -> bytes | None:
     except (ValueError, RecursionError):
         return event
     members = chunk.members
-    if "usage" not in members or members.get("error") is not None or text[chunk.end :].strip(SPACE):
+    if "usage" not in members or members.get("error") is not None or text[chunk.end :].strip(_SPACE):
         return event
     if members["usage"] is not None and members.get("choices") in (None, []):
         return None
     start, _, end = chunk.places["usage"]
-    if text[start] == '"' and (comma := COMMA.match(text, end)):
+    if text[start] == '"' and (comma := _COMMA.match(text, end)):
         end = comma.end()
     before = event.index(data[0])
     return event[: before + start] + event[before + end :]
 
 
 def _comments(event: bytes) -> bytes:
-    """Return what stays of an event that is left out."""
+    """Return the comments of an event that is left out: they stay."""
     return b"".join(line for line in event.splitlines(keepends=True) if line.startswith(b":"))

@@ -1,4 +1,4 @@
-"""The relay: one request and its response, between a client and a provider. Sans-IO, and all policy is in it.
+"""The relay: one request and its response, between a client and a provider. Sans-IO; it holds all policy.
 
 Whoever owns the connections calls a method for what happens, and carries out the effects that it returns, in order:
 
@@ -7,19 +7,17 @@ Whoever owns the connections calls a method for what happens, and carries out th
   ``upstream_failed``;
 * time: ``time_passed``, when the :class:`~metrion.relay.effects.Wake` says so.
 
-Bodies come and go without their framing, in pieces of any size. The event stands before the bytes that complete the
-response for its client. What comes too late, or out of turn, changes nothing. Nothing here raises on what a stranger
-sent, waits, or looks at a connection.
+Bodies come and go without their framing, in pieces of any size. The effect that writes the event comes before the bytes
+that complete the response for its client. An input that comes too late, or out of turn, changes nothing. Nothing here
+raises on what a stranger sent, waits, or looks at a connection.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
-from http import HTTPStatus
-from typing import Protocol
+from collections.abc import Callable
 
-from metrion.admission import shown, trailers_out
+from metrion.admission import trailers_out
 from metrion.admission.cors import allowed_origin, allowing
 from metrion.admission.refusals import error_event, render
 from metrion.model import Answer, EndReason, Forward, Head, Headers, Inbound, Refusal
@@ -42,38 +40,24 @@ from metrion.relay.effects import (
     SendResponseData,
     Wake,
 )
+from metrion.relay.gate import Gate
+from metrion.relay.own_answers import reason, timed_out, unreachable
 from metrion.relay.rewrites import MOST_HELD, REWRITES, Rewrite
 from metrion.relay.states import BEGUN, NEXT, UNDER_WAY, Input, State
 
 UNREAD_BODY_BYTES = 1_000_000
 UNREAD_BODY_SECONDS = 2.0
-"""How much of a refused request is read and dropped before closing: a reset may destroy the answer."""
+"""How much of a refused request is read and dropped, and for how long, before its connection is closed.
 
-NOT_HTTP = "what it sent is not HTTP"
-
-
-class Gate(Protocol):
-    """Who decides and remembers, as :class:`metrion.gateway.Gateway` does. Nothing here raises."""
-
-    @property
-    def cors_origins(self) -> Collection[str]:
-        """Whose pages may see responses."""
-
-    def decide(self, inbound: Inbound, *, intercepted: bool = False) -> Forward | Refusal | Answer:
-        """Say what becomes of a request."""
-
-    def within_limits(self, decision: Forward) -> Forward | Refusal:
-        """Count a request that nothing else refuses any more, or refuse it."""
-
-    def begin(self, key: object, inbound: Inbound, decision: Forward | Refusal, *, began: float) -> Attempt:
-        """Start to take note of a request, known by ``key`` until it is over."""
+A reset would destroy an answer that the client has not read yet.
+"""
 
 
 class Relay:
     """See the module. ``key`` names the request to the gate."""
 
     attempt: Attempt
-    """Set with the head, unless the answer is Metrion's own and no refusal."""
+    """Set with the head, unless the answer is Metrion's own and not a refusal."""
     decision: Forward | Refusal | Answer
     """Set with the head."""
 
@@ -85,11 +69,11 @@ class Relay:
         self._inbound: Inbound
         self._forward: Forward
         self._head: Head
-        """What goes out."""
+        """The head that goes out."""
         self._ends = False
         """The request has no body."""
         self._held: list[bytes] = []
-        """What cannot go out yet."""
+        """Pieces of the body that cannot go out yet."""
         self._held_bytes = 0
         self._trailers: Headers | None = None
         """Set when the client's request is whole."""
@@ -100,7 +84,7 @@ class Relay:
 
     @property
     def reads_body(self) -> bool:
-        """Whether more of the request can go on now; else its client is to wait."""
+        """Whether more of the request can go on now; if not, its client has to wait."""
         return self.state is not State.OPENING
 
     # --- the client ---
@@ -114,7 +98,7 @@ class Relay:
         trouble: Callable[[Forward], Refusal | None] | None = None,
         intercepted: bool = False,
     ) -> Effects:
-        """Decide on a request. ``ends``: it has no body. ``trouble`` says what else is wrong with one that may pass."""
+        """Decide about a request. ``ends``: it has no body. ``trouble`` may refuse one that is admitted."""
         decision = self._gate.decide(inbound, intercepted=intercepted)
         if isinstance(decision, Forward):
             refusal = trouble(decision) if trouble is not None else None
@@ -165,7 +149,7 @@ class Relay:
         return [SendRequestData(data)]
 
     def request_end(self, trailers: Headers = ()) -> Effects:
-        """Take note that the request is whole. Of its trailers those go out that may."""
+        """End the request, which is whole. Only those of its trailers go out that may."""
         before = self.state
         if not self._advance(Input.REQUEST_END):
             return []
@@ -181,7 +165,7 @@ class Relay:
         return [EndRequest(trailers)]
 
     def client_gone(self) -> Effects:
-        """Take note that the client has hung up, or that its body cannot be read on."""
+        """End everything: the client has hung up, or the rest of its body cannot be read."""
         if self.state in UNDER_WAY:
             effects = self._end(EndReason.CLIENT_ABORT)
             self.state = State.OVER
@@ -189,24 +173,24 @@ class Relay:
         return self.close() if self.state is State.UNREAD else []
 
     def unread(self, size: int) -> Effects:
-        """Take note of bytes, on the wire, of a request that has been answered."""
+        """Count bytes, on the wire, of a request that has been answered."""
         self._unread += size
         return self.close() if self.state is State.UNREAD and self._unread > UNREAD_BODY_BYTES else []
 
     def close(self) -> Effects:
-        """Read no more of a request that has been answered."""
+        """End a request that has been answered, and read no more of it."""
         self.state = State.OVER
         return [Wake(None), AbortResponse(), Finish(keep_open=False)]
 
     # --- the provider ---
 
     def connected(self) -> Effects:
-        """Send what there is: the provider's connection is open."""
+        """Send what there is of the request: the connection to the provider is open."""
         self._connected = True
         return self._send() if self.state is State.OPENING else []
 
     def interim(self, status: int, reason: bytes, headers: Headers) -> Effects:
-        """Pass on what is no final response; ``100 Continue`` has been said already."""
+        """Pass on an interim response, except ``100 Continue``, which the relay has sent already."""
         waits = self.state in (State.ASKING, State.ASKED)
         return [SendInterim(status, reason, headers)] if waits and status != 100 else []
 
@@ -249,34 +233,31 @@ class Relay:
         return [SendResponseData(data)] if data else []
 
     def response_end(self, trailers: Headers = ()) -> Effects:
-        """Take note that the response is whole."""
+        """End the response, which is whole."""
         early = self.state is State.ANSWERING_EARLY
         if not self._advance(Input.RESPONSE_END):
             return []
         effects = [*self._end(EndReason.COMPLETE), *self._rest(), EndResponse(trailers)]
-        # Without waiting for the rest of the request, for which the client may wait in turn.
+        # It does not wait for the rest of the request: the client may send that only after the response.
         effects += [AbortRequest(), Wake(UNREAD_BODY_SECONDS)] if early else [Wake(None), Finish()]
         return effects
 
-    def upstream_failed(self, reason: str | None) -> Effects:
-        """Say that the provider gave no usable answer, or break off. ``reason``: fit to be shown; ``None``: no HTTP."""
+    def upstream_failed(self, why: str | None) -> Effects:
+        """Answer for a provider that failed, or cut its answer. ``why``: fit to be shown; ``None``: no HTTP."""
         if self.state not in UNDER_WAY:
             return []
         if self.state in BEGUN:
             return self.cut(EndReason.UPSTREAM_ERROR, self._rest())
-        route = self._forward.route
-        where = f"{route.upstream.scheme}://{route.upstream.authority.decode()}"
-        message = f"No usable answer from {route.provider} at {where}: {reason or NOT_HTTP}."
-        return self._refuse(self._refusal(502, "upstream_unreachable", message), EndReason.UPSTREAM_ERROR)
+        return self._refuse(unreachable(self._forward, why, was_sent=self._was_sent), EndReason.UPSTREAM_ERROR)
 
     def cut(self, end_reason: EndReason, rest: Effects | None = None) -> Effects:
-        """End a response in its middle, so that the client sees that it is not whole. ``rest``: its last words."""
+        """End a response in its middle, so that the client sees that it is not whole. ``rest``: what still goes out."""
         effects = self._end(end_reason)
         self.state = State.OVER
         return [*effects, *(rest or ()), AbortResponse(), Wake(None), Finish(keep_open=False)]
 
     def session_end(self, end_reason: EndReason) -> Effects:
-        """Take note that the WebSocket session is over."""
+        """End the request of a WebSocket session that is over."""
         if self.state is not State.UPGRADED:
             return []
         self.state = State.OVER
@@ -285,7 +266,7 @@ class Relay:
     # --- time ---
 
     def time_passed(self, *, client_is_slow: bool) -> Effects:
-        """Say what is due. ``client_is_slow``: bytes wait for the client; then the silence is not the provider's."""
+        """Do what is due. ``client_is_slow``: bytes wait for the client; then the silence is not the provider's."""
         if self.state is State.UNREAD:
             return self.close()
         if self.state not in UNDER_WAY or self.state is State.UPGRADED:
@@ -294,12 +275,7 @@ class Relay:
         left = self.attempt.last_activity + timeout - self._clock()
         if left > 0 or client_is_slow or self.attempt.is_estimating:
             return [Wake(left if left > 0 else timeout)]
-        message = (
-            f"{self._forward.route.provider} sent nothing for {timeout:g} seconds, the timeout of this request. "
-            "Another can be set for a token (`metrion token create --timeout`), a provider or a plan (`timeout` in "
-            "metrion.yaml)."
-        )
-        refusal = self._refusal(504, "timeout", message)
+        refusal = timed_out(self._forward, was_sent=self._was_sent)
         if self.state not in BEGUN:
             return [AbortRequest(), *self._refuse(refusal, EndReason.TIMEOUT)]
         if not self.attempt.takes_events:
@@ -307,9 +283,9 @@ class Relay:
         early = self.state is State.ANSWERING_EARLY
         effects = self._end(EndReason.TIMEOUT)
         self.state = State.UNREAD if early else State.OVER
-        last_words = SendResponseData(error_event(refusal))
+        error = SendResponseData(error_event(refusal))
         after = Wake(UNREAD_BODY_SECONDS) if early else Finish()
-        return [AbortRequest(), *effects, last_words, EndResponse(), Wake(None), after]
+        return [AbortRequest(), *effects, error, EndResponse(), Wake(None), after]
 
     # --- within ---
 
@@ -321,7 +297,7 @@ class Relay:
         return True
 
     def _send(self) -> Effects:
-        """Begin to send the request, with what has come of it."""
+        """Begin to send the request, with the pieces that have come."""
         self._advance(Input.CONNECTED)
         held, self._held = b"".join(self._held), []
         effects: Effects = [SendRequest(self._inbound.method, self._head, self._ends)]
@@ -334,7 +310,7 @@ class Relay:
         return effects
 
     def _rewrite_request(self) -> None:
-        """Change the body that is held, and its head; whoever has nothing to change leaves the response alone too."""
+        """Rewrite the body that is held, and its head. A rewrite that changes nothing leaves the response alone too."""
         body, head = b"".join(self._held), self._head
         changing = []
         for rewrite in self._rewrites:
@@ -344,12 +320,12 @@ class Relay:
         self._rewrites, self._head, self._held = changing, head, [body] if body else []
 
     def _give_up_rewrites(self) -> Effects:
-        """Let a body that is too long to be held go out as it came."""
+        """Send a body that is too long to be held as it came."""
         self._rewrites, self.state = [], State.OPENING
         return self._send() if self._connected else [Open(self._forward.route.upstream)]
 
     def _end(self, end_reason: EndReason) -> Effects:
-        """Return what leads to the event, with estimated tokens where nobody reported any."""
+        """Return the effects that lead to the event, with an estimate where nobody reported tokens."""
         attempt = self.attempt
         if attempt.finished:
             return []
@@ -364,9 +340,10 @@ class Relay:
             rest = (rewrite.response_data(rest) if rest else b"") + rewrite.response_end()
         return [SendResponseData(rest)] if rest else []
 
-    def _refusal(self, status: int, code: str, message: str) -> Refusal:
-        """Return the refusal of a request that had been admitted."""
-        return refuse(self._forward, status, code, message, was_sent=self.state is State.ASKED)
+    @property
+    def _was_sent(self) -> bool:
+        """Whether the provider has the whole request, and the client nothing of a response."""
+        return self.state is State.ASKED
 
     def _refuse(self, refusal: Refusal, end_reason: EndReason) -> Effects:
         answer = render(refusal)
@@ -390,24 +367,3 @@ class Relay:
     @property
     def _asks_for_websocket(self) -> bool:
         return self.attempt.request.fields.get(b"upgrade", b"").lower() == b"websocket"
-
-
-def reason(status: int) -> bytes:
-    """Return the words that stand behind a status."""
-    try:
-        return HTTPStatus(status).phrase.encode()
-    except ValueError:
-        return b""
-
-
-def refuse(decision: Forward, status: int, code: str, message: str, *, was_sent: bool = False) -> Refusal:
-    """Return the refusal of a request that had been admitted. ``was_sent``: the provider has the whole of it."""
-    route, caller = decision.route, decision.caller
-    return Refusal(
-        status, code, message, route.provider, route.error_shape, route=route, caller=caller, was_sent=was_sent
-    )
-
-
-def shown_head(decision: Forward | Refusal | Answer, inbound: Inbound) -> Head:
-    """Return what may be shown of a request: its head with every credential masked."""
-    return decision.shown if isinstance(decision, Forward) else shown(inbound)

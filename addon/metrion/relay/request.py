@@ -1,11 +1,11 @@
-"""A request, from its head to its last byte, however often it is sent: what is known of it for its events."""
+"""A request, from its head to its last byte, however often it is sent: what its events need to know of it."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
 from metrion import estimates
-from metrion.metering.tap import RequestReader
+from metrion.metering.request_reader import RequestReader
 from metrion.model import Forward, Headers, Inbound, Refusal, first_values
 from metrion.model.event_id import uuid7
 
@@ -34,7 +34,7 @@ class Request:
         self.id = uuid7()
         self.started_at = now()
         self.bytes = 0
-        """Of the body as the client sent it, without chunk framing."""
+        """The size of the body as the client sent it, without chunk framing."""
         self.sample: estimates.Sample | None = None
         self.response_sample: estimates.Sample | None = None
         self._reader: RequestReader | None = None
@@ -47,7 +47,7 @@ class Request:
             )
 
     def data(self, chunk: bytes) -> None:
-        """Take note of a piece of the body as the client sent it."""
+        """Read a piece of the body as the client sent it."""
         self.bytes += len(chunk)
         if self._reader is not None:
             self._reader.feed(chunk)
@@ -66,7 +66,7 @@ class Request:
 
 
 def now() -> datetime:
-    """Return the time as events have it: naive UTC."""
+    """Return the time as events hold it: naive UTC."""
     return datetime.now(UTC).replace(tzinfo=None)
 
 

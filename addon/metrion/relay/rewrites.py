@@ -1,8 +1,8 @@
-"""The changes of bodies that somebody has asked for by name, each a class here and a row of :data:`REWRITES`.
+"""Changes of bodies that a person has asked for by name, each a class here and a row of :data:`REWRITES`.
 
-A rewrite gets the whole body of a request before any of it goes out, and may answer with another one. If it does, it
-stands in the way of the response: it fits the head, and gives what the client is to see of each piece. The event is
-made of what the provider sent and of what the client sent, never of what a rewrite made of them.
+A rewrite gets the whole body of a request before any of it goes out, and may return another one. If it does, the
+response passes it too: it fits the head, and returns what the client sees of each piece. The event is made from what
+the client and the provider sent, never from what a rewrite made of it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from metrion.relay.request import header
 logger = logging.getLogger(__name__)
 
 MOST_HELD = 32 << 20
-"""Bytes of a request body that is held; a longer one goes out as it is."""
+"""How many bytes of a request body are held; a longer one goes out as it is."""
 
-STREAM = "text/event-stream"
+_STREAM = "text/event-stream"
 
 
 class Rewrite(Protocol):
-    """One change. A ``DecodingError`` from :meth:`response_data` ends the response, which nobody could read."""
+    """One change of a request and its response."""
 
     def request(self, head: Head, body: bytes) -> tuple[Head, bytes] | None:
         """Return what goes out in place of a request; ``None``: it stays, and so does its response."""
@@ -35,14 +35,17 @@ class Rewrite(Protocol):
         """Return the header fields that the client gets."""
 
     def response_data(self, data: bytes) -> bytes:
-        """Return what the client gets of a piece of the body, which may be nothing yet."""
+        """Return what the client gets of a piece of the body, which may be nothing yet.
+
+        :raises DecodingError: nobody can read the body; the response ends here.
+        """
 
     def response_end(self) -> bytes:
         """Return what is left when the response is over."""
 
 
 class InjectedUsage:
-    """The option ``include_usage: inject``: asks for the usage of a stream, and keeps the answer from the client."""
+    """The option ``include_usage: inject``: asks for the usage of a stream, and hides the answer from the client."""
 
     def __init__(self) -> None:
         self._filter: UsageFilter | None = None
@@ -51,7 +54,7 @@ class InjectedUsage:
 
     @classmethod
     def suiting(cls, forward: Forward, inbound: Inbound) -> InjectedUsage | None:
-        """Return one for a request whose provider is configured so, and whose body can be read."""
+        """Return one for a request whose provider has the option, and whose body can be read; else ``None``."""
         wanted = forward.route.inject_usage and header(inbound.headers, b"content-encoding") is None
         return cls() if wanted else None
 
@@ -65,8 +68,8 @@ class InjectedUsage:
         return Head(head.target, replaced(headers, b"content-length", b"%d" % len(asking))), asking
 
     def response_head(self, status: int, headers: Headers) -> Headers:
-        """Fit the head to what the client sees: plain, and of a length that is not known before."""
-        is_stream = (header(headers, b"content-type") or STREAM).lower().startswith(STREAM)
+        """Fit the head to what the client sees: a plain body whose length is not known beforehand."""
+        is_stream = (header(headers, b"content-type") or _STREAM).lower().startswith(_STREAM)
         if not (is_stream and 200 <= status < 300):
             self._filter = None
         if self._filter is None:
@@ -96,7 +99,7 @@ class InjectedUsage:
         return self._filter.feed(data)
 
     def response_end(self) -> bytes:
-        """Return what was no whole event; nothing a second time."""
+        """Return what is left at the end, once."""
         last, self._filter = self._filter, None
         if last is None:
             return b""

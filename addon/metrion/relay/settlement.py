@@ -1,7 +1,7 @@
-"""Who is billed for what is told later: a response's reading in, what is to be noted of pending generations out.
+"""Decides which response is billed for usage that comes later: its reading in, what to record of generations out.
 
-A background response and a batch have no usage when they are asked for. It comes with a later GET, and with every
-further one; the first that brings it whole is billed. Pure: :func:`settlement` decides, :func:`carry_out` notes it.
+A background response and a batch have no usage when they are asked for. A later GET reports it, and so does every
+further one; the first that brings it whole is billed. Pure: :func:`settlement` decides, :func:`carry_out` records it.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from metrion.model import EndReason, Reading, Route
 
 
 class Generations(Protocol):
-    """What is pending, as :class:`metrion.control.generations.Generations` keeps it."""
+    """The generations whose usage is pending, as :class:`metrion.control.generations.Generations` keeps them."""
 
     def expect(self, provider: str, generation_id: str) -> None:
-        """Take note that the provider works at something."""
+        """Record that the provider works at a generation."""
 
     def replace(self, provider: str, generation_id: str, output: str) -> bool:
-        """Take note that something else is to tell its usage. True for the first only."""
+        """Record that ``output`` will report its usage. True for the first caller only."""
 
     def settle(self, provider: str, generation_id: str) -> bool:
-        """Take note that its usage is told. True for the first only."""
+        """Record that its usage is reported. True for the first caller only."""
 
     def expects(self, provider: str, generation_id: str) -> bool:
-        """Whether its usage has not been told yet."""
+        """Whether its usage has not been reported yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expect:
-    """The provider works at something; what it is billed for comes later."""
+    """The provider works at a generation; a later response reports its usage."""
 
     provider: str
     id: str
@@ -38,7 +38,7 @@ class Expect:
 
 @dataclass(frozen=True, slots=True)
 class Replace:
-    """Something else tells what it is billed for. ``bills``: this response bills a part, if it is the first."""
+    """Another response will report the usage. ``bills``: the first one like this is billed for a part of it."""
 
     provider: str
     id: str
@@ -48,7 +48,7 @@ class Replace:
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """This response tells it. ``bills``: it has the bill, if it is the first."""
+    """This response reports the usage. ``bills``: the first one like this is billed for it."""
 
     provider: str
     id: str
@@ -56,7 +56,7 @@ class Settle:
 
 
 type Settlement = bool | Expect | Replace | Settle
-"""A bool: nothing to note; whether the response bills something is known already."""
+"""A bool: there is nothing to record, and the response is or is not billed for an earlier request."""
 
 
 def settlement(
@@ -78,14 +78,14 @@ def settlement(
     if reading.output is not None and is_read_back:
         return Replace(provider, asked_for, reading.output)
     # A run that waited for a tool's output ends in the answer to another POST, which is billed as such.
-    if reading.usage is None or not (is_read_back or route.operation == "runs"):
+    if reading.usage is None or not (is_read_back or route.operation.deferred):
         return False
     # The results of a batch that broke off are read again, whole.
     return Settle(provider, asked_for, bills=is_read_back) if whole else False
 
 
 def _of_output(provider: str, output: str, reading: Reading) -> Settlement:
-    """Decide about a response that a batch may have named as its output."""
+    """Decide on a response that a batch may have named as its output."""
     if reading.output is not None:
         following = output.partition("?")[0] + reading.output
         return Replace(provider, output, following, bills=reading.usage is not None)
@@ -93,7 +93,7 @@ def _of_output(provider: str, output: str, reading: Reading) -> Settlement:
 
 
 def carry_out(decided: Settlement, generations: Generations) -> bool:
-    """Note what was decided; return whether the response is billed for what was asked earlier."""
+    """Record a decision; return whether the response is billed for an earlier request."""
     match decided:
         case bool():
             return decided

@@ -1,4 +1,4 @@
-"""How far a request can have come, and what moves it on: the state machine of the relay, as a table."""
+"""How far a request can have come, and what moves it on: the state machine of the relay as a table."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ class State(Enum):
     HOLDING = auto()
     """A rewrite waits for the whole body."""
     OPENING = auto()
-    """It waits for a connection to the provider."""
+    """The request waits for a connection to the provider."""
     ASKING = auto()
-    """It goes out."""
+    """The request goes out."""
     ASKED = auto()
-    """It is out."""
+    """The whole request is out."""
     ANSWERING_EARLY = auto()
     """The response has begun, and the request is not out yet."""
     ANSWERING = auto()
     UPGRADED = auto()
-    """It has become a WebSocket session."""
+    """The request has become a WebSocket session."""
     UNREAD = auto()
-    """It is answered; what is left of it is read and dropped."""
+    """The request is answered; what is left of it is read and dropped."""
     OVER = auto()
 
 
@@ -52,7 +52,7 @@ NEXT: dict[tuple[State, Input], State] = {
     (State.ANSWERING, Input.RESPONSE_END): State.OVER,
     (State.UNREAD, Input.REQUEST_END): State.OVER,
 }
-"""Where an input leads to; one that is not here comes out of turn, and changes nothing."""
+"""Where an input leads. One that is not here comes out of turn, and changes nothing."""
 
 UNDER_WAY = frozenset(State) - {State.NEW, State.UNREAD, State.OVER}
 BEGUN = frozenset({State.ANSWERING_EARLY, State.ANSWERING, State.UPGRADED})

@@ -24,6 +24,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from metrion.errors import StoreError
 from metrion.model import Cost, CostSource
 from metrion.pricing import PriceBook
 from metrion.repricing.changes import Kept, change_of, columns_of
@@ -31,7 +32,7 @@ from metrion.repricing.rows import Row, Selection, priced_rows
 from metrion.repricing.turn import settle, write
 from metrion.repricing.usages import Usages
 from metrion.settings import Settings
-from metrion.store import StoreError, database, locks
+from metrion.store import database, locks
 
 __all__ = ["Kept", "Line", "Result", "Selection", "reprice"]
 

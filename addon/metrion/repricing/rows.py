@@ -14,8 +14,9 @@ from typing import Any
 
 import duckdb
 
+from metrion.errors import StoreError
 from metrion.model import EVENT_COLUMNS, CostSource, Usage
-from metrion.store import StoreError, database, schema
+from metrion.store import database, schema
 
 type Row = Mapping[str, Any]
 """An event, as far as its price depends on it or is part of it."""

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import duckdb
 
+from metrion.errors import StoreError
 from metrion.repricing.rows import WRITTEN
-from metrion.store import StoreError, database, locks, schema
+from metrion.store import database, locks, schema
 from metrion.store.intake import Ingester
 
 SETTLING_SECONDS = 30.0

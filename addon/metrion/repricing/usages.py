@@ -10,17 +10,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import fields
 from decimal import Decimal
 from functools import cache
 from typing import Any
 
 from metrion.admission.routing import Router
-from metrion.dialects import DIALECTS
-from metrion.dialects.google import generate_content as gemini
-from metrion.dialects.openai import realtime as openai_realtime
-from metrion.dialects.reading.usage_reader import UsageReader
+from metrion.dialects import FORMATS
+from metrion.dialects.reading.finish import check
 from metrion.model import EVENT_COLUMNS, CostSource, Inbound, Route, Usage
 from metrion.repricing.rows import COUNTED, Row
 from metrion.settings import Settings
@@ -30,12 +27,6 @@ _WITHOUT_COLUMN = tuple(
     for each in fields(Usage)
     if each.name not in EVENT_COLUMNS and each.name not in ("raw", "provider_cost_usd")
 )
-_READERS: Mapping[str, Callable[[UsageReader], Usage]] = {
-    **{name: dialect.usage for name, dialect in DIALECTS.items()},
-    "gemini_live": gemini.usage,
-    "openai_realtime": openai_realtime.usage,
-}
-"""What reads the provider's own usage, by the wire format."""
 _VERSIONED = re.compile(r"/v\d[^/]*/.*")
 
 
@@ -60,7 +51,7 @@ class Usages:
             return {}  # the provider reported nothing that could have been read
         # Rows of before there was the column were read in the format that routing gives their path.
         wire_format = row["wire_format"] or self._format_by_path(row["provider"], row["method"], row["path"])
-        usage = _read(wire_format, row["usage"])
+        usage = _read(wire_format, row["usage"], row["model"])
         return None if usage is None else {name: getattr(usage, name) for name in _WITHOUT_COLUMN}
 
     def _routed_format(self, provider: str, method: str | None, path: str | None) -> str | None:
@@ -71,15 +62,15 @@ class Usages:
         # Then from its version on: the upstream may have had another prefix when the event was recorded.
         for own in (path.removeprefix(configured.prefix), *_VERSIONED.findall(path)):
             route = self._router.route(Inbound(method.encode(), f"/{provider}{own}".encode(), ()))
-            if isinstance(route, Route) and route.dialect in _READERS:
+            if isinstance(route, Route) and route.dialect in FORMATS:
                 return route.dialect
         return None
 
 
-def _read(wire_format: str | None, text: str | None) -> Usage | None:
+def _read(wire_format: str | None, text: str | None, model: str | None) -> Usage | None:
     """Read a provider's own usage; ``None``: its format is not known, or a count in it cannot be read."""
-    read = _READERS.get(wire_format or "")
-    if read is None or text is None:
+    form = FORMATS.get(wire_format or "")
+    if form is None or text is None:
         return None
     try:
         document = json.loads(text, parse_float=Decimal)
@@ -87,6 +78,6 @@ def _read(wire_format: str | None, text: str | None) -> Usage | None:
         return None
     if not isinstance(document, dict):
         return None
-    reader = UsageReader(document)
-    usage = read(reader)
-    return None if reader.is_doubtful(usage) else usage
+    checked = check(document, form, model=model)
+    # A count that is missing here is no loss: the counts themselves are in columns.
+    return None if checked.is_unreadable else checked.usage

@@ -15,16 +15,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from metrion.errors import ServeError
+
 BACKLOG = 2048
-"""Connections that may wait to be accepted, at each socket."""
-ANY_PORT_TRIES = 20
+"""How many connections may wait at each socket until they are accepted."""
+_ANY_PORT_TRIES = 20
 
 _SHARES_EVENLY = sys.platform == "linux"
 """Whether the system spreads connections over sockets that share a port; elsewhere all workers use the same socket."""
-
-
-class ServeError(Exception):
-    """The proxy cannot run. The message says why and the way out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +41,7 @@ class Listening:
 
 
 def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
-    """Present this certificate chain to clients. Both files are PEM.
+    """Return a context that presents this certificate chain to clients. Both files are PEM.
 
     :raises ServeError: they cannot be used.
     """
@@ -62,7 +60,7 @@ def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
 
 
 class Listeners:
-    """The sockets of ``workers`` workers on one port, at every address that ``host`` stands for.
+    """The sockets of ``workers`` workers on one port, at every address that ``host`` means.
 
     Port 0 takes a free one, the same for all. Nobody can connect before :meth:`listen`.
 
@@ -79,7 +77,7 @@ class Listeners:
         self.port: int = self._sockets[0][0].getsockname()[1]
 
     def listen(self) -> None:
-        """Let connections come. They wait until a worker accepts them.
+        """Let connections in. They wait until a worker accepts them.
 
         :raises ServeError: somebody else took the port in the meantime.
         """
@@ -131,7 +129,7 @@ def _socket(family: int) -> socket.socket:
 
 
 def _bind_all(host: str, port: int) -> list[socket.socket]:
-    for tries_left in reversed(range(ANY_PORT_TRIES if port == 0 else 1)):
+    for tries_left in reversed(range(_ANY_PORT_TRIES if port == 0 else 1)):
         try:
             return _bind(host, port)
         except OSError as error:

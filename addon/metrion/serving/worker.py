@@ -1,7 +1,7 @@
 """A worker of ``metrion serve``: serves on sockets that listen already, on the lane or by mitmproxy's layers.
 
 Runs until SIGTERM or SIGINT, then stops listening, lets requests in flight end (for at most the drain time) and
-returns. The end of the lifeline, which the supervisor holds, ends it at once; a second signal does nothing, since one
+returns. The end of the lifeline, which the supervisor holds, ends it at once. A second signal does nothing, because one
 to the whole process group reaches a worker twice.
 """
 
@@ -11,22 +11,21 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 import ssl
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from metrion.faults import log_fault
 from metrion.gateway.estimator import Estimator
 from metrion.gateway.gateway import Gateway
-from metrion.gateway.scoreboard import Slot
 from metrion.lane.connect import tls_context
-from metrion.lane.lane import BACKLOG, Lane
+from metrion.lane.lane import Lane
 from metrion.lane.loop import new_event_loop
 from metrion.lane.pool import Pool
 from metrion.lane.upstream import Upstream
 from metrion.providers import PROVIDERS
+from metrion.serving.listening import BACKLOG
+from metrion.serving.stop_signals import STOP_SIGNALS
+from metrion.serving.worker_context import WorkerContext
 from metrion.settings import Settings
 
 if TYPE_CHECKING:
@@ -34,29 +33,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-ROAD = "METRION_ROAD"
-"""Set to ``mitmproxy``, this environment variable has its layers serve every connection. For tests and comparisons."""
-DRAIN_POLL_SECONDS = 0.05
-CLOSE_SECONDS = 1.0
+_ROAD = "METRION_ROAD"
+"""If this environment variable is ``mitmproxy``, its layers serve every connection. For tests and comparisons."""
+_DRAIN_POLL_SECONDS = 0.05
+_CLOSE_SECONDS = 1.0
 """How long idle connections may take to close at the end."""
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerContext:
-    """What a worker is given by its supervisor."""
-
-    listeners: Sequence[socket.socket]
-    """Sockets that listen already."""
-    slot: Slot
-    lifeline: int
-    """A descriptor that can be read when the supervisor is gone."""
-    on_listening: Callable[[], None]
-    on_draining: Callable[[], None]
 
 
 def work(settings: Settings, context: WorkerContext, drain_seconds: float, tls: ssl.SSLContext | None = None) -> None:
-    """Serve until told to stop. :data:`SIGNALS` may be blocked until then; they are unblocked when they are handled."""
+    """Serve until a signal stops it. :data:`STOP_SIGNALS` may be blocked before; they are unblocked once handled."""
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(_Worker(settings, context, drain_seconds, tls).run())
 
@@ -66,7 +51,7 @@ class _Worker:
         self, settings: Settings, context: WorkerContext, drain_seconds: float, tls: ssl.SSLContext | None
     ) -> None:
         self._settings = settings
-        self._place = context
+        self._context = context
         self._drain_seconds = drain_seconds
         self._tls = tls
         self._over = asyncio.Event()
@@ -80,18 +65,18 @@ class _Worker:
         loop = asyncio.get_running_loop()
         self._lane = Lane(self._gateway, self._estimator, self._pool(), self._hand_over)
         self._estimator.prepare()
-        if os.environ.get(ROAD) == "mitmproxy":
+        if os.environ.get(_ROAD) == "mitmproxy":
             inner = await self._started_inner()
-            for listener in self._place.listeners:
+            for listener in self._context.listeners:
                 server = await asyncio.start_server(inner.serve, sock=listener, backlog=BACKLOG, ssl=self._tls)
                 self._servers.append(server)
         else:
-            await self._lane.listen(self._place.listeners, self._tls)
-        for signum in SIGNALS:
+            await self._lane.listen(self._context.listeners, self._tls, backlog=BACKLOG)
+        for signum in STOP_SIGNALS:
             loop.add_signal_handler(signum, self._stop)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        loop.add_reader(self._place.lifeline, self._end)
-        self._place.on_listening()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        loop.add_reader(self._context.lifeline, self._end)
+        self._context.on_listening()
         try:
             await self._over.wait()
         finally:
@@ -148,12 +133,12 @@ class _Worker:
     # --- the end ---
 
     def _end(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._place.lifeline)
+        asyncio.get_running_loop().remove_reader(self._context.lifeline)
         self._over.set()
 
     def _stop(self) -> None:
         if self._draining is None:
-            self._place.on_draining()
+            self._context.on_draining()
             self._draining = asyncio.get_running_loop().create_task(self._drain())
 
     async def _drain(self) -> None:
@@ -163,14 +148,14 @@ class _Worker:
         loop = asyncio.get_running_loop()
         inner = self._running_inner()
         deadline = loop.time() + self._drain_seconds
-        while self._is_busy(inner) and loop.time() < deadline:  # noqa: ASYNC110 -- an event would be set at every request's end
-            await asyncio.sleep(DRAIN_POLL_SECONDS)
+        while self._is_busy(inner) and loop.time() < deadline:  # noqa: ASYNC110 -- an event would be set at the end of every request
+            await asyncio.sleep(_DRAIN_POLL_SECONDS)
         if inner is not None:
             await inner.close_idle()
         self._lane.close_idle()
-        deadline = loop.time() + CLOSE_SECONDS
+        deadline = loop.time() + _CLOSE_SECONDS
         while self._has_connections(inner) and loop.time() < deadline:  # noqa: ASYNC110 -- as above
-            await asyncio.sleep(DRAIN_POLL_SECONDS)
+            await asyncio.sleep(_DRAIN_POLL_SECONDS)
         self._over.set()
 
     def _is_busy(self, inner: Inner | None) -> bool:

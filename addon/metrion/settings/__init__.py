@@ -1,23 +1,8 @@
-"""metrion.yaml and the environment → frozen settings; every mistake is an error with its way out."""
+"""metrion.yaml and the environment → frozen settings; every mistake is a ``SettingsError`` with its way out."""
 
 from __future__ import annotations
 
-from metrion.settings.reading import (
-    Plan,
-    PlanName,
-    ProviderSettings,
-    Settings,
-    SettingsError,
-    load_settings,
-    why_not_inject,
-)
+from metrion.settings.reading import load_settings, why_not_inject
+from metrion.settings.values import Plan, PlanName, ProviderSettings, Settings
 
-__all__ = [
-    "Plan",
-    "PlanName",
-    "ProviderSettings",
-    "Settings",
-    "SettingsError",
-    "load_settings",
-    "why_not_inject",
-]
+__all__ = ["Plan", "PlanName", "ProviderSettings", "Settings", "load_settings", "why_not_inject"]

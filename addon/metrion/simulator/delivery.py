@@ -1,4 +1,4 @@
-"""How the simulator sends an answer: an :class:`Answer` and a :class:`Delivery` in, the steps of sending out.
+"""The way in which the simulator sends an answer: an :class:`Answer` and a :class:`Delivery` in, steps out.
 
 Pure values. A request names its delivery in the header ``x-simulate`` (:func:`parse_selection`): the id of a registered
 answer, or a JSON object with any field of :class:`Selection` and :class:`Delivery`. Offsets count bytes of the body as
@@ -35,7 +35,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What happens to an answer on its way. The default sends it as the provider would, at once."""
+    """How an answer is sent. The default is as the provider would, at once."""
 
     framing: Framing | None = None
     """``None``: as the provider does. ``close``: neither length nor chunks, the end of the connection ends the body."""
@@ -76,7 +76,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What a request asks the simulator for. With neither ``answer`` nor ``error`` it answers like the provider."""
+    """The answer that a request chooses. With neither ``answer`` nor ``error`` it is the provider's."""
 
     answer: str | None = None
     """The id of a registered answer."""
@@ -133,13 +133,18 @@ _REASONS = {
     503: "Service Unavailable",
     529: "Overloaded",
 }
+_BEFORE_HEAD = -1
+"""The position of an offset that is ``"head"``."""
 _FRAMING_HEADERS = frozenset({"content-length", "transfer-encoding", "connection", "keep-alive", "trailer"})
 _DELIVERY_FIELDS = frozenset(column.name for column in fields(Delivery))
 _SELECTION_FIELDS = frozenset(column.name for column in fields(Selection)) - {"delivery"}
 
 
 def parse_selection(value: str | None) -> Selection:
-    """Read the value of ``x-simulate``. ``ValueError`` names what is wrong with it."""
+    """Read the value of ``x-simulate``.
+
+    :raises ValueError: the value cannot be read; the message says why.
+    """
     if value is None:
         return Selection()
     if not value.startswith("{"):
@@ -161,7 +166,7 @@ def parse_selection(value: str | None) -> Selection:
 
 
 def format_selection(selection: Selection) -> str:
-    """Write the value of ``x-simulate``: the way back from :func:`parse_selection`."""
+    """Write the value of ``x-simulate`` from which :func:`parse_selection` reads the same."""
     plain, delivery = Selection(), Delivery()
     chosen = {
         name: getattr(selection, name) for name in _SELECTION_FIELDS if getattr(selection, name) != getattr(plain, name)
@@ -175,7 +180,7 @@ def format_selection(selection: Selection) -> str:
 
 
 def steps(answer: Answer, delivery: Delivery, method: str = "POST") -> Iterator[Step]:
-    """How to send ``answer`` to a request with this method, in order."""
+    """Yield the steps that send ``answer`` to a request with this method, in order."""
     if delivery.garbage is not None:
         yield Send(delivery.garbage.encode("latin-1"))
         yield End(delivery.reset)
@@ -188,9 +193,9 @@ def steps(answer: Answer, delivery: Delivery, method: str = "POST") -> Iterator[
     head = _head(answer, delivery, framing, len(body))
     if delivery.head_delay:
         yield Wait(delivery.head_delay)
-    if hold == BEFORE_HEAD:
+    if hold == _BEFORE_HEAD:
         yield Hold()
-    if cut == BEFORE_HEAD:
+    if cut == _BEFORE_HEAD:
         yield End(delivery.reset)
         return
     for status in delivery.interim:
@@ -224,15 +229,12 @@ def steps(answer: Answer, delivery: Delivery, method: str = "POST") -> Iterator[
         yield End()
 
 
-BEFORE_HEAD = -1
-
-
 def _position(offset: Offset | None, total: int) -> int | None:
     match offset:
         case None:
             return None
         case "head":
-            return BEFORE_HEAD
+            return _BEFORE_HEAD
         case "end":
             return total
         case int():
@@ -262,7 +264,7 @@ def _cut(
     if delivery.size is not None:
         ends = set(range(delivery.size, len(body), delivery.size))
     elif delivery.seed is not None:
-        randomness = random.Random(delivery.seed)  # noqa: S311 - cuts need to be repeatable, not secret
+        randomness = random.Random(delivery.seed)  # noqa: S311 -- cuts need to be repeatable, not secret
         ends = (
             {randomness.randrange(len(body)) for _ in range(randomness.randint(1, 2 + len(body) // 64))}
             if body

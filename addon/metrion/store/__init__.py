@@ -14,17 +14,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metrion.errors import StoreError
+
 if TYPE_CHECKING:
     from metrion.store.query import Table
 
-__all__ = ["StoreError", "ask", "initialise", "spawn_ingester", "wait_until_ready"]
+__all__ = ["ask", "initialise", "spawn_ingester", "wait_until_ready"]
 
 READY = b"ready\n"
 """What the ingester prints once, when the store has its view."""
-
-
-class StoreError(Exception):
-    """The store cannot do what was asked; the message is for the person who asked and says the way out."""
 
 
 def initialise(journal_dir: Path, store_path: Path) -> None:

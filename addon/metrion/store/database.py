@@ -16,7 +16,8 @@ from pathlib import Path
 
 import duckdb
 
-from metrion.store import StoreError, locks, schema
+from metrion.errors import StoreError
+from metrion.store import locks, schema
 
 _PATIENCE_SECONDS = 10.0
 """Seconds to wait for whoever has the store open, before giving up."""

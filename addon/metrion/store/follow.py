@@ -25,7 +25,8 @@ from typing import Any, Self
 from uuid import UUID
 
 from metrion import store
-from metrion.store import StoreError, schema
+from metrion.errors import StoreError
+from metrion.store import schema
 from metrion.store.query import Json
 
 LOOK_SECONDS = 0.1

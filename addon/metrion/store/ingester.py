@@ -20,7 +20,8 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-from metrion.store import READY, StoreError, locks, schema
+from metrion.errors import StoreError
+from metrion.store import READY, locks, schema
 from metrion.store.parent_watch import ParentWatch
 from metrion.store.segments import any_sealed
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 
 class Busy(Exception):  # noqa: N818 -- a state that passes, not a fault
-    """Somebody else has the store open for longer than this caller waits."""
+    """Somebody else has the store open for longer than this caller waits. It never leaves the store and its callers."""
 
 
 @contextmanager

@@ -15,7 +15,8 @@ from typing import Any
 
 import duckdb
 
-from metrion.store import StoreError, database, schema
+from metrion.errors import StoreError
+from metrion.store import database, schema
 
 _READING = frozenset({duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN})
 """To DuckDB, DESCRIBE, SHOW, SUMMARIZE, VALUES and FROM … are all of type SELECT."""

@@ -1,7 +1,6 @@
 """What the store holds, as SQL text: the columns, the tables, and the views over them and the journal.
 
-In: where the journal is. Out: SQL. Pure: imports no database and touches no file, so that the journal, which runs
-inside the proxy, can take the columns' types from here.
+In: where the journal is. Out: SQL. Pure: imports no database and touches no file.
 
 The view ``events`` is the table ``ingested`` and, after it, the journal's lines above the watermark of their writer. A
 line of the journal is in exactly one of the two: the ingester moves rows and watermark in one transaction.
@@ -16,6 +15,9 @@ from __future__ import annotations
 
 from hashlib import sha256
 from pathlib import Path
+
+from metrion.model import event
+from metrion.operations import OPERATIONS
 
 STORAGE_VERSION = "v1.4.0"
 """The file format: any DuckDB from 1.4 on opens it."""
@@ -34,67 +36,10 @@ that one stays, of an older version than the file, and nobody can open the store
 1.5.5; a commit that does go through the WAL cuts off what is torn first.
 """
 
-MONEY = "DECIMAL(18, 12)"
+COLUMN_TYPES = event.COLUMN_TYPES
+"""The columns of ``events`` with their DuckDB types, in order."""
 
-COLUMN_TYPES: dict[str, str] = {
-    "event_id": "UUID",
-    "request_id": "VARCHAR",
-    "attempt": "SMALLINT",
-    "started_at": "TIMESTAMP",
-    "account": "VARCHAR",
-    "token_name": "VARCHAR",
-    "user_label": "VARCHAR",
-    "tags": "MAP(VARCHAR, VARCHAR)",
-    "credential": "VARCHAR",
-    "provider": "VARCHAR",
-    "operation": "VARCHAR",
-    "method": "VARCHAR",
-    "path": "VARCHAR",
-    "model_requested": "VARCHAR",
-    "model": "VARCHAR",
-    "service_tier": "VARCHAR",
-    "streamed": "BOOLEAN",
-    "generation_id": "VARCHAR",
-    "status": "SMALLINT",
-    "end_reason": "VARCHAR",
-    "error_type": "VARCHAR",
-    "finish_reason": "VARCHAR",
-    "provider_request_id": "VARCHAR",
-    "client_retry": "SMALLINT",
-    "input_tokens": "BIGINT",
-    "cache_read_tokens": "BIGINT",
-    "cache_write_tokens": "BIGINT",
-    "cache_write_1h_tokens": "BIGINT",
-    "output_tokens": "BIGINT",
-    "reasoning_tokens": "BIGINT",
-    "input_audio_tokens": "BIGINT",
-    "input_image_tokens": "BIGINT",
-    "output_audio_tokens": "BIGINT",
-    "output_image_tokens": "BIGINT",
-    "audio_seconds": "DOUBLE",
-    "server_tools": "MAP(VARCHAR, BIGINT)",
-    "usage": "JSON",
-    "usage_source": "VARCHAR",
-    "cost_usd": MONEY,
-    "cost_source": "VARCHAR",
-    "computed_cost_usd": MONEY,
-    "cost_parts": f"MAP(VARCHAR, {MONEY})",
-    "price_version": "VARCHAR",
-    "latency_ms": "DOUBLE",
-    "first_byte_ms": "DOUBLE",
-    "overhead_ms": "DOUBLE",
-    "request_bytes": "BIGINT",
-    "response_bytes": "BIGINT",
-    "unreported_tools": "MAP(VARCHAR, BIGINT)",
-    "cost_at_least_usd": MONEY,
-    "client": "VARCHAR",
-    "session_id": "VARCHAR",
-    "provider_limits": "JSON",
-    "wire_format": "VARCHAR",
-    "policy": "MAP(VARCHAR, VARCHAR)",
-    "queued_ms": "DOUBLE",
-}
-"""The columns of ``events`` with their DuckDB types, in the order of :data:`metrion.model.EVENT_COLUMNS`."""
+MONEY = event.MONEY
 
 COLUMNS = ", ".join(COLUMN_TYPES)
 
@@ -104,7 +49,7 @@ SEGMENTS = "*.ndjson"
 SENTINEL = "0-sentinel.ndjson"
 """A segment that is always there and always empty: a pattern that matches no file is an error to DuckDB."""
 
-_DEFERRED_OPERATIONS = ("runs",)
+_DEFERRED_OPERATIONS = tuple(name for name, operation in OPERATIONS.items() if operation.deferred)
 
 TABLES = f"""
 CREATE TABLE ingested ({", ".join(f"{name} {kind}" for name, kind in COLUMN_TYPES.items())});

@@ -11,11 +11,12 @@ from metrion.dialects.dialect import Draft
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.metering.tap import Tap
 from metrion.model import Reading
-from metrion.parsing.json_stream import Scanner, tree
+from metrion.parsing.json_stream import Scanner
+from metrion.parsing.json_values import tree
 
 
 def drafted(*documents: dict[str, Any]) -> Draft:
-    draft = Draft()
+    draft = DIALECT.draft()
     for document in documents:
         scanner = Scanner(tree(DIALECT.wanted))
         scanner.feed(json.dumps(document).encode())
@@ -141,7 +142,7 @@ def test_a_delta_replaces_what_it_reports_and_keeps_the_rest() -> None:
 def test_a_single_usage_stays_verbatim() -> None:
     scanner = Scanner(tree(DIALECT.wanted))
     scanner.feed(b'{"type": "message", "usage": {"input_tokens" :1,\n"output_tokens":2}, "stop_reason": "max_tokens"}')
-    draft = Draft()
+    draft = DIALECT.draft()
     DIALECT.read(scanner.document, draft)
     assert draft.usage_source == '{"input_tokens" :1,\n"output_tokens":2}'
     assert draft.finish_reason == "max_tokens"

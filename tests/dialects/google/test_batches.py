@@ -10,7 +10,7 @@ import pytest
 from metrion.dialects.google.batches import DIALECT, OUTPUT
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.metering.tap import Tap
-from metrion.model import Reading
+from metrion.model import EndReason, Reading
 from tests.dialects.read import drafted, read_documents, reported
 
 METADATA = {
@@ -103,6 +103,23 @@ def test_responses_of_several_models_are_billed_apart() -> None:
         ("gemini-2.5-flash", 8),
         ("gemini-2.5-flash-lite", 5),
     ]
+
+
+@pytest.mark.parametrize("name", ["promptTokenCount", "candidatesTokenCount", "thoughtsTokenCount",
+                                  "toolUsePromptTokenCount", "cachedContentTokenCount"])  # fmt: skip
+def test_a_count_that_is_none_makes_the_cost_of_a_batch_unknown(name: str) -> None:
+    usage = {"promptTokenCount": 8, "candidatesTokenCount": 2} | {name: -5}
+    broken = {"usageMetadata": usage, "modelVersion": "gemini-2.5-flash"}
+    stats = METADATA | {"batchStats": {"successfulRequestCount": "3"}}
+    tap = Tap("gemini_batches", content_type="application/json", content_encoding=None, status=200)
+    tap.feed(json.dumps(DONE | {"metadata": stats, "response": output(*ANSWERS, {"response": broken})}).encode())
+    tap.finish()
+    reading = tap.reading
+    assert reading.usage is not None
+    assert reading.warnings == (f"usage.{name} is no count",)
+    assert reading.cut_short
+    assert reading.doubtful is (name != "cachedContentTokenCount")  # the sums are not known either
+    assert not reading.has_final_usage(EndReason.COMPLETE)
 
 
 def test_more_responses_than_can_be_read_are_no_smaller_bill() -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from metrion.dialects.google.live import LiveReader
 from metrion.model import Reading
-from tests.corpus import CORPUS, needs_corpus
+from tests.corpus import at_least, sessions
 from tests.dialects.read import reported
 
 SETUP = b'{"setup": {"model": "models/gemini-2.5-flash-native-audio-latest", "tools": []}}'
@@ -107,6 +105,11 @@ def test_a_turn_whose_usage_cannot_be_read_is_billed_all_the_same(
     assert received(reader, TURN).warnings == ()
 
 
+def test_a_turn_without_its_input_has_no_cost() -> None:
+    assert received(LiveReader(), {"usageMetadata": {"responseTokenCount": 1}}).doubtful
+    assert not received(LiveReader(), {"usageMetadata": {"promptTokenCount": 1}}).doubtful  # 0 is left out
+
+
 def test_a_count_that_is_none_is_a_warning() -> None:
     reading = received(LiveReader(), {"usageMetadata": {"promptTokenCount": "5", "responseTokenCount": 1}})
     assert reading.usage is not None
@@ -114,15 +117,9 @@ def test_a_count_that_is_none_is_a_warning() -> None:
     assert reading.warnings == ("usage.promptTokenCount is no count",)
 
 
-def sessions() -> Iterator[dict[str, Any]]:
-    with gzip.open(CORPUS / "realtime-ws.jsonl.gz") as lines:
-        yield from (row for row in map(json.loads, lines) if row["provider"] == "google")
-
-
-@needs_corpus
 def test_recorded_sessions() -> None:
     turns = 0
-    for session in sessions():
+    for session in sessions({"google"}):
         reader, readings = LiveReader(), list[Reading]()
         for frame in session["frames"]:
             data = message(frame["data"])
@@ -142,4 +139,4 @@ def test_recorded_sessions() -> None:
             if usage
         ] == expected, session["id"]
         turns += len(expected)
-    assert turns >= 8
+    assert turns >= at_least(8, 2)

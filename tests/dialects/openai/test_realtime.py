@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 import pytest
 
 from metrion.dialects.openai.realtime import RealtimeReader
 from metrion.model import Reading, Usage
-from tests.corpus import CORPUS, needs_corpus
+from tests.corpus import at_least, sessions
 from tests.dialects.read import reported
 
 OTHERS = {"google"}
@@ -27,10 +25,8 @@ TOTALS = {
 }
 
 
-@cache
-def sessions() -> list[dict[str, Any]]:
-    with gzip.open(CORPUS / "realtime-ws.jsonl.gz") as lines:
-        return [session for session in map(json.loads, lines) if session["provider"] not in OTHERS]
+def recorded() -> list[dict[str, Any]]:
+    return [session for session in sessions() if session["provider"] not in OTHERS]
 
 
 def readings(session: dict[str, Any]) -> Iterator[Reading]:
@@ -43,9 +39,8 @@ def readings(session: dict[str, Any]) -> Iterator[Reading]:
             yield reading
 
 
-@needs_corpus
 def test_every_recorded_session_bills_what_an_independent_parser_counts() -> None:
-    for session in sessions():
+    for session in recorded():
         found, expected = list(readings(session)), session["expected"]
         usages = [reading.usage or Usage() for reading in found]
         assert [json.loads(usage.raw or "null") for usage in usages] == [
@@ -64,7 +59,7 @@ def test_every_recorded_session_bills_what_an_independent_parser_counts() -> Non
                 assert (reading.model, reading.generation_id) == (expected["model"], event["response_id"])
             else:
                 assert reading.model in ("gpt-4o-transcribe", "gpt-realtime-whisper")
-    assert len(sessions()) > 20
+    assert len(recorded()) >= at_least(21)
 
 
 USAGE = {"input_tokens": 9, "output_tokens": 5, "total_tokens": 14}
@@ -260,6 +255,31 @@ def test_a_response_whose_usage_cannot_be_read_is_billed_all_the_same(
     assert (reading.usage and (reading.usage.input_tokens, reading.usage.output_tokens)) == tokens
     assert reading.warnings == (warning,)
     assert reading.doubtful or reading.cut_short
+
+
+@pytest.mark.parametrize(
+    ("message", "is_doubtful"),
+    [
+        (changed(usage={"output_tokens": 5}), True),
+        (changed(usage={"input_tokens": 9}), True),
+        (changed(usage=USAGE), False),
+        (changed(usage={"output_tokens": 5, "billable_audio_seconds": 2}), False),
+        (changed(usage={"output_tokens": 5, "billable_audio_seconds": "2"}), True),
+        (HEARD, False),
+        (HEARD | {"usage": {"type": "tokens", "output_tokens": 5}}, True),
+        (live("session.usage.updated", 12), False),
+        ({"type": "speech.audio.done", "usage": {"completion_tokens": 10}}, True),
+    ],
+    ids=["no input", "no output", "both", "seconds", "unreadable seconds", "heard, seconds",
+         "heard, half of the tokens", "a live session", "spoken, no input"],
+)  # fmt: skip
+def test_half_of_the_tokens_has_no_cost_where_no_seconds_are_billed(
+    message: dict[str, Any], *, is_doubtful: bool
+) -> None:
+    reading = RealtimeReader("gpt-realtime").received(json.dumps(message).encode())
+    assert reading is not None
+    assert reading.usage is not None
+    assert reading.doubtful is is_doubtful
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from typing import Any
 from metrion.model import Cost, Reading
 from metrion.pricing import PriceBook
 from metrion.providers import PROVIDERS
-from tests.corpus import Exchange, exchanges, needs_corpus
+from tests.corpus import Exchange, at_least, exchanges
 from tests.metering.test_tap import differences
 from tests.recordings import PREFIXES, read, route, tap_for
 
@@ -59,7 +59,6 @@ def last_data(exchange: Exchange) -> bytes:
     return data[-1]
 
 
-@needs_corpus
 def test_every_recorded_exchange_reads_as_an_independent_parser_reads_it() -> None:
     wrong: dict[str, Any] = {}
     read_rightly, all_of_them = Counter[tuple[str, str, bool]](), Counter[tuple[str, str, bool]]()
@@ -80,10 +79,9 @@ def test_every_recorded_exchange_reads_as_an_independent_parser_reads_it() -> No
         right = read_rightly[provider, name, streamed]
         print(f"{provider:12} {name:12} {'stream' if streamed else 'plain':6} {right:4} of {count:4}")  # noqa: T201  # for pytest -rP
     assert wrong == {}
-    assert sum(all_of_them.values()) > 600
+    assert sum(all_of_them.values()) > at_least(600, 20)
 
 
-@needs_corpus
 def test_calls_that_the_usage_does_not_count_are_counted_from_the_output() -> None:
     shown = Counter[str]()
     for exchange in billed():
@@ -95,7 +93,6 @@ def test_calls_that_the_usage_does_not_count_are_counted_from_the_output() -> No
     assert shown.keys() == {"web_search_calls", "web_search_preview_calls", "file_search_calls"}
 
 
-@needs_corpus
 def test_what_has_usage_has_a_format() -> None:
     spoken = [exchange for exchange in exchanges(KINDS | {"chat"}) if exchange.provider not in OTHERS]
     with_usage = [exchange for exchange in spoken if exchange.expected["has_usage"]]
@@ -103,7 +100,6 @@ def test_what_has_usage_has_a_format() -> None:
     assert {exchange.provider for exchange in with_usage} > PREFIXES.keys()
 
 
-@needs_corpus
 def test_a_stream_that_came_to_its_end_is_terminal_and_no_other() -> None:
     for exchange in billed():
         ended = exchange.response_body.endswith((b"\n\n", b"\r\n\r\n"))  # some fixtures end without a blank line
@@ -111,10 +107,9 @@ def test_a_stream_that_came_to_its_end_is_terminal_and_no_other() -> None:
         assert read(exchange).terminal is expected, exchange.id
 
 
-@needs_corpus
 def test_no_recorded_error_is_without_a_type() -> None:
     failed = [exchange for exchange in billed() if exchange.status >= 400 or "error_in_stream" in exchange.flags]
-    assert len(failed) > 20
+    assert len(failed) > at_least(20)
     for exchange in failed:
         reading = read(exchange)
         assert reading.error_type is not None, exchange.id
@@ -122,13 +117,12 @@ def test_no_recorded_error_is_without_a_type() -> None:
         assert reading.usage is None
 
 
-@needs_corpus
 def test_what_goes_on_in_the_background_is_pending_and_can_be_found_again() -> None:
     pending = [(exchange, reading) for exchange in billed() if (reading := read(exchange)).pending]
     background = {"status_queued", "status_in_progress"}
     expected = {exchange.id for exchange in billed() if exchange.flags & background}
     assert {exchange.id for exchange, _ in pending if exchange.kind == "responses"} == expected
-    assert len(expected) >= 5
+    assert len(expected) >= at_least(5)
     for exchange, reading in pending:
         assert reading.generation_id is not None
         assert (reading.usage, reading.finish_reason) == (None, None)
@@ -150,10 +144,9 @@ def usage_of_events(events: list[bytes]) -> Iterator[tuple[int | None, int | Non
                     for new, old in (("input", "prompt"), ("output", "completion")))  # type: ignore[misc]  # two of them  # fmt: skip
 
 
-@needs_corpus
 def test_cut_off_at_any_event_the_usage_is_what_was_told_by_then() -> None:
     streams = [exchange for exchange in billed() if exchange.streamed]
-    assert len(streams) > 100
+    assert len(streams) > at_least(100, 5)
     for exchange in streams:
         body = exchange.response_body.replace(b"\r\n", b"\n")
         events = [event + b"\n\n" for event in body.split(b"\n\n") if event.strip()]
@@ -166,7 +159,6 @@ def test_cut_off_at_any_event_the_usage_is_what_was_told_by_then() -> None:
         assert tap.reading.warnings == ()
 
 
-@needs_corpus
 def test_cut_off_anywhere_nothing_is_made_up() -> None:
     rng = random.Random(12)
     for exchange in billed():
@@ -185,7 +177,6 @@ def test_cut_off_anywhere_nothing_is_made_up() -> None:
 FEES = ("web_search", "web_search_preview", "file_search", "x_search", "code_interpreter")
 
 
-@needs_corpus
 def test_every_recorded_exchange_costs_what_genai_prices_says() -> None:
     prices = PriceBook.load([Path(__file__).resolve().parents[3] / "pricing.yaml"])
     compared, wrong = Counter[str](), {}
@@ -203,8 +194,8 @@ def test_every_recorded_exchange_costs_what_genai_prices_says() -> None:
         if tokens != Decimal(theirs.get("usd_with_modalities", theirs["usd"])):
             wrong[exchange.id] = (tokens, theirs)
     assert wrong == {}
-    assert compared["responses"] > 350
-    assert compared["embeddings"] > 60
+    assert compared["responses"] >= at_least(351, 2)
+    assert compared["embeddings"] >= at_least(61)
 
 
 def priced(prices: PriceBook, exchange: Exchange, reading: Reading, when: datetime) -> Cost:

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from metrion.dialects.reading.errors import WANTED, error_type, has_error
-from metrion.parsing.json_stream import Scanner, tree
+from metrion.parsing.json_stream import Scanner
+from metrion.parsing.json_values import tree
 
 BODIES: list[tuple[str, str | None]] = [
     # Anthropic

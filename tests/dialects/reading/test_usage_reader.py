@@ -13,7 +13,7 @@ from metrion.model import Usage
 
 
 @pytest.mark.parametrize(
-    ("value", "ask", "found", "is_doubtful"),
+    ("value", "ask", "found", "is_unreadable"),
     [
         (5, lambda f: f.count("x"), 5, False),
         (0, lambda f: f.count("x"), 0, False),
@@ -54,12 +54,12 @@ from metrion.model import Usage
     ],
 )
 def test_what_is_there_is_read_or_doubted(
-    value: Any, ask: Callable[[UsageReader], Any], found: Any, *, is_doubtful: bool
+    value: Any, ask: Callable[[UsageReader], Any], found: Any, *, is_unreadable: bool
 ) -> None:
     reader = UsageReader({"x": value})
     assert ask(reader) == found
-    assert reader.is_doubtful(Usage()) is is_doubtful
-    assert bool(reader.warnings) is (is_doubtful or isinstance(value, str))
+    assert reader.is_unreadable is is_unreadable
+    assert bool(reader.warnings) is (is_unreadable or isinstance(value, str))
 
 
 def test_what_stands_under_a_name_is_read_without_naming_it() -> None:
@@ -82,17 +82,4 @@ def test_sums_that_are_no_count_are_unknown_and_told_also_of_shares() -> None:
         "the sum for server_tools is no count",
         "the sum for input_tokens is no count",
     ]
-    assert reader.is_doubtful(usage)
-
-
-@pytest.mark.parametrize(
-    ("usage", "is_doubtful"),
-    [
-        (Usage(input_tokens=0, output_tokens=0), False),
-        (Usage(input_tokens=1), True),
-        (Usage(shares=((None, Usage(input_tokens=1, output_tokens=1)),)), False),
-        (Usage(input_tokens=1, output_tokens=1, shares=((None, Usage(input_tokens=1)),)), True),
-    ],
-)
-def test_a_usage_without_what_its_format_always_has_is_doubtful(usage: Usage, *, is_doubtful: bool) -> None:
-    assert UsageReader({}).is_doubtful(usage, ("input_tokens", "output_tokens")) is is_doubtful
+    assert reader.is_unreadable

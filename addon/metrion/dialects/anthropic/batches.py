@@ -1,4 +1,4 @@
-"""Anthropic's message batches: a batch, and the results of one, a line for each request.
+"""Anthropic's message batches: a batch, and its results, a line for each request.
 
 Sources: ``MessageBatch`` and ``MessageBatchIndividualResponse`` in the anthropic SDK.
 
@@ -14,46 +14,47 @@ from collections.abc import Mapping
 from typing import Any
 
 from metrion.dialects.anthropic import messages as anthropic_messages
-from metrion.dialects.dialect import Dialect, Draft, label, mapping
+from metrion.dialects.dialect import TOKENS, Dialect, Draft, label, mapping
 from metrion.dialects.reading import batch_results
-from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Usage
 
-NOTHING = Usage(input_tokens=0, output_tokens=0)
+_NOTHING = Usage(input_tokens=0, output_tokens=0)
 
 
 def read(document: Mapping[str, Any], draft: Draft) -> None:
-    """Note what a batch says."""
+    """Record what a batch says."""
     draft.generation_id = label(document.get("id"), draft.generation_id)
     draft.pending = document.get("type") == "message_batch" and document.get("processing_status") != "ended"
 
 
 def read_result(document: Mapping[str, Any], draft: Draft) -> None:
-    """Note what a line of results says."""
-    message = Draft()
+    """Record what a line of results says."""
+    message = anthropic_messages.MessageDraft()
     anthropic_messages.read(mapping(mapping(document.get("result")).get("message")), message)
-    if message.usage is None:
+    usage = batch_results.read(anthropic_messages.DIALECT, message.usage, draft) if message.usage else None
+    if usage is None:
         return
-    reader = UsageReader(message.usage)
-    usage = reader.checked(anthropic_messages.usage(reader))
-    if reader.is_doubtful(usage):
-        draft.faults += reader.warnings
-    batch_results.note(draft, message.model, NOTHING if usage.unbilled else usage)
+    batch_results.add(draft, message.model, _NOTHING if usage.unbilled else usage)
     draft.service_tier = label(message.service_tier, draft.service_tier)
 
 
 DIALECT = Dialect(
+    name="anthropic_batches",
     wanted=(("type",), ("id",), ("processing_status",)),
     marks=(b'"message_batch"',),
     read=read,
     usage=lambda _: Usage(),
+    ends_with_body=True,
 )
 
 RESULTS = Dialect(
+    name="anthropic_batch_results",
     wanted=tuple(("result", "message", *path) for path in anthropic_messages.MESSAGE),
     marks=(b'"usage"',),
     read=read_result,
     usage=batch_results.usage,
+    draft=batch_results.BatchDraft,
+    ends_with_body=True,
     lines=True,
-    needs=("input_tokens", "output_tokens"),
+    needs=TOKENS,
 )

@@ -7,59 +7,70 @@ https://docs.anthropic.com/en/docs/build-with-claude/streaming.
 - ``message_start`` opens the usage. Each ``message_delta`` is cumulative and replaces, field by field, what it reports;
   what only the start has (the lifetimes of cache writes) stays. Start and delta are never added.
 - ``output_tokens`` has the thinking in it.
-- ``iterations`` tells what each sampling of the request is billed for. The rest of the usage leaves some of them out:
+- ``iterations`` says what each sampling of the request is billed for. The rest of the usage leaves some of them out:
   compactions, which the model itself does, and advisors and declined attempts, which are billed under their own model.
   A model is named there where it may be another than the response's.
 - OpenRouter, which speaks this format too, says in ``cost`` what it charged.
-- A request that is refused before any output is billed in some categories only, and tells its tokens all the same. So
-  is an attempt that was declined, whose category stands in the ``fallback`` block in the content
+- A request that is refused before any output is billed in some categories only, and reports its tokens all the same.
+  The same holds for an attempt that was declined, whose category is in the ``fallback`` block in the content
   (https://platform.claude.com/docs/en/build-with-claude/refusals-and-fallback#how-refusals-are-billed).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from metrion.dialects.dialect import Dialect, Draft, label, mapping
+from metrion.dialects.anthropic.messages_texts import TEXTS
+from metrion.dialects.dialect import TOKENS, Dialect, Draft, label, mapping
 from metrion.dialects.reading import shares
 from metrion.dialects.reading.charges import charged
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Usage
-from metrion.parsing.json_stream import EACH, Object, Path, to_json
+from metrion.parsing.json_values import EACH, Object, Path, to_json
 
-CACHE_READ, CACHE_WRITE = "cache_read_input_tokens", "cache_creation_input_tokens"
-TOKENS = ("input_tokens", "output_tokens", CACHE_READ, CACHE_WRITE)
-CACHE_WRITES = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
+_CACHE_READ, _CACHE_WRITE = "cache_read_input_tokens", "cache_creation_input_tokens"
+_COUNTS = (*TOKENS, _CACHE_READ, _CACHE_WRITE)
+_CACHE_WRITES = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
 
-TOLD_ONCE = ("reasoning_tokens", "server_tools")
-"""What the usage tells as a whole, and of no sampling. It is of the model that served."""
+_REPORTED_ONCE = ("reasoning_tokens", "server_tools")
+"""What the usage reports as a whole, and of no sampling. It is of the model that served."""
 
-MOST_MEMBERS = 100
-"""A usage that is told piece by piece may have as many members; it has about ten."""
+_MOST_MEMBERS = 100
+"""A usage that is reported piece by piece may have as many members; it has about ten."""
 
-BILLED_REFUSALS = frozenset({"bio", "frontier_llm", "reasoning_extraction"})
+_BILLED_REFUSALS = frozenset({"bio", "frontier_llm", "reasoning_extraction"})
 """Categories of refusals that are billed also before any output (since 24 September 2026)."""
 
-REFUSED, DECLINED = "refused before any output", "declined"
-"""Under these names stands beside the provider's own usage what of it is not billed: the response itself, and attempts
-of these models that had no output."""
+_REFUSED, _DECLINED = "refused before any output", "declined"
+"""The names under which the draft keeps, beside the provider's own usage, what of it is not billed: the response
+itself, and attempts of these models that had no output."""
 
-MODES = frozenset({"speed", "inference_geo"})
-STANDARD_MODES = frozenset({"standard", "global", "not_available"})
-"""Values of ``speed`` and ``inference_geo`` that leave the rates as they are; the last stands on older models."""
+_MODES = frozenset({"speed", "inference_geo"})
+_STANDARD_MODES = frozenset({"standard", "global", "not_available"})
+"""Values of ``speed`` and ``inference_geo`` that leave the rates as they are; older models have the last."""
 
 
-def read(document: Mapping[str, Any], draft: Draft) -> None:
-    """Note what a message, or an event of a streamed one, says."""
+@dataclass(slots=True)
+class MessageDraft(Draft):
+    """A draft that knows what a refusal costs."""
+
+    has_output: bool = False
+    """Something was generated."""
+    declined: list[str] = field(default_factory=list)
+    """Models that declined, and are not billed for it if they had no output."""
+
+
+def read(document: Mapping[str, Any], draft: MessageDraft) -> None:
+    """Record what a message, or an event of a streamed one, says."""
     message = document.get("message")
     if not isinstance(message, dict):
         message = document  # a whole message, or an event that changes one
     draft.model = label(message.get("model"), draft.model)
     draft.generation_id = label(message.get("id"), draft.generation_id)
-    _note_content(message.get("content"), draft)
-    _note_content([document.get("content_block")], draft)
+    _record_content(message.get("content"), draft)
+    _record_content([document.get("content_block")], draft)
     refused = False
     for holder in (message, mapping(document.get("delta"))):
         draft.finish_reason = label(holder.get("stop_reason"), draft.finish_reason)
@@ -70,12 +81,12 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
             draft.usage, draft.usage_source = usage, usage.source
         else:
             merged = _latest(draft.usage, usage)
-            if len(merged) <= MOST_MEMBERS:
+            if len(merged) <= _MOST_MEMBERS:
                 draft.usage, draft.usage_source = merged, to_json(merged)
             else:
                 draft.faults.append("members of the usage are too many to be merged")
         if refused or draft.declined:
-            unbilled = ((REFUSED, refused), (DECLINED, draft.declined))
+            unbilled = ((_REFUSED, refused), (_DECLINED, draft.declined))
             draft.usage = {**draft.usage, **{name: value for name, value in unbilled if value}}
             if "iterations" in draft.usage:  # the others are billed, and may be priced again from what is stored
                 draft.usage_source = to_json(draft.usage)
@@ -88,7 +99,7 @@ def _is_free_refusal(message: Mapping[str, Any], *, has_output: bool) -> bool:
     """Whether a message, or what ends a streamed one, refuses, and costs nothing."""
     if message.get("stop_reason") != "refusal" or has_output:
         return False
-    return label(mapping(message.get("stop_details")).get("category")) not in BILLED_REFUSALS
+    return label(mapping(message.get("stop_details")).get("category")) not in _BILLED_REFUSALS
 
 
 def _generates(block: Mapping[str, Any]) -> bool:
@@ -96,7 +107,7 @@ def _generates(block: Mapping[str, Any]) -> bool:
     return block.get("type") != "fallback"
 
 
-def _note_content(blocks: object, draft: Draft) -> None:
+def _record_content(blocks: object, draft: MessageDraft) -> None:
     for block in blocks if isinstance(blocks, list) else ():
         if not isinstance(block, dict):
             continue
@@ -105,8 +116,8 @@ def _note_content(blocks: object, draft: Draft) -> None:
         if (
             model is not None
             and isinstance(trigger, dict)
-            and label(trigger.get("category")) not in BILLED_REFUSALS
-            and len(draft.declined) < MOST_MEMBERS
+            and label(trigger.get("category")) not in _BILLED_REFUSALS
+            and len(draft.declined) < _MOST_MEMBERS
         ):
             draft.declined.append(model)
 
@@ -118,7 +129,7 @@ def usage(reader: UsageReader) -> Usage:
         reader,
         raw=None if iterations else reader.raw,
         provider_cost_usd=charged(reader),
-        unbilled=reader.has(REFUSED) or None,
+        unbilled=reader.has(_REFUSED) or None,
     )
     if not iterations:
         return plain
@@ -126,7 +137,7 @@ def usage(reader: UsageReader) -> Usage:
     own, others = list[Usage](), list[tuple[str | None, Usage]]()
     for each in iterations:
         model = _billed_under(each, served)
-        sampling = replace(_usage(each), modes=plain.modes, **dict.fromkeys(TOLD_ONCE))
+        sampling = replace(_usage(each), modes=plain.modes, **dict.fromkeys(_REPORTED_ONCE))
         if model is None:
             own.append(sampling)
         else:
@@ -137,17 +148,17 @@ def usage(reader: UsageReader) -> Usage:
     if not (_covers(counted.input_tokens, plain.input_tokens) and _covers(counted.output_tokens, plain.output_tokens)):
         reader.warnings.append("usage.iterations does not cover the usage")
         return plain
-    told: dict[str, Any] = {name: getattr(plain, name) for name in TOLD_ONCE}
+    once: dict[str, Any] = {name: getattr(plain, name) for name in _REPORTED_ONCE}
     if counted.cache_write_1h_tokens is None:
-        told["cache_write_1h_tokens"] = plain.cache_write_1h_tokens
-    own[-1] = replace(own[-1], **told)
+        once["cache_write_1h_tokens"] = plain.cache_write_1h_tokens
+    own[-1] = replace(own[-1], **once)
     whole = shares.under(None, shares.together([*((None, each) for each in own), *others]))
     return replace(whole, provider_cost_usd=plain.provider_cost_usd)
 
 
 def _billed(reader: UsageReader) -> list[UsageReader] | None:
     """Return the samplings but for those that declined, had no output, and are not billed for it."""
-    iterations, declined = reader.entries("iterations"), reader.texts(DECLINED)
+    iterations, declined = reader.entries("iterations"), reader.texts(_DECLINED)
     if not iterations or not declined:
         return iterations
     return [
@@ -174,8 +185,8 @@ def _covers(billed: int | None, plain: int | None) -> bool:
     return billed is not None and billed >= (plain or 0)
 
 
-def _usage(reader: UsageReader, **told_once: Any) -> Usage:
-    uncached, output_tokens, cache_read, written = reader.counts(TOKENS)
+def _usage(reader: UsageReader, **reported_once: Any) -> Usage:
+    uncached, output_tokens, cache_read, written = reader.counts(_COUNTS)
     cache_write, cache_write_1h = _cache_writes(reader, written)
     return Usage(
         input_tokens=_input_tokens(reader, uncached, cache_read, cache_write),
@@ -185,16 +196,16 @@ def _usage(reader: UsageReader, **told_once: Any) -> Usage:
         output_tokens=output_tokens,
         reasoning_tokens=reader.count("output_tokens_details", "thinking_tokens"),
         server_tools=reader.calls("server_tool_use"),
-        modes=_modes(reader) if reader.has_any(MODES) else None,
-        **told_once,
+        modes=_modes(reader) if reader.has_any(_MODES) else None,
+        **reported_once,
     )
 
 
 def _cache_writes(reader: UsageReader, written: int | None) -> tuple[int | None, int | None]:
     """Return all that was written to caches, and the part that lives an hour."""
-    if written is not None or reader.has(CACHE_WRITE):
-        return written, reader.count("cache_creation", CACHE_WRITES[-1])
-    lifetimes = reader.counts(CACHE_WRITES, "cache_creation")
+    if written is not None or reader.has(_CACHE_WRITE):
+        return written, reader.count("cache_creation", _CACHE_WRITES[-1])
+    lifetimes = reader.counts(_CACHE_WRITES, "cache_creation")
     known = [count for count in lifetimes if count is not None]
     return sum(known) if known else None, lifetimes[-1]
 
@@ -203,13 +214,13 @@ def _input_tokens(
     reader: UsageReader, uncached: int | None, cache_read: int | None, cache_write: int | None
 ) -> int | None:
     """Return the sum, or ``None`` where a part of it is there and cannot be read."""
-    unreadable = (cache_read is None and reader.has(CACHE_READ)) or (cache_write is None and reader.has(CACHE_WRITE))
+    unreadable = (cache_read is None and reader.has(_CACHE_READ)) or (cache_write is None and reader.has(_CACHE_WRITE))
     return None if uncached is None or unreadable else uncached + (cache_read or 0) + (cache_write or 0)
 
 
 def _modes(reader: UsageReader) -> tuple[str, ...] | None:
     modes = [mode for name in ("speed", "inference_geo") if (mode := reader.text(name))]
-    return tuple(mode for mode in modes if mode not in STANDARD_MODES) if modes else None
+    return tuple(mode for mode in modes if mode not in _STANDARD_MODES) if modes else None
 
 
 def _latest(known: Mapping[str, Any], news: Mapping[str, Any]) -> dict[str, Any]:
@@ -226,28 +237,31 @@ def _latest(known: Mapping[str, Any], news: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-BLOCK: tuple[Path, ...] = (("type",), ("from", "model"), ("trigger", "category"))
+_BLOCK: tuple[Path, ...] = (("type",), ("from", "model"), ("trigger", "category"))
 MESSAGE: tuple[Path, ...] = (
     ("model",),
     ("id",),
     ("stop_reason",),
     ("stop_details", "category"),
     ("usage",),
-    *(("content", EACH, *path) for path in BLOCK),
+    *(("content", EACH, *path) for path in _BLOCK),
 )
 
 DIALECT = Dialect(
+    name="anthropic_messages",
     wanted=(
         ("type",),
         *MESSAGE,
         *(("message", *path) for path in MESSAGE),
-        *(("content_block", *path) for path in BLOCK),
+        *(("content_block", *path) for path in _BLOCK),
         ("delta", "stop_reason"),
         ("delta", "stop_details", "category"),
     ),
     marks=(b"message_", b"content_block_start"),
+    draft=MessageDraft,
     read=read,
     usage=usage,
     end_types=frozenset({"message_stop"}),
-    needs=("input_tokens", "output_tokens"),
+    needs=TOKENS,
+    texts=TEXTS,
 )

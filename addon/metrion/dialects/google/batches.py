@@ -1,14 +1,14 @@
-"""Gemini's batches, when they are asked for and when they are read back.
+"""Gemini's batches, when they are created and when they are read back.
 
 Sources: https://ai.google.dev/api/batch-api, and ``BatchJob`` in the google-genai SDK.
 
 - A batch is an operation. To create one costs nothing; when it is over, a GET brings its responses, each with the usage
-  of a ``generateContent``
-  (:mod:`~metrion.dialects.google.generate_content`). They stand in ``response``, or in ``metadata.output``.
-- The responses of a batch that was asked for in a file are in a file too, which the batch names when it is over: a line
-  for each request, with its ``response`` or its ``error`` (https://ai.google.dev/gemini-api/docs/batch-api). What
+  of a ``generateContent`` (:mod:`~metrion.dialects.google.generate_content`). They are in ``response``, or in
+  ``metadata.output``.
+- The responses of a batch whose requests came in a file are in a file too, which the batch names when it is over: a
+  line for each request, with its ``response`` or its ``error`` (https://ai.google.dev/gemini-api/docs/batch-api). What
   Vertex AI's batches write goes to the customer's own storage.
-- Where the usage of one of the responses is not there, that of the batch is not known.
+- If the usage of one of the responses is missing, that of the batch is not known.
 """
 
 from __future__ import annotations
@@ -17,53 +17,49 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from metrion.dialects.dialect import Dialect, Draft, label, mapping
+from metrion.dialects.dialect import TOKENS, Dialect, Draft, label, mapping
 from metrion.dialects.google import generate_content as gemini
 from metrion.dialects.reading import batch_results
-from metrion.dialects.reading.batch_results import TIER, Results
-from metrion.dialects.reading.usage_reader import UsageReader
+from metrion.dialects.reading.batch_results import TIER
 from metrion.model import Usage
-from metrion.parsing.json_stream import EACH, Object, Path, to_json
+from metrion.parsing.json_values import EACH, Object, Path
 
-OVER = frozenset(f"BATCH_STATE_{state}" for state in ("SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED"))
+_OVER = frozenset(f"BATCH_STATE_{state}" for state in ("SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED"))
 
-PLACES = (("response",), ("metadata", "output"))
-RESPONSES = ("inlinedResponses", "inlinedResponses")
+_PLACES = (("response",), ("metadata", "output"))
+_RESPONSES = ("inlinedResponses", "inlinedResponses")
 
 
 def read(document: Mapping[str, Any], draft: Draft) -> None:
-    """Note what a batch says."""
+    """Record what a batch says."""
     metadata = mapping(document.get("metadata"))
     name = label(document.get("name"), metadata.get("name"))
     draft.generation_id = name.rpartition("/")[2] if name else draft.generation_id
     draft.model = label(metadata.get("model"), draft.model)
     state = label(metadata.get("state"))
-    draft.pending = state is not None and state not in OVER
+    draft.pending = state is not None and state not in _OVER
     draft.service_tier = TIER
-    if state not in OVER:
+    if state not in _OVER:
         return
     draft.finish_reason = state.removeprefix("BATCH_STATE_")
-    responses = max((_responses(document, place) for place in PLACES), key=len)
+    responses = max((_responses(document, place) for place in _PLACES), key=len)
     if not responses:
-        file = label(*(_found(document, (*place, "responsesFile")) for place in PLACES))
+        file = label(*(_found(document, (*place, "responsesFile")) for place in _PLACES))
         draft.output = file and f"files/{file.rpartition('/')[2]}"
         return
-    results = Results()
+    results = batch_results.started(draft)
     for response in responses:
         raw = response.get("usageMetadata")
-        results.add(
-            label(response.get("modelVersion"), draft.model),
-            gemini.usage(UsageReader(raw)) if isinstance(raw, Object) else Usage(),
-        )
+        usage = batch_results.read(gemini.DIALECT, raw, draft) if isinstance(raw, Object) else None
+        results.add(label(response.get("modelVersion"), draft.model), usage or Usage())
     succeeded = mapping(metadata.get("batchStats")).get("successfulRequestCount")
     if succeeded not in (None, len(responses), str(len(responses))):
         results.add(draft.model, Usage())
-    draft.usage, draft.usage_source = results, to_json(results)
     draft.model = results.model if len(results.models) == 1 else draft.model
 
 
 def read_result(document: Mapping[str, Any], draft: Draft) -> None:
-    """Note what a line of a file of responses says."""
+    """Record what a line of a file of responses says."""
     draft.service_tier = TIER
     response = document.get("response")
     if not isinstance(response, dict):
@@ -73,12 +69,12 @@ def read_result(document: Mapping[str, Any], draft: Draft) -> None:
         return
     if usage.output_tokens is None:  # a count that is 0 is left out
         usage = replace(usage, output_tokens=0)
-    batch_results.note(draft, model, usage)
+    batch_results.add(draft, model, usage)
 
 
 def _responses(document: Mapping[str, Any], place: tuple[str, ...]) -> list[Mapping[str, Any]]:
     """Return those that there are; a request that failed has none."""
-    found = _found(document, (*place, *RESPONSES))
+    found = _found(document, (*place, *_RESPONSES))
     items = found if isinstance(found, list) else []
     return [response for item in items if isinstance(response := mapping(item).get("response"), dict)]
 
@@ -91,27 +87,34 @@ def _found(document: Mapping[str, Any], path: Path) -> Any:
 
 
 DIALECT = Dialect(
+    name="gemini_batches",
     wanted=(
         ("name",),
         *(("metadata", name) for name in ("name", "model", "state", "batchStats")),
-        *((*place, "responsesFile") for place in PLACES),
+        *((*place, "responsesFile") for place in _PLACES),
         *(
-            (*place, *RESPONSES, EACH, "response", name)
-            for place in PLACES
+            (*place, *_RESPONSES, EACH, "response", name)
+            for place in _PLACES
             for name in ("modelVersion", "usageMetadata")
         ),
     ),
     marks=(b'"metadata"',),
+    draft=batch_results.BatchDraft,
     read=read,
     usage=batch_results.usage,
+    ends_with_body=True,
+    needs=TOKENS,
 )
 
 OUTPUT = Dialect(
+    name="gemini_batch_output",
     wanted=tuple(("response", *path) for path in gemini.DIALECT.wanted),
     marks=(b'"usageMetadata"',),
     read=read_result,
     usage=batch_results.usage,
+    draft=batch_results.BatchDraft,
+    ends_with_body=True,
     lines=True,
-    needs=("input_tokens", "output_tokens"),
+    needs=TOKENS,
 )
 """A file that a batch names as its output."""

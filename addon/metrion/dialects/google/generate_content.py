@@ -5,24 +5,26 @@ google-genai SDK; https://ai.google.dev/gemini-api/docs/google-search for what a
 
 - Cached tokens are a part of ``promptTokenCount``. What a tool put into the prompt (``toolUsePromptTokenCount``) is
   input beside it, thoughts are output beside the candidates.
-- A stream tells running totals. The last ones count; a chunk that counts nothing does not change them.
+- A stream reports running totals. The last ones count; a chunk that counts nothing does not change them.
 - With ``enum-encoding=int`` names are numbers. A count that is 0 is left out, and so is not reported.
-- Models before Gemini 3 bill a prompt that was grounded by searches once, later ones each search. Which it is stands
-  in ``groundingMetadata`` only, beside the usage.
+- Models before Gemini 3 bill a prompt that was grounded by searches once, later ones each search. The searches are in
+  ``groundingMetadata`` only, beside the usage.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from metrion.dialects.dialect import Dialect, Draft, label, mapping
+from metrion.dialects.google.generate_content_texts import TEXTS
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Usage
-from metrion.parsing.json_stream import EACH, Object
+from metrion.parsing.json_values import EACH, Object
 
-COUNTS = (
+_COUNTS = (
     "promptTokenCount",
     "candidatesTokenCount",
     "responseTokenCount",  # the Live API's name of the one above
@@ -30,24 +32,32 @@ COUNTS = (
     "toolUsePromptTokenCount",
     "totalTokenCount",
 )
-TRAFFIC_TYPES = {1: "ON_DEMAND", 2: "PROVISIONED_THROUGHPUT", 3: "ON_DEMAND_PRIORITY", 4: "ON_DEMAND_FLEX"}
-FINISH_REASONS = {1: "STOP", 2: "MAX_TOKENS", 3: "SAFETY", 4: "RECITATION"}
+_TRAFFIC_TYPES = {1: "ON_DEMAND", 2: "PROVISIONED_THROUGHPUT", 3: "ON_DEMAND_PRIORITY", 4: "ON_DEMAND_FLEX"}
+_FINISH_REASONS = {1: "STOP", 2: "MAX_TOKENS", 3: "SAFETY", 4: "RECITATION"}
 """Those on which the Gemini API and Vertex AI agree; of the others the number has to do."""
 
-AUDIO = ("AUDIO", 4)
-IMAGE = ("IMAGE", 2, "DOCUMENT", 5)
+_AUDIO = ("AUDIO", 4)
+_IMAGE = ("IMAGE", 2, "DOCUMENT", 5)
 """The pages of a document are billed as images."""
-VIDEO = ("VIDEO", 3)
+_VIDEO = ("VIDEO", 3)
 
-MOST_CALLS = 1 << 12
-"""As many calls of tools are told apart."""
+_MOST_CALLS = 1 << 12
+"""As many calls of tools are kept apart."""
 
 GROUNDED_ONCE = re.compile(r"(?:.*/)?gemini-[12](?![0-9])")
 """Models that bill the searches of a prompt together."""
 
 
-def read(document: Mapping[str, Any], draft: Draft) -> None:
-    """Note what a response, or a chunk of one, says."""
+@dataclass(slots=True)
+class GeminiDraft(Draft):
+    """A draft that counts the calls of tools."""
+
+    seen: set[int] = field(default_factory=set)
+    """Hashes of the calls that are counted already: a stream reports some of them more than once."""
+
+
+def read(document: Mapping[str, Any], draft: GeminiDraft) -> None:
+    """Record what a response, or a chunk of one, says."""
     draft.model = label(document.get("modelVersion"), draft.model)
     draft.generation_id = label(document.get("responseId"), draft.generation_id)
     blocked = mapping(document.get("promptFeedback")).get("blockReason")
@@ -55,35 +65,35 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
     candidates = document.get("candidates")
     for candidate in candidates if isinstance(candidates, list) else ():
         reason = mapping(candidate).get("finishReason")
-        draft.finish_reason = label(enum(reason, FINISH_REASONS), draft.finish_reason)
-        note_searches(mapping(mapping(candidate).get("groundingMetadata")), draft)
-    note_usage(document.get("usageMetadata"), draft)
+        draft.finish_reason = label(_enum(reason, _FINISH_REASONS), draft.finish_reason)
+        record_searches(mapping(mapping(candidate).get("groundingMetadata")), draft)
+    record_usage(document.get("usageMetadata"), draft)
 
 
-def note_usage(usage: object, draft: Draft) -> None:
-    """Note the latest usage, where it counts anything."""
+def record_usage(usage: object, draft: Draft) -> None:
+    """Record the latest usage, where it counts anything."""
     if not isinstance(usage, Object):
         return
-    tier = enum(usage.get("trafficType"), TRAFFIC_TYPES)
+    tier = _enum(usage.get("trafficType"), _TRAFFIC_TYPES)
     draft.service_tier = label(usage.get("serviceTier"), tier, draft.service_tier)
-    if any(usage.get(name) is not None for name in COUNTS):
+    if any(usage.get(name) is not None for name in _COUNTS):
         draft.usage, draft.usage_source = usage, usage.source
 
 
-def note_searches(grounding: Mapping[str, Any], draft: Draft) -> None:
+def record_searches(grounding: Mapping[str, Any], draft: GeminiDraft) -> None:
     """Count what the provider bills of its searches. Empty ones and repeated ones are free."""
     queries = grounding.get("webSearchQueries")
     searches = {query for query in queries if isinstance(query, str) and query} if isinstance(queries, list) else set()
-    count_tool("google_search", searches, draft)
+    _count_tool("google_search", searches, draft)
     chunks = grounding.get("groundingChunks")
     if isinstance(chunks, list) and any(isinstance(chunk, dict) and "maps" in chunk for chunk in chunks):
-        count_tool("google_maps", {""}, draft)
+        _count_tool("google_maps", {""}, draft)
 
 
-def count_tool(name: str, calls: set[str], draft: Draft) -> None:
+def _count_tool(name: str, calls: set[str], draft: GeminiDraft) -> None:
     """Count the calls of a tool that were not seen before: all of them, or the first where one pays for all."""
     new = {hash((name, call)) for call in calls} - draft.seen
-    if len(draft.seen) + len(new) > MOST_CALLS:
+    if len(draft.seen) + len(new) > _MOST_CALLS:
         draft.faults.append("calls of tools are too many to be told apart")
         return
     draft.seen |= new
@@ -92,7 +102,7 @@ def count_tool(name: str, calls: set[str], draft: Draft) -> None:
         draft.unreported_tools[name] = 1 if GROUNDED_ONCE.match(draft.model or "") else known + len(new)
 
 
-def enum(value: object, names: Mapping[int, str]) -> str | None:
+def _enum(value: object, names: Mapping[int, str]) -> str | None:
     """Return the name of an enum's value, which may be sent as a number; 0 is none."""
     if type(value) is int and value:
         return names.get(value, str(value))
@@ -120,14 +130,14 @@ def usage(reader: UsageReader) -> Usage:
         cache_read_tokens=cache_read_tokens,
         output_tokens=reader.added(("candidatesTokenCount",), ("responseTokenCount",), ("thoughtsTokenCount",)),
         reasoning_tokens=reader.count("thoughtsTokenCount"),
-        input_audio_tokens=part(inputs, AUDIO),
-        input_image_tokens=part(inputs, IMAGE),
-        output_audio_tokens=part(outputs, AUDIO),
-        output_image_tokens=part(outputs, IMAGE),
-        cache_read_audio_tokens=part([cached or {}], AUDIO, absent),
-        cache_read_image_tokens=part([cached or {}], IMAGE, absent),
-        input_video_tokens=part(inputs, VIDEO),
-        output_video_tokens=part(outputs, VIDEO),
+        input_audio_tokens=part(inputs, _AUDIO),
+        input_image_tokens=part(inputs, _IMAGE),
+        output_audio_tokens=part(outputs, _AUDIO),
+        output_image_tokens=part(outputs, _IMAGE),
+        cache_read_audio_tokens=part([cached or {}], _AUDIO, absent),
+        cache_read_image_tokens=part([cached or {}], _IMAGE, absent),
+        input_video_tokens=part(inputs, _VIDEO),
+        output_video_tokens=part(outputs, _VIDEO),
     )
 
 
@@ -140,6 +150,7 @@ def part(
 
 
 DIALECT = Dialect(
+    name="gemini",
     wanted=(
         ("modelVersion",),
         ("responseId",),
@@ -150,9 +161,12 @@ DIALECT = Dialect(
         ("candidates", EACH, "groundingMetadata", "groundingChunks", EACH, "maps", "placeId"),
     ),
     marks=(b'"usageMetadata"', b'"finishReason"', b'"groundingMetadata"', b'"promptFeedback"'),
+    draft=GeminiDraft,
     read=read,
     usage=usage,
+    ends_with_body=True,
     needs=("input_tokens",),
     model_names=("modelVersion",),
     id_names=("responseId",),
+    texts=TEXTS,
 )

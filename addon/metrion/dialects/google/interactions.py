@@ -4,7 +4,7 @@ Source: ``Usage`` of interactions in the google-genai SDK, and recorded answers.
 
 - Cached tokens are a part of ``total_input_tokens``; what tools put into the prompt is input beside it, thoughts are
   output beside the output.
-- A stream tells its usage once, in ``interaction.completed``. A background interaction is answered at once, without;
+- A stream reports its usage once, in ``interaction.completed``. A background interaction is answered at once, without;
   its usage is read back later, with a GET.
 - ``grounding_tool_count`` counts the searches; which are billed, :mod:`~metrion.dialects.google.generate_content` says.
 """
@@ -18,17 +18,17 @@ from metrion.dialects.dialect import Dialect, Draft, label
 from metrion.dialects.google.generate_content import GROUNDED_ONCE, part
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Usage
-from metrion.parsing.json_stream import Object
+from metrion.parsing.json_values import Object
 
-AUDIO, VIDEO = ("audio",), ("video",)
-IMAGE = ("image", "document")
+_AUDIO, _VIDEO = ("audio",), ("video",)
+_IMAGE = ("image", "document")
 
-BILLED = "billed calls"
-"""Under this name the searches stand beside the provider's own usage, counted as they are billed."""
+_BILLED = "billed calls"
+"""The name under which the draft keeps the searches beside the provider's own usage, counted as they are billed."""
 
 
 def read(document: Mapping[str, Any], draft: Draft) -> None:
-    """Note what an interaction, or an event that has one in it, says."""
+    """Record what an interaction, or an event that has one in it, says."""
     within = document.get("interaction")
     interaction = within if isinstance(within, dict) else document
     draft.model = label(interaction.get("model"), interaction.get("agent"), draft.model)
@@ -43,7 +43,8 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
         tools = UsageReader(usage).tally("grounding_tool_count", by="type", of="count")
         if tools is not None:
             once = GROUNDED_ONCE.match(draft.model or "") is not None
-            draft.usage = {**usage, BILLED: {str(name): 1 if once else count for name, count in tools.items() if count}}
+            billed = {str(name): 1 if once else count for name, count in tools.items() if count}
+            draft.usage = {**usage, _BILLED: billed}
 
 
 def usage(reader: UsageReader) -> Usage:
@@ -60,22 +61,23 @@ def usage(reader: UsageReader) -> Usage:
         cache_read_tokens=cache_read_tokens,
         output_tokens=reader.added(("total_output_tokens",), ("total_thought_tokens",)),
         reasoning_tokens=reader.count("total_thought_tokens"),
-        input_audio_tokens=part(inputs, AUDIO),
-        input_image_tokens=part(inputs, IMAGE),
-        output_audio_tokens=part(outputs, AUDIO),
-        output_image_tokens=part(outputs, IMAGE),
-        server_tools=reader.calls(BILLED),
-        cache_read_audio_tokens=part([cached], AUDIO, absent),
-        cache_read_image_tokens=part([cached], IMAGE, absent),
-        input_video_tokens=part(inputs, VIDEO),
-        output_video_tokens=part(outputs, VIDEO),
+        input_audio_tokens=part(inputs, _AUDIO),
+        input_image_tokens=part(inputs, _IMAGE),
+        output_audio_tokens=part(outputs, _AUDIO),
+        output_image_tokens=part(outputs, _IMAGE),
+        server_tools=reader.calls(_BILLED),
+        cache_read_audio_tokens=part([cached], _AUDIO, absent),
+        cache_read_image_tokens=part([cached], _IMAGE, absent),
+        input_video_tokens=part(inputs, _VIDEO),
+        output_video_tokens=part(outputs, _VIDEO),
     )
 
 
-INTERACTION = ("model", "agent", "id", "service_tier", "status", "usage")
+_INTERACTION = ("model", "agent", "id", "service_tier", "status", "usage")
 
 DIALECT = Dialect(
-    wanted=(("event_type",), *((name,) for name in INTERACTION), *(("interaction", name) for name in INTERACTION)),
+    name="gemini_interactions",
+    wanted=(("event_type",), *((name,) for name in _INTERACTION), *(("interaction", name) for name in _INTERACTION)),
     marks=(b'"interaction"',),
     nullable=("usage",),
     read=read,

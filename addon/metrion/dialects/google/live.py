@@ -13,20 +13,19 @@ Nothing here raises, and nothing of a message is held.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
-from metrion.dialects.dialect import Draft, label, mapping, usages
+from metrion.dialects.dialect import SessionFormat, label, mapping, usages
 from metrion.dialects.google import generate_content as gemini
+from metrion.dialects.reading.finish import finish
 from metrion.dialects.reading.session_message import Message
-from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Reading
-from metrion.parsing.json_stream import tree
+from metrion.parsing.json_values import tree
 
-MARKS = (b"usageMetadata", b"groundingMetadata")
+_MARKS = (b"usageMetadata", b"groundingMetadata")
 """A message that shows none of these has nothing new. Nearly all are of that kind, and many are long."""
 
-MEMBERS = (
+_MEMBERS = (
     ("usageMetadata",),
     ("setup", "model"),
     ("serverContent", "turnComplete"),
@@ -34,8 +33,8 @@ MEMBERS = (
     ("serverContent", "groundingMetadata", "webSearchQueries"),
     ("serverContent", "groundingMetadata", "groundingChunks"),
 )
-WANTED, USAGES = tree(MEMBERS), usages(MEMBERS)
-ENDS = {"turnComplete": "turn_complete", "interrupted": "interrupted"}
+_WANTED, _USAGES = tree(_MEMBERS), usages(_MEMBERS)
+_ENDS = {"turnComplete": "turn_complete", "interrupted": "interrupted"}
 
 
 class LiveReader:
@@ -43,39 +42,33 @@ class LiveReader:
 
     def __init__(self, model: str | None = None) -> None:
         self._model = model
-        self._draft = Draft(model=model)
+        self._draft = gemini.GeminiDraft(model=model)
         self._is_set_up = False
 
     def sent(self, message: bytes) -> None:
         """Look at a message of the client's: the first chooses the model."""
         if not self._is_set_up and b'"setup"' in message:
-            model = label(mapping(Message(message, WANTED).document.get("setup")).get("model"))
+            model = label(mapping(Message(message, _WANTED).document.get("setup")).get("model"))
             self._is_set_up = model is not None
             self._draft.model = self._model = model or self._model
 
     def received(self, message: bytes) -> Reading | None:
         """Look at a message of the provider's. Returns the reading of what it says is over and billed, if it does."""
-        if not any(mark in message for mark in MARKS):
+        if not any(mark in message for mark in _MARKS):
             return None
-        read = Message(message, WANTED)
-        return read.reading(self._read(read.document), USAGES)
+        read = Message(message, _WANTED)
+        return read.reading(self._read(read.document), _USAGES)
 
     def _read(self, document: Mapping[str, Any]) -> Reading | None:
         content = mapping(document.get("serverContent"))
-        gemini.note_searches(mapping(content.get("groundingMetadata")), self._draft)
-        gemini.note_usage(document.get("usageMetadata"), self._draft)
+        gemini.record_searches(mapping(content.get("groundingMetadata")), self._draft)
+        gemini.record_usage(document.get("usageMetadata"), self._draft)
         if self._draft.usage is None:
             return None
-        draft, self._draft = self._draft, Draft(model=self._model)
-        reader = UsageReader(draft.usage or {})
-        usage = reader.checked(gemini.usage(reader))
-        usage = replace(usage, raw=draft.usage_source, unreported_tools=draft.unreported_tools or None)
-        return Reading(
-            model=draft.model,
-            service_tier=draft.service_tier,
-            finish_reason=next((end for name, end in ENDS.items() if content.get(name) is True), None),
-            usage=usage,
-            terminal=True,
-            warnings=tuple(reader.warnings),
-            doubtful=reader.is_doubtful(usage),
-        )
+        draft, self._draft = self._draft, gemini.GeminiDraft(model=self._model)
+        draft.finish_reason = next((end for name, end in _ENDS.items() if content.get(name) is True), None)
+        draft.terminal = True
+        return finish(draft, FORMAT)
+
+
+FORMAT = SessionFormat(name="gemini_live", usage=gemini.usage, needs=gemini.DIALECT.needs, open=LiveReader)

@@ -11,35 +11,37 @@ from typing import Any
 from metrion.dialects.dialect import Dialect, Draft, mapping
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Usage
-from metrion.parsing.json_stream import EACH, to_json
+from metrion.parsing.json_values import EACH, to_json
 
-COUNTED = "token_counts"
-"""Under this name the counts of the texts stand together in the usage, which the provider has in many places."""
+_COUNTED = "token_counts"
+"""The name under which the draft keeps the counts of all texts together; the provider has them in many places."""
 
 
 def read(document: Mapping[str, Any], draft: Draft) -> None:
-    """Note what the predictions say."""
+    """Record what the predictions say."""
     predictions = document.get("predictions")
     statistics = [
         mapping(mapping(mapping(prediction).get("embeddings")).get("statistics"))
         for prediction in (predictions if isinstance(predictions, list) else ())
     ]
     if any(each.get("token_count") is not None for each in statistics):
-        draft.usage = {COUNTED: [{"token_count": each.get("token_count")} for each in statistics]}
+        draft.usage = {_COUNTED: [{"token_count": each.get("token_count")} for each in statistics]}
         draft.usage_source = to_json(draft.usage)
 
 
 def usage(reader: UsageReader) -> Usage:
     """Add up the counts; ``None`` where one of them is not known."""
-    texts = reader.entries(COUNTED)
+    texts = reader.entries(_COUNTED)
     counts = [text.count("token_count") for text in texts or ()]
     known = [count for count in counts if count is not None]
     return Usage(input_tokens=sum(known) if known and len(known) == len(counts) else None)
 
 
 DIALECT = Dialect(
+    name="vertex_predict",
     wanted=(("predictions", EACH, "embeddings", "statistics"),),
     marks=(b'"predictions"',),
     read=read,
     usage=usage,
+    ends_with_body=True,
 )

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from metrion.dialects.dialect import Dialect, Draft, label, mapping
+from metrion.dialects.dialect import TOKENS, Dialect, Draft, label, mapping
 from metrion.dialects.mistral import conversations as mistral_conversations
 from metrion.dialects.mistral import ocr as mistral_ocr
 from metrion.dialects.openai import audio as openai_audio
@@ -25,9 +25,9 @@ from metrion.dialects.reading import batch_results
 from metrion.dialects.reading.batch_results import TIER
 from metrion.model import Usage
 
-OVER = frozenset({"SUCCESS", "FAILED", "TIMEOUT_EXCEEDED", "CANCELLED"})
+_OVER = frozenset({"SUCCESS", "FAILED", "TIMEOUT_EXCEEDED", "CANCELLED"})
 
-FORMATS = (
+_FORMATS = (
     mistral_conversations.DIALECT,
     mistral_ocr.DIALECT,
     openai_audio.DIALECT,
@@ -38,20 +38,20 @@ FORMATS = (
 
 
 def read(document: Mapping[str, Any], draft: Draft) -> None:
-    """Note what a job says."""
+    """Record what a job says."""
     draft.generation_id = label(document.get("id"), draft.generation_id)
     draft.model = label(document.get("model"), draft.model)
     draft.service_tier = TIER
     status = label(document.get("status"))
-    draft.pending = status is not None and status not in OVER
-    if status in OVER:
+    draft.pending = status is not None and status not in _OVER
+    if status in _OVER:
         draft.finish_reason = status
         file = label(document.get("output_file"))
         draft.output = file and f"files/{file}"
 
 
 def read_result(document: Mapping[str, Any], draft: Draft) -> None:
-    """Note what a line of a file of results says."""
+    """Record what a line of a file of results says."""
     draft.service_tier = TIER
     response = mapping(document.get("response"))
     status, body = response.get("status_code"), response.get("body")
@@ -67,12 +67,12 @@ def read_result(document: Mapping[str, Any], draft: Draft) -> None:
     if "output_tokens" in uncounted:
         usage = replace(usage, output_tokens=usage.output_tokens or 0)
     if None in (usage.input_tokens, usage.output_tokens):
-        draft.faults.append("the usage of a result is not whole")
-    batch_results.note(draft, model, usage)
+        draft.faults.append(batch_results.INCOMPLETE)
+    batch_results.add(draft, model, usage)
 
 
 def _format(body: Mapping[str, Any]) -> tuple[Dialect, tuple[str, ...]]:
-    """Return what an answer is to be read as, and what answers of its kind do not count."""
+    """Return the format of an answer, and what answers of its kind do not count."""
     if "usage_info" in body:
         return mistral_ocr.DIALECT, ("input_tokens", "output_tokens")
     if "conversation_id" in body:
@@ -85,22 +85,28 @@ def _format(body: Mapping[str, Any]) -> tuple[Dialect, tuple[str, ...]]:
 
 
 DIALECT = Dialect(
+    name="mistral_batches",
     wanted=(("id",), ("model",), ("status",), ("output_file",)),
     marks=(b'"output_file"',),
     read=read,
     usage=lambda _: Usage(),
+    ends_with_body=True,
 )
 
 OUTPUT = Dialect(
+    name="mistral_batch_output",
     wanted=(
         ("error",),
         ("response", "status_code"),
-        *sorted({("response", "body", *path) for dialect in FORMATS for path in (*dialect.wanted, ("object",))}),
+        *sorted({("response", "body", *path) for dialect in _FORMATS for path in (*dialect.wanted, ("object",))}),
     ),
+    sourced=frozenset[str]().union(*(dialect.sourced for dialect in _FORMATS)),
     marks=(b'"usage"',),
     read=read_result,
     usage=batch_results.usage,
+    draft=batch_results.BatchDraft,
+    ends_with_body=True,
     lines=True,
-    needs=("input_tokens", "output_tokens"),
+    needs=TOKENS,
 )
 """A file that a job names as its output."""

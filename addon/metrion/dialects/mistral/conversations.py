@@ -5,32 +5,41 @@ Source: ``ConversationResponse``, ``ConversationUsageInfo``, ``ResponseDoneEvent
 
 - What connectors (search, code, …) put into the prompt, ``connector_tokens``, is input beside ``prompt_tokens``; their
   calls are counted by their names.
-- One usage covers all agents that a conversation was handed to. Which model used what of it is not told, so that it has
+- One usage covers all agents that a conversation was handed to. It does not say which model used what, so that it has
   no price.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from metrion.dialects.dialect import Dialect, Draft, label, mapping
 from metrion.dialects.reading import errors
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Usage
-from metrion.parsing.json_stream import EACH, Object
+from metrion.parsing.json_values import EACH, Object
 
-DONE, FAILED = "conversation.response.done", "conversation.response.error"
-HANDOFF = "agent.handoff"
+_DONE, _FAILED = "conversation.response.done", "conversation.response.error"
+_HANDOFF = "agent.handoff"
 
 
-def read(document: Mapping[str, Any], draft: Draft) -> None:
-    """Note what an answer, or an event of a streamed one, says."""
+@dataclass(slots=True)
+class ConversationDraft(Draft):
+    """A draft that knows of several agents."""
+
+    was_handed_on: bool = False
+    """More than one agent had a part in the conversation."""
+
+
+def read(document: Mapping[str, Any], draft: ConversationDraft) -> None:
+    """Record what an answer, or an event of a streamed one, says."""
     outputs = document.get("outputs")
     for output in (document, *(outputs if isinstance(outputs, list) else ())):
         draft.model = label(mapping(output).get("model"), draft.model)
-        draft.was_handed_on |= (label(mapping(output).get("type")) or "").startswith(HANDOFF)
-    if document.get("type") == FAILED:
+        draft.was_handed_on |= (label(mapping(output).get("type")) or "").startswith(_HANDOFF)
+    if document.get("type") == _FAILED:
         draft.stream_error, draft.error_type = True, errors.error_type({"code": document.get("code")})
     draft.generation_id = label(document.get("conversation_id"), draft.generation_id)
     usage = document.get("usage")
@@ -50,6 +59,7 @@ def usage(reader: UsageReader) -> Usage:
 
 
 DIALECT = Dialect(
+    name="mistral_conversations",
     wanted=(
         ("type",),
         ("code",),
@@ -59,10 +69,11 @@ DIALECT = Dialect(
         ("outputs", EACH, "model"),
         ("usage",),
     ),
-    marks=(HANDOFF.encode(),),
+    marks=(_HANDOFF.encode(),),
     nullable=("usage",),
+    draft=ConversationDraft,
     read=read,
     usage=usage,
-    end_types=frozenset({DONE, FAILED}),
+    end_types=frozenset({_DONE, _FAILED}),
     id_names=("conversation_id",),
 )

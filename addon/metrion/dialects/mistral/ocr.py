@@ -13,21 +13,21 @@ from typing import Any
 from metrion.dialects.dialect import Dialect, Draft, label, mapping
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Usage
-from metrion.parsing.json_stream import EACH, Object
+from metrion.parsing.json_values import EACH, Object
 
-PAGES = "pages_processed"
-ANNOTATED = "annotated_pages_processed"
+_PAGES = "pages_processed"
+_ANNOTATED = "annotated_pages_processed"
 """Our name, after the provider's, for those of the pages that are annotated."""
 
 
 def read(document: Mapping[str, Any], draft: Draft) -> None:
-    """Note what a document that was read says."""
+    """Record what a document that was read says."""
     draft.model = label(document.get("model"), draft.model)
     usage = document.get("usage_info")
     if isinstance(usage, Object) and usage:
         draft.usage, draft.usage_source = usage, usage.source
-        if (pages := UsageReader(usage).count(PAGES)) and _is_annotated(document):
-            draft.unreported_tools[ANNOTATED] = pages
+        if (pages := UsageReader(usage).count(_PAGES)) and _is_annotated(document):
+            draft.unreported_tools[_ANNOTATED] = pages
 
 
 def _is_annotated(document: Mapping[str, Any]) -> bool:
@@ -40,11 +40,12 @@ def _is_annotated(document: Mapping[str, Any]) -> bool:
 
 def usage(reader: UsageReader) -> Usage:
     """Read an ``OCRUsageInfo``."""
-    pages = reader.count(PAGES)
-    return Usage(server_tools=None if pages is None else {PAGES: pages} if pages else {})
+    pages = reader.count(_PAGES)
+    return Usage(server_tools=None if pages is None else {_PAGES: pages} if pages else {})
 
 
 DIALECT = Dialect(
+    name="mistral_ocr",
     wanted=(
         ("model",),
         ("usage_info",),
@@ -54,4 +55,5 @@ DIALECT = Dialect(
     marks=(b'"usage_info"',),
     read=read,
     usage=usage,
+    ends_with_body=True,
 )

@@ -19,14 +19,14 @@ from metrion.dialects.dialect import Dialect, Draft, label
 from metrion.dialects.openai import token_details as openai_tokens
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Usage
-from metrion.parsing.json_stream import Object
+from metrion.parsing.json_values import Object
 
-SECONDS = ("seconds", "prompt_audio_seconds", "duration")
+_SECONDS = ("seconds", "prompt_audio_seconds", "duration")
 """OpenAI's, Mistral's, and the member beside the usage."""
 
 
 def read(document: Mapping[str, Any], draft: Draft) -> None:
-    """Note what a transcription, or an event of a stream, says."""
+    """Record what a transcription, or an event of a stream, says."""
     draft.model = label(document.get("model"), draft.model)
     draft.generation_id = label(document.get("id"), draft.generation_id)
     draft.finish_reason = label(document.get("finish_reason"), draft.finish_reason)
@@ -39,11 +39,12 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
 
 def usage(reader: UsageReader) -> Usage:
     """Read a ``Transcription.Usage`` of either kind."""
-    seconds = (reader.seconds(name) for name in SECONDS)
+    seconds = (reader.seconds(name) for name in _SECONDS)
     return replace(openai_tokens.usage(reader), audio_seconds=next((s for s in seconds if s is not None), None))
 
 
 DIALECT = Dialect(
+    name="openai_audio",
     wanted=(("type",), ("model",), ("id",), ("finish_reason",), ("duration",), ("usage",)),
     nullable=("usage",),
     read=read,
@@ -51,3 +52,6 @@ DIALECT = Dialect(
     end_data=b"[DONE]",
     end_types=frozenset({"transcript.text.done", "speech.audio.done", "transcription.done"}),
 )
+
+SPEECH = replace(DIALECT, name="openai_speech", by_character=True)
+"""Speech: read alike where it is streamed, and nothing but sound where it is not."""

@@ -5,10 +5,10 @@ The completions that were before chat (``/completions``) differ in what lies wit
 Sources: ``CompletionUsage`` in the openai SDK, and recorded answers of the servers named below.
 
 - Cached and reasoning tokens are *parts* of ``prompt_tokens`` and ``completion_tokens``, and are never added to them.
-- A stream's usage stands in its last chunk with ``choices: []``; with other servers in a chunk with choices, or in each
+- A stream's usage is in its last chunk with ``choices: []``; other servers have it in a chunk with choices, or in each
   chunk as a running total. The last one that is not null counts; they are never summed.
 - ``service_tier`` beside ``usage`` is the tier that is billed. Mistral has it inside ``usage`` (``UsageInfo`` in the
-  mistralai SDK), where ``standard`` stands by default and is left.
+  mistralai SDK), where ``standard`` is the default and is left out.
 - xAI answers a deferred completion at once, with nothing but a ``request_id``; its usage is read back later, with a GET
   (https://docs.x.ai/developers/advanced-api-usage/deferred-chat-completions).
 """
@@ -18,33 +18,34 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from metrion.dialects.dialect import Dialect, Draft, label, mapping
+from metrion.dialects.dialect import TOKENS, Dialect, Draft, label, mapping
+from metrion.dialects.openai.chat_texts import TEXTS
 from metrion.dialects.reading.charges import charged, server_tools
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Usage
-from metrion.parsing.json_stream import EACH, Object
+from metrion.parsing.json_values import EACH, Object
 
-TOTALS = ("prompt_tokens", "completion_tokens", "total_tokens")
-PROMPT = ("cached_tokens", "cache_write_tokens", "audio_tokens", "image_tokens", "video_tokens")
-COMPLETION = ("reasoning_tokens", "audio_tokens", "image_tokens", "video_tokens")
+_TOTALS = ("prompt_tokens", "completion_tokens", "total_tokens")
+_PROMPT = ("cached_tokens", "cache_write_tokens", "audio_tokens", "image_tokens", "video_tokens")
+_COMPLETION = ("reasoning_tokens", "audio_tokens", "image_tokens", "video_tokens")
 """The parts in ``prompt_tokens_details`` and in ``completion_tokens_details``."""
 
-CACHE_READ = (
+_CACHE_READ = (
     ("prompt_token_details", "cached_tokens"),  # OpenAI's Assistants
     ("prompt_cache_hit_tokens",),  # DeepSeek
     ("num_cached_tokens",),  # Mistral, before it had details
     ("cached_tokens",),  # Moonshot
 )
-"""Where else servers tell what was read from a cache."""
-REASONING = "reasoning_tokens"
-"""What Perplexity and Azure tell beside the details, others in them."""
-ELSEWHERE = frozenset({REASONING, *(path[0] for path in CACHE_READ)})
+"""Where else servers report what was read from a cache."""
+_REASONING = "reasoning_tokens"
+"""What Perplexity and Azure report beside the details, others in them."""
+_ELSEWHERE = frozenset({_REASONING, *(path[0] for path in _CACHE_READ)})
 
-STANDARD = "standard"
+_STANDARD = "standard"
 
 
 def read(document: Mapping[str, Any], draft: Draft) -> None:
-    """Note what a completion or a chunk of one says."""
+    """Record what a completion or a chunk of one says."""
     draft.model = label(document.get("model"), draft.model)
     draft.generation_id = label(document.get("id"), draft.generation_id)
     draft.service_tier = label(document.get("service_tier"), draft.service_tier)
@@ -58,18 +59,18 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
     for usage in places:
         if isinstance(usage, Object) and usage:
             draft.usage, draft.usage_source = usage, usage.source
-            if usage.get("service_tier") != STANDARD:
+            if usage.get("service_tier") != _STANDARD:
                 draft.service_tier = label(usage.get("service_tier"), draft.service_tier)
             break
 
 
 def usage(reader: UsageReader) -> Usage:
     """Read a ``CompletionUsage``."""
-    cached, cache_write, heard, seen, watched = reader.counts(PROMPT, "prompt_tokens_details")
-    reasoning, spoken, drawn, filmed = reader.counts(COMPLETION, "completion_tokens_details")
-    if reader.has_any(ELSEWHERE):
-        cached = reader.first_count(*CACHE_READ) if cached is None else cached
-        reasoning = reader.count(REASONING) if reasoning is None else reasoning
+    cached, cache_write, heard, seen, watched = reader.counts(_PROMPT, "prompt_tokens_details")
+    reasoning, spoken, drawn, filmed = reader.counts(_COMPLETION, "completion_tokens_details")
+    if reader.has_any(_ELSEWHERE):
+        cached = reader.first_count(*_CACHE_READ) if cached is None else cached
+        reasoning = reader.count(_REASONING) if reasoning is None else reasoning
     input_tokens, output_tokens = _totals(reader, heard, reasoning)
     if cached and input_tokens is not None and cached > input_tokens:
         reader.warnings.append("more cached tokens than prompt tokens")
@@ -99,7 +100,7 @@ def _totals(reader: UsageReader, heard: int | None, reasoning: int | None) -> tu
     audio of the prompt, which Mistral counts beside the prompt's text, in details or in none but its seconds
     (https://docs.mistral.ai/api/endpoint/audio/transcriptions).
     """
-    prompt, completion, total = reader.counts(TOTALS)
+    prompt, completion, total = reader.counts(_TOTALS)
     if prompt is None or total is None or (completion is None and reader.has("completion_tokens")):
         return prompt, completion
     beyond = total - prompt - (completion or 0)
@@ -112,6 +113,7 @@ def _totals(reader: UsageReader, heard: int | None, reasoning: int | None) -> tu
 
 
 DIALECT = Dialect(
+    name="openai_chat",
     wanted=(
         ("model",),
         ("id",),
@@ -126,5 +128,6 @@ DIALECT = Dialect(
     read=read,
     usage=usage,
     end_data=b"[DONE]",
-    needs=("input_tokens", "output_tokens"),
+    needs=TOKENS,
+    texts=TEXTS,
 )

@@ -1,8 +1,8 @@
 """What only reads, and generates no text: embeddings, moderations and rankings, of OpenAI, Mistral and others.
 
 Sources: ``CreateEmbeddingResponse`` in the openai SDK, ``EmbeddingResponse`` and ``ModerationResponse`` in the
-mistralai SDK. The usage is that of chat completions, but what ``total_tokens`` has beyond the prompt is no output: it
-is a moderation's own instructions. Voyage tells nothing but the total, which is the input
+mistralai SDK. The usage is that of chat completions, but what ``total_tokens`` has beyond the prompt is not output: it
+is a moderation's own instructions. Voyage reports nothing but the total, which is the input
 (https://docs.voyageai.com/reference/embeddings-api). Rankings as Cohere makes them say in ``meta.billed_units`` what
 they are billed for (https://docs.cohere.com/reference/rerank).
 """
@@ -13,15 +13,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from metrion.dialects.dialect import Dialect, Draft, label, mapping
+from metrion.dialects.dialect import USAGES, Dialect, Draft, label, mapping
 from metrion.dialects.openai import chat as openai_chat
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Usage
-from metrion.parsing.json_stream import Object
+from metrion.parsing.json_values import Object
 
 
 def read(document: Mapping[str, Any], draft: Draft) -> None:
-    """Note what a list of embeddings, or of judgements, says."""
+    """Record what a list of embeddings, or of judgements, says."""
     draft.model = label(document.get("model"), draft.model)
     draft.generation_id = label(document.get("id"), draft.generation_id)
     for usage in (document.get("usage"), mapping(document.get("meta")).get("billed_units")):
@@ -42,7 +42,9 @@ def usage(reader: UsageReader) -> Usage:
 
 
 DIALECT = Dialect(
+    name="openai_embeddings",
     wanted=(("object",), ("model",), ("id",), ("usage",), ("meta", "billed_units")),
+    sourced=USAGES | {"billed_units"},
     nullable=("usage",),
     read=read,
     usage=usage,

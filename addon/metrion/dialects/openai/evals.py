@@ -14,33 +14,33 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from metrion.dialects.dialect import Dialect, Draft, label
+from metrion.dialects.dialect import USAGES, Dialect, Draft, label
 from metrion.dialects.reading import shares
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Usage
-from metrion.parsing.json_stream import Object, to_json
+from metrion.parsing.json_values import Object, to_json
 
-UNDER_WAY = frozenset({"queued", "in_progress"})
+_UNDER_WAY = frozenset({"queued", "in_progress"})
 
-RUN = "per_model_usage"
-GRADER = "model_grader_token_usage_per_model"
-BY_MODEL = "by_model"
-"""Under this name the counts of the models stand together."""
+_RUN = "per_model_usage"
+_GRADER = "model_grader_token_usage_per_model"
+_BY_MODEL = "by_model"
+"""The name under which the draft keeps the counts of all models together."""
 
 
 def read(document: Mapping[str, Any], draft: Draft) -> None:
-    """Note what a run of an eval, or of a grader, says."""
+    """Record what a run of an eval, or of a grader, says."""
     status = label(document.get("status"))
     draft.generation_id = label(document.get("id"), draft.generation_id)
-    draft.pending = status in UNDER_WAY
+    draft.pending = status in _UNDER_WAY
     if draft.pending:
         return
     draft.finish_reason = label(status, draft.finish_reason)
-    graders, models = document.get(GRADER), document.get(RUN)
+    graders, models = document.get(_GRADER), document.get(_RUN)
     if isinstance(graders, Object):
         models = [{"model_name": name, **counts} for name, counts in graders.items() if isinstance(counts, dict)]
     if isinstance(models, list) and models:
-        draft.usage = {BY_MODEL: models}
+        draft.usage = {_BY_MODEL: models}
         draft.usage_source = to_json(draft.usage)
         names = {label(each.get("model_name")) for each in models if isinstance(each, dict)}
         draft.model = names.pop() if len(names) == 1 else None
@@ -48,7 +48,7 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
 
 def usage(reader: UsageReader) -> Usage:
     """Read the counts of each model."""
-    billed = [(each.text("model_name"), _usage(each)) for each in reader.entries(BY_MODEL) or ()]
+    billed = [(each.text("model_name"), _usage(each)) for each in reader.entries(_BY_MODEL) or ()]
     if len({model for model, _ in billed}) == 1:
         billed = [(None, counts) for _, counts in billed]
     return shares.together(billed) if billed else Usage()
@@ -67,8 +67,11 @@ def _usage(reader: UsageReader) -> Usage:
 
 
 DIALECT = Dialect(
-    wanted=(("id",), ("status",), (RUN,), (GRADER,)),
+    name="openai_evals",
+    wanted=(("id",), ("status",), (_RUN,), (_GRADER,)),
+    sourced=USAGES | {_GRADER},
     marks=(b'"status"',),
     read=read,
     usage=usage,
+    ends_with_body=True,
 )

@@ -3,7 +3,7 @@
 Sources: ``ImagesResponse``, ``ImageGenCompletedEvent`` and ``ImageEditCompletedEvent`` in the openai SDK. No answer
 names its model. DALL·E's has no usage; xAI's has nothing but what was charged.
 
-- An image that is a drawing (SVG) is written by another model, whose tokens stand apart, in ``svg_usage``.
+- An image that is a drawing (SVG) is written by another model, whose tokens are apart, in ``svg_usage``.
 """
 
 from __future__ import annotations
@@ -11,52 +11,54 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from metrion.dialects.dialect import Dialect, Draft, label
+from metrion.dialects.dialect import USAGES, Dialect, Draft, label
 from metrion.dialects.openai import token_details as openai_tokens
 from metrion.dialects.reading import shares
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Usage
-from metrion.parsing.json_stream import Object, to_json
+from metrion.parsing.json_values import Object, to_json
 
-END_TYPES = frozenset({"image_generation.completed", "image_edit.completed"})
+_END_TYPES = frozenset({"image_generation.completed", "image_edit.completed"})
 
-WRITTEN = "svg_usage"
+_WRITTEN = "svg_usage"
 
 
 def read(document: Mapping[str, Any], draft: Draft) -> None:
-    """Note what a list of images, or an event of a stream, says."""
+    """Record what a list of images, or an event of a stream, says."""
     draft.model = label(document.get("model"), draft.model)
     draft.generation_id = label(document.get("id"), draft.generation_id)
-    usage, written = document.get("usage"), document.get(WRITTEN)
+    usage, written = document.get("usage"), document.get(_WRITTEN)
     if isinstance(usage, Object) and usage:
         draft.usage, draft.usage_source = usage, usage.source
-        if document.get("type") in END_TYPES and usage.get("output_tokens_details") is None:
+        if document.get("type") in _END_TYPES and usage.get("output_tokens_details") is None:
             # By the SDK's own words `output_tokens` is "the number of image tokens in the output image" there.
             draft.usage = {**usage, "output_tokens_details": {"image_tokens": usage.get("output_tokens")}}
     if isinstance(written, Object) and written:
-        draft.usage = {**(draft.usage or {}), WRITTEN: written}
+        draft.usage = {**(draft.usage or {}), _WRITTEN: written}
         draft.usage_source = to_json(draft.usage)
 
 
 def usage(reader: UsageReader) -> Usage:
     """Read an ``ImagesResponse.Usage``, and beside it an ``ImagesResponse.SvgUsage``."""
     drawn = openai_tokens.usage(reader)
-    if not reader.holds_object(WRITTEN):
+    if not reader.holds_object(_WRITTEN):
         return drawn
     written = Usage(
-        input_tokens=reader.count(WRITTEN, "input_tokens"),
-        output_tokens=reader.count(WRITTEN, "output_tokens"),
-        reasoning_tokens=reader.count(WRITTEN, "reasoning_tokens"),
+        input_tokens=reader.count(_WRITTEN, "input_tokens"),
+        output_tokens=reader.count(_WRITTEN, "output_tokens"),
+        reasoning_tokens=reader.count(_WRITTEN, "reasoning_tokens"),
     )
-    billed: list[tuple[str | None, Usage]] = [(reader.text(WRITTEN, "model"), written)]
+    billed: list[tuple[str | None, Usage]] = [(reader.text(_WRITTEN, "model"), written)]
     return shares.together([(None, drawn), *billed] if reader.has("input_tokens") else billed)
 
 
 DIALECT = Dialect(
-    wanted=(("type",), ("model",), ("id",), ("usage",), (WRITTEN,)),
+    name="openai_images",
+    wanted=(("type",), ("model",), ("id",), ("usage",), (_WRITTEN,)),
+    sourced=USAGES | {_WRITTEN},
     nullable=("usage",),
     read=read,
     usage=usage,
     end_data=b"[DONE]",
-    end_types=END_TYPES,
+    end_types=_END_TYPES,
 )

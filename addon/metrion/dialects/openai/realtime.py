@@ -5,11 +5,11 @@ Sources: ``RealtimeResponseUsage``, ``ConversationItemInputAudioTranscriptionCom
 ``DecisionEvent`` for the Live API; https://docs.x.ai/docs/guides/voice/agent for xAI's; ``TranscriptionStreamDone``
 and ``SpeechStreamDone`` in the mistralai SDK for sessions of Mistral's that transcribe or speak.
 
-- Each response that is over has its usage, cut off ones included. What earlier turns left in the conversation is input
-  again each time, so that usages are added up and never replace one another.
+- Each response that is over has its usage, also one that was cut off. What earlier turns left in the conversation is
+  input again each time, so that usages are added up and never replace one another.
 - The transcription of what the client said is another model's work, and is billed apart.
 - xAI bills by the second: ``billable_audio_seconds``.
-- A Live session tells how many seconds it has lasted, again and again: what was added is billed each time. Responses
+- A Live session reports how many seconds it has lasted, again and again: what was added is billed each time. Responses
   and decisions that it delegates are other models' work, and pass wrapped into its own events.
 
 Nothing here raises, and nothing of a message is held.
@@ -21,26 +21,27 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from metrion.dialects.dialect import Draft, label, mapping, usages
+from metrion.dialects.dialect import TOKENS, Draft, SessionFormat, label, mapping, usages
 from metrion.dialects.openai import responses as openai_responses
 from metrion.dialects.reading import errors
+from metrion.dialects.reading.finish import finish
 from metrion.dialects.reading.session_message import Message
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Reading, Usage
-from metrion.parsing.json_stream import Object, tree
+from metrion.parsing.json_values import Object, tree
 
-RESPONSES = frozenset({"response.done", *openai_responses.END_TYPES})
-TRANSCRIPTION = "conversation.item.input_audio_transcription.completed"
-DELEGATED = frozenset({"response.event", "decision.event"})
-LASTED = frozenset({"session.usage.updated", "session.closed"})
-DONE = frozenset({"transcription.done", "speech.audio.done"})
+_RESPONSES = frozenset({"response.done", *openai_responses.END_TYPES})
+_TRANSCRIPTION = "conversation.item.input_audio_transcription.completed"
+_DELEGATED = frozenset({"response.event", "decision.event"})
+_LASTED = frozenset({"session.usage.updated", "session.closed"})
+_DONE = frozenset({"transcription.done", "speech.audio.done"})
 
-MARKS = (b"response.done", b"response.completed", b"response.incomplete", b"response.failed", b"decision.completed",
+_MARKS = (b"response.done", b"response.completed", b"response.incomplete", b"response.failed", b"decision.completed",
          b"session.created", b"session.started", b"session.updated", b"session.usage", b"session.closed",
          b"input_audio_transcription.completed", b"transcription.done", b"speech.audio.done")  # fmt: skip
 """A message that shows none of these has nothing new. Nearly all are of that kind, and many are long."""
 
-MEMBERS = (
+_MEMBERS = (
     *openai_responses.DIALECT.wanted,
     ("item_id",),
     *(("event", *path) for path in openai_responses.DIALECT.wanted),
@@ -52,7 +53,7 @@ MEMBERS = (
     ("session", "audio", "input", "transcription", "model"),
     ("session", "input_audio_transcription", "model"),
 )
-WANTED, USAGES = tree(MEMBERS), usages(MEMBERS)
+_WANTED, _USAGES = tree(_MEMBERS), usages(_MEMBERS)
 
 
 class RealtimeReader:
@@ -68,31 +69,31 @@ class RealtimeReader:
     def sent(self, message: bytes) -> None:
         """Look at a message of the client's: it may choose a model, which not every server repeats."""
         if b"session" in message and b'"model"' in message:
-            self._note_session(Message(message, WANTED).document)
+            self._record_session(Message(message, _WANTED).document)
 
     def received(self, message: bytes) -> Reading | None:
         """Look at a message of the provider's. Returns the reading of what it says is over and billed, if it does."""
-        if not any(mark in message for mark in MARKS):
+        if not any(mark in message for mark in _MARKS):
             return None
-        read = Message(message, WANTED)
-        self._note_session(read.document)
-        return read.reading(self._read(read.document), USAGES)
+        read = Message(message, _WANTED)
+        self._record_session(read.document)
+        return read.reading(self._read(read.document), _USAGES)
 
     def _read(self, document: Mapping[str, Any]) -> Reading | None:
         match document.get("type"):
-            case str() as name if name in RESPONSES:
+            case str() as name if name in _RESPONSES:
                 return self._response(document)
-            case str() as name if name == TRANSCRIPTION:
+            case str() as name if name == _TRANSCRIPTION:
                 return self._transcription(document)
-            case str() as name if name in DELEGATED:
+            case str() as name if name in _DELEGATED:
                 return self._delegated(mapping(document.get("event")))
-            case str() as name if name in LASTED:
+            case str() as name if name in _LASTED:
                 return self._more_seconds(document)
-            case str() as name if name in DONE:
+            case str() as name if name in _DONE:
                 return self._done(document)
         return None
 
-    def _note_session(self, document: object) -> None:
+    def _record_session(self, document: object) -> None:
         session = mapping(mapping(document).get("session"))
         self._model = label(session.get("model"), self._model)
         self._session_id = label(session.get("id"), session.get("request_id"), self._session_id)
@@ -101,7 +102,7 @@ class RealtimeReader:
         self._transcription_model = label(heard.get("model"), older.get("model"), self._transcription_model)
 
     def _delegated(self, event: Mapping[str, Any]) -> Reading | None:
-        if event.get("type") in RESPONSES:
+        if event.get("type") in _RESPONSES:
             return self._response(event)
         decision = mapping(event.get("decision"))
         usage = decision.get("usage")
@@ -157,17 +158,8 @@ def usage(reader: UsageReader) -> Usage:
 
 
 def _reading(draft: Draft) -> Reading:
-    reader = UsageReader(draft.usage or {})
-    found = replace(reader.checked(usage(reader)), raw=draft.usage_source) if draft.usage is not None else None
-    return Reading(
-        model=draft.model,
-        service_tier=draft.service_tier,
-        generation_id=draft.generation_id,
-        finish_reason=draft.finish_reason,
-        error_type=draft.error_type,
-        usage=found,
-        terminal=True,
-        stream_error=draft.stream_error,
-        warnings=tuple(reader.warnings),
-        doubtful=found is not None and reader.is_doubtful(found),
-    )
+    draft.terminal = True
+    return finish(draft, FORMAT)
+
+
+FORMAT = SessionFormat(name="openai_realtime", usage=usage, needs=TOKENS, or_seconds=True, open=RealtimeReader)

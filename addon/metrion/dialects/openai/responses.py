@@ -3,12 +3,12 @@
 Sources: ``Response``, ``ResponseStatus``, ``ToolUsage`` and the stream events in the openai SDK;
 https://platform.openai.com/docs/guides/tools-web-search for which searches are billed.
 
-- A stream tells its usage once, in the event that ends it: ``response.completed``, ``.incomplete`` or ``.failed``.
-- A background response is answered at once, ``queued`` and without usage; that is read back later, with a GET.
+- A stream reports its usage once, in the event that ends it: ``response.completed``, ``.incomplete`` or ``.failed``.
+- A background response is answered at once, ``queued`` and without usage; the usage is read back later, with a GET.
 - Tools of the provider's are counted by the provider where it does so (xAI in ``usage``, OpenAI in ``tool_usage``).
   Where it does not, those that are billed by the call are counted from the output, and stay apart.
 - Images are made by another model, which ``tools`` names, and drawings (SVG) are written by a third: what they used is
-  told in ``tool_usage.image_gen`` and in the output, and is billed under their names.
+  in ``tool_usage.image_gen`` and in the output, and is billed under their names.
 """
 
 from __future__ import annotations
@@ -18,54 +18,55 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from metrion.dialects.dialect import Dialect, Draft, label, mapping
+from metrion.dialects.dialect import TOKENS, USAGES, Dialect, Draft, label, mapping
 from metrion.dialects.openai import token_details as openai_tokens
+from metrion.dialects.openai.responses_texts import TEXTS
 from metrion.dialects.reading import errors
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Usage
-from metrion.parsing.json_stream import EACH, Object, Path, to_json
+from metrion.parsing.json_values import EACH, Object, Path, to_json
 
-UNDER_WAY = frozenset({"queued", "in_progress"})
+_UNDER_WAY = frozenset({"queued", "in_progress"})
 """Statuses of a response that is still being made."""
 
 END_TYPES = frozenset({"response.completed", "response.incomplete", "response.failed"})
 
-SEARCH, PREVIEW = "web_search", "web_search_preview"
+_SEARCH, _PREVIEW = "web_search", "web_search_preview"
 """The tool that searches, and its predecessor, which costs more with some models. Items and counts are the same: which
 of the two it was shows in the ``tools`` of the response."""
 
-BILLED_ITEMS: Mapping[str, str] = {"web_search_call": SEARCH, "file_search_call": "file_search"}
+_BILLED_ITEMS: Mapping[str, str] = {"web_search_call": _SEARCH, "file_search_call": "file_search"}
 """Items of the output that are billed by the call, and the member of ``tool_usage`` that counts them better. The code
 interpreter is billed by the container, and MCP servers and functions are not billed."""
 
-BILLED_ACTIONS = frozenset({None, "search"})
+_BILLED_ACTIONS = frozenset({None, "search"})
 """What a web search is billed for; opening a page and finding something in it are not."""
 
-COUNTED = "calls in output"
-"""Under this name the counts of the output stand beside the provider's own usage."""
+_COUNTED = "calls in output"
+"""The name under which the draft keeps the counts of the output beside the provider's own usage."""
 
-IMAGE_MODEL, WRITTEN = "image_generation", "svg_usage"
-"""So do the name of the model that made images, and what was used to write drawings. The first also stands for the name
-where that is not told, so that images are never billed under another model."""
+_IMAGE_MODEL, _WRITTEN = "image_generation", "svg_usage"
+"""The same for the name of the model that made images, and for what was used to write drawings. The first is also the
+name of a model that is not named, so that images are never billed under another."""
 
 
 def read(document: Mapping[str, Any], draft: Draft) -> None:
-    """Note what a response, or an event that has one in it, says."""
+    """Record what a response, or an event that has one in it, says."""
     within = document.get("response")
     response = within if isinstance(within, dict) else document
     draft.model = label(response.get("model"), draft.model)
     draft.generation_id = label(response.get("id"), draft.generation_id)
     draft.service_tier = label(response.get("service_tier"), draft.service_tier)
     if status := label(response.get("status")):
-        _note_status(status, response, draft)
-        # Only a background response outlives the connection on which it was asked for.
-        draft.pending = status in UNDER_WAY and (response is document or response.get("background") is True)
+        _record_status(status, response, draft)
+        # Only a background response outlives the connection of its request.
+        draft.pending = status in _UNDER_WAY and (response is document or response.get("background") is True)
     if document.get("type") == "response.failed":
         draft.stream_error = True
         draft.error_type = errors.error_type(response) or draft.error_type
     places = (response.get("usage"), document.get("usage"))  # the second: xAI's realtime
     if usage := next((usage for usage in places if isinstance(usage, Object) and usage), None):
-        draft.usage = {**usage, "tool_usage": response.get("tool_usage"), COUNTED: _billed_calls(response)}
+        draft.usage = {**usage, "tool_usage": response.get("tool_usage"), _COUNTED: _billed_calls(response)}
         draft.usage_source = usage.source
         if images := _images(response):
             draft.usage |= images
@@ -73,28 +74,28 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
 
 
 def usage(reader: UsageReader) -> Usage:
-    """Read a ``ResponseUsage``, and with it what :func:`read` has put beside it."""
+    """Read a ``ResponseUsage``, and what :func:`read` has put beside it."""
     found = openai_tokens.usage(reader)
     if found.server_tools is not None:
         return found
-    told = _tool_usage(reader)
-    better = {name.partition(".")[0]: count for name, count in (told or {}).items()}
-    calls = dict(reader.calls(COUNTED) or {})
-    if SEARCH in better and reader.has(COUNTED, PREVIEW):
-        calls[PREVIEW] = better[SEARCH]
+    counted = _tool_usage(reader)
+    better = {name.partition(".")[0]: count for name, count in (counted or {}).items()}
+    calls = dict(reader.calls(_COUNTED) or {})
+    if _SEARCH in better and reader.has(_COUNTED, _PREVIEW):
+        calls[_PREVIEW] = better[_SEARCH]
     shown = {f"{tool}_calls": count for tool, count in calls.items() if count and tool not in better}
-    if told is not None or shown:
+    if counted is not None or shown:
         found = replace(
             found,
-            server_tools=told and {name: count for name, count in told.items() if count},
+            server_tools=counted and {name: count for name, count in counted.items() if count},
             unreported_tools=shown or None,
         )
     others = _by_others(reader)
     return replace(found, shares=((None, replace(found, raw=None)), *others)) if others else found
 
 
-def _note_status(status: str, response: Mapping[str, Any], draft: Draft) -> None:
-    if status not in UNDER_WAY:
+def _record_status(status: str, response: Mapping[str, Any], draft: Draft) -> None:
+    if status not in _UNDER_WAY:
         details = (mapping(response.get(name)) for name in ("incomplete_details", "status_details"))
         draft.finish_reason = label(*(detail.get("reason") for detail in details), status)
 
@@ -103,12 +104,12 @@ def _billed_calls(response: Mapping[str, Any]) -> Mapping[str, int] | None:
     items = response.get("output")
     if not isinstance(items, list):
         return None
-    search = PREVIEW if _has_preview(response) else SEARCH
+    search = _PREVIEW if _has_preview(response) else _SEARCH
     calls = Counter({search: 0})
     for item in map(mapping, items):
-        billed = BILLED_ITEMS.get(label(item.get("type")) or "")
-        if billed and mapping(item.get("action")).get("type") in BILLED_ACTIONS and item.get("status") != "failed":
-            calls[search if billed == SEARCH else billed] += 1
+        billed = _BILLED_ITEMS.get(label(item.get("type")) or "")
+        if billed and mapping(item.get("action")).get("type") in _BILLED_ACTIONS and item.get("status") != "failed":
+            calls[search if billed == _SEARCH else billed] += 1
     return dict(calls)
 
 
@@ -116,19 +117,19 @@ def _has_preview(response: Mapping[str, Any]) -> bool:
     """Whether the preview is what searches, also under the name of a version: ``web_search_preview_2025_03_11``."""
     tools = response.get("tools")
     names = (label(mapping(tool).get("type")) for tool in (tools if isinstance(tools, list) else ()))
-    return any(name is not None and name.startswith(PREVIEW) for name in names)
+    return any(name is not None and name.startswith(_PREVIEW) for name in names)
 
 
 def _images(response: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is told beside the usage of images that were made; nothing where there are none."""
+    """Return what is reported of images beside the usage; nothing where none were made."""
     made = mapping(mapping(response.get("tool_usage")).get("image_gen"))
     output, tools = ([mapping(item) for item in items] if isinstance(items := response.get(name), list) else []
                      for name in ("output", "tools"))  # fmt: skip
-    written = [usage for item in output if isinstance(usage := item.get(WRITTEN), Object) and usage]
+    written = [usage for item in output if isinstance(usage := item.get(_WRITTEN), Object) and usage]
     if not made.get("output_tokens") and not written:
         return {}
-    names = (tool.get("model") for tool in tools if tool.get("type") == IMAGE_MODEL)
-    return {IMAGE_MODEL: label(*names, IMAGE_MODEL), WRITTEN: written}
+    names = (tool.get("model") for tool in tools if tool.get("type") == _IMAGE_MODEL)
+    return {_IMAGE_MODEL: label(*names, _IMAGE_MODEL), _WRITTEN: written}
 
 
 def _by_others(reader: UsageReader) -> list[tuple[str | None, Usage]]:
@@ -145,14 +146,14 @@ def _by_others(reader: UsageReader) -> list[tuple[str | None, Usage]]:
             output_image_tokens=output_tokens if drawn is None else drawn,
             cache_read_image_tokens=reader.count(*made, "cached_tokens_details", "cached_image_tokens"),
         )
-        billed.append((reader.text(IMAGE_MODEL) or IMAGE_MODEL, images))
-    for each in reader.entries(WRITTEN) or ():
+        billed.append((reader.text(_IMAGE_MODEL) or _IMAGE_MODEL, images))
+    for each in reader.entries(_WRITTEN) or ():
         written = Usage(
             input_tokens=each.count("input_tokens"),
             output_tokens=each.count("output_tokens"),
             reasoning_tokens=each.count("reasoning_tokens"),
         )
-        billed.append((each.text("model") or IMAGE_MODEL, written))
+        billed.append((each.text("model") or _IMAGE_MODEL, written))
     return billed
 
 
@@ -164,7 +165,7 @@ def _tool_usage(reader: UsageReader) -> dict[str, int] | None:
     return {f"{tool}.{name}": count for tool, calls in tools.items() for name, count in calls.own_counts().items()}
 
 
-IN_RESPONSE: tuple[Path, ...] = (
+_IN_RESPONSE: tuple[Path, ...] = (
     ("model",),
     ("id",),
     ("status",),
@@ -184,10 +185,13 @@ IN_RESPONSE: tuple[Path, ...] = (
 )
 
 DIALECT = Dialect(
-    wanted=(("type",), *IN_RESPONSE, *(("response", *path) for path in IN_RESPONSE)),
+    name="openai_responses",
+    wanted=(("type",), *_IN_RESPONSE, *(("response", *path) for path in _IN_RESPONSE)),
+    sourced=USAGES | {_WRITTEN},
     marks=tuple(sorted(name.encode() for name in END_TYPES)),
     read=read,
     usage=usage,
     end_types=END_TYPES,
-    needs=("input_tokens", "output_tokens"),
+    needs=TOKENS,
+    texts=TEXTS,
 )

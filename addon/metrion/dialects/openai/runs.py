@@ -3,8 +3,8 @@
 Sources: ``Run``, ``RunStatus`` and ``AssistantStreamEvent`` in the openai SDK.
 
 - A run is billed once, when it is over: its usage is null until then, and covers all of its steps. That of a step,
-  which a stream tells too, is a part of it.
-- A run that is asked for without a stream is answered at once, ``queued``; its usage is read back later, with a GET.
+  which a stream reports too, is a part of it.
+- A run that is created without a stream is answered at once, ``queued``; its usage is read back later, with a GET.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from metrion.dialects.dialect import Dialect, Draft, label, mapping
+from metrion.dialects.dialect import TOKENS, Dialect, Draft, label, mapping
 from metrion.dialects.openai import chat as openai_chat
-from metrion.parsing.json_stream import Object
+from metrion.parsing.json_values import Object
 
-UNDER_WAY = frozenset({"queued", "in_progress", "requires_action", "cancelling"})
+_UNDER_WAY = frozenset({"queued", "in_progress", "requires_action", "cancelling"})
 """Statuses of a run that goes on, also without a connection."""
 
 
 def read(document: Mapping[str, Any], draft: Draft) -> None:
-    """Note what a run says. Threads, messages and steps that a stream tells of beside it are passed over."""
+    """Record what a run says. Threads, messages and steps that a stream reports beside it are ignored."""
     if document.get("object") != "thread.run":
         return
     draft.model = label(document.get("model"), draft.model)
     draft.generation_id = label(document.get("id"), draft.generation_id)
     if status := label(document.get("status")):
-        draft.pending = status in UNDER_WAY
+        draft.pending = status in _UNDER_WAY
         if not draft.pending:
             draft.finish_reason = label(mapping(document.get("incomplete_details")).get("reason"), status)
     draft.error_type = label(mapping(document.get("last_error")).get("code"), draft.error_type)
@@ -37,6 +37,7 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
 
 
 DIALECT = Dialect(
+    name="openai_runs",
     wanted=(
         ("object",),
         ("model",),
@@ -51,5 +52,5 @@ DIALECT = Dialect(
     read=read,
     usage=openai_chat.usage,
     end_data=b"[DONE]",
-    needs=("input_tokens", "output_tokens"),
+    needs=TOKENS,
 )

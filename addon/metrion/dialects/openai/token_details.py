@@ -19,14 +19,14 @@ from metrion.dialects.reading.charges import charged, server_tools
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Usage
 
-TOTALS = ("input_tokens", "output_tokens", "total_tokens")
-INPUT = ("cached_tokens", "cache_write_tokens", "audio_tokens", "image_tokens", "video_tokens")
-OUTPUT = ("reasoning_tokens", "audio_tokens", "image_tokens", "video_tokens")
+_TOTALS = ("input_tokens", "output_tokens", "total_tokens")
+_INPUT = ("cached_tokens", "cache_write_tokens", "audio_tokens", "image_tokens", "video_tokens")
+_OUTPUT = ("reasoning_tokens", "audio_tokens", "image_tokens", "video_tokens")
 """The parts of the input and of the output."""
-DEEPER = frozenset({"cached_tokens_details", "cache_write_tokens_details"})
+_DEEPER = frozenset({"cached_tokens_details", "cache_write_tokens_details"})
 """The parts of parts."""
 
-LONG_CACHE = "cache_12h"
+_LONG_CACHE = "cache_12h"
 """The mode in which something is kept for 12 hours."""
 
 
@@ -34,16 +34,16 @@ def usage(reader: UsageReader) -> Usage:
     """Read a usage object of either kind."""
     if reader.has("prompt_tokens"):
         return openai_chat.usage(reader)
-    input_tokens, output_tokens, total = reader.counts(TOTALS)
-    cached, cache_write, heard, seen, watched = _details(reader, INPUT, "input")
-    reasoning, spoken, drawn, filmed = _details(reader, OUTPUT, "output")
+    input_tokens, output_tokens, total = reader.counts(_TOTALS)
+    cached, cache_write, heard, seen, watched = _details(reader, _INPUT, "input")
+    reasoning, spoken, drawn, filmed = _details(reader, _OUTPUT, "output")
     if cached and input_tokens is not None and cached > input_tokens:
         reader.warnings.append("more cached tokens than input tokens")
     cached_heard = cached_seen = modes = None
-    if reader.has_any(DEEPER, "input_tokens_details") or reader.has("input_token_details"):
+    if reader.has_any(_DEEPER, "input_tokens_details") or reader.has("input_token_details"):
         cached_heard = _detail(reader, "input", "cached_tokens_details", "audio_tokens")
         cached_seen = _detail(reader, "input", "cached_tokens_details", "image_tokens")
-        modes = (LONG_CACHE,) if _detail(reader, "input", "cache_write_tokens_details", "ttl_12h_tokens") else None
+        modes = (_LONG_CACHE,) if _detail(reader, "input", "cache_write_tokens_details", "ttl_12h_tokens") else None
     return Usage(
         input_tokens=input_tokens,
         cache_read_tokens=cached,

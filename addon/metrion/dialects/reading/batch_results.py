@@ -1,25 +1,30 @@
-"""The usage of a batch's results, added up as they pass.
+"""The usage of a batch's results, added up as they pass: one result after another in, one usage of all of them out.
 
-What is priced alike is one entry, in the words of an event's columns: a batch of a million requests holds no more than
-one of ten.
+Results that are priced alike share one entry, in the words of an event's columns, so that a batch of a million requests
+takes no more memory than one of ten. If the usage of one result is not complete, that of the batch is not either.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from metrion.dialects.dialect import Dialect, Draft
 from metrion.dialects.reading import shares
+from metrion.dialects.reading.finish import check
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Usage
+from metrion.parsing.json_values import to_json
 
 TIER = "batch"
-"""The service tier of everything in a batch, which answers seldom name, whatever its results say."""
+"""The service tier of everything in a batch, whatever its results say; they seldom name it."""
 
-MOST_ENTRIES, MOST_TOOLS = 1 << 11, 100
-"""As many prices, and tools of one price, are told apart."""
+_MOST_ENTRIES, _MOST_TOOLS = 1 << 11, 100
+"""As many prices, and tools of one price, are kept apart."""
+
+INCOMPLETE = "the usage of a result is not whole"
+"""A fault: a count is missing that has to be there."""
 
 
 class Results(dict[str, Any]):
@@ -28,14 +33,14 @@ class Results(dict[str, Any]):
     def __init__(self) -> None:
         super().__init__(responses=0, billed=[])
         self.models: set[str | None] = set()
-        """Those that answered; their advisors are not among them."""
+        """Those that answered, without their advisors."""
         self._entries: dict[shares.Kind, dict[str, Any]] = {}
         self.is_full = False
-        """Whether no more can be held."""
+        """Whether there is no room for more prices."""
 
     @property
     def model(self) -> str | None:
-        """The one that answered everything."""
+        """The one that answered everything; ``None`` where there are several."""
         return next(iter(self.models)) if len(self.models) == 1 else None
 
     def add(self, model: str | None, usage: Usage) -> None:
@@ -51,11 +56,21 @@ class Results(dict[str, Any]):
                 both = shares.added_up([shares.read(UsageReader(entry)), share])
                 entry.update(shares.counts(both))
             tools = max(len(entry.get(name) or ()) for name in shares.TOOLS)
-            self.is_full |= tools > MOST_TOOLS or len(self._entries) > MOST_ENTRIES
+            self.is_full |= tools > _MOST_TOOLS or len(self._entries) > _MOST_ENTRIES
 
 
-def note(draft: Draft, model: str | None, usage: Usage) -> None:
-    """Note what one more result is billed for."""
+@dataclass(slots=True)
+class BatchDraft(Draft):
+    """A draft of results. Their usage becomes text once, at the end, and not with each of them."""
+
+    @property
+    def raw(self) -> str | None:
+        """The usage as JSON text, for the column."""
+        return None if self.usage is None else to_json(self.usage)
+
+
+def add(draft: Draft, model: str | None, usage: Usage) -> None:
+    """Add what one more result is billed for to the draft."""
     results = started(draft)
     if results.is_full:
         draft.faults.append("prices are too many to be told apart")
@@ -65,7 +80,7 @@ def note(draft: Draft, model: str | None, usage: Usage) -> None:
 
 
 def started(draft: Draft) -> Results:
-    """Return what has been added up in a draft so far."""
+    """Return the sums in the draft so far; begin them where there are none."""
     if not isinstance(draft.usage, Results):
         draft.usage = Results()
     return draft.usage
@@ -73,7 +88,7 @@ def started(draft: Draft) -> Results:
 
 def read_answer(dialect: Dialect, body: Mapping[str, Any], draft: Draft) -> tuple[str | None, Usage | None]:
     """Read one result that is an answer in this format: its model, and its usage as :func:`read` has it."""
-    answer = Draft()
+    answer = dialect.draft()
     dialect.read(body, answer)
     draft.faults += answer.faults
     usage = read(dialect, answer.usage, draft)
@@ -83,16 +98,15 @@ def read_answer(dialect: Dialect, body: Mapping[str, Any], draft: Draft) -> tupl
 
 
 def read(dialect: Dialect, raw: object, draft: Draft) -> Usage | None:
-    """Read the usage of one result as this format has it. Where it is not whole, neither is that of the batch."""
+    """Read the usage of one result as this format has it. If it is not complete, neither is that of the batch."""
     started(draft)
     if not isinstance(raw, dict) or not raw:
         draft.faults.append("a result has no usage")
         return None
-    reader = UsageReader(raw)
-    usage = reader.checked(dialect.usage(reader))
-    if reader.is_doubtful(usage, dialect.needs):
-        draft.faults += reader.warnings or ["the usage of a result is not whole"]
-    return usage
+    checked = check(raw, dialect)
+    if checked.is_doubtful:
+        draft.faults += checked.warnings or [INCOMPLETE]
+    return checked.usage
 
 
 def usage(reader: UsageReader) -> Usage:

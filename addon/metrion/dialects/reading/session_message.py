@@ -1,6 +1,6 @@
 """One message of a WebSocket session: a JSON document that comes in one piece.
 
-Nothing here raises. What could not be read of a message is told without quoting it.
+Nothing here raises. A warning says what could not be read of a message, and does not quote it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import Any
 
 from metrion.dialects.dialect import no_objects
 from metrion.model import Reading
-from metrion.parsing.json_stream import Path, Scanner, Tree
+from metrion.parsing.json_stream import Scanner
+from metrion.parsing.json_values import Path, Tree
 from metrion.parsing.work_budget import WorkBudget, WorkBudgetError
 
 
@@ -27,12 +28,12 @@ class Message:
             self._faults.append(str(error))
         found = self._scanner.document
         self.document: Mapping[str, Any] = found if isinstance(found, dict) else {}
-        """The pruned document, as far as it could be read; empty where it is no JSON object."""
+        """The pruned document, as far as it could be read; empty where it is not a JSON object."""
 
     def reading(self, reading: Reading | None, usages: Iterable[Path]) -> Reading | None:
-        """Return what was read of a message with what could not be.
+        """Return the reading of this message with warnings of what could not be read.
 
-        ``None`` where it tells nothing that is billed, neither readable nor unreadable.
+        ``None`` where nothing in it is billed, readable or not.
         """
         misplaced = no_objects(self.document, usages)
         if reading is None and not misplaced:

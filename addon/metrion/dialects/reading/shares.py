@@ -1,8 +1,8 @@
-"""Several usages that one request is billed for → one :class:`~metrion.model.Usage` that knows its shares.
+"""The usages that one request is billed for → one :class:`~metrion.model.Usage` with its shares.
 
-What must be priced apart stays apart in ``shares``: another model, other modes, and, because rates for long contexts go
-by the input of each response, responses with a long input. The counts add up to everything that is billed, until
-:func:`under` leaves those of the response's own model.
+What has to be priced apart is a share of its own: another model, other modes, and, because rates for long contexts go
+by the input of each response, responses with a long input. The counts add up everything that is billed; :func:`under`
+leaves those of the response's own model.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from typing import Any
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Usage
 
-SHORT = 64_000
+_SHORT = 64_000
 """Input tokens up to which no provider has other rates."""
-STEP = 1_000
+_STEP = 1_000
 """Thresholds are multiples of this: two longer inputs within one step cost the same by the token."""
 
-WHOLE = ("input_tokens", "output_tokens")
-"""Where one of these is not known, neither is its sum."""
-LARGEST = "largest_input_tokens"
-COUNTS = tuple(each.name for each in fields(Usage) if each.name.endswith("_tokens") and each.name != LARGEST)
+_WHOLE = ("input_tokens", "output_tokens")
+"""Counts whose sum is not known if one of them is not."""
+_LARGEST = "largest_input_tokens"
+_COUNTS = tuple(each.name for each in fields(Usage) if each.name.endswith("_tokens") and each.name != _LARGEST)
 TOOLS = ("server_tools", "unreported_tools")
 
 type Kind = tuple[str | None, tuple[str, ...], int]
@@ -52,15 +52,15 @@ def under(model: str | None, usage: Usage) -> Usage:
     if not own:
         return usage
     counted = added_up(own)
-    return replace(usage, **{name: getattr(counted, name) for name in (*COUNTS, *TOOLS, LARGEST)})
+    return replace(usage, **{name: getattr(counted, name) for name in (*_COUNTS, *TOOLS, _LARGEST)})
 
 
 def added_up(usages: Sequence[Usage]) -> Usage:
-    """Return one usage with the sums of all counts. What not one of them reports, the sum does not report either."""
+    """Return one usage with the sums of all counts: of a count that none of them reports, there is no sum."""
     if len(usages) == 1:
         return usages[0]
-    sums: dict[str, Any] = {name: _sum([getattr(usage, name) for usage in usages]) for name in COUNTS}
-    for name in WHOLE:
+    sums: dict[str, Any] = {name: _sum([getattr(usage, name) for usage in usages]) for name in _COUNTS}
+    for name in _WHOLE:
         if any(getattr(usage, name) is None for usage in usages):
             sums[name] = None
     for name in TOOLS:
@@ -78,26 +78,26 @@ def added_up(usages: Sequence[Usage]) -> Usage:
 def kind(model: str | None, usage: Usage) -> Kind:
     """Return what this usage has in common with those that it is priced together with."""
     largest = _largest(usage)
-    return model, usage.modes or (), 0 if largest <= SHORT else (largest - 1) // STEP
+    return model, usage.modes or (), 0 if largest <= _SHORT else (largest - 1) // _STEP
 
 
 def counts(usage: Usage) -> Mapping[str, Any]:
-    """Return what :func:`read` makes a usage of again, as JSON knows it."""
-    found = {name: getattr(usage, name) for name in (*COUNTS, *TOOLS, LARGEST)}
+    """Return the usage as a JSON object, in the words of its own columns, for :func:`read`."""
+    found = {name: getattr(usage, name) for name in (*_COUNTS, *TOOLS, _LARGEST)}
     found["audio_seconds"] = None if usage.audio_seconds is None else Decimal(repr(usage.audio_seconds))
     found["modes"] = None if usage.modes is None else list(usage.modes)
-    return {name: value for name, value in found.items() if value is not None or name in WHOLE}
+    return {name: value for name, value in found.items() if value is not None or name in _WHOLE}
 
 
 def read(reader: UsageReader) -> Usage:
-    """Read a usage that stands there in the words of its own columns."""
-    found: dict[str, Any] = {name: reader.count(name) for name in COUNTS}
+    """Read a usage that :func:`counts` has written."""
+    found: dict[str, Any] = {name: reader.count(name) for name in _COUNTS}
     found |= {name: reader.calls(name) for name in TOOLS}
     return Usage(
         **found,
         audio_seconds=reader.seconds("audio_seconds"),
         modes=reader.texts("modes"),
-        largest_input_tokens=reader.count(LARGEST),
+        largest_input_tokens=reader.count(_LARGEST),
     )
 
 

@@ -1,8 +1,8 @@
 """The numbers in a provider's usage object, each checked before it is believed.
 
 A count is an integer from 0 up to 2^63 - 1, an amount of money is a number that is not negative. What is absent or
-null is ``None``; so is what is there and no such thing, and then a warning is noted. So is a sum that is no count any
-more. Nothing here raises.
+null is ``None``. What is there and is neither is ``None`` too, and so is a sum that is too large for a count: then the
+reader records a warning. Nothing here raises.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from metrion.model import Usage
 MOST = (1 << 63) - 1
 """The largest value of a BIGINT column."""
 
-COUNTS = tuple(each.name for each in fields(Usage) if each.name.endswith("_tokens"))
-MOST_SECONDS = 10**9
+_COUNTS = tuple(each.name for each in fields(Usage) if each.name.endswith("_tokens"))
+_MOST_SECONDS = 10**9
 """No recording lasts thirty years."""
 
-TOOLS = ("server_tools", "unreported_tools")
+_TOOLS = ("server_tools", "unreported_tools")
 
-_counts = attrgetter(*COUNTS)
+_counts = attrgetter(*_COUNTS)
 
 
 class UsageReader:
@@ -39,6 +39,11 @@ class UsageReader:
         self._unread: list[str] = []
         """Those of the warnings that are about something billed."""
 
+    @property
+    def is_unreadable(self) -> bool:
+        """Whether something that is billed could not be read so far."""
+        return bool(self._unread)
+
     def has(self, *path: str) -> bool:
         """Whether there is something other than null, readable or not."""
         return self._find(path) is not None
@@ -46,11 +51,6 @@ class UsageReader:
     def holds_object(self, *path: str) -> bool:
         """Whether there is a JSON object."""
         return isinstance(self._find(path), dict)
-
-    def names(self, *path: str) -> tuple[str, ...]:
-        """Return the names of what is in a JSON object; none where there is no such object."""
-        value = self._find(path)
-        return tuple(value) if isinstance(value, dict) else ()
 
     def count(self, *path: str) -> int | None:
         """Return a number of tokens or calls."""
@@ -61,7 +61,7 @@ class UsageReader:
         return None
 
     def counts(self, names: Iterable[str], *path: str) -> list[int | None]:
-        """Return several numbers that stand in one object: in the usage itself, or in that at the path."""
+        """Return the numbers of these names in one object: in the usage itself, or in that at the path."""
         value = self._find(path)
         if not isinstance(value, dict):
             if value is not None:
@@ -83,7 +83,7 @@ class UsageReader:
         return isinstance(value, dict) and not names.isdisjoint(value)
 
     def first_count(self, *paths: tuple[str, ...]) -> int | None:
-        """Return the first of several numbers that is there and can be read."""
+        """Return the first of these numbers that is there and can be read."""
         return next((count for path in paths if (count := self.count(*path)) is not None), None)
 
     def seconds(self, *path: str) -> float | None:
@@ -91,7 +91,7 @@ class UsageReader:
         value = self._find(path)
         if value is None:
             return None
-        if type(value) in (int, Decimal) and Decimal(value).is_finite() and 0 <= value <= MOST_SECONDS:
+        if type(value) in (int, Decimal) and Decimal(value).is_finite() and 0 <= value <= _MOST_SECONDS:
             return float(value)
         self._doubt(path, "no length of time")
         return None
@@ -185,34 +185,23 @@ class UsageReader:
         return found
 
     def checked(self, usage: Usage) -> Usage:
-        """Return what was read here without sums that are no count."""
+        """Return this usage without sums that are too large for a count."""
         if not (usage.shares or usage.server_tools or usage.unreported_tools):
             largest = max(filter(None, _counts(usage)), default=0)
             if largest <= MOST:
                 return usage
-        sums: dict[str, Any] = {name: None for name in COUNTS if (getattr(usage, name) or 0) > MOST}
-        for name in TOOLS:
+        sums: dict[str, Any] = {name: None for name in _COUNTS if (getattr(usage, name) or 0) > MOST}
+        for name in _TOOLS:
             calls: Mapping[str, int] = getattr(usage, name) or {}
             if max(calls.values(), default=0) > MOST:
                 sums[name] = {tool: count for tool, count in calls.items() if count <= MOST}
         for name in sums:
-            self._note(f"the sum for {name} is no count")
+            self._warn(f"the sum for {name} is no count")
         shares = usage.shares and tuple((model, self.checked(share)) for model, share in usage.shares)
         return replace(usage, shares=shares, **sums)
 
-    def is_doubtful(self, usage: Usage, needs: Iterable[str] = ()) -> bool:
-        """Whether something that is billed cannot be read here, or a count is not there that has to be."""
-        if self._unread:
-            return True
-        shares = [share for _, share in usage.shares] if usage.shares else [usage]
-        for share in shares:
-            for name in needs:
-                if getattr(share, name) is None:
-                    return True
-        return False
-
     def _within(self, entry: Mapping[str, Any], path: tuple[str, ...]) -> UsageReader:
-        """Return the figures of an object within this one, whose own name stays out of the warnings."""
+        """Return the reader of an object within this one, whose own name stays out of the warnings."""
         reader = UsageReader(entry, f"{self._name}.{'.'.join((*path, '*'))}")
         reader.warnings, reader._unread = self.warnings, self._unread
         return reader
@@ -228,7 +217,7 @@ class UsageReader:
         return value
 
     def _doubt_object(self, path: tuple[str, ...]) -> None:
-        """Note which place on the way is no object."""
+        """Record which place on the way is not an object."""
         value: Any = self._usage
         depth = 0
         while isinstance(value, dict):
@@ -237,9 +226,9 @@ class UsageReader:
         self._doubt(path[:depth], "no object")
 
     def _doubt(self, path: tuple[str, ...], what: str, *, is_billed: bool = True) -> None:
-        self._note(f"{self._name}.{'.'.join(path)} is {what}", is_billed=is_billed)
+        self._warn(f"{self._name}.{'.'.join(path)} is {what}", is_billed=is_billed)
 
-    def _note(self, warning: str, *, is_billed: bool = True) -> None:
+    def _warn(self, warning: str, *, is_billed: bool = True) -> None:
         if warning not in self.warnings:
             self.warnings.append(warning)
             if is_billed:

@@ -5,15 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from metrion.demo import stage
-from metrion.demo.stage import StageError, running_stage
+from metrion.demo import sandbox
+from metrion.demo.sandbox import running_sandbox
+from metrion.errors import DemoError
 
 
 def test_a_failing_command_is_reported_with_what_it_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "SIMULATED", ("nobody",))
+    monkeypatch.setattr(sandbox, "SIMULATED", ("nobody",))
     with (
-        pytest.raises(StageError, match=r"`metrion key set nobody` failed: Error: .*names no provider"),
-        running_stage(print),
+        pytest.raises(DemoError, match=r"`metrion key set nobody` failed: Error: .*names no provider"),
+        running_sandbox(print),
     ):
         pass
 
@@ -24,23 +25,23 @@ def test_a_failing_command_is_reported_with_what_it_said(monkeypatch: pytest.Mon
 )
 def test_a_process_that_ends_at_once_is_reported(tmp_path: Path, program: str, message: str) -> None:
     with (
-        pytest.raises(StageError, match=message),
-        stage._running(tmp_path, "proxy", [sys.executable, "-c", program]) as lines,
+        pytest.raises(DemoError, match=message),
+        sandbox._running(tmp_path, "proxy", [sys.executable, "-c", program]) as lines,
     ):
         list(lines)
 
 
 def test_a_process_that_never_says_anything_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "_START_SECONDS", 0.05)
+    monkeypatch.setattr(sandbox, "_START_SECONDS", 0.05)
     with (
-        pytest.raises(StageError, match="did not start"),
-        stage._running(tmp_path, "proxy", [sys.executable, "-c", "import time; time.sleep(600)"]) as lines,
+        pytest.raises(DemoError, match="did not start"),
+        sandbox._running(tmp_path, "proxy", [sys.executable, "-c", "import time; time.sleep(600)"]) as lines,
     ):
         list(lines)
 
 
 def test_a_process_that_will_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "_END_SECONDS", 0.05)
+    monkeypatch.setattr(sandbox, "_END_SECONDS", 0.05)
     stubborn = "import signal; signal.signal(15, signal.SIG_IGN); print(1, flush=True); signal.pause()"
-    with stage._running(tmp_path, "proxy", [sys.executable, "-c", stubborn]) as lines:
+    with sandbox._running(tmp_path, "proxy", [sys.executable, "-c", stubborn]) as lines:
         assert next(lines) == "1\n"

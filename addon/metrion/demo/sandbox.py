@@ -1,7 +1,7 @@
-"""The processes of `metrion demo`: a simulator and a real `metrion serve`, in a home that vanishes afterwards.
+"""The sandbox of `metrion demo`: a simulator and a real `metrion serve`, in a home that vanishes afterwards.
 
-:func:`running_stage` gives a :class:`Stage` and ends both processes with the block. Nothing of the user's is read or
-written: neither the home and the configuration nor the provider keys of the environment.
+:func:`running_sandbox` gives a :class:`Sandbox` and ends both processes with the block. It neither reads nor writes
+anything of the user's: not the home, not the configuration, not the provider keys of the environment.
 """
 
 from __future__ import annotations
@@ -19,38 +19,39 @@ from pathlib import Path
 from threading import Timer
 
 from metrion.admission import mask
+from metrion.errors import DemoError
 from metrion.providers import PROVIDERS
 from metrion.simulator.answers import PROVIDERS as SIMULATED
 
 _START_SECONDS = 30.0
 _END_SECONDS = 60.0
-"""More than the proxy allows itself: one that is killed leaves others at work in the home that is to vanish."""
+"""More than the proxy takes to drain: if it is killed, its workers go on writing into the home that is deleted."""
 _GREETING = re.compile(r"(?P<url>http://127\.0\.0\.1:[0-9]+).*?(?P<token>sk-metrion-[A-Za-z0-9_-]+)", re.DOTALL)
 
 
-class StageError(Exception):
-    """A process of the demonstration failed; the message has what it said."""
-
-
 @dataclass(frozen=True, slots=True)
-class Stage:
+class Sandbox:
     """A proxy that is ready to be called."""
 
     url: str
     token: str = field(repr=False)
-    simulator_url: str
     environment: Mapping[str, str] = field(repr=False)
 
     def metrion(self, *arguments: str) -> str:
-        """Run a command of Metrion beside the proxy and return what it printed. Raises :class:`StageError`."""
+        """Run a command of Metrion beside the proxy and return what it printed.
+
+        :raises DemoError: the command failed.
+        """
         return _metrion(self.environment, *arguments)
 
 
 @contextmanager
-def running_stage(say: Callable[[str], None], pricing: Sequence[Path] = ()) -> Iterator[Stage]:
-    """Start everything, and ``say`` each step. Raises :class:`StageError` when something does not start.
+def running_sandbox(say: Callable[[str], None], pricing: Sequence[Path] = ()) -> Iterator[Sandbox]:
+    """Start everything, and ``say`` each step.
 
     ``pricing`` replaces the price files.
+
+    :raises DemoError: a process does not start.
     """
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="metrion-demo-")))
@@ -66,7 +67,7 @@ def running_stage(say: Callable[[str], None], pricing: Sequence[Path] = ()) -> I
         say("$ metrion serve")
         url, token = stack.enter_context(_running_proxy(home, environment))
         say(f"  listens on {url} and made the token {mask(token)}\n")
-        yield Stage(url, token, simulator_url, environment)
+        yield Sandbox(url, token, environment)
 
 
 def _environment(home: Path, simulator_url: str) -> dict[str, str]:
@@ -87,7 +88,7 @@ def _metrion(environment: Mapping[str, str], *arguments: str, stdin: str = "") -
         check=False,
     )
     if ran.returncode:
-        raise StageError(f"`metrion {' '.join(arguments)}` failed: {ran.stderr.strip()}")
+        raise DemoError(f"`metrion {' '.join(arguments)}` failed: {ran.stderr.strip()}")
     return ran.stdout
 
 
@@ -135,11 +136,11 @@ def _running(
 
 
 def _lines(process: subprocess.Popen[str], name: str, errors: Path) -> Iterator[str]:
-    assert process.stdout is not None  # noqa: S101 - it is a pipe
+    assert process.stdout is not None  # noqa: S101 -- it is a pipe
     patience = Timer(_START_SECONDS, process.kill)
     patience.start()
     try:
         yield from process.stdout
     finally:
         patience.cancel()
-    raise StageError(f"the {name} did not start: {errors.read_text('utf-8', 'replace').strip() or 'it said nothing'}")
+    raise DemoError(f"the {name} did not start: {errors.read_text('utf-8', 'replace').strip() or 'it said nothing'}")

@@ -1,0 +1,77 @@
+"""Tokens, provider keys and accounts as lists show them: frozen values, none of which shows a secret."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a token may use. ``None`` is the plan's limit, 0 is no limit."""
+
+    requests_per_minute: int | None = None
+    requests_per_month: int | None = None
+    monthly_budget_usd: Decimal | None = None
+    timeout: float | None = None
+    """Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """A token that was just made, the only time its secret is known."""
+
+    name: str
+    account: str
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRecord:
+    """A token as it may be shown. Times are aware and in UTC."""
+
+    name: str
+    account: str
+    plan: str
+    shown: str
+    """The masked token: ``sk-metrion-…abcd``."""
+    limits: Limits
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+    @property
+    def state(self) -> str:
+        """``active``, ``expired`` or ``revoked``."""
+        if self.revoked_at is not None:
+            return "revoked"
+        if self.expires_at is not None and self.expires_at <= datetime.now(UTC):
+            return "expired"
+        return "active"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """A provider key as it may be shown."""
+
+    provider: str
+    account: str
+    shown: str | None
+    """The masked key; ``None`` when it does not open."""
+    source: str
+    """``stored`` or ``environment``."""
+    in_use: bool
+    """False for a key from the environment that a stored one overrides, and for one that does not open."""
+    stored_at: datetime | None = None
+    problem: str | None = None
+    """Why it does not open, and the way out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whom tokens and provider keys belong to."""
+
+    name: str
+    plan: str
+    created_at: datetime

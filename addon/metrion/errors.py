@@ -1,0 +1,49 @@
+"""Every error of Metrion that reaches a person, as one tree.
+
+MetrionError
+  SettingsError     metrion.yaml or the environment
+  PricingError      a price file
+  ControlError      accounts, tokens and provider keys
+    VaultError      the master key, or a provider key that it seals
+  StoreError        the store of events, or a query over it
+  ServeError        the port and the processes of the proxy
+  DemoError         the processes of the demonstration
+
+A message says what is wrong and the way out, and never holds a token or a key. The command line catches
+:class:`MetrionError` once and prints the message. An exception that one module raises for another and that never
+reaches a person is defined where it is raised.
+"""
+
+from __future__ import annotations
+
+
+class MetrionError(Exception):
+    """Something cannot be done. The message is for the person who asked for it."""
+
+
+class SettingsError(MetrionError):
+    """A setting cannot be used. The message names the file or the variable, and the key."""
+
+
+class PricingError(MetrionError):
+    """A price file cannot be used. The message names the file, the line and the key."""
+
+
+class ControlError(MetrionError):
+    """Accounts, tokens or provider keys cannot be read or changed."""
+
+
+class VaultError(ControlError):
+    """A provider key cannot be sealed or opened. The message names the file of the master key."""
+
+
+class StoreError(MetrionError):
+    """The store cannot be made, read or written, or cannot answer a query."""
+
+
+class ServeError(MetrionError):
+    """The proxy cannot run, or cannot go on."""
+
+
+class DemoError(MetrionError):
+    """A process of the demonstration failed. The message has what the process wrote."""

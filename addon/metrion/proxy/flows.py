@@ -1,0 +1,45 @@
+"""What flows show of a request: its head with every credential masked, and where mitmproxy is to connect.
+
+The key is in none of them; :mod:`metrion.proxy.messages` puts it on a head that only the provider gets.
+"""
+
+from __future__ import annotations
+
+from mitmproxy import http
+from mitmproxy.proxy.context import Context
+
+from metrion.model import Head, Origin
+
+MARK = "metrion"
+"""Key in ``flow.metadata`` of a request that a metered stream has let through or answered; its value is our id."""
+NO_EVENT = "-"
+"""The mark of a request that has no event."""
+
+
+def replace_head(request: http.Request, head: Head) -> None:
+    """Give a request another head."""
+    request.data.path = head.target
+    request.data.headers = http.Headers(head.headers)
+
+
+def aim(request: http.Request, upstream: Origin) -> None:
+    """Set where mitmproxy connects to."""
+    request.data.host, request.data.port = upstream.host, upstream.port
+    request.data.scheme = upstream.scheme.encode()
+
+
+def flow_of_own_answer(request: http.Request, context: Context, mark: str) -> http.HTTPFlow:
+    """Return a flow for a request that Metrion answers itself."""
+    flow = http.HTTPFlow(context.client, context.server)
+    flow.request = request
+    if not request.data.host:  # addressed to the proxy itself
+        request.data.host, request.data.port = context.client.sockname[:2]
+        request.data.scheme = b"http"
+    flow.metadata[MARK] = mark
+    return flow
+
+
+def asks_for_websocket(request: http.Request) -> bool:
+    """Whether the client asks to upgrade the connection to a WebSocket session."""
+    asked: str = request.headers.get("upgrade", "")
+    return asked.lower() == "websocket"

@@ -1,0 +1,389 @@
+"""A request on mitmproxy's road: a translator between the events of mitmproxy's stream and the relay.
+
+mitmproxy's own stream goes on calling hooks and opening connections, so that other scripts and mitmweb see the flow.
+What it wants to send becomes an input of the :class:`~metrion.relay.relay.Relay` instead, and what is sent are the
+relay's effects. So the key is in the head on the wire and in no flow. Nothing is decided here.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from mitmproxy import flow, http
+from mitmproxy.connection import ConnectionState
+from mitmproxy.proxy import commands, events, layer
+from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layers.http import (
+    DropStream,
+    ErrorCode,
+    HttpConnectHook,
+    HttpErrorHook,
+    HttpEvent,
+    HttpRequestHeadersHook,
+    HttpResponseHook,
+    HttpStream,
+    RequestData,
+    RequestEndOfMessage,
+    RequestHeaders,
+    RequestProtocolError,
+    RequestTrailers,
+    ResponseData,
+    ResponseEndOfMessage,
+    ResponseHeaders,
+    ResponseProtocolError,
+    ResponseTrailers,
+    SendHttp,
+)
+
+from metrion.admission import shown
+from metrion.gateway.gateway import Gateway
+from metrion.lane.deadline import Deadline
+from metrion.model import EndReason, Forward, Headers, Refusal
+from metrion.proxy import websocket
+from metrion.proxy.connections import is_client_slow, wake
+from metrion.proxy.flows import MARK, NO_EVENT, aim, asks_for_websocket, flow_of_own_answer, replace_head
+from metrion.proxy.hooks import MetrionEstimateHook
+from metrion.proxy.http1 import Commands, Interim
+from metrion.proxy.inbound import inbound_request, inbound_tunnel, is_intercepted, trouble
+from metrion.proxy.messages import Messages
+from metrion.relay.effects import (
+    AbortRequest,
+    AbortResponse,
+    Effects,
+    EndRequest,
+    Estimate,
+    Finish,
+    Open,
+    Record,
+    SendRequest,
+    SendRequestData,
+    Wake,
+)
+from metrion.relay.relay import Relay
+from metrion.relay.rewrites import MOST_HELD
+from metrion.relay.states import State
+
+
+class MeteredStream(HttpStream):
+    """One request and its response. See the module for what it does and does not do."""
+
+    def __init__(self, context: Context, stream_id: int, gateway: Gateway, *, hooks: bool) -> None:
+        super().__init__(context, stream_id)
+        self.relay = Relay(gateway, self)
+        self._gateway = gateway
+        self._hooks = hooks
+        """Whether other addons see the flow; where none does, the hooks are not worth their time."""
+        self._messages = Messages(stream_id)
+        self._deadline = Deadline(lambda: wake(self.context))
+        self._client_left = False
+        self._holds = False
+        """The request goes out when it is whole; mitmproxy's stream collects it, so that scripts may see it."""
+        self._request_trailers: Headers = ()
+        self._response_trailers: Headers = ()
+
+    # --- events ---
+
+    def handle_event(self, event: events.Event) -> Commands:
+        """Override: a deadline also passes while the stream waits for a connection."""
+        waits = self._paused is not None
+        return self._on_due() if waits and isinstance(event, events.Wakeup) else super().handle_event(event)
+
+    def _handle_event(self, event: events.Event) -> Commands:
+        if isinstance(event, RequestHeaders):
+            return self._on_request_head(event)
+        if isinstance(event, events.Wakeup):
+            return self._on_due()
+        if isinstance(event, RequestProtocolError):
+            self._client_left = True
+        if self._is_answered:
+            return self._on_unread(event)
+        if isinstance(event, Interim):
+            response = event.response
+            return self._carry_out(
+                self.relay.interim(response.status_code, response.data.reason, response.headers.fields)
+            )
+        if isinstance(event, ResponseHeaders):
+            event.response.stream = True
+            if event.response.status_code == 101 and not asks_for_websocket(self.flow.request):
+                return self._carry_out(self._response_head(event.response, ends=True))
+        elif isinstance(event, RequestData) and self.flow.response and not self.flow.request.stream:
+            self.relay.request_data(event.data)  # another script has answered; only the size counts
+        elif isinstance(event, RequestProtocolError):
+            return self._on_client_gone(event)
+        elif isinstance(event, ResponseEndOfMessage) and self.client_state == self.state_stream_request_body:
+            return self._on_early_end()
+        return self._translated(super()._handle_event(event))
+
+    def _on_request_head(self, event: RequestHeaders) -> Commands:
+        began = time.perf_counter()
+        request = self._messages.request = event.request
+        if request.data.method == b"CONNECT":
+            yield from self._on_connect(event, began)
+            return
+        inbound = inbound_request(request, self.context, self.mode, self._gateway)
+        effects = self.relay.request_head(
+            inbound,
+            ends=event.end_stream,
+            began=began,
+            trouble=lambda forward: trouble(forward, inbound, request, self.context, self.mode),
+            intercepted=is_intercepted(self.context),
+        )
+        decision = self.relay.decision
+        replace_head(request, decision.shown if isinstance(decision, Forward) else shown(inbound))
+        if not isinstance(decision, Forward):
+            yield from self._answer(request, effects)
+            return
+        request.headers.pop("expect", None)  # the relay sees to it
+        aim(request, decision.route.upstream)
+        self._holds = self.relay.state is State.HOLDING
+        request.stream = not self._holds
+        yield from self._carry_out(effects)
+        yield from self._translated(super()._handle_event(event))
+
+    def _on_connect(self, event: RequestHeaders, began: float) -> Commands:
+        """Open a tunnel to a provider's host; what goes through it is decrypted, and metered request by request."""
+        request = event.request
+        inbound = inbound_tunnel(request)
+        decision = self._gateway.decide_tunnel(inbound)
+        replace_head(request, replace(shown(inbound), target=b""))
+        if isinstance(decision, Refusal):
+            yield from self._answer(request, self.relay.answer(inbound, decision, ends=False, began=began))
+            return
+        if decision is not None:
+            self._gateway.tunnels[self.context.client.id] = decision
+        generator, reply = super()._handle_event(event), None
+        while True:
+            try:
+                command = generator.send(reply)
+            except StopIteration:
+                return
+            if isinstance(command, HttpConnectHook):
+                self.flow.metadata[MARK] = NO_EVENT
+            reply = yield command
+
+    def _on_client_gone(self, event: RequestProtocolError) -> Commands:
+        yield from self._carry_out(self.relay.client_gone())
+        yield from self._translated(super()._handle_event(event))
+
+    def _on_early_end(self) -> Commands:
+        """End a response that the provider has given in full without waiting for the whole request.
+
+        mitmproxy's stream would end it after the request only, and the client may wait for it before it sends the rest.
+        """
+        if self.relay.state is State.ASKING and self.flow.response is not None:  # it has no body
+            yield from self._carry_out(self._response_head(self.flow.response, ends=True))
+        yield from self._carry_out(self.relay.response_end(self._response_trailers))
+
+    def _on_unread(self, event: events.Event) -> Commands:
+        """After the answer: drop what is left of the request."""
+        if isinstance(event, RequestData):
+            yield from self._carry_out(self.relay.request_data(event.data))
+        elif isinstance(event, RequestEndOfMessage):
+            yield from self._carry_out(self.relay.request_end())
+        elif isinstance(event, RequestProtocolError):
+            yield from self._carry_out(self.relay.client_gone())
+
+    def _on_due(self) -> Commands:
+        was_answered = self._is_answered
+        yield from self._carry_out(self.relay.time_passed(client_is_slow=is_client_slow(self.context)))
+        if self._is_answered and not was_answered:
+            yield from self._report_error("Metrion's timeout")
+
+    # --- commands ---
+
+    def _translated(self, generator: layer.CommandGenerator[None]) -> Commands:
+        """Let mitmproxy's stream do its work; what it wants to send goes to the relay."""
+        reply: object = None
+        while True:
+            try:
+                command = generator.send(reply)
+            except StopIteration:
+                return
+            reply = None
+            if isinstance(command, SendHttp):
+                yield from self._send(command)
+            elif isinstance(command, commands.StartHook):
+                if isinstance(command, HttpRequestHeadersHook):
+                    self._mark()
+                if self._hooks:
+                    reply = yield command
+                elif isinstance(command, websocket.HOOKS):
+                    yield from self.passthrough(events.HookCompleted(command))
+                if isinstance(command, HttpRequestHeadersHook) and self.flow.response:
+                    self.flow.request.stream = False  # another script has answered, and mitmproxy does no longer stream
+            elif isinstance(command, DropStream):
+                pass  # the relay says when
+            elif not isinstance(command, commands.Log):
+                reply = yield command
+            if self._is_answered and command.blocking:
+                # The deadline passed while mitmproxy's stream waited: what it would do next must not happen.
+                generator.close()
+                return
+
+    def _send(self, command: SendHttp) -> Commands:
+        if self.relay.state is State.UPGRADED:
+            yield command  # of the upgrade; the session has just begun
+        else:
+            yield from self._carry_out(self._input(command.event))
+
+    def _input(self, event: HttpEvent) -> Effects:
+        """Give the relay what mitmproxy's stream wants to send."""
+        relay = self.relay
+        match event:
+            case RequestHeaders():
+                return [*(self._whole_request() if self._holds else ()), *relay.connected()]
+            case RequestData() | RequestTrailers() | RequestEndOfMessage() if self._holds:
+                pass  # it has gone out with the head
+            case RequestData(data=data):
+                return relay.request_data(data)
+            case RequestTrailers(trailers=trailers):
+                self._request_trailers = trailers.fields
+            case RequestEndOfMessage():
+                return relay.request_end(self._request_trailers)
+            case ResponseHeaders(response=response, end_stream=ends):
+                return self._response_head(response, ends=ends)
+            case ResponseData(data=data):
+                return relay.response_data(data)
+            case ResponseTrailers(trailers=trailers):
+                self._response_trailers = trailers.fields
+            case ResponseEndOfMessage():
+                return relay.response_end(self._response_trailers)
+            case ResponseProtocolError():
+                return self._failed(event)
+        return []
+
+    def _whole_request(self) -> Effects:
+        effects = self.relay.request_data(self.flow.request.raw_content or b"")
+        trailers = self.flow.request.trailers
+        effects += self.relay.request_end(trailers.fields if trailers else ())
+        if not self.context.options.store_streamed_bodies:
+            self.flow.request.raw_content = None
+        return effects
+
+    def check_body_size(self, request: bool) -> layer.CommandGenerator[bool]:
+        """Override: a body that is too long to be held goes on as it came."""
+        if not request or not self._holds or len(self.request_body_buf) <= MOST_HELD:
+            return (yield from super().check_body_size(request))
+        self._holds, self.flow.request.stream = False, True
+        yield from self._carry_out(self.relay.request_data(bytes(self.request_body_buf)))
+        self.request_body_buf.clear()
+        yield from self.start_request_stream()
+        return False
+
+    def _response_head(self, response: http.Response, *, ends: bool) -> Effects:
+        self._messages.came = response
+        return self.relay.response_head(response.status_code, response.data.reason, response.headers.fields, ends=ends)
+
+    def _failed(self, event: ResponseProtocolError) -> Effects:
+        left = self._client_left or any(isinstance(event, RequestProtocolError) for event in self._paused_event_queue)
+        if left:
+            return self.relay.client_gone()
+        if event.code is ErrorCode.KILL:
+            return self.relay.cut(EndReason.UPSTREAM_ERROR)
+        # Only these messages of mitmproxy's never quote what the server sent.
+        quotable = event.code is ErrorCode.CONNECT_FAILED or event.message == "server closed connection"
+        return self.relay.upstream_failed(event.message if quotable else None)
+
+    def _carry_out(self, effects: Effects) -> Commands:
+        client, server = self.context.client, self.context.server
+        for effect in effects:
+            match effect:
+                case Open():
+                    pass  # mitmproxy's stream does
+                case Estimate():
+                    if self._paused is None:
+                        yield MetrionEstimateHook(self.relay.attempt)
+                case Record(end_reason):
+                    self._gateway.finish(self.relay.attempt, end_reason)
+                case Wake(seconds):
+                    self._deadline.set(seconds)
+                case Finish():
+                    self._deadline.close()
+                    self._gateway.forget(self)
+                    self.flow.live = False
+                    yield DropStream(self.stream_id)
+                case AbortRequest():
+                    if self.relay.attempt.reached_upstream:
+                        gone = RequestProtocolError(self.stream_id, "nobody waits any more", ErrorCode.CANCEL)
+                        yield SendHttp(gone, server)
+                case AbortResponse():
+                    if not self._client_left:
+                        cut = ResponseProtocolError(self.stream_id, "the response is not whole", ErrorCode.CANCEL)
+                        yield SendHttp(cut, client)
+                case SendRequest(_, head, ends):
+                    upstream, alpn = self._forward.route.upstream, server.alpn
+                    shown_request = self.flow.request
+                    event = self._messages.request_head(head, shown_request, upstream, ends=ends, server_alpn=alpn)
+                    yield SendHttp(event, server)
+                case SendRequestData() | EndRequest():
+                    for message in self._messages.to_server(effect):
+                        yield SendHttp(message, server)
+                case _:
+                    for message in self._messages.to_client(effect):
+                        yield SendHttp(message, client)
+
+    # --- WebSocket sessions ---
+
+    def passthrough(self, event: events.Event) -> Commands:
+        """Override: count what passes after an upgrade; without other addons, answer the hooks at once."""
+        if self.relay.state is State.UPGRADED:
+            if isinstance(event, RequestData):
+                self.relay.attempt.session_data(sent=len(event.data))
+            elif isinstance(event, ResponseData):
+                self.relay.attempt.session_data(received=len(event.data))
+        for command in super().passthrough(event):
+            if isinstance(command, websocket.HOOKS):
+                self._on_websocket(command)
+                if not self._hooks:
+                    yield from self.passthrough(events.HookCompleted(command))
+                    continue
+            yield command
+
+    def _on_websocket(self, hook: commands.StartHook) -> None:
+        session = self.flow.websocket
+        if session is None:
+            return
+        ended = websocket.on_hook(hook, session, self.relay.attempt, is_shown=self._hooks)
+        if ended is not None:
+            for _ in self._carry_out(self.relay.session_end(ended)):
+                pass  # mitmproxy's stream drops itself
+
+    # --- what flows show ---
+
+    @property
+    def _is_answered(self) -> bool:
+        """Whether the client gets no more than the relay has sent: what mitmproxy's stream still wants is dropped."""
+        return self.relay.state in (State.UNREAD, State.OVER)
+
+    @property
+    def _forward(self) -> Forward:
+        decision = self.relay.decision
+        assert isinstance(decision, Forward)  # noqa: S101 -- nothing else is sent
+        return decision
+
+    def _mark(self) -> None:
+        """Let the flow through the gate in the addon, and aim it again: in reverse mode mitmproxy does so meanwhile."""
+        self.flow.metadata[MARK] = str(self.relay.attempt.id)
+        aim(self.flow.request, self._forward.route.upstream)
+
+    def _answer(self, request: http.Request, effects: Effects) -> Commands:
+        """Show an answer of Metrion's own to other addons, and send it."""
+        refused = isinstance(self.relay.decision, Refusal)
+        self.flow = flow_of_own_answer(request, self.context, str(self.relay.attempt.id) if refused else NO_EVENT)
+        if self._hooks:
+            yield HttpRequestHeadersHook(self.flow)
+        self.flow.response = self._messages.whole_response(effects)
+        if self._hooks:
+            yield HttpResponseHook(self.flow)
+        if self.context.client.state & ConnectionState.CAN_WRITE:
+            yield from self._carry_out(effects)
+        else:  # mitmproxy's parser has answered already, and closed
+            yield from self._carry_out([each for each in effects if isinstance(each, Record | Wake | Finish)])
+
+    def _report_error(self, message: str) -> Commands:
+        if self._hooks:
+            self.flow.error = flow.Error(message)
+            hook = HttpErrorHook(self.flow)
+            hook.blocking = False  # nobody waits for it: the stream is over
+            yield hook

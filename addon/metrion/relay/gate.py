@@ -1,0 +1,26 @@
+"""What the relay asks of whoever decides about requests and remembers them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Protocol
+
+from metrion.model import Answer, Forward, Inbound, Refusal
+from metrion.relay.attempt import Attempt
+
+
+class Gate(Protocol):
+    """Decides and remembers, as :class:`metrion.gateway.Gateway` does. Nothing here raises."""
+
+    @property
+    def cors_origins(self) -> Collection[str]:
+        """Whose pages may see responses."""
+
+    def decide(self, inbound: Inbound, *, intercepted: bool = False) -> Forward | Refusal | Answer:
+        """Decide what happens to a request. ``intercepted``: its client does not know of the proxy."""
+
+    def within_limits(self, decision: Forward) -> Forward | Refusal:
+        """Count a request that nothing else refuses any more, or refuse it."""
+
+    def begin(self, key: object, inbound: Inbound, decision: Forward | Refusal, *, began: float) -> Attempt:
+        """Begin to record a request, known by ``key`` until it is over."""

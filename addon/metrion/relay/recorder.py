@@ -1,0 +1,57 @@
+"""Makes events of what was observed, and writes them: one object for all requests of a process.
+
+In: a request, how it went, and what its response said. Out: its event, priced, and the bill of an earlier request
+settled where this response is the first to report it. Never: an event that is written by itself; whoever owns the
+attempt decides when, and guards it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from metrion.metering.meter import Outcome, measure
+from metrion.model import Event, Reading
+from metrion.pricing import PriceBook
+from metrion.relay.request import Request
+from metrion.relay.settlement import Generations, carry_out, settlement
+
+logger = logging.getLogger(__name__)
+
+
+class Recorder:
+    """See the module. ``write`` takes an event for good; it must not raise."""
+
+    def __init__(self, prices: PriceBook, write: Callable[[Event], None], generations: Generations) -> None:
+        self.prices = prices
+        self.write = write
+        self._generations = generations
+
+    def expects(self, provider: str, generation_id: str) -> bool:
+        """Whether the usage of something that a provider works at has not been reported yet."""
+        return self._generations.expects(provider, generation_id)
+
+    def event(self, request: Request, outcome: Outcome, reading: Reading, *, in_session: bool) -> Event | None:
+        """Return the event of a request; ``None`` for one that named no provider.
+
+        ``in_session``: each billed response of the WebSocket session has an event of its own.
+        """
+        inbound, decision = request.inbound, request.decision
+        route = decision.route
+        for warning in reading.warnings:
+            logger.warning("%s %s: %s", route.provider if route else "-", inbound.path.decode("latin-1"), warning)
+        decided = settlement(route, inbound.method, outcome.status, reading, outcome.end_reason, in_session=in_session)
+        return measure(
+            inbound,
+            decision,
+            outcome,
+            reading,
+            self.prices,
+            model_requested=request.model,
+            settles=carry_out(decided, self._generations),
+            fields=request.fields,
+        )
+
+    def session_event(self, request: Request, outcome: Outcome, reading: Reading) -> Event | None:
+        """Return the event of one billed response in a WebSocket session."""
+        return measure(request.inbound, request.decision, outcome, reading, self.prices, settles=True)

@@ -1,0 +1,74 @@
+"""Runs a whole proxy: the port, the ingester, the authority for tunnels and the workers, until it is stopped."""
+
+from __future__ import annotations
+
+import logging
+import os
+import ssl
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from metrion import estimates
+from metrion.gateway.ingestion import Ingestion
+from metrion.gateway.scoreboard import Scoreboard
+from metrion.serving.listening import Listeners, Listening
+from metrion.serving.supervisor import Supervisor
+from metrion.settings import Settings
+
+if TYPE_CHECKING:
+    from metrion.serving.worker_context import WorkerContext
+
+_AUTHORITY = "ca/mitmproxy-ca-cert.pem"
+"""In a home: whom clients of tunnels have to trust."""
+
+
+def run(
+    settings: Settings,
+    *,
+    host: str,
+    port: int,
+    workers: int = 1,
+    drain_seconds: float,
+    on_listening: Callable[[Listening], None],
+    tls: ssl.SSLContext | None = None,
+) -> None:
+    """Serve until a signal stops it. ``on_listening`` is called once, when all workers accept connections.
+
+    :raises ServeError: it cannot be done, or workers keep dying.
+    :raises StoreError: the ingester cannot start.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s")
+    listeners = Listeners(host, port, workers)
+    # A worker that drains by itself and the one that replaces it are both at work.
+    scoreboard = Scoreboard(2 * workers)
+    ingestion = Ingestion(settings, scoreboard)
+    authority = _start_making_authority(settings)
+    try:
+        from metrion.serving import worker  # here, since it takes long: the ingester starts meanwhile
+
+        estimates.prepare()  # so that all workers share its memory
+        ingestion.wait_until_ready()
+        if authority is not None:
+            authority.wait()
+        listeners.listen()
+
+        def work(context: WorkerContext) -> None:
+            worker.work(settings, context, drain_seconds, tls)
+
+        supervisor = Supervisor(work, listeners, scoreboard, ingestion, workers=workers, drain_seconds=drain_seconds)
+        scheme = "https" if tls else "http"
+        supervisor.run(lambda: on_listening(Listening(host, listeners.port, scheme)))
+    finally:
+        ingestion.end()  # who waits for this process then finds everything in the store, and nobody at work in the home
+
+
+def _start_making_authority(settings: Settings) -> subprocess.Popen[bytes] | None:
+    """Have the authority for tunnels made where there is none: a client has to trust it before its first request."""
+    if (settings.home / _AUTHORITY).exists():
+        return None
+    path = os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))))
+    command = [sys.executable, "-P", "-m", "metrion.proxy.authority", str(settings.home)]
+    return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.DEVNULL)

@@ -1,0 +1,23 @@
+"""What a supervisor gives to each of its workers."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from metrion.gateway.scoreboard import Slot
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerContext:
+    """See the module."""
+
+    listeners: Sequence[socket.socket]
+    """Sockets that listen already."""
+    slot: Slot
+    """The worker's own figures on the scoreboard."""
+    lifeline: int
+    """A descriptor that can be read when the supervisor is gone."""
+    on_listening: Callable[[], None]
+    on_draining: Callable[[], None]

@@ -1,0 +1,141 @@
+"""The settings as the rest of Metrion reads them: frozen values with every default filled in. Nothing here is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from metrion.model import CredentialPlace, Origin
+from metrion.providers import PROVIDERS
+
+_BUILT_IN_PRICES = (Path(__file__).parents[1] / "pricing.yaml", Path(__file__).parents[3] / "pricing.yaml")
+"""Where Metrion's own price file is: in the installed package, or in the source tree."""
+
+
+class Frozen(BaseModel):
+    """A value that never changes and has no other fields. Its errors do not show the input, which may hold a secret."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+Limit = Annotated[int, Field(strict=True, ge=0, examples=[100])]
+"""A number of requests. 0 and ``None``: no limit."""
+Seconds = Annotated[
+    float, Field(strict=True, ge=0, allow_inf_nan=False, description="a number of seconds", examples=[30])
+]
+"""0: no timeout; ``None``: the next of token, provider and plan decides."""
+
+PlanName = Literal["free", "pro"]
+
+
+class Plan(Frozen):
+    """What an account may use."""
+
+    requests_per_minute: Limit | None = 100
+    requests_per_month: Limit | None = None
+    timeout: Seconds | None = 600.0
+
+
+class ProviderSettings(Frozen):
+    """Where one provider is. ``like`` is the entry of ``PROVIDERS`` that it speaks like: its own name if built in."""
+
+    like: str
+    upstream: Origin
+    prefix: str = ""
+    """The path put before every outgoing path: empty, or ``/…`` without a slash at its end."""
+    version: str | None = None
+    """What is put before a path that has no version: empty, or ``/v1`` and the like; ``None``: what ``like`` has."""
+    credential: CredentialPlace | None = None
+    """Where the stored key goes; ``None``: where ``like`` has it."""
+    timeout: Seconds | None = None
+    inject_usage: bool = False
+    """Metrion asks for the usage of a stream where the client does not: :mod:`metrion.relay.include_usage`."""
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether requests go out with a key."""
+        return self.credential is not CredentialPlace.NONE
+
+
+class Cors(Frozen):
+    """Origins whose preflights are answered; empty: none."""
+
+    origins: tuple[str, ...] = ()
+
+
+class Intercept(Frozen):
+    """The account that transparent and local traffic belongs to."""
+
+    account: Annotated[str, Field(min_length=1)] = "default"
+
+
+def built_in_providers() -> dict[str, ProviderSettings]:
+    """Every built-in provider, as it is without a configuration."""
+    return {name: ProviderSettings(like=name, upstream=entry.upstream) for name, entry in PROVIDERS.items()}
+
+
+def built_in_plans() -> dict[str, Plan]:
+    """Return ``free`` and ``pro``, as they are without a configuration."""
+    return {"free": Plan(requests_per_month=10_000, timeout=30.0), "pro": Plan()}
+
+
+def built_in_pricing() -> tuple[Path, ...]:
+    """Return Metrion's own price file."""
+    return (next((path for path in _BUILT_IN_PRICES if path.is_file()), _BUILT_IN_PRICES[0]),)
+
+
+class Settings(Frozen):
+    """Everything that is configured, with every default filled in."""
+
+    home: Path
+    config_path: Path | None = None
+    """The file that was read; ``None``: there was none."""
+    listen_host: str = "127.0.0.1"
+    listen_port: int = 8080
+    default_provider: str | None = None
+    providers: Mapping[str, ProviderSettings] = Field(default_factory=built_in_providers)
+    """By name: the built-in ones, always all of them, then those with ``like``."""
+    plans: Mapping[str, Plan] = Field(default_factory=built_in_plans)
+    """``free`` and ``pro``."""
+    cors: Cors = Cors()
+    intercept: Intercept = Intercept()
+    pricing: tuple[Path, ...] = Field(default_factory=built_in_pricing)
+    """Existing price files; later ones win."""
+    store: str = "usage.duckdb"
+    timezone: str = "UTC"
+    """Whose days and months reports show, by its IANA name."""
+    environment_keys: Mapping[str, str] = Field(default_factory=dict, repr=False, exclude=True)
+    """Provider name to the key that the environment holds for the account ``default``."""
+
+    @property
+    def control_db(self) -> Path:
+        """Accounts, tokens and provider keys."""
+        return self.home / "control.db"
+
+    @property
+    def counters_dir(self) -> Path:
+        """How many requests of each token were forwarded."""
+        return self.home / "counters"
+
+    @property
+    def generations_db(self) -> Path:
+        """What providers still work at, and bill later."""
+        return self.home / "generations.db"
+
+    @property
+    def journal_dir(self) -> Path:
+        """The journal's segments."""
+        return self.home / "journal"
+
+    @property
+    def store_path(self) -> Path:
+        """The DuckDB file that ``store`` names."""
+        return self.home / Path(self.store).expanduser()
+
+    @property
+    def master_key_path(self) -> Path:
+        """What encrypts the stored provider keys."""
+        return self.home / "master.key"
