@@ -232,7 +232,7 @@ def test_parts(tmp_path: Path, rates: str, usage: Usage, parts: dict[str, str]) 
         pytest.param(
             "{input: 5, output: 10, output_image: 32}",
             Usage(input_tokens=10, output_tokens=4160),
-            "0.04165",
+            "0.00005",
             id="output of which it is not known how much is images",
         ),
         pytest.param(

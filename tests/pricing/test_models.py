@@ -123,6 +123,7 @@ def test_names_in_the_shipped_file(shipped: PriceBook, provider: str, model: str
         ("something-new", "gpt-4o", None),
         ("gpt-4o-2099-01-01", "gpt-4o", "2.5"),
         ("gpt-4.1-nano", "gpt-4-1-nano", "0.1"),
+        ("gpt-4-1-nano", None, "0.1"),
         (None, "gpt-4o", "2.5"),
         ("", "gpt-4o", "2.5"),
         ("gpt-4o", None, "2.5"),

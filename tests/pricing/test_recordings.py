@@ -85,6 +85,11 @@ def reason(exchange: Exchange, got: Cost, theirs: Mapping[str, Any]) -> str | No
             return "cached audio: the corpus' counts cannot say it, genai-prices' own reading agrees with us"
         if set(got.parts) == {"audio"} and Decimal(theirs["usd"]) == 0:
             return "audio billed by its length: the corpus' figure is for tokens only"
+    expected = exchange.expected
+    if got.source is CostSource.UNKNOWN and (expected["input_audio_tokens"] or 0) > expected["input_tokens_total"]:
+        return "the corpus' input leaves out the audio that is beside it"
+    if got.source is CostSource.UNPRICED and set(expected["server_tools"] or ()) == {"num_server_side_tools_used"}:
+        return "a tool was called that the usage does not name, and genai-prices leaves it out"
     return CORRECTED.get(exchange.expected["model"])
 
 

@@ -250,8 +250,8 @@ def test_compare(price: comparison.Prices) -> None:
     assert [(row.provider, row.model, row.of, row.ours, row.theirs) for row in rows] == [
         ("mistral", "ocr", "model", None, (("LiteLLM", "document_page 2"),)),
         ("openai", "film", "model", None, (("LiteLLM", "in a unit of its own"),)),
-        ("openai", "gpt-9", "cache_write", Decimal("1.25"), (("models.dev", "0.5"),)),
-        ("openai", "gpt-9", "cache_write_1h", Decimal("1.25"), (("LiteLLM", "2"),)),
+        ("openai", "gpt-9", "cache_write", None, (("models.dev", "0.5"),)),
+        ("openai", "gpt-9", "cache_write_1h", None, (("LiteLLM", "2"),)),
         ("openai", "gpt-9", "input above 272,000, priority", None, (("LiteLLM", "5"),)),
         ("openai", "gpt-9", "output", Decimal(12), (("LiteLLM", "10"), ("models.dev", "10"))),
     ]

@@ -72,7 +72,11 @@ def is_same(model: str, other: str | None, provider: str) -> bool:
 
 def _bare(model: str, provider: str) -> str:
     *_, name = spellings(model, provider)
-    return name.removesuffix("-latest").replace(".", "-").replace("@", "-")
+    return _plain(name.removesuffix("-latest"))
+
+
+def _plain(name: str) -> str:
+    return name.replace(".", "-").replace("@", "-")
 
 
 class Models:
@@ -81,6 +85,8 @@ class Models:
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
         self._names: dict[str, Entry] = {}
+        self._plain: dict[str, set[str]] = {}
+        """The models that have a name, by its one spelling without ``.`` and ``@``."""
         self._patterns: list[tuple[str, str, Entry]] = []
 
     def add(self, entry: Entry) -> None:
@@ -97,6 +103,8 @@ class Models:
         for entry in self._entries.values():
             self._names.update(dict.fromkeys(entry.names, entry))
         self._names.update(self._entries)
+        for name, entry in self._names.items():
+            self._plain.setdefault(_plain(name), set()).add(entry.model)
         self._patterns = [
             (max(_WILDCARD.split(pattern), key=len), pattern, entry)
             for entry in reversed(self._entries.values())
@@ -105,9 +113,10 @@ class Models:
         self._patterns.sort(key=lambda row: len(_WILDCARD.sub("", row[1])), reverse=True)
 
     def find(self, name: str) -> Entry | None:
-        """Return the entry that has exactly this name, else the one whose longest pattern covers it.
+        """Return the entry that has exactly this name.
 
-        No pattern covers the free text in the name of a fine-tuned model.
+        Else it is the one whose longest pattern covers it, else the one that has the name in another spelling. No
+        pattern covers the free text in the name of a fine-tuned model.
         """
         if entry := self._names.get(name):
             return entry
@@ -120,4 +129,5 @@ class Models:
                 and not any(fnmatchcase(name, exclusion) for exclusion in entry.exclusions)
             ):
                 return entry
-        return None
+        spelled_alike = self._plain.get(_plain(name), set())
+        return self._entries[next(iter(spelled_alike))] if len(spelled_alike) == 1 else None
