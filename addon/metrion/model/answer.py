@@ -54,6 +54,11 @@ class Usage:
     largest_input_tokens: int | None = None
     """Where several responses are added up, the most input that one of them had: rates for long contexts depend on it.
     ``None``: it is one response."""
+    averaged: bool | None = None
+    """``True``: the counts are those of several responses, of which only the sum is known; ``largest_input_tokens`` is
+    their average."""
+    paused_seconds: float | None = None
+    """How long a session that is billed by its length was paused; not part of ``audio_seconds``, and not stored."""
     unbilled: bool | None = None
     """``True``: the provider reports these counts and charges nothing for them. Of a sum: for none of them."""
 
@@ -113,6 +118,7 @@ class CostSource(StrEnum):
     UNPRICED = "unpriced"
     UNKNOWN = "unknown"
     NOT_BILLED = "not_billed"
+    SUBSCRIPTION = "subscription"
 
 
 @record(frozen=True, slots=True)
@@ -124,6 +130,8 @@ class Cost:
     computed_usd: Decimal | None = None
     parts: Mapping[str, Decimal] | None = None
     price_version: str | None = None
+    at_least_usd: Decimal | None = None
+    """Where there is no ``usd``: what is known of the usage costs as much."""
 
 
 class EndReason(StrEnum):

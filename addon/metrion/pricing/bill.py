@@ -15,10 +15,13 @@ from types import MappingProxyType
 
 from metrion.model import Usage
 from metrion.model.record import record
-from metrion.pricing.prices import AUDIO_HOUR, PER_MILLION, PER_REQUEST, Period, Rate
+from metrion.pricing.prices import AUDIO_HOUR, PAUSED_HOUR, PER_MILLION, PER_REQUEST, Period, Rate
 
-_AUDIO = "audio"
-"""The part of a cost that is billed by the length of the audio."""
+_AUDIO, _PAUSED = "audio", "paused"
+"""The parts of a cost that are billed by the length of the audio, and of the pauses in a session."""
+
+REGIONAL = "regional"
+"""The part of a cost that a regional endpoint adds."""
 
 _FEES: Mapping[str, str] = {
     "web_search_requests": "web_search",  # Anthropic, OpenRouter
@@ -45,6 +48,24 @@ _INSTEAD_OF: Mapping[str, str] = {
 }
 """What the provider counts twice, and the wider count in place of which it is billed."""
 
+_FREE = frozenset(
+    {
+        "web_fetch_requests",  # https://platform.claude.com/docs/en/agents-and-tools/tool-use/web-fetch-tool
+        "mcp_calls",  # https://docs.x.ai/developers/pricing: billed by its tokens only
+        "request_count",  # Mistral's moderations, which it counts and bills by the token: https://mistral.ai/pricing
+    }
+)
+"""Calls that a provider counts and does not bill."""
+
+_TOTALS = frozenset({"num_server_side_tools_used"})
+"""Counts of all tools together: they cost nothing beside the tools, and have no price without them."""
+
+_SECONDS = "prompt_audio_seconds"
+"""Mistral's name for the seconds that it has heard, which its chat counts among the tools."""
+
+_APART = frozenset({"input_audio", "output_audio", "output_image"})
+"""Classes that are never billed as the class they are part of."""
+
 _CONTEXT = Context(prec=60, rounding=ROUND_HALF_EVEN)
 """Our own, so that a change to the thread's context does not change a cost. 60 digits hold any product exactly."""
 
@@ -64,58 +85,86 @@ class Bill:
     """What a usage costs, part by part."""
 
     parts: Mapping[str, Decimal]
-    apportioned: bool
-    """A split that matters to the cost was not reported and has been assumed."""
+    estimated: bool = False
+    """Something that matters to the cost was not reported and has been assumed."""
+    missing: tuple[str, ...] = ()
+    """What was used and has no price: token classes and tools. The parts are then not the whole cost."""
+    uncertain: frozenset[str] = frozenset()
+    """Parts that may not be due, because a free allowance may cover them."""
 
     def total(self) -> Decimal:
         """Return the sum of the parts."""
         return reduce(_CONTEXT.add, self.parts.values(), _NOTHING)
 
+    def floor(self) -> Decimal:
+        """Return what is due in any case."""
+        return reduce(_CONTEXT.add, (part for name, part in self.parts.items() if name not in self.uncertain), _NOTHING)
 
-def compute_bill(usage: Usage, prices: Period, *, is_request: bool) -> Bill | None:
-    """Compute the parts of a cost; ``None`` when something was used that these prices do not cover.
 
-    ``is_request`` says whether the fee of a request is due.
+def compute_bill(
+    usage: Usage, prices: Period, *, is_request: bool, regional: bool = False, without_allowance: bool = False
+) -> Bill:
+    """Compute the parts of a cost, and what has none.
+
+    ``is_request`` says whether the fee of a request is due, ``regional`` whether a regional endpoint was used,
+    ``without_allowance`` that no free allowance is left.
     """
-    total_input = usage.input_tokens
-    if total_input is None:
-        total_input = (usage.cache_read_tokens or 0) + (usage.cache_write_tokens or 0)
-    counts, apportioned = _token_counts(usage, total_input, prices.rates)
+    seconds = _audio_seconds(usage)
+    by_length = bool(seconds) and AUDIO_HOUR in prices.rates
+    counts, estimated = _token_counts(usage, prices.rates, by_length=by_length)
     parts: dict[str, Decimal] = {}
+    missing: list[str] = []
     if "input" in prices.rates or "output" in prices.rates:
-        length = usage.largest_input_tokens or total_input
+        length = usage.largest_input_tokens or usage.input_tokens or 0
+        estimated |= usage.averaged is True and prices.has_steps
         for name, count in counts.items():
             rate = prices.classes.get(name)
-            if rate is None:
-                return None
-            parts[name] = _part(rate.at(length) if rate.above else rate.base, count, _MILLIONTH)
-    if usage.audio_seconds and AUDIO_HOUR in prices.rates:
-        parts[_AUDIO] = _rounded(
-            _CONTEXT.divide(_CONTEXT.multiply(prices.rates[AUDIO_HOUR].base, Decimal(repr(usage.audio_seconds))), _HOUR)
-        )
-    used = {PER_REQUEST: int(is_request)}
-    for tool, count in _calls(usage).items():
-        fee = _FEES.get(tool, tool)
-        fee = fee if fee in prices.fees else _WIDER_FEES.get(fee, fee)
-        used[fee] = used.get(fee, 0) + count
-    for name, rate_of_fee in prices.fees.items():
-        if used.get(name):
-            parts[name] = _part(rate_of_fee, used[name], _THOUSANDTH)
-    if not parts and (counts or usage.audio_seconds or sum(used.values()) > is_request):
-        return None  # what was reported is in other units than the price
-    return Bill(parts, apportioned)
+            amount = rate.at(length) if rate else None
+            if amount is None:
+                missing.append(name)
+            else:
+                parts[name] = _part(amount, count, _MILLIONTH)
+        if usage.output_image_tokens is None and counts.get("output") and _differ(prices, "output_image", "output"):
+            missing.append("output_image")  # how much of the output is images was not reported
+            del parts["output"]
+    for name, hourly, length_of in ((_AUDIO, AUDIO_HOUR, seconds), (_PAUSED, PAUSED_HOUR, usage.paused_seconds)):
+        if length_of and hourly in prices.rates:
+            parts[name] = _by_the_hour(prices.rates[hourly].base, length_of)
+        elif length_of:
+            missing.append(name)
+    fees, unknown = _due_fees(usage, prices, is_request=is_request)
+    missing += unknown
+    parts |= fees
+    if not parts and not missing and (counts or seconds or fees):
+        missing = [*counts] or [_AUDIO]  # what was reported is in other units than the price
+    uncertain = frozenset() if without_allowance else prices.allowances & fees.keys()
+    if regional:
+        if prices.regional is None:
+            estimated = True
+        elif prices.regional != 1:
+            total = reduce(_CONTEXT.add, parts.values(), _NOTHING)
+            parts[REGIONAL] = _rounded(_CONTEXT.multiply(total, prices.regional - 1))
+    return Bill(parts, estimated or bool(uncertain), tuple(missing), uncertain)
+
+
+def _differ(prices: Period, name: str, other: str) -> bool:
+    return name in prices.rates and prices.rates[name] != prices.rates.get(other)
 
 
 def combined(bills: Iterable[tuple[str, Bill]]) -> Bill:
     """Add bills up. The text that comes with a bill goes before the names of its parts."""
     parts: dict[str, Decimal] = {}
-    apportioned = False
+    estimated = False
+    missing: list[str] = []
+    uncertain = set[str]()
     for prefix, each in bills:
         for name, amount in each.parts.items():
             key = prefix + name
             parts[key] = _CONTEXT.add(parts.get(key, _NOTHING), amount)
-        apportioned |= each.apportioned
-    return Bill(parts, apportioned)
+        estimated |= each.estimated
+        missing += [prefix + name for name in each.missing]
+        uncertain |= {prefix + name for name in each.uncertain}
+    return Bill(parts, estimated, tuple(missing), frozenset(uncertain))
 
 
 def is_amount(usd: Decimal) -> bool:
@@ -130,7 +179,7 @@ def charged_amount(usage: Usage) -> Decimal | None:
 
 
 def is_known(usage: Usage) -> bool:
-    """Whether anything that can be billed was reported, and every number of it can be a count.
+    """Whether anything that can be billed was reported, and its numbers can all be true together.
 
     Where a usage has shares, each of them must be known, with both its input and its output.
     """
@@ -147,7 +196,20 @@ def _is_known(usage: Usage, *, both_sums: bool) -> bool:
     for count in (*billed, *_subsets(usage)):
         if count is not None and not 0 <= count <= _LARGEST_COUNT:
             return False
-    return bool(billed)
+    return bool(billed) and _is_consistent(usage)
+
+
+def _is_consistent(usage: Usage) -> bool:
+    """Whether no part is larger than its whole, and none is there without it."""
+    cached = (usage.cache_read_tokens or 0) + (usage.cache_write_tokens or 0)
+    heard = (usage.input_audio_tokens or 0) + (usage.input_image_tokens or 0) + (usage.input_video_tokens or 0)
+    made = (usage.output_audio_tokens or 0) + (usage.output_image_tokens or 0) + (usage.output_video_tokens or 0)
+    total_input = cached if usage.input_tokens is None else usage.input_tokens
+    return (
+        max(cached, heard) <= total_input
+        and max(made, usage.reasoning_tokens or 0) <= (usage.output_tokens or 0)
+        and (usage.cache_write_1h_tokens or 0) <= (usage.cache_write_tokens or 0)
+    )
 
 
 _billable = attrgetter("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "audio_seconds")
@@ -180,34 +242,57 @@ def _calls(usage: Usage) -> Mapping[str, int]:
     return calls
 
 
-def _token_counts(usage: Usage, total_input: int, rates: Mapping[str, Rate]) -> tuple[dict[str, int], bool]:
+def _audio_seconds(usage: Usage) -> float | int | None:
+    return usage.audio_seconds or (usage.server_tools or {}).get(_SECONDS)
+
+
+def _due_fees(usage: Usage, prices: Period, *, is_request: bool) -> tuple[dict[str, Decimal], list[str]]:
+    """Return the fees that are due, and the tools that were called and have neither a fee nor are free."""
+    used = {PER_REQUEST: int(is_request)}
+    unknown: list[str] = []
+    calls = _calls(usage)
+    for tool, count in calls.items():
+        fee = _FEES.get(tool, tool)
+        fee = fee if fee in prices.fees else _WIDER_FEES.get(fee, fee)
+        if fee in prices.fees:
+            used[fee] = used.get(fee, 0) + count
+        elif count and tool not in _FREE and tool != _SECONDS and not (tool in _TOTALS and len(calls) > 1):
+            unknown.append(tool)
+    return {name: _part(rate, used[name], _THOUSANDTH) for name, rate in prices.fees.items() if used.get(name)}, unknown
+
+
+def _token_counts(usage: Usage, rates: Mapping[str, Rate], *, by_length: bool) -> tuple[dict[str, int], bool]:
     """Split input and output into classes that do not overlap, and leave out what is 0.
 
-    A part that is larger than its whole is cut down to it: cache reads first, then cache writes. A modality is split
-    off only where it has a rate. Where the provider does not report how much of a modality came from the cache, a
-    share in proportion is assumed, as Gemini itself does; the second value says whether that was needed.
+    A class that may be billed as a wider one is split off only where it has a rate.
+
+    ``by_length``: audio that was heard is billed by its length, so that its tokens are not. Where the provider does not
+    report how much of a modality came from the cache, a share in proportion is assumed, as Gemini itself does; the
+    second value says whether that was needed.
     """
-    cache_read = min(usage.cache_read_tokens or 0, total_input)
-    cache_write = min(usage.cache_write_tokens or 0, total_input - cache_read)
-    write_1h = min(usage.cache_write_1h_tokens or 0, cache_write)
+    cache_read, cache_write = usage.cache_read_tokens or 0, usage.cache_write_tokens or 0
+    total_input = cache_read + cache_write if usage.input_tokens is None else usage.input_tokens
+    write_1h = usage.cache_write_1h_tokens or 0
     counts = {"cache_write": cache_write - write_1h, "cache_write_1h": write_1h}
     fresh, cached = total_input - cache_read - cache_write, cache_read
-    apportioned = False
+    assumed = False
     for name, in_cache, count, reported in (
         ("input_audio", "cache_read_audio", usage.input_audio_tokens, usage.cache_read_audio_tokens),
         ("input_image", "cache_read_image", usage.input_image_tokens, usage.cache_read_image_tokens),
         ("input_video", "cache_read_video", usage.input_video_tokens, None),
     ):
-        if not count or (name not in rates and in_cache not in rates):
+        if not count or not (name in _APART or name in rates or in_cache in rates):
             continue
         if reported is None and cache_read:
             reported = (2 * count * cache_read + total_input) // (2 * total_input)
-            apportioned |= count < total_input and cache_read < total_input
+            assumed |= count < total_input and cache_read < total_input
         counts[in_cache] = from_cache = min(reported or 0, count, cached)
         counts[name] = min(count - from_cache, fresh)
         cached -= from_cache
         fresh -= counts[name]
     counts["cache_read"], counts["input"] = cached, fresh
+    if by_length:
+        counts["input_audio"] = counts["cache_read_audio"] = 0
 
     left = usage.output_tokens or 0
     for name, count in (
@@ -216,11 +301,15 @@ def _token_counts(usage: Usage, total_input: int, rates: Mapping[str, Rate]) -> 
         ("output_video", usage.output_video_tokens),
         ("reasoning", usage.reasoning_tokens),
     ):
-        if count and name in rates:
+        if count and (name in _APART or name in rates):
             counts[name] = min(count, left)
             left -= counts[name]
     counts["output"] = left
-    return {name: counts[name] for name in PER_MILLION if counts.get(name)}, apportioned
+    return {name: counts[name] for name in PER_MILLION if counts.get(name)}, assumed
+
+
+def _by_the_hour(rate: Decimal, seconds: float) -> Decimal:
+    return _rounded(_CONTEXT.divide(_CONTEXT.multiply(rate, Decimal(repr(seconds))), _HOUR))
 
 
 def _rounded(amount: Decimal) -> Decimal:

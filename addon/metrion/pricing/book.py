@@ -9,7 +9,7 @@ A :class:`PriceBook` is read once from YAML files (their format: ``docs/pricing.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -18,7 +18,7 @@ from types import MappingProxyType
 from metrion.model import Cost, CostSource, Usage
 from metrion.pricing.bill import Bill, charged_amount, combined, compute_bill, is_amount, is_known
 from metrion.pricing.files import read_bytes, read_entries
-from metrion.pricing.models import Models, spellings
+from metrion.pricing.models import Models, is_same, spellings
 from metrion.pricing.prices import STANDARD_TIERS, Entry, Period
 
 _TIERS: Mapping[str, str] = {"on_demand_flex": "flex", "on_demand_priority": "priority"}
@@ -34,15 +34,18 @@ class PriceBook:
     version: str
     """Names the content of the files; goes into the column ``price_version``."""
 
-    def __init__(self, providers: Mapping[str, Models], version: str) -> None:
+    def __init__(self, providers: Mapping[str, Models], version: str, without_allowance: Collection[str] = ()) -> None:
         self._providers = providers
+        self._without_allowance = frozenset(without_allowance)
         self._found: dict[tuple[str, str | None, str | None], Entry | None] = {}
         self._held: dict[tuple[int, date, str], Period | None] = {}
         self.version = version
 
     @classmethod
-    def load(cls, paths: Sequence[Path]) -> PriceBook:
-        """Read price files. Of two entries for one model of one provider, the one in the later file counts.
+    def load(cls, paths: Sequence[Path], *, without_allowance: Collection[str] = ()) -> PriceBook:
+        """Read price files. ``without_allowance`` names the providers of which nothing is free any more.
+
+        Of two entries for one model of one provider, the one in the later file counts.
 
         An entry that replaces another and has no ``match`` of its own keeps the other's.
 
@@ -59,7 +62,7 @@ class PriceBook:
                     models.add(entry)
         for models in providers.values():
             models.index()
-        return cls(MappingProxyType(providers), digest.hexdigest()[:12])
+        return cls(MappingProxyType(providers), digest.hexdigest()[:12], without_allowance)
 
     def cost(
         self,
@@ -70,13 +73,14 @@ class PriceBook:
         usage: Usage | None,
         when: datetime,
         service_tier: str | None = None,
+        regional: bool = False,
         estimated: bool = False,
     ) -> Cost:
         """Price ``usage``: at the model served, else the model requested, at the rates of the day ``when`` (UTC).
 
         Every part is rounded half-even to 12 places, and the cost is their sum. A class with 0 tokens has no part. What
-        the provider says it charged comes first; ours then is beside it. ``estimated`` marks a usage that the provider
-        did not report.
+        the provider says it charged comes first; ours then is beside it. ``regional`` marks a request to a regional
+        endpoint, ``estimated`` a usage that the provider did not report.
         """
         if usage is None:
             return Cost(CostSource.UNKNOWN)
@@ -84,17 +88,36 @@ class PriceBook:
             return Cost(CostSource.NOT_BILLED, usd=Decimal(0))
         charged = charged_amount(usage)
         known = is_known(usage)
-        bill = self._bill(provider, model, model_requested, usage, when, service_tier) if known else None
+        bill = self._bill(provider, model, model_requested, usage, when, service_tier, regional) if known else None
         total = bill.total() if bill else None
-        if bill is None or total is None or not is_amount(total):
+        if bill is None or bill.missing or total is None or not is_amount(total):
             if charged is not None:
                 return Cost(CostSource.PROVIDER, usd=charged)
-            is_unpriced = known and bill is None
-            return Cost(CostSource.UNPRICED, price_version=self.version) if is_unpriced else Cost(CostSource.UNKNOWN)
-        source, usd = CostSource.ESTIMATED if estimated or bill.apportioned else CostSource.COMPUTED, total
+            if not known or (total is not None and not is_amount(total)):
+                return Cost(CostSource.UNKNOWN)
+            floor = bill.floor() if bill else None
+            return Cost(CostSource.UNPRICED, price_version=self.version, at_least_usd=floor or None)
+        source, usd = CostSource.ESTIMATED if estimated or bill.estimated else CostSource.COMPUTED, total
         if charged is not None:
             source, usd = CostSource.PROVIDER, charged
         return Cost(source, usd=usd, computed_usd=total, parts=MappingProxyType(bill.parts), price_version=self.version)
+
+    def floor(
+        self,
+        *,
+        provider: str,
+        model: str | None,
+        model_requested: str | None,
+        usage: Usage,
+        when: datetime,
+        service_tier: str | None = None,
+    ) -> Decimal | None:
+        """Return what a usage costs at least that is not known whole; ``None`` where nothing of it has a price."""
+        if not is_known(usage):
+            return None
+        bill = self._bill(provider, model, model_requested, usage, when, service_tier, regional=False)
+        floor = bill.floor() if bill else None
+        return floor if floor and is_amount(floor) else None
 
     def is_billed_by(
         self,
@@ -117,27 +140,35 @@ class PriceBook:
         usage: Usage,
         when: datetime,
         service_tier: str | None,
+        regional: bool,
     ) -> Bill | None:
-        """Compute the parts of a cost; ``None`` when something was used that has no price.
+        """Compute the parts of a cost; ``None`` when a model has no price at all.
 
         Where a usage has shares, each that is billed is priced by itself. The parts of another model have its name
         before theirs.
         """
         day = _day(when)
+        without_allowance = provider in self._without_allowance
+
+        def bill(entry: Entry | None, usage: Usage, *, is_request: bool) -> Bill | None:
+            prices = self._prices(entry, day, _tier(service_tier, usage))
+            if prices is None:
+                return None
+            return compute_bill(
+                usage, prices, is_request=is_request, regional=regional, without_allowance=without_allowance
+            )
+
         if not usage.shares:
-            prices = self._prices(self._find(provider, model, model_requested), day, _tier(service_tier, usage))
-            return compute_bill(usage, prices, is_request=True) if prices else None
+            return bill(self._find(provider, model, model_requested), usage, is_request=True)
         bills = []
         for other, share in usage.shares:
             if share.unbilled:
                 continue
             own = other is None or other == model
             entry = self._find(provider, model, model_requested) if own else self._find(provider, other, None)
-            prices = self._prices(entry, day, _tier(service_tier, share))
-            bill = compute_bill(share, prices, is_request=own) if prices else None
-            if bill is None:
+            if (found := bill(entry, share, is_request=own)) is None:
                 return None
-            bills.append(("" if own else f"{other}:", bill))
+            bills.append(("" if own else f"{other}:", found))
         return combined(bills)
 
     def _find(self, provider: str, model: str | None, model_requested: str | None) -> Entry | None:
@@ -153,11 +184,14 @@ class PriceBook:
         return entry
 
     def _search(self, provider: str, model: str | None, model_requested: str | None) -> Entry | None:
-        """Return the entry of the model served, else of the model requested."""
+        """Return the entry of the model served, else of the model requested, if that is the same model."""
         if (models := self._providers.get(provider)) is None:
             return None
-        names = (spelling for name in (model, model_requested) if name for spelling in spellings(name, provider))
-        return next((entry for name in names if (entry := models.find(name))), None)
+        for name in (model, model_requested if not model or is_same(model, model_requested, provider) else None):
+            for spelling in spellings(name, provider) if name else ():
+                if entry := models.find(spelling):
+                    return entry
+        return None
 
     def _prices(self, entry: Entry | None, day: date, tier: str) -> Period | None:
         """Return what :meth:`Entry.prices` does. Only tiers that an entry has are remembered."""

@@ -25,7 +25,7 @@ except ImportError:  # PyYAML was built without libyaml: slower, the same result
     from yaml import BaseLoader as _Loader  # type: ignore[assignment]  # the two have one interface, but no common base
 
 
-_PERIOD_KEYS = frozenset({*RATES, "from", "until", "above", "fees"})
+_PERIOD_KEYS = frozenset({*RATES, "from", "until", "above", "fees", "allowance", "regional"})
 _ENTRY_KEYS = _PERIOD_KEYS | {"match", "not", "source", "checked", "rates", "service_tiers"}
 
 _AMOUNT = re.compile(r"\d{1,9}(\.\d{1,12})?|\.\d{1,12}")
@@ -133,7 +133,11 @@ class _File:
                 fees[name] = self._amount(node, f"{where} > fees > {name}")
         if not rates and not fees:
             raise self._error(block, where, "has no rate; give it one, as in `{input: 1.50, output: 6}`; 0 is free")
-        return Period(since, until, rates, fees)
+        allowances = frozenset(self._strings(keys.get("allowance"), f"{where} > allowance"))
+        if stray := sorted(allowances - fees.keys()):
+            raise self._error(keys["allowance"], f"{where} > allowance", f"{stray[0]} is not one of the fees beside it")
+        regional = self._amount(keys["regional"], f"{where} > regional") if "regional" in keys else None
+        return Period(since, until, rates, fees, allowances, regional)
 
     def _above(self, node: yaml.Node, rates: Mapping[str, Rate], where: str) -> dict[str, Rate]:
         """Return the rates that change above a number of input tokens, thresholds included."""
