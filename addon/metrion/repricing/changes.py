@@ -42,7 +42,8 @@ def change_of(row: Row, prices: PriceBook, usages: Usages) -> Cost | Kept | None
 def columns_of(cost: Cost) -> dict[str, Any]:
     """Return the columns of :data:`~metrion.repricing.rows.WRITTEN` with their new values."""
     parts = dict(cost.parts) if cost.parts else None
-    return dict(zip(WRITTEN, (cost.usd, cost.source, cost.computed_usd, parts, cost.price_version), strict=True))
+    values = (cost.usd, cost.source, cost.computed_usd, parts, cost.price_version, cost.at_least_usd)
+    return dict(zip(WRITTEN, values, strict=True))
 
 
 def _is_recorded(row: Row, cost: Cost) -> bool:

@@ -21,7 +21,7 @@ from metrion.store import database, schema
 type Row = Mapping[str, Any]
 """An event, as far as its price depends on it or is part of it."""
 
-WRITTEN = ("cost_usd", "cost_source", "computed_cost_usd", "cost_parts", "price_version")
+WRITTEN = ("cost_usd", "cost_source", "computed_cost_usd", "cost_parts", "price_version", "cost_at_least_usd")
 """The columns that repricing changes."""
 COUNTED = tuple(each.name for each in fields(Usage) if each.name in EVENT_COLUMNS)
 """The columns that are counts of a usage."""
