@@ -45,10 +45,11 @@ def spellings(model: str, provider: str) -> Iterator[str]:
 
 def is_same(model: str, other: str | None, provider: str) -> bool:
     """Whether two names are of one model: with or without a date, ``-latest`` or a vendor, or spelled otherwise."""
-    return other is not None and _bare(model, provider) == _bare(other, provider)
+    return other is not None and bare_name(model, provider) == bare_name(other, provider)
 
 
-def _bare(model: str, provider: str) -> str:
+def bare_name(model: str, provider: str) -> str:
+    """Return what all spellings of one model have in common: no date, ``-latest`` or vendor, and hyphens alone."""
     *_, name = spellings(model, provider)
     return name.removesuffix("-latest").replace(".", "-").replace("@", "-")
 
@@ -81,6 +82,10 @@ class Models:
             for pattern in entry.patterns
         ]
         self._patterns.sort(key=lambda row: len(_WILDCARD.sub("", row[1])), reverse=True)
+
+    def names(self) -> frozenset[str]:
+        """Return every name that a model has in the files, patterns left out."""
+        return frozenset(self._names)
 
     def find(self, name: str) -> Entry | None:
         """Return the entry that has exactly this name, else the one whose longest pattern covers it."""
