@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 from metrion import store
 from metrion.errors import BillError
+from metrion.reconciling.bills import Bill, counted
 from metrion.reconciling.comparison import Counts, Metering, Row, compare, grouped, total
 from metrion.reconciling.contents import MOST_BYTES
 from metrion.reconciling.forms import read_bill
 
 if TYPE_CHECKING:
     from metrion.pricing import PriceBook
-    from metrion.reconciling.bills import Bill
     from metrion.settings import Settings
 
 __all__ = ["Comparison", "Row", "read_files", "reconcile"]
@@ -81,9 +81,7 @@ def reconcile(
             continue
         zones = {bill.zone for bill in own}
         if len(zones) > 1:
-            raise BillError(
-                f"the days of {provider}'s bills begin in {' and '.join(sorted(zones))}. Compare them apart"
-            )
+            raise BillError(f"{provider}'s bills count days in {' and in '.join(sorted(zones))}. Compare them apart")
         remarks += _unpaid_days(provider, own)
         metering = _metering(settings, provider, zones.pop(), own)
         if metering.first_day is None:
@@ -132,8 +130,8 @@ def _overlaps(bills: Mapping[Path, Bill]) -> list[str]:
             same = bill.provider == other.provider and bill.has_amounts == other.has_amounts
             if same and (both := {line.day for line in bill.lines} & {line.day for line in other.lines}):
                 remarks.append(
-                    f"{other_path.name} and {path.name} both have lines of {len(both)} days from {min(both)} on, which "
-                    "were added up. Leave one out if they are of the same account"
+                    f"{other_path.name} and {path.name} both have lines of {counted(len(both), 'day')} from "
+                    f"{min(both)} on, which were added up. Leave one out if they are of the same account"
                 )
     return remarks
 
@@ -144,7 +142,7 @@ def _unpaid_days(provider: str, bills: Sequence[Bill]) -> list[str]:
     beside = {day for bill in bills if not bill.has_amounts for day in bill.days} - paid
     if not paid or not beside:
         return []
-    return [f"{len(beside)} days of {provider}, from {min(beside)} on, have tokens and no amounts; they were left out"]
+    return [f"{counted(len(beside), 'day')} of {provider} from {min(beside)} on with tokens and no amounts left out"]
 
 
 def _metering(settings: Settings, provider: str, zone: str, bills: Sequence[Bill]) -> Metering:

@@ -43,6 +43,11 @@ class Bill:
     """What a reader of the comparison should know: what the file leaves out, or was left out of it."""
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, as a remark has it."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def days_between(days: frozenset[date]) -> frozenset[date]:
     """Return every day from the first to the last of ``days``."""
     if not days:

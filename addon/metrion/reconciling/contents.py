@@ -71,9 +71,10 @@ def to_moment(value: object, place: str) -> datetime:
     """Read a moment as RFC 3339, or as BigQuery writes it (``2026-11-01 00:00:00 UTC``); the result is naive UTC."""
     try:
         read = datetime.fromisoformat(str(value).removesuffix(" UTC"))
-    except ValueError:
+        read = read if read.tzinfo is None else read.astimezone(UTC).replace(tzinfo=None)
+    except (ValueError, OverflowError):
         raise BillError(f"{place} is {shown(value)}, not a time such as 2026-11-01T00:00:00Z") from None
-    return _plausible(read if read.tzinfo is None else read.astimezone(UTC).replace(tzinfo=None), place)
+    return _plausible(read, place)
 
 
 def to_unix_moment(value: object, place: str) -> datetime:

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 from metrion.errors import BillError
-from metrion.reconciling.bills import Bill, Line, days_between
+from metrion.reconciling.bills import Bill, Line, counted, days_between
 from metrion.reconciling.contents import Member, Row, check_currency, to_moment
 
 REPORT_COLUMNS = frozenset({"Date", "Service description", "SKU description"})
@@ -76,7 +76,7 @@ def read_report(rows: Iterable[Row]) -> Bill:
         lines.append(Line(day=row.day("Date"), item=row.text("SKU description"), usd=usd))
     remarks = [*_left_out(others), *_savings(off)]
     if sums:
-        remarks.append(f"{sums} lines without a day (the report's own sums and taxes) were left out")
+        remarks.append(f"{counted(sums, 'line')} without a day (the report's own sums and taxes) left out")
     remarks.append('it names no currency but "$": its amounts were taken as US dollars')
     days = days_between(frozenset(line.day for line in lines))
     return Bill("google", tuple(lines), days, zone="America/Los_Angeles", remarks=tuple(remarks))
@@ -109,7 +109,7 @@ def _left_out(others: dict[str, Decimal]) -> list[str]:
     if not others:
         return []
     usd, names = sum(others.values()), ", ".join(sorted(others)[:5])
-    return [f"{usd:.2f} USD of other services than the Gemini API were left out: {names}"]
+    return [f"{usd:.2f} USD of other services than the Gemini API left out: {names}"]
 
 
 def _savings(off: Decimal) -> list[str]:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from datetime import date
 
 from metrion.errors import BillError
-from metrion.reconciling.bills import Bill, Line
+from metrion.reconciling.bills import Bill, Line, counted
 from metrion.reconciling.buckets import Buckets, continued
 from metrion.reconciling.contents import Member, check_currency, shown, to_unix_moment
 
@@ -53,7 +53,7 @@ def read(documents: Sequence[Member]) -> Bill:
         raise BillError("no bucket of it has a result, so it is neither of costs nor of usage. Leave it out")
     if len(kinds) > 1:
         raise BillError("it has pages of costs and of usage. Put them into files of their own")
-    remarks = [f"{count} results of {kind} report no amount or no tokens" for kind, count in left_out.items()]
+    remarks = [f"{counted(n, 'result')} of {kind} without an amount or tokens left out" for kind, n in left_out.items()]
     if _COSTS in kinds and not any(line.item for line in lines):
         remarks.append("it names no models: group_by=line_item makes OpenAI name them; --by day compares what is there")
     last = documents[-1]
