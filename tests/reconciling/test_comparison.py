@@ -130,6 +130,13 @@ def test_a_total_leaves_out_providers_whose_money_is_not_known() -> None:
     assert total(rows).billed_usd == total(rows).metered_usd == 1
 
 
+def test_a_model_that_only_the_bills_know_is_one_line_too() -> None:
+    lines = Line(ONE, model="Claude Opus 9", usd=Decimal(1)), Line(ONE, model="claude-opus-9", usd=Decimal(2))
+    assert told(compare("anthropic", [billed(*lines)], metered(), set())) == {
+        (ONE, "Claude Opus 9"): (Decimal(3), Decimal(0), Decimal(-3), Reason.NEVER_PASSED)
+    }
+
+
 def test_sums_keep_every_digit() -> None:
     bill = billed(*(line(ONE, "gpt-5", "0.1" + "0" * 38 + "1") for _ in range(3)))
     (row,) = compare("openai", [bill], metered(), PRICED)

@@ -16,7 +16,7 @@ def test_a_sheet_that_a_person_made() -> None:
     bill = read_bill("\ufeff" + TEXT, "mistral")
     assert (bill.provider, len(bill.days)) == ("mistral", 3)
     assert bill.lines == (
-        Line(date(2026, 11, 1), item="mistral-small-latest", usd=Decimal("0.25"), input_tokens=1000),
+        Line(date(2026, 11, 1), model="mistral-small-latest", usd=Decimal("0.25"), input_tokens=1000),
         Line(date(2026, 11, 3), usd=Decimal("1.5")),
     )
 

@@ -184,23 +184,26 @@ class _Place:
 
 def _billed(lines: Iterable[Line], names: Names) -> dict[tuple[date, _Place], list[Line]]:
     places: dict[tuple[str | None, str | None], _Place] = {}
+    labels: dict[str, str] = {}
     billed: dict[tuple[date, _Place], list[Line]] = {}
     for line in lines:
         named = line.model, line.item
         if named not in places:
-            places[named] = _place(line, names)
+            places[named] = _place(line, names, labels)
         billed.setdefault((line.day, places[named]), []).append(line)
     return billed
 
 
-def _place(line: Line, names: Names) -> _Place:
+def _place(line: Line, names: Names, labels: dict[str, str]) -> _Place:
+    """Return where a line belongs. ``labels`` keeps how the bills first spell models that are known only from them."""
     text = line.model or line.item
     if text is None:
         return _Place(None, None, Reason.NO_MODEL)
     if (key := names.find(text)) is not None:
         return _Place(key, names.label(key))
     if line.model is not None:
-        return _Place(names.key(line.model), line.model)
+        key = names.key(line.model)
+        return _Place(key, labels.setdefault(key, line.model))
     return _Place(None, text, Reason.NOT_MATCHED)
 
 

@@ -39,7 +39,7 @@ class Names:
 
     def key(self, name: str) -> str:
         """Return what all spellings of a model have in common."""
-        return bare_name(name, self._provider)
+        return bare_name("-".join(name.split()), self._provider)
 
     def _keyed(self, names: Iterable[str]) -> dict[str, str]:
         keyed: dict[str, str] = {}

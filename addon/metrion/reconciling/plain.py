@@ -19,7 +19,7 @@ def read(rows: Iterable[Row]) -> Bill:
     lines = tuple(
         Line(
             day=row.day("day"),
-            item=row.text("model"),
+            model=row.text("model"),
             usd=row.amount("cost_usd"),
             input_tokens=row.count("input_tokens"),
             output_tokens=row.count("output_tokens"),
