@@ -140,3 +140,17 @@ def test_a_file_that_is_not_there_is_1(metrion: Console) -> None:
 )
 def test_bad_usage_is_2(metrion: Console, arguments: list[str]) -> None:
     assert metrion("reconcile", *arguments).status == 2
+
+
+def test_a_provider_of_the_configuration_has_the_bills_of_what_it_is_like(
+    metrion: Console, home: Home, files: tuple[str, str]
+) -> None:
+    (metrion.home / "metrion.yaml").write_text("providers: {mine: {like: openai, upstream: http://127.0.0.1:9}}\n")
+    home.record(event(started_at=datetime(2026, 11, 1, 12), provider="mine", model="o3", cost_usd=Decimal("0.09")))
+    rows = json.loads(metrion.ok("reconcile", *files, "--provider", "mine", "--by", "model", "--format", "json"))
+    assert [(row["provider"], row["model"], row["difference_usd"]) for row in rows] == [
+        ("anthropic", "claude-sonnet-4-5-20250929", "0.003000000000"),
+        ("mine", "gpt-5", "-0.620000000000"),
+        ("mine", "o3", "0.000000000000"),
+        ("mine", "Web search tool calls", None),
+    ]

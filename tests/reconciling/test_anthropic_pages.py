@@ -49,6 +49,11 @@ def test_the_example_of_the_reference_is_in_cents() -> None:
     assert bill.remarks == ()
 
 
+def test_cents_keep_every_digit() -> None:
+    (line,) = read_bill(page(COST | {"amount": "1." + "0" * 35 + "1"})).lines
+    assert line.usd == Decimal("0.01" + "0" * 35 + "1")
+
+
 def test_what_is_not_billed_by_the_token_has_no_model() -> None:
     (line,) = read_bill(page(COST | {"model": None, "description": "Web Search Usage", "amount": "30"})).lines
     assert line == Line(FIRST, item="Web Search Usage", usd=Decimal("0.3"))

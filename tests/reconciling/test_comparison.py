@@ -32,7 +32,7 @@ def metered(first: date = ONE, last: date = TWO, **lines: Any) -> Metering:
     return Metering(found, first, last)
 
 
-def told(rows: list[Row]) -> dict[tuple[date | None, str | None], tuple[Any, ...]]:
+def figures_of(rows: list[Row]) -> dict[tuple[date | None, str | None], tuple[Any, ...]]:
     return {
         (row.day, row.model): (row.billed_usd, row.metered_usd, row.difference_usd, *sorted(row.reasons))
         for row in rows
@@ -56,7 +56,7 @@ def test_why_lines_differ() -> None:
         line(TWO, "Web search tool calls", "0.3"),
     )
     meter = metered(d1={"gpt-5": "1", "mine": "0.5"}, d2={"mine": "0.25"})
-    assert told(compare("openai", [bill], meter, PRICED)) == {
+    assert figures_of(compare("openai", [bill], meter, PRICED)) == {
         (ONE, "gpt-5"): (Decimal(1), Decimal(1), Decimal(0)),
         (ONE, "o3"): (Decimal(2), Decimal(0), Decimal(-2), Reason.NEVER_PASSED),
         (TWO, "gpt-5"): (Decimal(3), Decimal(0), Decimal(-3), Reason.NOT_METERED),
@@ -68,12 +68,12 @@ def test_why_lines_differ() -> None:
 
 def test_a_bill_without_models_is_compared_by_day() -> None:
     rows = compare("openai", [billed(line(ONE, None, "2"))], metered(d1={"gpt-5": "0.5", "o3": "1"}), PRICED)
-    assert told(rows) == {
+    assert figures_of(rows) == {
         (ONE, None): (Decimal(2), None, None, Reason.NO_MODEL),
         (ONE, "gpt-5"): (None, Decimal("0.5"), None, Reason.NOT_ON_BILL),
         (ONE, "o3"): (None, Decimal(1), None, Reason.NOT_ON_BILL),
     }
-    ((key, figures),) = told(grouped(rows, ["day"])).items()
+    ((key, figures),) = figures_of(grouped(rows, ["day"])).items()
     assert key == (ONE, None)
     assert figures[:3] == (Decimal(2), Decimal("1.5"), Decimal("-0.5"))
 
@@ -81,7 +81,7 @@ def test_a_bill_without_models_is_compared_by_day() -> None:
 def test_by_model_nothing_is_compared_of_which_a_day_is_not_known() -> None:
     bill = billed(line(ONE, "gpt-5, input", "1"), line(TWO, "surprise", "1"))
     rows = compare("openai", [bill], metered(d1={"gpt-5": "1"}, d2={"gpt-5": "1"}), PRICED)
-    assert told(grouped(rows, ["model"]))[(None, "gpt-5")][:3] == (Decimal(1), Decimal(2), None)
+    assert figures_of(grouped(rows, ["model"]))[(None, "gpt-5")][:3] == (Decimal(1), Decimal(2), None)
     assert total(rows).difference_usd == 0
 
 
@@ -132,7 +132,7 @@ def test_a_total_leaves_out_providers_whose_money_is_not_known() -> None:
 
 def test_a_model_that_only_the_bills_know_is_one_line_too() -> None:
     lines = Line(ONE, model="Claude Opus 9", usd=Decimal(1)), Line(ONE, model="claude-opus-9", usd=Decimal(2))
-    assert told(compare("anthropic", [billed(*lines)], metered(), set())) == {
+    assert figures_of(compare("anthropic", [billed(*lines)], metered(), set())) == {
         (ONE, "Claude Opus 9"): (Decimal(3), Decimal(0), Decimal(-3), Reason.NEVER_PASSED)
     }
 

@@ -50,7 +50,8 @@ def test_every_form_is_named_in_the_message() -> None:
 
 
 def test_another_name_may_be_given_for_the_provider() -> None:
-    assert read_bill(test_anthropic_exports.COSTS, "my-claude").provider == "my-claude"
+    assert read_bill(test_anthropic_exports.COSTS, "my-claude", "anthropic").provider == "my-claude"
+    assert read_bill(test_anthropic_exports.COSTS, "mistral", "mistral").provider == "anthropic", "the file says so"
     assert read_bill(test_openai_pages.page(test_openai_pages.bucket(test_openai_pages.cost(1)))).provider == "openai"
 
 
@@ -79,4 +80,4 @@ def test_whatever_is_in_a_file_it_is_a_bill_or_an_error_with_words(text: str) ->
             at = random.randrange(len(bent) + 1)
             bent = bent[:at] + random.choice(("", *ODD)) + bent[at + random.randint(0, 6) :]
         with suppress(BillError):
-            assert read_bill(bent, "openai").provider == "openai"
+            assert read_bill(bent, "xai").provider in {"openai", "anthropic", "google", "xai"}

@@ -45,7 +45,7 @@ def test_a_report_counts_days_in_pacific_time_and_the_gemini_api_alone() -> None
     assert bill.remarks == (
         "0.02 USD of other services than the Gemini API left out: Cloud Storage",
         "credits and savings take 0.17 USD off, and Metrion computes with list prices",
-        "1 line without a day (the report's own sums and taxes) left out",
+        "1 line without a day or a SKU (the report's own sums and taxes) left out",
         'it names no currency but "$": its amounts were taken as US dollars',
     )
 

@@ -130,6 +130,12 @@ def test_files_that_may_count_twice(home: Home, settings: Settings, tmp_path: Pa
         read_files([first, plain(tmp_path / "c.csv", "2026-11-01,gpt-5,1")], "openai")
 
 
+def test_a_name_that_no_file_is_of(tmp_path: Path) -> None:
+    (tmp_path / "report.csv").write_text(REPORT)
+    with pytest.raises(BillError, match=r"no file is of xai: .*report\.csv of google\. Leave --provider out"):
+        read_files([tmp_path / "report.csv"], "xai", "xai")
+
+
 def test_days_that_begin_otherwise_are_not_mixed(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "report.csv").write_text(REPORT)
     mine = plain(tmp_path / "mine.csv", "2026-08-15,gemini-2.5-flash,1")

@@ -66,7 +66,7 @@ _MEANING = {
     "--provider",
     metavar="NAME",
     shell_complete=complete_providers,
-    help="The name under which it was metered, where the file does not say it or it is another.",
+    help="Whose bill it is, where the file does not say; or the provider of metrion.yaml whose bill it is.",
 )
 @span_options
 @click.option(
@@ -104,7 +104,8 @@ def reconcile(
     from metrion.reconciling import read_files
     from metrion.reconciling import reconcile as compare
 
-    bills = read_files(files, _configured(provider, settings))
+    name = _configured(provider, settings)
+    bills = read_files(files, name, settings.providers[name].like if name else None)
     prices = PriceBook.load(settings.pricing)
     dimensions = by.split(",")
     comparison = compare(settings, prices, bills, since=since, until=until, by=dimensions)

@@ -35,10 +35,10 @@ class Comparison:
     remarks: tuple[str, ...]
 
 
-def read_files(paths: Sequence[Path], provider: str | None = None) -> Mapping[Path, Bill]:
-    """Read bills. ``provider`` is the name under which they were metered, where that is not the files' own.
+def read_files(paths: Sequence[Path], provider: str | None = None, like: str | None = None) -> Mapping[Path, Bill]:
+    """Read bills. ``provider`` is for those that do not say whose they are, and for those of one that it is ``like``.
 
-    :raises BillError: a file cannot be read; two are the same.
+    :raises BillError: a file cannot be read; two are the same; none is of ``provider``.
     """
     bills: dict[Path, Bill] = {}
     texts: dict[str, Path] = {}
@@ -48,9 +48,12 @@ def read_files(paths: Sequence[Path], provider: str | None = None) -> Mapping[Pa
             raise BillError(f"{path}: it is the same as {same}, and would count twice. Leave one out")
         texts[text] = path
         try:
-            bills[path] = read_bill(text, provider)
+            bills[path] = read_bill(text, provider, like)
         except BillError as error:
             raise BillError(f"{path}: {error}") from None
+    if provider and all(bill.provider != provider for bill in bills.values()):
+        said = ", ".join(f"{path} of {bill.provider}" for path, bill in bills.items())
+        raise BillError(f"no file is of {provider}: {said}. Leave --provider out")
     return bills
 
 
@@ -89,7 +92,9 @@ def reconcile(
                 f"nothing of {provider} was ever metered in {settings.home}. METRION_HOME says where to look, and "
                 "--provider under which name"
             )
-        rows += compare(provider, own, metering, prices.names(provider))
+        known = settings.providers.get(provider)
+        priced = prices.names(provider) | prices.names(known.like if known else provider)
+        rows += compare(provider, own, metering, priced)
     return Comparison(grouped(rows, by), total(rows), tuple(remarks))
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from decimal import Decimal
 
-from metrion.reconciling.bills import Bill, Line, days_between
+from metrion.reconciling.bills import EXACT, Bill, Line, days_between
 from metrion.reconciling.contents import Row
 
 COST_COLUMNS = frozenset({"usage_date_utc", "model", "token_type", "cost_usd"})
@@ -34,7 +34,7 @@ def read_costs(rows: Iterable[Row]) -> Bill:
     for row in rows:
         usd = row.amount("cost_usd")
         if row.text("list_price_usd"):
-            listed += row.amount("list_price_usd") - usd
+            listed = EXACT.add(listed, EXACT.subtract(row.amount("list_price_usd"), usd))
         exponent = usd.as_tuple().exponent
         rounded += isinstance(exponent, int) and exponent >= -2
         model = row.text("model")

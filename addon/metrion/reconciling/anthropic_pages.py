@@ -16,14 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
-from decimal import Decimal
 
 from metrion.errors import BillError
-from metrion.reconciling.bills import Bill, Line
+from metrion.reconciling.bills import EXACT, Bill, Line
 from metrion.reconciling.buckets import Buckets, continued
 from metrion.reconciling.contents import Member, check_currency, to_moment
-
-_CENT = Decimal("0.01")
 
 
 def is_page(document: Member) -> bool:
@@ -75,7 +72,7 @@ def _cost(result: Member, day: date) -> Line:
     if not isinstance(result["amount"].value, str):
         raise BillError(f"{result.path}.amount is not a text; Anthropic sends cents as a decimal string")
     cents = result["amount"].amount()
-    return Line(day=day, model=result["model"].text(), item=result["description"].text(), usd=cents * _CENT)
+    return Line(day=day, model=result["model"].text(), item=result["description"].text(), usd=cents.scaleb(-2, EXACT))
 
 
 def _usage(result: Member, day: date) -> Line:

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+
+EXACT = Context(prec=100, rounding=ROUND_HALF_EVEN)
+"""In which amounts are added: it holds any sum of a bill's amounts with every digit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,15 +10,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import date
-from decimal import ROUND_HALF_EVEN, Context, Decimal
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from metrion.reconciling.bills import Bill, Line
+from metrion.reconciling.bills import EXACT, Bill, Line
 from metrion.reconciling.names import Names
 
-_CONTEXT = Context(prec=100, rounding=ROUND_HALF_EVEN)
-"""Holds any sum of a bill's amounts exactly."""
 _TWELVE_PLACES = Decimal("1E-12")
 _HUNDREDTH = Decimal("0.01")
 
@@ -88,7 +86,7 @@ class Row:
         """What was metered less what was billed."""
         if not self.is_comparable or self.billed_usd is None or self.metered_usd is None:
             return None
-        return rounded(_CONTEXT.subtract(self.metered_usd, self.billed_usd))
+        return rounded(EXACT.subtract(self.metered_usd, self.billed_usd))
 
     @property
     def difference_percent(self) -> Decimal | None:
@@ -96,13 +94,13 @@ class Row:
         difference = self.difference_usd
         if difference is None or not self.billed_usd:
             return None
-        share = _CONTEXT.divide(difference, self.billed_usd)
-        return _CONTEXT.multiply(share, Decimal(100)).quantize(_HUNDREDTH, context=_CONTEXT)
+        share = EXACT.divide(difference, self.billed_usd)
+        return EXACT.multiply(share, Decimal(100)).quantize(_HUNDREDTH, context=EXACT)
 
 
 def rounded(usd: Decimal) -> Decimal:
     """Round money to 12 places, half to even."""
-    return usd.quantize(_TWELVE_PLACES, context=_CONTEXT)
+    return usd.quantize(_TWELVE_PLACES, context=EXACT)
 
 
 def compare(provider: str, bills: Sequence[Bill], metering: Metering, priced: Collection[str]) -> list[Row]:
@@ -234,7 +232,7 @@ def _sum(values: Iterable[Any]) -> Any:
     result = None
     for value in values:
         if value is not None:
-            result = value if result is None else _CONTEXT.add(result, value) if _is_money(value) else result + value
+            result = value if result is None else EXACT.add(result, value) if _is_money(value) else result + value
     return result
 
 

@@ -61,7 +61,7 @@ def to_count(value: object, place: str) -> int:
     """Read a count of tokens."""
     if isinstance(value, str):
         text = value.strip().replace(",", "")
-        value = int(text) if re.fullmatch(r"\d{1,18}(?:\.0*)?", text, re.ASCII) and "." not in text else None
+        value = int(text) if re.fullmatch(r"\d{1,18}", text, re.ASCII) else None
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MOST_TOKENS:
         raise BillError(f"{place} is not a count of tokens")
     return value

@@ -49,13 +49,13 @@ SHEETS: tuple[Columns, ...] = (
 )
 
 
-def read_bill(text: str, provider: str | None = None) -> Bill:
-    """Read a bill. ``provider`` is the name under which it was metered, where that is not the file's own.
+def read_bill(text: str, provider: str | None = None, like: str | None = None) -> Bill:
+    """Read a bill. ``provider`` is whose it is where the file does not say, or where it is of one that it is ``like``.
 
     :raises BillError: the file has no known form, or something in it is not as its form has it.
     """
     bill = _read(text.removeprefix("\ufeff"))
-    if provider:
+    if provider and bill.provider in ("", like):
         return replace(bill, provider=provider)
     if not bill.provider:
         raise BillError("the file does not say whose bill it is; --provider does")

@@ -7,7 +7,7 @@
   ``amount`` is negative). Times are UTC. What was billed is the cost with its credits.
 - The console's report, grouped by SKU and with days: Google publishes no reference of its columns. They are those of
   reports that people published (``Date,Service description,Service ID,SKU description,SKU ID,…,List cost ($),…,
-  Unrounded subtotal ($),Subtotal ($)``). Days are Pacific Time. Below the rows are sums, which have no day.
+  Unrounded subtotal ($),Subtotal ($)``). Days are Pacific Time. Below the rows are sums, which have no SKU.
 
 Of either, only the Gemini API counts: what else a billing account pays for, Metrion does not meter.
 """
@@ -17,9 +17,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from functools import reduce
 
 from metrion.errors import BillError
-from metrion.reconciling.bills import Bill, Line, counted, days_between
+from metrion.reconciling.bills import EXACT, Bill, Line, counted, days_between
 from metrion.reconciling.contents import Member, Row, check_currency, to_moment
 
 REPORT_COLUMNS = frozenset({"Date", "Service description", "SKU description"})
@@ -44,15 +45,15 @@ def read_rows(documents: Sequence[Member]) -> Bill:
             raise BillError(f"{row.path or 'the document'} is not a row such as the others")
         check_currency(row["currency"].value, row["currency"].path)
         credits_ = row["credits"]
-        credit = sum((each["amount"].amount() for each in _elements(credits_)), Decimal(0))
-        usd = row["cost"].amount() + credit
+        credit = reduce(EXACT.add, (each["amount"].amount() for each in _elements(credits_)), Decimal(0))
+        usd = EXACT.add(row["cost"].amount(), credit)
         day = to_moment(row["usage_start_time"].value, row["usage_start_time"].path).date()
         days.add(day)
         service = row["service"]["description"].text() or ""
         if service not in _SERVICES:
-            others[service] = others.get(service, Decimal(0)) + usd
+            others[service] = EXACT.add(others.get(service, Decimal(0)), usd)
             continue
-        off -= credit
+        off = EXACT.subtract(off, credit)
         lines.append(Line(day=day, item=row["sku"]["description"].text(), usd=usd))
     remarks = (*_left_out(others), *_savings(off))
     return Bill("google", tuple(lines), days_between(frozenset(days)), remarks=remarks)
@@ -62,21 +63,21 @@ def read_report(rows: Iterable[Row]) -> Bill:
     """Read a report of the console."""
     lines, others, off, sums = list[Line](), dict[str, Decimal](), Decimal(0), 0
     for row in rows:
-        if not row.text("Date"):
+        if not (row.text("Date") and row.text("SKU description")):
             sums += 1
             continue
         column = _amount_column(row)
         usd, service = row.amount(column), row.text("Service description") or ""
         if service not in _SERVICES:
-            others[service] = others.get(service, Decimal(0)) + usd
+            others[service] = EXACT.add(others.get(service, Decimal(0)), usd)
             continue
         listed = next((name for name in row.cells if _LIST_COST.fullmatch(name)), None)
         if listed and row.text(listed):
-            off += row.amount(listed) - usd.quantize(Decimal("0.01"))
+            off = EXACT.add(off, row.amount(listed) - usd.quantize(Decimal("0.01")))
         lines.append(Line(day=row.day("Date"), item=row.text("SKU description"), usd=usd))
     remarks = [*_left_out(others), *_savings(off)]
     if sums:
-        remarks.append(f"{counted(sums, 'line')} without a day (the report's own sums and taxes) left out")
+        remarks.append(f"{counted(sums, 'line')} without a day or a SKU (the report's own sums and taxes) left out")
     remarks.append('it names no currency but "$": its amounts were taken as US dollars')
     days = days_between(frozenset(line.day for line in lines))
     return Bill("google", tuple(lines), days, zone="America/Los_Angeles", remarks=tuple(remarks))

@@ -19,7 +19,7 @@ WITH told_later AS (  -- what was not done when its request was answered, and is
     )
     WHERE contains(part.key, ':')
     GROUP BY ALL
-), told AS (
+), billable AS (
     SELECT
         day,
         coalesce(model, model_requested) AS model,
@@ -48,7 +48,7 @@ WITH told_later AS (  -- what was not done when its request was answered, and is
         sum(cost_at_least_usd) FILTER (cost_source = 'unpriced' OR is_unknown) AS at_least_usd,
         count(*) FILTER (cost_source = 'estimated') AS estimated,
         count(*) FILTER (cost_source = 'subscription') AS subscription
-    FROM told
+    FROM billable
     WHERE usd IS NOT NULL OR cost_source = 'unpriced' OR is_unknown  -- the others are in another row
     GROUP BY ALL
 )
