@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from metrion.cli.reconcile import _COUNTS, _MEANING
+from metrion.reconciling.comparison import Reason
 from tests.cli.console import Console, Result
-from tests.pages import ROOT, blocks
+from tests.pages import ROOT, blocks, sections, table_column
 from tests.store.events import Home, event
 
 PAGE = ROOT / "docs" / "reconcile.md"
@@ -52,6 +54,12 @@ def test_the_example_of_the_page_is_what_is_printed(metrion: Console, files: tup
     command, _, shown = SHOWN.partition("\n")
     assert command == "$ metrion reconcile costs.json console.csv"
     assert result.out + result.err == shown
+
+
+def test_every_reason_is_explained_on_the_page_and_to_people() -> None:
+    described = [cell.strip("`") for cell in table_column(sections(PAGE)["How to read it"])]
+    assert described == ["reason", *_MEANING]
+    assert set(_MEANING) == {*_COUNTS, *Reason}
 
 
 @pytest.mark.usefixtures("home")

@@ -117,6 +117,12 @@ def test_tokens_beside_money() -> None:
     assert (both.difference_usd, both.billed_input_tokens) == (Decimal(0), 100)
 
 
+def test_a_model_with_tokens_and_without_an_amount_was_billed_nothing() -> None:
+    usage = billed(line(ONE, None, None, model="o3", input_tokens=5), has_amounts=False)
+    rows = compare("openai", [billed(line(ONE, "gpt-5", "1")), usage], metered(d1={"o3": "0.5"}), PRICED)
+    assert figures_of(rows)[(ONE, "o3")] == (Decimal(0), Decimal("0.5"), Decimal("0.5"))
+
+
 def test_what_has_no_known_cost_is_not_0() -> None:
     meter = metered(d1={"gpt-5": Counts(requests=2, unpriced=1, unknown=1, at_least_usd=Decimal("0.1"))})
     (row,) = compare("openai", [billed(line(ONE, "gpt-5", "1"))], meter, PRICED)

@@ -119,7 +119,9 @@ def compare(provider: str, bills: Sequence[Bill], metering: Metering, priced: Co
         if day in days:
             measured = day, None if model is None else names.key(model)
             metered[measured] = metered.get(measured, Counts()) + counts
+    # A model without an amount was billed nothing, unless a line that names no model may be its.
     apart = {day for (day, place), lines in billed.items() if place.reason and any(line.usd for line in lines)}
+    itemised = days - apart if with_amounts else frozenset[date]()
     rows = []
     for (day, place), lines in billed.items():
         counts = Counts() if place.reason else metered.pop((day, place.key), Counts())
@@ -129,13 +131,17 @@ def compare(provider: str, bills: Sequence[Bill], metering: Metering, priced: Co
         elif not counts.requests and counts.usd is None:
             reasons |= {Reason.NOT_METERED if place.key in names.metered else Reason.NEVER_PASSED}
             counts = replace(counts, usd=Decimal(0))
-        rows.append(_row(provider, day, place.label, lines, counts, reasons))
+        row = _row(provider, day, place.label, lines, counts, reasons)
+        rows.append(row if place.reason else _with_nothing_billed(row, itemised))
     for (day, key), counts in metered.items():
         reasons = {Reason.NOT_ON_BILL} | ({Reason.PART_OF_DAY} if day in part_days else set())
         row = _row(provider, day, None if key is None else names.label(key), (), counts, reasons)
-        is_complete = bool(with_amounts) and day not in apart
-        rows.append(replace(row, billed_usd=Decimal(0) if is_complete else None))
+        rows.append(_with_nothing_billed(row, itemised))
     return rows
+
+
+def _with_nothing_billed(row: Row, itemised: Collection[date]) -> Row:
+    return replace(row, billed_usd=Decimal(0)) if row.billed_usd is None and row.day in itemised else row
 
 
 def grouped(rows: Iterable[Row], by: Collection[str]) -> list[Row]:
