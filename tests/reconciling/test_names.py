@@ -4,7 +4,14 @@ import pytest
 
 from metrion.reconciling.names import Names
 
-METERED = ("claude-sonnet-4-5-20250929", "claude-3-5-haiku-20241022", "gpt-5-2025-08-07", "gpt-5", "gemini-3-flash")
+METERED = (
+    "claude-sonnet-4-5-20250929",
+    "claude-3-5-haiku-20241022",
+    "gpt-5-2025-08-07",
+    "gpt-5",
+    "gemini-3-flash",
+    "my_model",
+)
 PRICED = ("gemini-2.5-flash", "gemini-2.5-flash-lite", "gemini-2.5-flash-image", "gpt-4.1", "gpt-5-mini")
 
 
@@ -17,6 +24,7 @@ PRICED = ("gemini-2.5-flash", "gemini-2.5-flash-lite", "gemini-2.5-flash-image",
         ("Claude Haiku 3.5", "claude-3-5-haiku-20241022"),
         ("gpt-5-2025-08-07, input", "gpt-5"),
         ("openai/gpt-5", "gpt-5"),
+        ("my_model", "my_model"),
         ("GPT-4.1, cached input", "gpt-4.1"),
         ("gpt-5-mini, output_tokens", "gpt-5-mini"),
         ("Generate content input token count gemini 2.5 flash short input text", "gemini-2.5-flash"),

@@ -53,6 +53,8 @@ class Names:
 
     def find(self, text: str) -> str | None:
         """Return the key of the one known model that a text of a bill names."""
+        if (whole := self.key(text)) in self._labels:
+            return whole
         words = [word for word in _BETWEEN.split(text.lower()) if word.strip("-")]
         if len(words) > _MOST_WORDS:
             return None
