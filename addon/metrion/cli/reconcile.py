@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from metrion.cli.options import complete_providers, format_option, note, settings_option, span_options
+from metrion.cli.options import complete_providers, format_option, note, read_span, settings_option, span_options
 
 if TYPE_CHECKING:  # these import DuckDB, which --help need not load
     from metrion.reconciling import Comparison, Row
@@ -82,8 +81,8 @@ def reconcile(
     settings: Settings,
     files: tuple[Path, ...],
     provider: str | None,
-    since: datetime | None,
-    until: datetime | None,
+    since: str | None,
+    until: str | None,
     by: str,
     format_: str,
 ) -> None:
@@ -104,11 +103,12 @@ def reconcile(
     from metrion.reconciling import read_files
     from metrion.reconciling import reconcile as compare
 
+    span = read_span(since, until)
     name = _configured(provider, settings)
     bills = read_files(files, name, settings.providers[name].like if name else None)
     prices = PriceBook.load(settings.pricing)
     dimensions = by.split(",")
-    comparison = compare(settings, prices, bills, since=since, until=until, by=dimensions)
+    comparison = compare(settings, prices, bills, since=span.since, until=span.until, by=dimensions)
     for_people = format_ == "table"
     shown = [*comparison.rows, comparison.total] if for_people and len(comparison.rows) > 1 else comparison.rows
     table = _table([_cells(row) for row in shown], dimensions, for_people=for_people)
