@@ -22,7 +22,8 @@ from metrion import store
 from metrion.admission.routing import Router
 from metrion.errors import StoreError
 from metrion.journal.writer import Journal
-from metrion.metering.meter import Outcome, measure
+from metrion.metering.meter import measure
+from metrion.metering.outcome import Outcome
 from metrion.metering.tap import Tap
 from metrion.model import Caller, EndReason, Event, Forward, Head, Inbound, Route
 from metrion.model.event_id import uuid7

@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -35,6 +35,7 @@ from metrion.dialects.reading.finish import check
 from metrion.errors import StoreError
 from metrion.model import EVENT_COLUMNS, Cost, CostSource, Inbound, Route, Usage
 from metrion.pricing import PriceBook
+from metrion.pricing.bill import REGIONAL
 from metrion.settings import Settings
 from metrion.store import database, locks, schema
 from metrion.store.intake import Ingester
@@ -54,6 +55,11 @@ NO_PRICE = "no_price"
 NO_USAGE = "no_usage"
 """Kept: what the price depends on beside the columns cannot be read again."""
 
+NO_DAY = "no_day"
+"""Kept: a batch costs what it did on the day on which it was done, which no column has, and prices changed about then."""
+_BATCH_DAYS = 30
+"""So long before its results are read, a batch may have been done."""
+
 _WRITTEN = ("cost_usd", "cost_source", "computed_cost_usd", "cost_parts", "price_version")
 _COUNTED = tuple(each.name for each in fields(Usage) if each.name in EVENT_COLUMNS)
 _UNSTORED = tuple(
@@ -63,7 +69,7 @@ _UNSTORED = tuple(
 )
 """What a usage has and an event has no column for: modes, and parts of the cache and of video."""
 _READ = (
-    *("event_id", "started_at", "provider", "method", "path", "model_requested", "model", "service_tier"),
+    *("event_id", "started_at", "provider", "method", "path", "model_requested", "model", "service_tier", "operation"),
     *_COUNTED,
     *("usage", "usage_source"),
     *_WRITTEN,
@@ -101,7 +107,7 @@ class Result:
     lines: dict[tuple[str, str | None], Line] = field(default_factory=dict)
     """By provider and model."""
     kept: Counter[str] = field(default_factory=Counter)
-    """How many events keep their recorded price, by :data:`NO_PRICE` and :data:`NO_USAGE`."""
+    """How many events keep their recorded price, by :data:`NO_PRICE`, :data:`NO_USAGE` and :data:`NO_DAY`."""
     waiting: int = 0
     """Segments of the journal that could not be ingested in time; their events are as they were."""
 
@@ -195,17 +201,13 @@ def _rows(store_path: Path, selection: Selection, source: str) -> Iterator[dict[
 def _change(row: Mapping[str, Any], prices: PriceBook, rebuilt: _Rebuilt) -> dict[str, Any] | str | None:
     """Return the new values of an event; ``None``: they are the old ones; a word: why the recorded ones are kept."""
     usage, whole = rebuilt.usage(row)
-    cost = prices.cost(
-        provider=row["provider"],
-        model=row["model"],
-        model_requested=row["model_requested"],
-        usage=usage,
-        when=row["started_at"],
-        service_tier=row["service_tier"],
-        estimated=CostSource.ESTIMATED in (row["cost_source"], row["usage_source"]),
-    )
+    cost = _cost(row, prices, usage, row["started_at"])
     if _is_recorded(row, cost):
         return None
+    if "batch" in (row["operation"], row["service_tier"]):
+        days = (row["started_at"] - timedelta(days=ago) for ago in range(1, _BATCH_DAYS + 1))
+        if any(_cost(row, prices, usage, day) != cost for day in days):
+            return NO_DAY
     if cost.computed_usd is None:
         return NO_PRICE if row["computed_cost_usd"] is not None else None
     if not whole:
@@ -217,6 +219,21 @@ def _change(row: Mapping[str, Any], prices: PriceBook, rebuilt: _Rebuilt) -> dic
         "cost_parts": dict(cost.parts) if cost.parts else None,
         "price_version": cost.price_version,
     }
+
+
+def _cost(row: Mapping[str, Any], prices: PriceBook, usage: Usage, when: datetime) -> Cost:
+    """Price an event as on a day. Whether it went to a regional endpoint is known by a part of its cost."""
+    parts = row["cost_parts"] or {}
+    return prices.cost(
+        provider=row["provider"],
+        model=row["model"],
+        model_requested=row["model_requested"],
+        usage=usage,
+        when=when,
+        service_tier=row["service_tier"],
+        regional=any(name.rpartition(":")[2] == REGIONAL for name in parts),
+        estimated=CostSource.ESTIMATED in (row["cost_source"], row["usage_source"]),
+    )
 
 
 def _is_recorded(row: Mapping[str, Any], cost: Cost) -> bool:

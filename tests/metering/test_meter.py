@@ -13,7 +13,8 @@ from tabulate import tabulate
 
 from metrion.admission.codes import BAD_REQUEST, INVALID_TOKEN, UNKNOWN_ROUTE
 from metrion.admission.routing import Router
-from metrion.metering.meter import Outcome, measure
+from metrion.metering.meter import measure
+from metrion.metering.outcome import Outcome
 from metrion.metering.tap import Tap
 from metrion.model import (
     Caller,

@@ -64,6 +64,9 @@ class Nothing:
     def expects(self, *what: str) -> bool:
         return bool(what)
 
+    def knows(self, *what: str) -> bool:
+        return bool(what)
+
 
 @dataclass
 class Gate:

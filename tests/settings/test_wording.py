@@ -63,6 +63,7 @@ KEYS: dict[str, tuple[str, set[str]]] = {
     ),
     "providers.openai.timeout": (SECONDS, {"null", "whole number", "fraction"}),
     "providers.openai.include_usage": ("write inject, or leave the key out", {"null"}),
+    "providers.openai.search_allowance": ("write none, or leave the key out", {"null"}),
     "plans": (MAPPING, MAPPINGS),
     "plans.free": (MAPPING, MAPPINGS),
     "plans.free.requests_per_minute": (COUNT, COUNTS),
@@ -72,6 +73,7 @@ KEYS: dict[str, tuple[str, set[str]]] = {
     "cors.origins": ("write a list, as in [one, two], also of one", {"list", "empty list"}),
     "intercept": (MAPPING, MAPPINGS),
     "intercept.account": ("write text of at least one character", {"text"}),
+    "rewrite_result_urls": ("write true or false", {"null", "truth value"}),
     "pricing": ("write a list of at least one entry, as in [one, two], or leave the key out", {"null", "list"}),
     "store": ("write text of at least one character", {"null", "text"}),
 }

@@ -67,7 +67,7 @@ def reprice(
 
     month = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
     open_since = since if closed else max(since or month, month)
-    prices = PriceBook.load(settings.pricing)
+    prices = PriceBook.load(settings.pricing, without_allowance=settings.without_allowance)
     selection = Selection(since=open_since, until=until, model=model)
     result = price_again(settings, prices, selection, dry_run=dry_run)
     if result.changed or format_ in ("csv", "json"):

@@ -2,7 +2,7 @@
 
 A background response and a batch have no usage when a client asks for them. It comes with a later GET, and again with
 every further one. The process that sees it first settles the generation; for all others it is nothing new. What is
-expected survives a restart.
+expected survives a restart, and what is settled stays known, so that what was asked for elsewhere can be told from it.
 
 Where the usage of a batch is in its output, such as a file, the batch's own answer names the output, which is then
 expected in place of the batch.
@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -42,25 +43,34 @@ class Generations:
 
     def settle(self, provider: str, generation_id: str) -> bool:
         """Record that an answer reports what something is billed for. True for the first only, in all processes."""
-        settled = self._execute("DELETE FROM generations WHERE provider = ? AND id = ?", provider, generation_id)
+        settled = self._execute(
+            "UPDATE generations SET settled = 1 WHERE provider = ? AND id = ? AND NOT settled", provider, generation_id
+        )
         return settled is not None and settled.rowcount == 1
 
     def replace(self, provider: str, generation_id: str, output: str) -> bool:
         """Record that an output, such as a file, will report it. True for the first only, in all processes."""
         replaced = self._execute(
-            "UPDATE OR REPLACE generations SET id = ? WHERE provider = ? AND id = ?", output, provider, generation_id
+            "UPDATE OR REPLACE generations SET id = ? WHERE provider = ? AND id = ? AND NOT settled",
+            output,
+            provider,
+            generation_id,
         )
         return replaced is not None and replaced.rowcount == 1
 
     def expects(self, provider: str, generation_id: str) -> bool:
         """Return whether no answer has reported yet what this is billed for."""
-        found = self._execute("SELECT 1 FROM generations WHERE provider = ? AND id = ?", provider, generation_id)
-        return found is not None and found.fetchone() is not None
+        return self._state(provider, generation_id) == 0
+
+    def knows(self, provider: str, generation_id: str) -> bool:
+        """Return whether this was asked for here, whether its usage was reported since or not."""
+        return self._state(provider, generation_id) is not None
 
     def overdue(self, age: timedelta) -> Mapping[str, int]:
         """Count what has been expected for longer than ``age``, by provider."""
         found = self._execute(
-            "SELECT provider, count(*) FROM generations WHERE since < datetime('now', ?) GROUP BY 1 ORDER BY 1",
+            "SELECT provider, count(*) FROM generations WHERE NOT settled AND since < datetime('now', ?) "
+            "GROUP BY 1 ORDER BY 1",
             f"-{age.total_seconds():.0f} seconds",
         )
         return dict(found) if found is not None else {}
@@ -70,6 +80,13 @@ class Generations:
         if self._db is not None:
             self._db.close()
             self._db = None
+
+    def _state(self, provider: str, generation_id: str) -> int | None:
+        """Return whether something is settled, as the database has it; ``None``: it was never expected."""
+        query = "SELECT settled FROM generations WHERE provider = ? AND id = ?"
+        found = self._execute(query, provider, generation_id)
+        row = found.fetchone() if found is not None else None
+        return row[0] if row is not None else None
 
     def _execute(self, statement: str, *parameters: str) -> sqlite3.Cursor | None:
         """Return the outcome; ``None`` where nothing was ever expected, or the file cannot be used."""
@@ -90,8 +107,11 @@ class Generations:
             db.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing, and a power cut little
             db.execute(
                 "CREATE TABLE IF NOT EXISTS generations (provider TEXT, id TEXT, since TEXT DEFAULT (datetime('now')), "
-                "PRIMARY KEY (provider, id)) WITHOUT ROWID"
+                "settled INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (provider, id)) WITHOUT ROWID"
             )
+            if "settled" not in [row[1] for row in db.execute("PRAGMA table_info(generations)")]:
+                with suppress(sqlite3.OperationalError):  # another process was faster
+                    db.execute("ALTER TABLE generations ADD COLUMN settled INTEGER NOT NULL DEFAULT 0")
             self._db = db
         return self._db
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
@@ -95,6 +96,12 @@ class Reading:
     """More usage may follow, whatever the finish reason says."""
     doubtful: bool = False
     """A part of what is billed is missing in the usage, or cannot be read: no cost can be computed from the rest."""
+    has_output: bool = False
+    """Something was generated before the body ended or an error broke it off: it may be billed."""
+    is_results: bool = False
+    """The body is the results of a batch, or begins as such: they are billed once, to whoever asked for the batch."""
+    done_at: datetime | None = None
+    """When the batch that the body is about was done; naive UTC."""
     wire_format: str | None = field(default=None, compare=False)
     """The format in which the response was read, a key of ``dialects.DIALECTS``; ``None``: it was not read. Readings
     that differ only in it are equal."""

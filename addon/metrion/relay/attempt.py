@@ -16,7 +16,8 @@ from uuid import UUID
 from metrion.admission.paths import parameter
 from metrion.dialects import SESSIONS
 from metrion.faults import log_fault
-from metrion.metering.meter import Outcome
+from metrion.metering.head_fields import is_beyond_plan, provider_limits
+from metrion.metering.outcome import Outcome
 from metrion.metering.tap import Tap
 from metrion.model import EndReason, Forward, Headers, Reading, Route, first_values
 from metrion.relay.estimation import Estimation, needed_estimation
@@ -28,6 +29,9 @@ logger = logging.getLogger(__name__)
 
 _EVENT_ENDS = (b"\n\n", b"\r\r", b"\r\n\r\n")
 """What a server-sent event ends with."""
+
+_LOOKED_AT = 256 << 10
+"""How many bytes of a file are read, in whole pieces, to see what it is."""
 
 type Clock = Callable[[], float]
 """Seconds that only ever grow."""
@@ -50,9 +54,13 @@ class Attempt:
         self._error_type: str | None = None
         self._streamed: bool | None = None
         self._provider_request_id: str | None = None
+        self._provider_limits: str | None = None
+        self._beyond_plan: bool | None = None
         self._first_byte: float | None = None
         self._response_bytes = 0
         self._expected_bytes: int | None = None
+        self._looks_only = False
+        """Of a file that no batch here named as its output: only its beginning is read, to see whether it is one."""
         self._takes_events = False
         self._last_bytes = b"\n\n"
         self._tap: Tap | None = None
@@ -85,15 +93,16 @@ class Attempt:
             if (request_id := text(fields.get(name))) is not None:
                 self._provider_request_id = request_id
                 break
+        self._provider_limits = provider_limits(fields)
+        if (caller := self.request.decision.caller) is not None and caller.in_plan:
+            self._beyond_plan = is_beyond_plan(fields)
         if status == 101 and (form := SESSIONS.get(route.dialect or "")):
             model = parameter(route.target.partition(b"?")[2], b"model")
             self._session = Session(self.request, self._recorder, form.open(model), self._provider_request_id)
         dialect = route.dialect
         if route.output is not None:
-            if status == 200 and self._recorder.expects(route.provider, route.output):
-                content_type = None  # that of a file says nothing of what is in it
-            else:
-                dialect = None
+            dialect = self._format_of_file(route) if status == 200 else None
+            content_type = None if dialect else content_type  # that of a file says nothing of what is in it
         self._tap = Tap(
             dialect,
             content_type=content_type,
@@ -107,7 +116,8 @@ class Attempt:
         at = self.last_activity = self._clock()
         self._response_bytes += len(chunk)
         self._last_bytes = (self._last_bytes + chunk[-4:])[-4:]
-        if self._tap is not None and not self.finished:
+        is_read = not self._looks_only or self._response_bytes - len(chunk) < _LOOKED_AT
+        if self._tap is not None and is_read and not self.finished:
             self._tap.feed(chunk)
         self._own_time += self._clock() - at
 
@@ -210,14 +220,26 @@ class Attempt:
             overhead_ms=self._own_time * 1000,
             request_bytes=request.bytes if isinstance(request.decision, Forward) else None,
             response_bytes=self._response_bytes,
+            provider_limits=self._provider_limits,
+            beyond_plan=self._beyond_plan,
         )
 
     def _final_reading(self) -> Reading:
         """Return what the response said, now that it is over."""
         if self._reading is None and self._tap is not None:
             self._tap.finish()
-            self._reading = self._tap.reading
+            reading = self._tap.reading
+            # The beginning of a file says what it is, and nothing of what is in the rest.
+            self._reading = Reading(is_results=reading.is_results) if self._looks_only else reading
         return self._reading or Reading()
+
+    def _format_of_file(self, route: Route) -> str | None:
+        """Return how to read a file, ``None`` where another row has what is in it."""
+        output = route.output or ""
+        if self._recorder.expects(route.provider, output):
+            return route.dialect
+        self._looks_only = not self._recorder.knows(route.provider, output)
+        return route.dialect if self._looks_only else None
 
     @property
     def _succeeded(self) -> bool:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from metrion.metering.meter import Outcome, measure
-from metrion.model import Event, Reading
+from metrion.metering.meter import measure
+from metrion.metering.outcome import Outcome
+from metrion.model import Event, Reading, Route
 from metrion.pricing import PriceBook
 from metrion.relay.request import Request
 from metrion.relay.settlement import Generations, carry_out, settlement
@@ -31,6 +32,10 @@ class Recorder:
         """Whether the usage of something that a provider works at has not been reported yet."""
         return self._generations.expects(provider, generation_id)
 
+    def knows(self, provider: str, generation_id: str) -> bool:
+        """Whether something was asked for here, its usage reported or not."""
+        return self._generations.knows(provider, generation_id)
+
     def event(self, request: Request, outcome: Outcome, reading: Reading, *, in_session: bool) -> Event | None:
         """Return the event of a request; ``None`` for one that named no provider.
 
@@ -49,8 +54,16 @@ class Recorder:
             self.prices,
             model_requested=request.model,
             settles=carry_out(decided, self._generations),
+            asked_here=self._was_asked_here(route, reading),
             fields=request.fields,
         )
+
+    def _was_asked_here(self, route: Route | None, reading: Reading) -> bool:
+        """Whether the results of a batch are those of one that was asked for here."""
+        if route is None or not reading.is_results:
+            return False
+        names = (route.output, route.generation_id, reading.generation_id)
+        return any(self.knows(route.provider, name) for name in names if name is not None)
 
     def session_event(self, request: Request, outcome: Outcome, reading: Reading) -> Event | None:
         """Return the event of one billed response in a WebSocket session."""

@@ -27,6 +27,9 @@ class Generations(Protocol):
     def expects(self, provider: str, generation_id: str) -> bool:
         """Whether its usage has not been reported yet."""
 
+    def knows(self, provider: str, generation_id: str) -> bool:
+        """Whether it was asked for here, its usage reported or not."""
+
 
 @dataclass(frozen=True, slots=True)
 class Expect:
