@@ -56,11 +56,11 @@ NO_USAGE = "no_usage"
 """Kept: what the price depends on beside the columns cannot be read again."""
 
 NO_DAY = "no_day"
-"""Kept: a batch costs what it did on the day on which it was done, which no column has, and prices changed about then."""
+"""Kept: a batch is priced at the day on which it was done. No column has that day, and prices changed about then."""
 _BATCH_DAYS = 30
 """So long before its results are read, a batch may have been done."""
 
-_WRITTEN = ("cost_usd", "cost_source", "computed_cost_usd", "cost_parts", "price_version")
+_WRITTEN = ("cost_usd", "cost_source", "computed_cost_usd", "cost_parts", "price_version", "cost_at_least_usd")
 _COUNTED = tuple(each.name for each in fields(Usage) if each.name in EVENT_COLUMNS)
 _UNSTORED = tuple(
     each.name
@@ -218,6 +218,7 @@ def _change(row: Mapping[str, Any], prices: PriceBook, rebuilt: _Rebuilt) -> dic
         "computed_cost_usd": cost.computed_usd,
         "cost_parts": dict(cost.parts) if cost.parts else None,
         "price_version": cost.price_version,
+        "cost_at_least_usd": None,
     }
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # these import DuckDB, which --help need not load
 
 _KEPT = {
     "no_price": "the price files have none any more for the model, its service tier or a kind of its tokens",
+    "no_day": "a batch is priced at the day on which it was done, and prices changed in the 30 days before it was read",
     "no_usage": "what it depends on beside the tokens cannot be read again",
 }
 _COLUMNS = {
