@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from metrion import reports
 from metrion.cli import commands
-from tests.store.events import Home, event
+from tests.store.events import STARTED, Home, event
 
 
 @pytest.fixture
@@ -38,11 +38,58 @@ def test_people_get_a_total_and_what_the_figures_leave_out(home: Home) -> None:
     )
     lines = run("costs", "--by", "user").stdout.splitlines()
     assert [line.split() for line in lines[2:5]] == [
-        ["alice", "1", "100", "20", "0.250000000000", "NULL", "0", "0"],
-        ["bob", "1", "100", "20", "NULL", "NULL", "1", "0"],
-        ["total", "2", "200", "40", "0.250000000000", "NULL", "1", "0"],
+        ["alice", "1", "100", "20", "0.2500", "0", "0"],
+        ["bob", "1", "100", "20", "NULL", "1", "0"],
+        ["total", "2", "200", "40", "0.2500", "1", "0"],
     ]
     assert lines[-1].startswith("1 unpriced: ")
+
+
+def test_people_see_an_amount_beside_the_sum_where_there_is_one(home: Home) -> None:
+    home.initialise()
+    home.record(
+        event(cost_usd=None, cost_source="unknown", cost_at_least_usd=Decimal("0.00012345")),
+        event(user_label="bob", cost_usd=Decimal("12.345")),
+    )
+    heading, _, *lines = run("costs", "--by", "user", "--format", "markdown").stdout.splitlines()
+    assert [cell.strip() for cell in heading.split("|")[5:8]] == ["cost_usd", "at_least_usd", "unpriced"]
+    assert [[cell.strip() for cell in line.split("|")[5:7]] for line in lines[:3]] == [
+        ["12.34", "NULL"],
+        ["NULL", "0.0001234"],
+        ["12.34", "0.0001234"],
+    ]
+    row = json.loads(run("--format", "json").stdout)[0]
+    assert (row["at_least_usd"], row["subscription_usd"]) == ("0.000123450000", None)
+
+
+def test_several_things_to_group_by(home: Home) -> None:
+    home.initialise()
+    home.record(event(), event(provider="xai"))
+    rows = json.loads(run("--by", "month", "--by", "provider", "--format", "json").stdout)
+    assert [(row["month"], row["provider"], row["requests"]) for row in rows] == [
+        ("2026-11", "openai", 1),
+        ("2026-11", "xai", 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("configured", "arguments", "day"),
+    [
+        ("", (), "2026-11-01"),
+        ("timezone: Asia/Tokyo", (), "2026-11-02"),
+        ("timezone: Asia/Tokyo", ("--timezone", "UTC"), "2026-11-01"),
+        ("", ("--timezone", "Asia/Tokyo"), "2026-11-02"),
+    ],
+)
+def test_days_are_those_of_the_configured_time_zone_or_of_the_option(
+    home: Home, configured: str, arguments: tuple[str, ...], day: str
+) -> None:
+    home.initialise()
+    (home.path / "metrion.yaml").write_text(configured)
+    home.record(event(started_at=STARTED.replace(hour=16)))
+    (row,) = json.loads(run("--format", "json", *arguments).stdout)
+    assert row["day"] == day
+    assert json.loads(run("--format", "json", "--since", day, *arguments).stdout) == [row]
 
 
 def test_programs_get_the_rows_alone(home: Home) -> None:
@@ -76,6 +123,7 @@ def test_a_span(home: Home) -> None:
         (["--until", "7"], "no point in time"),
         (["--since", "2d", "--until", "3d"], "is not after --since"),
         (["--by", "moon"], "tag:NAME"),
+        (["--timezone", "Moon"], "Europe/Berlin"),
         (["--format", "xml"], "markdown"),
     ],
 )

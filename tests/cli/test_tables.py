@@ -11,7 +11,8 @@ from uuid import UUID
 
 import pytest
 
-from metrion.cli.tables import FORMATS
+from metrion.cli import tables
+from metrion.cli.tables import FORMATS, dollars, shortened
 from metrion.store.query import Json, Table
 
 
@@ -105,3 +106,68 @@ def test_markdown_keeps_bars_in_their_cell() -> None:
 def test_numbers_stand_on_the_right() -> None:
     table = Table(("n", "name"), ("HUGEINT", "VARCHAR"), [(1, "a"), (1000, "bb")])
     assert FORMATS["table"](table).splitlines()[2:] == ["   1  a", "1000  bb"]
+
+
+@pytest.mark.parametrize(
+    ("amount", "written"),
+    [
+        (Decimal(0), "0.00"),
+        (Decimal("0E-12"), "0.00"),
+        (Decimal("0.00012345678"), "0.0001235"),
+        (Decimal("0.000123450000"), "0.0001234"),  # half to even, as everywhere
+        (Decimal("0.000000000012"), "0.000000000012"),
+        (Decimal("0.25"), "0.2500"),
+        (Decimal("0.99999"), "1.0000"),
+        (Decimal("1.23456"), "1.235"),
+        (Decimal("12.3456"), "12.35"),
+        (Decimal("1234.5"), "1234.50"),
+        (Decimal("-0.000434567890"), "-0.0004346"),
+        (83.3333, "83.33"),
+    ],
+)
+def test_dollars_have_four_digits_and_never_less_than_their_cents(amount: Decimal | float, written: str) -> None:
+    assert dollars(amount) == written
+
+
+def test_a_shortened_table_has_its_decimal_points_in_one_line() -> None:
+    table = Table(
+        ("name", "cost_usd", "usd_per_million", "used"),
+        ("VARCHAR", "DECIMAL(38,12)", "DOUBLE", "DECIMAL(18,12)"),
+        [("a", Decimal("12.345678"), 4.0, Decimal("1.000000000000")), ("b", Decimal("0.000123456"), None, None)],
+    )
+    assert [line.split() for line in FORMATS["table"](shortened(table)).splitlines()[2:]] == [
+        ["a", "12.35", "4.000", "1.000000000000"],
+        ["b", "0.0001235", "NULL", "NULL"],
+    ]
+    (first, second) = FORMATS["table"](shortened(table)).splitlines()[2:]
+    assert first.index("12.35") + 2 == second.index("0.0001235") + 1
+
+
+WIDE = Table(
+    ("model", "cache_read_tokens", "reasoning_tokens", "output_tokens"),
+    ("VARCHAR", "BIGINT", "BIGINT", "BIGINT"),
+    [("gpt-5-mini", 12345, None, 1), ("größe", 0, 7, 2)],
+)
+HEADING = "model         cache_read_tokens    reasoning_tokens    output_tokens"
+CLOSE = "model       cache_read_tokens  reasoning_tokens  output_tokens"
+BROKEN = ["model        cache  reasoning  output", "              read     tokens  tokens", "            tokens"]
+BLOCK = ["model              gpt-5-mini", "cache_read_tokens  12345", "reasoning_tokens   NULL", "output_tokens      1"]
+
+
+@pytest.mark.parametrize(
+    ("width", "printed"),
+    [(None, [HEADING]), (68, [HEADING]), (67, [CLOSE]), (62, [CLOSE]), (61, BROKEN), (37, BROKEN), (36, [*BLOCK, ""])],
+)
+def test_a_table_is_no_wider_than_the_terminal(
+    width: int | None, printed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "_terminal_width", lambda: width)
+    lines = FORMATS["table"](WIDE).splitlines()
+    assert [line.rstrip() for line in lines[: len(printed)]] == printed
+    assert max(map(len, lines)) <= (width or 68)
+    assert FORMATS["csv"](WIDE).startswith(",".join(WIDE.columns))
+
+
+def test_no_rows_are_headings_however_narrow_the_terminal_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "_terminal_width", lambda: 10)
+    assert "model" in FORMATS["table"](Table(WIDE.columns, WIDE.types, []))

@@ -81,6 +81,14 @@ USUAL = event(
             "alice openai gpt-5 200 - 0 - unknown 1,234 ms stream_error overloaded_error",
         ),
         (
+            {"cost_usd": None, "cost_source": "unknown", "cost_at_least_usd": Decimal("0.0002")},
+            "alice openai gpt-5 200 12,345 20 1,000 ≥$0.000200 1,234 ms complete",
+        ),
+        (
+            {"cost_usd": Decimal(0), "cost_source": "subscription", "computed_cost_usd": Decimal("0.25")},
+            "alice openai gpt-5 200 12,345 20 1,000 subscription 1,234 ms complete",
+        ),
+        (
             {"user_label": "\x1b[31mx\n", "status": None, "latency_ms": None, "cost_usd": Decimal(0)},
             "\\x1b[31mx\\n openai gpt-5 - 12,345 20 1,000 $0.000000 - complete",
         ),

@@ -388,7 +388,10 @@ def recorded() -> list[Exchange]:
     return [
         exchange
         for exchange in exchanges({"chat", "completions"}, {"openai"})
-        if exchange.streamed and exchange.status == 200 and b"include_usage" in exchange.request_body
+        if exchange.streamed
+        and exchange.status == 200
+        and b"include_usage" in exchange.request_body
+        and "truncated_stream" not in exchange.flags
     ]
 
 

@@ -89,8 +89,8 @@ def picked(rows: list[dict[str, Any]], *columns: str) -> list[tuple[Any, ...]]:
             ("account", "user", "requests", "failed", "models", "cost_usd", "unpriced", "unknown"),
             [
                 ("default", "alice", 5, 0, 1, Decimal("0.05"), 0, 0),
-                ("default", "bob", 3, 1, 2, Decimal(0), 2, 0),
                 (None, None, 1, 1, 0, Decimal(0), 0, 0),
+                ("default", "bob", 3, 1, 2, None, 2, 0),
                 ("default", None, 1, 0, 1, None, 0, 1),
                 ("total", "", 10, 2, 3, Decimal("0.05"), 2, 1),
             ],
@@ -190,7 +190,7 @@ def test_every_question_says_what_it_answers(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in reports.QUESTIONS if name != "costs"])
 def test_only_costs_leaves_open_what_to_group_by(home: Home, name: str) -> None:
     with pytest.raises(ValueError, match="report costs --by user"):
-        reports.report(home.journal_dir, home.store_path, name, Span(), "user")
+        reports.report(home.journal_dir, home.store_path, name, Span(), ["user"])
 
 
 def test_what_has_no_price_comes_with_the_way_out(home: Home) -> None:
@@ -237,6 +237,150 @@ def test_what_has_no_id_stays_unknown(home: Home) -> None:
     assert answer(home, "unpriced")[-1]["requests"] == 1
 
 
+UNTOLD: dict[str, Any] = CUT | {"end_reason": "complete"}
+COVERED: dict[str, Any] = {
+    "cost_usd": Decimal(0),
+    "cost_source": "subscription",
+    "computed_cost_usd": Decimal("0.25"),
+    "model": "claude",
+}
+NOT_BILLED: dict[str, Any] = {"cost_usd": Decimal(0), "cost_source": "not_billed"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "cost"),
+    [
+        ([{}], Decimal("0.001234567890")),
+        ([NOT_BILLED], Decimal(0)),
+        ([COVERED], Decimal(0)),
+        ([COVERED, NOT_BILLED], Decimal(0)),
+        ([UNPRICED], None),
+        ([UNTOLD], None),
+        ([{"cost_usd": None, "cost_source": None}], None),
+        ([UNPRICED, NOT_BILLED], None),
+        ([UNTOLD, NOT_BILLED], None),
+        ([UNTOLD, COVERED], None),
+        ([UNPRICED, NOT_BILLED, {}], Decimal("0.001234567890")),
+        ([COVERED | {"cost_usd": Decimal(1)}, {}], Decimal("0.001234567890")),
+    ],
+)
+def test_a_cost_that_nobody_knows_is_null_beside_what_is_not_billed(
+    home: Home, rows: list[dict[str, Any]], cost: Decimal | None
+) -> None:
+    home.record(*(event(**each | {"provider": "xai", "model": "grok-9"}) for each in rows))
+    for name in reports.QUESTIONS.keys() - {"errors", "latency", "unpriced"}:
+        row, total = answer(home, name)
+        assert (name, row["cost_usd"], total["cost_usd"]) == (name, cost, cost)
+
+
+def test_what_is_read_back_is_billed_where_it_was_read(home: Home) -> None:
+    home.record(
+        event(**UNDER_WAY | {"model": "gpt-5", "started_at": DAY}),
+        event(**READ_BACK | {"started_at": DAY + timedelta(days=1)}),
+    )
+    assert picked(answer(home, "costs"), "day", "cost_usd") == [
+        ("2026-11-01", Decimal(0)),
+        ("2026-11-02", Decimal("0.5")),
+        ("total", Decimal("0.5")),
+    ]
+
+
+def test_a_floor_stands_beside_the_sum(home: Home) -> None:
+    floor = {"cost_at_least_usd": Decimal("0.5")}
+    home.record(event(**CUT | floor), event(**UNPRICED | {"provider": "openai"} | floor), event())
+    for name in reports.QUESTIONS.keys() - {"errors", "latency", "unpriced"}:
+        total = answer(home, name)[-1]
+        assert (total["at_least_usd"], total["cost_usd"]) == (Decimal(1), Decimal("0.001234567890"))
+    assert answer(home, "unpriced")[-1]["at_least_usd"] == Decimal(1)
+    assert any(
+        note.startswith("at_least_usd: ")
+        for note in reports.report(home.journal_dir, home.store_path, "costs", Span()).notes
+    )
+
+
+def test_the_floor_of_what_was_read_back_is_in_no_figure(home: Home) -> None:
+    home.record(event(**UNDER_WAY | {"cost_at_least_usd": Decimal("0.5")}), event(**READ_BACK))
+    assert answer(home, "costs")[-1]["at_least_usd"] is None
+
+
+def test_what_a_plan_covers_is_beside_the_sum(home: Home) -> None:
+    home.record(event(**COVERED), event(**COVERED), event())
+    for name in reports.QUESTIONS.keys() - {"errors", "latency", "unpriced"}:
+        total = answer(home, name)[-1]
+        assert (total["subscription_usd"], total["cost_usd"]) == (Decimal("0.5"), Decimal("0.001234567890"))
+    assert answer(home, "unpriced") == [answer(home, "unpriced")[-1]]
+    assert any(
+        note.startswith("subscription_usd: ")
+        for note in reports.report(home.journal_dir, home.store_path, "costs", Span()).notes
+    )
+
+
+def test_a_million_tokens_cost_what_those_cost_that_have_a_cost(home: Home) -> None:
+    counted = {"model": "claude", "input_tokens": 900, "output_tokens": 100}
+    home.record(
+        event(**counted, cost_usd=Decimal("0.002")),
+        event(**counted | NOT_BILLED),  # refused by the model: its usage is reported, and free
+        event(**counted | COVERED),
+        event(**counted, cost_usd=None, cost_source="unpriced"),
+    )
+    assert picked(answer(home, "models"), "model", "usd_per_million")[0] == ("claude", 2.0)
+
+
+LATENCY: dict[str, Any] = {"end_reason": "complete", "latency_ms": 1000.0}
+
+
+@pytest.mark.parametrize(
+    ("columns", "counts"),
+    [
+        ({}, True),
+        ({"cost_usd": None, "cost_source": "unpriced"}, True),
+        ({"cost_usd": None, "cost_source": "unknown"}, True),
+        (COVERED, True),
+        ({"method": "GET"}, False),  # what was generated before is read back
+        ({"method": "GET", "operation": "models"} | NOT_BILLED, False),
+        ({"operation": "count_tokens"} | NOT_BILLED, False),
+        ({"method": "GET", "status": 101, "operation": "realtime"}, False),
+        ({"status": 500}, False),
+        ({"end_reason": "client_abort"}, False),
+    ],
+)
+def test_latency_is_that_of_generations(home: Home, columns: dict[str, Any], counts: bool) -> None:
+    home.record(event(**LATENCY | columns))
+    assert answer(home, "latency")[-1]["requests"] == counts
+
+
+def test_the_latency_of_a_background_response_is_not_that_of_its_request(home: Home) -> None:
+    home.record(event(**UNDER_WAY | LATENCY), event(**READ_BACK))
+    assert answer(home, "latency")[-1]["requests"] == 0
+
+
+def test_errors_count_requests_not_the_rows_of_sessions(home: Home) -> None:
+    session: dict[str, Any] = {"method": "GET", "operation": "realtime", "status": 101, "end_reason": "complete"}
+    home.record(
+        *(event(**session, request_id="session") for _ in range(8)),
+        event(**session | {"end_reason": "upstream_error"}, request_id="broken"),
+        event(**session | {"end_reason": "upstream_error"}, request_id="broken"),
+        event(end_reason="complete"),
+        event(end_reason="complete"),
+    )
+    assert picked(answer(home, "errors"), "status", "end_reason", "requests", "percent") == [
+        (101, "upstream_error", 1, 25.0),
+        ("", "", 1, 25.0),
+    ]
+
+
+def test_an_attempt_that_another_one_followed_is_no_error(home: Home) -> None:
+    home.record(
+        event(request_id="r", attempt=1, status=529, end_reason="retried"),
+        event(request_id="r", attempt=2, end_reason="complete"),
+        event(request_id="s", attempt=1, status=529, end_reason="retried"),
+        event(request_id="s", attempt=2, status=529, end_reason="complete"),
+    )
+    assert picked(answer(home, "errors"), "status", "requests", "percent")[0] == (529, 1, 50.0)
+    assert answer(home, "providers")[-1]["failed"] == 1
+    assert answer(home, "users")[-1]["failed"] == 1
+
+
 def test_a_million_tokens_of_a_model_are_without_what_others_did_for_it(home: Home) -> None:
     parts = {"input": Decimal("0.001"), "output": Decimal("0.001"), "claude-opus:ft:input": Decimal("0.5")}
     home.record(
@@ -273,6 +417,7 @@ def test_the_page_on_reports_has_every_question_and_shows_what_is_answered() -> 
 @pytest.mark.parametrize("name", reports.QUESTIONS)
 def test_the_page_shows_the_columns_of_today(home: Home, name: str) -> None:
     (block,) = (block for block in blocks(ROOT / "docs" / "reports.md") if block.section == name)
-    by = "user" if name == "costs" else None
+    by = ["user"] if name == "costs" else []
     table = reports.report(home.journal_dir, home.store_path, name, Span(), by).table
-    assert block.text.splitlines()[1].split() == list(table.columns)
+    shown = block.text.splitlines()[1].split()
+    assert shown == [column for column in table.columns if column in shown or column not in reports.BESIDE]

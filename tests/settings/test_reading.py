@@ -75,6 +75,11 @@ def test_store(load: Load, tmp_path: Path, store: str, path: str) -> None:
     assert (settings.store, settings.store_path) == (store, tmp_path / path)
 
 
+def test_the_time_zone_of_reports(load: Load) -> None:
+    assert load("").timezone == "UTC"
+    assert load("timezone: Europe/Berlin").timezone == "Europe/Berlin"
+
+
 def test_which_file_is_read(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
@@ -337,6 +342,8 @@ MISTAKES = [
     ("store: postgres://x", "store", "usage.duckdb"),
     ("store: ducklake:postgres:x", "store", "cannot be one yet"),
     ("store: 3", "store", "write text"),
+    ("timezone: Berlin", "timezone", "as in Europe/Berlin"),
+    ("timezone: 1", "timezone", "as in Europe/Berlin"),
     ("- 1", "", "must be a mapping"),
     ("a: [", ", line 1, column 5", "not valid YAML"),
     ("a: \x00", "", "not valid YAML"),

@@ -76,6 +76,7 @@ KEYS: dict[str, tuple[str, set[str]]] = {
     "rewrite_result_urls": ("write true or false", {"null", "truth value"}),
     "pricing": ("write a list of at least one entry, as in [one, two], or leave the key out", {"null", "list"}),
     "store": ("write text of at least one character", {"null", "text"}),
+    "timezone": ("write the name of a time zone, as in Europe/Berlin", {"null"}),
 }
 NAMES = {"providers": "openai", "plans": "free"}
 

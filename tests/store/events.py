@@ -33,6 +33,7 @@ def event(**columns: Any) -> Event:
         "token_name": "laptop",
         "provider": "openai",
         "operation": "chat",
+        "method": "POST",
         "model": "gpt-5",
         "status": 200,
         "input_tokens": 100,
@@ -71,7 +72,7 @@ class Home:
     def ingest(self) -> None:
         """Take everything in that is sealed."""
         ingester = Ingester(self.journal_dir, self.store_path)
-        while batch := ingester.stage():
+        while batch := ingester.load():
             assert ingester.commit(batch)
 
     def ask(self, query: str, **parameters: Any) -> Table:

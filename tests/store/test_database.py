@@ -76,6 +76,16 @@ def test_columns_that_a_newer_metrion_has_are_added(tmp_path: Path) -> None:
     assert home.values("SELECT response_bytes FROM events ORDER BY ALL") == [(7,), (None,)]
 
 
+def test_a_store_from_before_there_was_the_view_billing_gets_it(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.initialise()
+    with duckdb.connect(home.store_path) as connection:
+        connection.execute("DROP VIEW billing; COMMENT ON VIEW events IS 'All that is metered, journal included. 0'")
+    home.initialise()
+    with duckdb.connect(home.store_path, read_only=True) as connection:
+        assert connection.execute("FROM billing").fetchall() == []
+
+
 FORMER = {
     "the first": EVENT_COLUMNS[: EVENT_COLUMNS.index("response_bytes") + 1],
     "the second": EVENT_COLUMNS[: EVENT_COLUMNS.index("unreported_tools") + 1],
@@ -185,7 +195,7 @@ def test_a_file_that_is_no_store_is_named_in_the_error(tmp_path: Path, content: 
 def test_somebody_else_who_has_the_store_open_for_writing_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "PATIENCE", 0.05)
+    monkeypatch.setattr(database, "_PATIENCE_SECONDS", 0.05)
     home = Home(tmp_path)
     home.initialise()
     code = "import sys, duckdb; c = duckdb.connect(sys.argv[1]); print(flush=True); sys.stdin.read()"

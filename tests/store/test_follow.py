@@ -1,10 +1,10 @@
-# ruff: noqa: DTZ001 - times in events are naive UTC
+# ruff: noqa: DTZ001 -- times in events are naive UTC
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -19,7 +19,7 @@ from metrion.model import EVENT_COLUMNS, Event
 from metrion.model.event_id import uuid7
 from metrion.store import follow
 from metrion.store.follow import Follower, Row
-from tests.processes import eventually
+from metrion.store.intake import Ingester
 from tests.store.events import Home, event
 
 
@@ -209,37 +209,34 @@ def test_a_line_without_its_end_waits_for_it(home: Home, follower: Follower) -> 
 
 
 def test_nothing_is_lost_or_given_twice_while_segments_are_ingested_and_deleted(
-    home: Home, follower: Follower, monkeypatch: pytest.MonkeyPatch
+    home: Home, follower: Follower, always_checks: None
 ) -> None:
-    monkeypatch.setattr(follow, "CHECK_SECONDS", 0.5)
     follower.history(0)
     written: list[UUID] = []
+    ingested = threading.Event()
 
-    def write() -> None:
-        until = time.monotonic() + 4
-        while time.monotonic() < until:
-            journal = Journal(home.journal_dir)  # writers that come and go, besides segments
-            for _ in range(20):
-                one = event(event_id=uuid7(), started_at=now())
-                journal.append(one)
-                written.append(one.event_id)
-            journal.close()
+    def meter_and_ingest() -> None:
+        ingester = Ingester(home.journal_dir, home.store_path)
+        lasting = Journal(home.journal_dir)
+        for _ in range(15):
+            for journal in (lasting, Journal(home.journal_dir)):  # segments come and go, and so do writers
+                for _ in range(10):
+                    journal.append(one := event(event_id=uuid7(), started_at=now()))
+                    written.append(one.event_id)
+                journal.close()
+            batch = ingester.load()
+            assert batch is not None
+            while not ingester.commit(batch):
+                pass  # the follower reads
+            ingested.set()
 
-    ingester = store.spawn_ingester(home.journal_dir, home.store_path)
-    assert ingester.stdin is not None
-    try:
-        store.wait_until_ready(ingester, 20)
-        writer = threading.Thread(target=write)
-        writer.start()
-        given: list[UUID] = []
-        deadline = time.monotonic() + 60
-        while (writer.is_alive() or len(given) < len(written)) and time.monotonic() < deadline:
+    given: list[UUID] = []
+    with ThreadPoolExecutor() as pool:
+        metering = pool.submit(meter_and_ingest)
+        while not metering.done():
+            ingested.wait(1)  # what was taken in before this look never showed in the journal
+            ingested.clear()
             given += ids(list(follower.news()))
-            time.sleep(0.3)  # slower than in earnest, so that segments come and go unseen
-        writer.join()
-        eventually(lambda: not home.segments, timeout=60)  # all are ingested
-    finally:
-        ingester.stdin.close()
-        ingester.wait()
+        metering.result()
     assert Counter(given + ids(list(follower.news()))) == Counter(written)
     assert len(EVENT_COLUMNS) == len(home.values("SELECT * FROM events LIMIT 1")[0])

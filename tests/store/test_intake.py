@@ -118,7 +118,7 @@ def test_nothing_is_in_twice_when_the_segments_outlive_the_commit(home: Home, mo
     monkeypatch.setattr(Path, "unlink", lambda *_args, **_kwargs: None)
     ingester = Ingester(home.journal_dir, home.store_path)
     for _ in range(2):
-        batch = ingester.stage()
+        batch = ingester.load()
         assert batch is not None
         assert ingester.commit(batch)
     monkeypatch.undo()
@@ -143,12 +143,12 @@ def test_a_later_segment_waits_for_an_earlier_one_of_its_writer(home: Home) -> N
 
 
 def test_a_backlog_goes_in_in_batches(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segments, "BATCH_SEGMENTS", 2)
+    monkeypatch.setattr(segments, "_BATCH_SEGMENTS", 2)
     for _ in range(5):
         home.record(event())
     ingester = Ingester(home.journal_dir, home.store_path)
     sizes = []
-    while batch := ingester.stage():
+    while batch := ingester.load():
         sizes.append(len(batch.segments))
         assert ingester.commit(batch)
     assert sizes == [2, 2, 1]
@@ -205,10 +205,10 @@ def test_a_value_that_does_not_fit_its_column_sets_its_line_aside_or_is_null(hom
 
 
 def test_a_reader_of_our_own_delays_the_ingester_only(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake, "READER_PATIENCE", 0.01)
+    monkeypatch.setattr(intake, "_READER_SECONDS", 0.01)
     home.record(event())
     ingester = Ingester(home.journal_dir, home.store_path)
-    batch = ingester.stage()
+    batch = ingester.load()
     assert batch is not None
     with locks.reading(home.store_path, 0):
         assert not ingester.commit(batch)
@@ -220,7 +220,7 @@ def test_a_foreign_reader_delays_the_ingester_only(home: Home) -> None:
     home.record(event())
     code = "import sys, duckdb; c = duckdb.connect(sys.argv[1], read_only=True); print(flush=True); sys.stdin.read()"
     ingester = Ingester(home.journal_dir, home.store_path)
-    batch = ingester.stage()
+    batch = ingester.load()
     assert batch is not None
     with subprocess.Popen(
         [sys.executable, "-c", code, home.store_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -259,7 +259,7 @@ def test_what_rounds_need_of_memory_is_given_back(home: Home) -> None:
 
     def anonymous_megabytes_after_a_round() -> float:
         home.record(*[event(usage='{"total_tokens": 1}', path="/v1/chat/completions") for _ in range(300)])
-        batch = ingester.stage()
+        batch = ingester.load()
         assert batch is not None
         assert ingester.commit(batch)
         ingester.give_memory_back()

@@ -34,7 +34,7 @@ def test_what_may_be_taken_in(there: list[str], written: list[str], sealed: list
         assert segments.any_sealed(tmp_path) == bool(sealed)
 
 
-@pytest.mark.parametrize(("limit", "at_most"), [("BATCH_SEGMENTS", 2), ("BATCH_BYTES", 5)])
+@pytest.mark.parametrize(("limit", "at_most"), [("_BATCH_SEGMENTS", 2), ("_BATCH_BYTES", 5)])
 def test_a_batch_is_no_larger_than_that(
     limit: str, at_most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from metrion.errors import ControlError, MetrionError
 
 if TYPE_CHECKING:
     from metrion.control import ControlStore
+    from metrion.reports import Span
     from metrion.settings import Settings
 
 
@@ -46,30 +47,29 @@ def settings_option[R](command: Callable[..., R]) -> Callable[..., R]:
 
 
 def span_options[R](command: Callable[..., R]) -> Callable[..., R]:
-    """Add ``--since`` and ``--until``, passed as moments. A span that nothing can be in is bad usage."""
-
-    @click.option(
-        "--since", callback=_moment, help="From when on: 2026-11-01, 2026-11-01T08:00Z, 7d, 24h, today, month."
-    )
-    @click.option("--until", callback=_moment, help="Up to this moment, not including it; as --since.")
-    @functools.wraps(command)
-    def run(*args: object, since: datetime | None, until: datetime | None, **kwargs: object) -> R:
-        if since and until and until <= since:
-            raise click.UsageError(
-                f"--until ({until:%Y-%m-%d %H:%M} UTC) is not after --since ({since:%Y-%m-%d %H:%M} UTC)"
-            )
-        return command(*args, since=since, until=until, **kwargs)
-
-    return run
+    """Add ``--since`` and ``--until``, passed as they were typed: :func:`read_span` reads them."""
+    since = click.option("--since", help="From when on: 2026-11-01, 2026-11-01T08:00Z, 7d, 24h, today, month.")
+    until = click.option("--until", help="Up to this moment, not including it; as --since.")
+    return since(until(command))
 
 
-def _moment(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | None:
+def read_span(since: str | None, until: str | None, timezone: tzinfo = UTC) -> Span:
+    """Read ``--since`` and ``--until``. What is not a moment, and a span that nothing can be in, are bad usage."""
+    from metrion.reports import Span
+
+    start, end = _moment(since, timezone, "--since"), _moment(until, timezone, "--until")
+    if start and end and end <= start:
+        raise click.UsageError(f"--until ({end:%Y-%m-%d %H:%M} UTC) is not after --since ({start:%Y-%m-%d %H:%M} UTC)")
+    return Span(since=start, until=end)
+
+
+def _moment(text: str | None, timezone: tzinfo, option: str) -> datetime | None:
     from metrion import reports
 
     try:
-        return None if value is None else reports.moment(value, datetime.now(UTC))
+        return None if text is None else reports.moment(text, datetime.now(UTC), timezone)
     except ValueError as error:
-        raise click.BadParameter(str(error)) from error
+        raise click.BadParameter(str(error), param_hint=f"'{option}'") from error
 
 
 def format_option[**P, R](*formats: str) -> Callable[[Callable[P, R]], Callable[P, R]]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from typing import TYPE_CHECKING
 
 import click
 
 from metrion import reports
-from metrion.cli.options import ANSWER_FORMATS, format_option, note, settings_option, span_options
+from metrion.cli.options import ANSWER_FORMATS, format_option, note, read_span, settings_option, span_options
 from metrion.settings import Settings
+from metrion.settings.timezones import zone
+
+if TYPE_CHECKING:  # it imports DuckDB, which --help need not load
+    from metrion.store.query import Table
 
 
 def _list(context: click.Context, _parameter: click.Parameter, is_given: bool) -> None:
@@ -25,17 +29,25 @@ def _list(context: click.Context, _parameter: click.Parameter, is_given: bool) -
 @click.option(
     "--by",
     metavar="|".join((*reports.GROUPS, "tag:NAME")),
-    help="What to group costs by.  [default: day]",
+    multiple=True,
+    help="What to group costs by; several times: by each in turn.  [default: day]",
 )
+@click.option("--timezone", metavar="NAME", help="Whose days and months: Europe/Berlin.  [default: the configured one]")
 @click.option(
     "--list", is_flag=True, is_eager=True, expose_value=False, callback=_list, help="List the questions, and end."
 )
 @format_option(*ANSWER_FORMATS)
 @settings_option
 def report(
-    name: str, since: datetime | None, until: datetime | None, by: str | None, format_: str, settings: Settings
+    name: str,
+    since: str | None,
+    until: str | None,
+    by: tuple[str, ...],
+    timezone: str | None,
+    format_: str,
+    settings: Settings,
 ) -> None:
-    """Answer an everyday question about everything metered so far; days and times are UTC.
+    """Answer an everyday question about everything metered so far; times are UTC.
 
     QUESTION is `costs` where it is left out, or `errors`, `latency`, `models`, `providers`, `tokens`, `unpriced` or
     `users`; `--list` says what each answers. The column `unpriced` counts requests whose model has no price, `unknown`
@@ -45,23 +57,41 @@ def report(
     Examples:
       metrion report --since month
       metrion report costs --by user --since 7d
+      metrion report costs --by month --by model --timezone Europe/Berlin
       metrion report latency --since today
       metrion report errors --format markdown
     """  # noqa: D301 -- \b is click's mark for text that keeps its lines
     from metrion.cli.tables import FORMATS  # it imports DuckDB, which --help need not load
 
     try:
-        answer = reports.report(
-            settings.journal_dir, settings.store_path, name, reports.Span(since=since, until=until), by
-        )
+        timezone = timezone or settings.timezone
+        span = read_span(since, until, zone(timezone))
+        answer = reports.report(settings.journal_dir, settings.store_path, name, span, by, timezone)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    table = answer.table
     for_people = format_ in ("table", "markdown")
-    if for_people and len(table.rows) > 1:
-        table = type(table)(table.columns, table.types, [*table.rows, answer.total])
-    click.echo(FORMATS[format_](table), nl=False)
-    if not table.rows and for_people:
+    click.echo(FORMATS[format_](_readable(answer) if for_people else answer.table), nl=False)
+    if not answer.table.rows and for_people:
         note(f"There is nothing of the kind in {settings.home}. METRION_HOME, --since and --until say where to look.")
     for remark in answer.notes if for_people else ():
         click.echo(f"\n{remark}")
+
+
+def _readable(answer: reports.Answer) -> Table:
+    """Return the answer with its total and with short amounts, without columns of amounts that nothing has."""
+    from metrion.cli.tables import shortened
+
+    table = answer.table
+    rows = [*table.rows, answer.total] if len(table.rows) > 1 else table.rows
+    shown = [
+        number
+        for number, name in enumerate(table.columns)
+        if name not in reports.BESIDE or any(row[number] is not None for row in rows)
+    ]
+    return shortened(
+        type(table)(
+            tuple(table.columns[number] for number in shown),
+            tuple(table.types[number] for number in shown),
+            [tuple(row[number] for number in shown) for row in rows],
+        )
+    )

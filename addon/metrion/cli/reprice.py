@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from metrion.cli.options import ANSWER_FORMATS, format_option, note, settings_option, span_options
+from metrion.cli.options import ANSWER_FORMATS, format_option, note, read_span, settings_option, span_options
 
 if TYPE_CHECKING:  # these import DuckDB, which --help need not load
     from metrion.repricing import Line, Result
@@ -42,8 +42,8 @@ _COLUMNS = {
 @settings_option
 def reprice(
     settings: Settings,
-    since: datetime | None,
-    until: datetime | None,
+    since: str | None,
+    until: str | None,
     model: str | None,
     dry_run: bool,
     closed: bool,
@@ -67,14 +67,15 @@ def reprice(
     from metrion.repricing import reprice as price_again
 
     month = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
-    open_since = since if closed else max(since or month, month)
+    span = read_span(since, until)
+    open_since = span.since if closed else max(span.since or month, month)
     prices = PriceBook.load(settings.pricing, without_allowance=settings.without_allowance)
-    selection = Selection(since=open_since, until=until, model=model)
+    selection = Selection(since=open_since, until=span.until, model=model)
     result = price_again(settings, prices, selection, dry_run=dry_run)
     if result.changed or format_ in ("csv", "json"):
         click.echo(FORMATS[format_](_table(result, with_total=format_ in ("table", "markdown"))), nl=False)
     _note_outcome(result, prices.version, dry_run=dry_run)
-    if open_since != since:
+    if open_since != span.since:
         note(f"Before {month:%Y-%m-%d} nothing was looked at: --closed takes months that are over, too.")
 
 

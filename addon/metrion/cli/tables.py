@@ -1,7 +1,8 @@
 """How an answer of the store is printed: ``table``, ``csv``, ``json``, ``markdown``.
 
-In: a :class:`~metrion.store.query.Table`. Out: text, its last line ended. Money keeps all its digits everywhere. Text
-that a caller chose (a path, a label) reaches a terminal without its control characters.
+In: a :class:`~metrion.store.query.Table`. Out: text, its last line ended. Money keeps all its digits unless
+:func:`shortened` has rounded it for people. Text that a caller chose (a path, a label) reaches a terminal without its
+control characters. A table is no wider than the terminal that it is printed to, where there is one.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ import io
 import json
 import math
 import re
+import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -19,6 +23,8 @@ from uuid import UUID
 
 from metrion.store.query import Json, Table
 
+_DOLLARS = "DOLLARS"
+"""The type of a column of amounts as :func:`dollars` writes them: their decimal points are in one line."""
 _NUMBER = re.compile(r"\w*INT\b|DOUBLE|FLOAT|DECIMAL|BIGNUM")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
@@ -47,13 +53,22 @@ def as_csv(table: Table) -> str:
 
 
 def as_table(table: Table) -> str:
-    """Return columns for people."""
-    return _tabulated(table, "simple", lambda text: text)
+    """Return columns for people.
+
+    If they are wider than the terminal, they move together, then headings are broken into lines; if that is not enough,
+    each row is a block of lines.
+    """
+    width = _terminal_width()
+    for layout in (_WIDE, _CLOSE, _BROKEN):
+        text = _tabulated(table, layout)
+        if width is None or _fits(text, width):
+            return text
+    return _blocks(table) if table.rows else text
 
 
 def as_markdown(table: Table) -> str:
     """Return a Markdown table."""
-    return _tabulated(table, "pipe", lambda text: text.replace("\\", "\\\\").replace("|", "\\|"))
+    return _tabulated(table, _MARKDOWN)
 
 
 FORMATS: Mapping[str, Callable[[Table], str]] = {
@@ -64,20 +79,92 @@ FORMATS: Mapping[str, Callable[[Table], str]] = {
 }
 
 
-def _tabulated(table: Table, style: str, escaped: Callable[[str], str]) -> str:
-    from tabulate import tabulate  # takes 90 ms, which the other formats need not
+def dollars(amount: Decimal | float) -> str:
+    """Write an amount with four significant digits, and never without its cents: 0.0001235, 12.35, 1234.50."""
+    amount = Decimal(str(amount))
+    places = min(max(2, 3 - amount.adjusted()), 12) if amount else 2
+    return f"{amount:.{places}f}"
 
-    def cell(value: object) -> str:
-        return escaped(printable(_text(value, "NULL")))
 
-    text = tabulate(
-        [[cell(value) for value in row] for row in table.rows],
-        headers=[cell(name) for name in table.columns],
-        tablefmt=style,
-        disable_numparse=True,
-        colalign=["right" if _NUMBER.fullmatch(kind.partition("(")[0]) else "left" for kind in table.types],
+def shortened(table: Table) -> Table:
+    """Return the table with its amounts of dollars as :func:`dollars` writes them."""
+    amounts = {
+        number
+        for number, (name, kind) in enumerate(zip(table.columns, table.types, strict=True))
+        if "usd" in name.split("_") and _is_number(kind)
+    }
+    rows = [
+        tuple(dollars(value) if number in amounts and value is not None else value for number, value in enumerate(row))
+        for row in table.rows
+    ]
+    return Table(
+        table.columns,
+        tuple(_DOLLARS if number in amounts else kind for number, kind in enumerate(table.types)),
+        rows,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Layout:
+    style: str = "simple"
+    padding: int = 2
+    """By how much a column is wider than its heading, at least."""
+    heading: Callable[[str], str] = str
+    escaped: Callable[[str], str] = str
+
+
+_WIDE = _Layout()
+_CLOSE = _Layout(padding=0)
+_BROKEN = _Layout(padding=0, heading=lambda name: name.replace("_", "\n"))
+_MARKDOWN = _Layout(style="pipe", escaped=lambda text: text.replace("\\", "\\\\").replace("|", "\\|"))
+
+
+def _tabulated(table: Table, layout: _Layout) -> str:
+    import tabulate  # takes 90 ms, which the other formats need not
+
+    usual, tabulate.MIN_PADDING = tabulate.MIN_PADDING, layout.padding  # there is no argument for it
+    try:
+        text = tabulate.tabulate(
+            [[layout.escaped(_cell(value)) for value in row] for row in table.rows],
+            headers=[layout.heading(layout.escaped(_cell(name))) for name in table.columns],
+            tablefmt=layout.style,
+            disable_numparse=True,
+            colalign=[_alignment(kind) for kind in table.types],
+        )
+    finally:
+        tabulate.MIN_PADDING = usual
     return text + "\n"
+
+
+def _blocks(table: Table) -> str:
+    """Return each row as lines of a name and a value."""
+    names = [_cell(name) for name in table.columns]
+    width = max(map(len, names))
+    blocks = (
+        "".join(f"{name:<{width}}  {_cell(value)}".rstrip() + "\n" for name, value in zip(names, row, strict=True))
+        for row in table.rows
+    )
+    return "\n".join(blocks)
+
+
+def _alignment(kind: str) -> str:
+    return "decimal" if kind == _DOLLARS else "right" if _is_number(kind) else "left"
+
+
+def _is_number(kind: str) -> bool:
+    return _NUMBER.fullmatch(kind.partition("(")[0]) is not None
+
+
+def _terminal_width() -> int | None:
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def _fits(text: str, width: int) -> bool:
+    return max(map(len, text.splitlines())) <= width
+
+
+def _cell(value: object) -> str:
+    return printable(_text(value, "NULL"))
 
 
 def printable(text: str) -> str:
@@ -110,7 +197,7 @@ def _text(value: object, null: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value that :mod:`json` writes as ``metrion sql`` promises."""
+    """Return a value as what :mod:`json` writes the way the contract of ``metrion sql`` says."""
     match value:
         case Json():
             return _parsed(value)
@@ -141,7 +228,7 @@ def _key(key: object) -> str:
 
 
 def _parsed(text: Json) -> Any:
-    # DuckDB also takes NaN and 1e999 for JSON; those who read this output do not.
+    # DuckDB also takes NaN and 1e999 for JSON, a reader of what is printed here would not.
     try:
         return _plain(json.loads(text))
     except (ValueError, RecursionError):

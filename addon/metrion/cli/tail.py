@@ -26,7 +26,7 @@ _FILTERS: Mapping[str, tuple[str, ...]] = {
 """The columns by option; one of them has to be like the option's value."""
 
 _HEADING = ("time (UTC)", "user", "provider", "model", "status", "in", "out", "cached", "cost", "took", "end")
-_WIDTHS = (19, -12, -9, -28, 6, 9, 9, 9, 11, 9, -8)
+_WIDTHS = (19, -12, -9, -28, 6, 9, 9, 9, 12, 9, -8)
 """How wide each column is, in characters; a negative one is aligned to the left. A longer text is not cut."""
 
 

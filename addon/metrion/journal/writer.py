@@ -2,12 +2,11 @@
 
 In: events, on the proxy's event loop. Out: segments, files ``WRITER-NUMBER.ndjson`` in one directory. A line holds the
 event's columns that are not NULL, ``writer`` and ``seq`` (1, 2, …, for each writer). When :meth:`Journal.append`
-returns, the line is with the operating system: the death of the process loses nothing, a power cut at most the last
-100 ms. Every line can be read by the store: what a column's type cannot hold is left out with a warning that names the
-column and never its value. Never raises into the proxy, never waits for the disk, never writes a segment again that is
-sealed.
+returns, the operating system has the line: the death of the process loses nothing, a power cut at most the last 100 ms.
+The store can read every line: a value that its column's type cannot hold is left out, with a warning that names the
+column and never the value. Never raises into the proxy, never waits for the disk, never writes to a sealed segment.
 
-A segment is sealed when its writer lets go of the lock (``flock``) that it holds while it writes: by size, by age, by
+A segment is sealed when its writer releases the lock (``flock``) that it holds while it writes: by size, by age, at
 :meth:`Journal.close` or by its death.
 """
 
@@ -32,20 +31,20 @@ __all__ = ["LINE_BYTES", "TEXT_CHARACTERS", "Journal", "encode"]
 
 logger = logging.getLogger(__name__)
 
-SYNC_SECONDS = 0.05
+_SYNC_SECONDS = 0.05
 """How long a line may wait for its fdatasync; with the sync itself it stays under 100 ms."""
 SEGMENT_SECONDS = 1.0
 """A segment older than this is sealed, so that the ingester gets whole segments."""
 SEGMENT_BYTES = 8 * 1024 * 1024
 PENDING_BYTES = 64 * 1024 * 1024
 """How much is kept in memory while the disk takes nothing; beyond it, the oldest events are dropped and counted."""
-PENDING_LINES_AT_ONCE = 1000
+_PENDING_LINES_AT_ONCE = 1000
 
 # macOS has no fdatasync.
 _sync = getattr(os, "fdatasync", os.fsync)
 
 _generation = 0
-"""How many forks lie between this process and the one that imported this module: cheaper to ask than its id."""
+"""How many forks lie between this process and the one that imported this module: cheaper to compare than its id."""
 
 
 def _after_fork() -> None:
@@ -57,9 +56,9 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 class Journal:
-    """One writer's end of the journal. Makes nothing on disk before the first event.
+    """The writing end of the journal. Makes nothing on disk before the first event.
 
-    ``writer`` is a name to find the segments by (letters, digits, ``_``); the writer's id is unique in any case, since
+    ``writer`` is a name to find the segments by (letters, digits, ``_``). The writer's id is always unique, because
     sequence numbers start again with it. ``failed`` counts writes that the disk refused, ``dropped`` events that were
     lost because it refused for too long.
     """
@@ -105,7 +104,7 @@ class Journal:
                 self._keep(line)
 
     def close(self) -> None:
-        """Write what is pending, sync and seal. An event that comes later opens a new segment."""
+        """Write the pending events, sync and seal. A later event opens a new segment."""
         with self._lock:
             thread, self._thread = self._thread, None
             stop = self._stop
@@ -118,7 +117,7 @@ class Journal:
             logger.error("journal %s: closed with %d events that no disk took", self.writer, len(self._pending))
 
     def _after_fork(self) -> None:
-        """Become a writer of its own: the parent goes on with the old id and its numbers."""
+        """Become another writer: the parent goes on with the old id and its numbers."""
         inherited = [*self._sealed, *([self._segment] if self._segment else [])]
         self._begin()
         for segment in inherited:
@@ -154,7 +153,7 @@ class Journal:
                     break
             except BlockingIOError:
                 pass
-            # The ingester found the new file before it was locked, took it for sealed and deletes it.
+            # The ingester found the new file before it was locked, took it for sealed, and deletes it.
             os.close(descriptor)
         self._segment = _Segment(descriptor, opened=time.monotonic())
         self._start_thread()
@@ -182,7 +181,7 @@ class Journal:
         self._wake.set()
 
     def _write_pending(self) -> None:
-        for _ in range(min(len(self._pending), PENDING_LINES_AT_ONCE)):
+        for _ in range(min(len(self._pending), _PENDING_LINES_AT_ONCE)):
             try:
                 self._write(self._pending[0])
             except OSError as error:
@@ -209,12 +208,12 @@ class Journal:
             self._wake.wait()
             self._wake.clear()
             while self._segment or self._sealed or self._pending:
-                if stop.wait(SYNC_SECONDS):
+                if stop.wait(_SYNC_SECONDS):
                     return
                 self._tend_once()
 
     def _tend_once(self, *, seal: bool = False) -> None:
-        """Sync what was written, and seal and close what is old enough."""
+        """Sync what was written; seal and close segments that are old enough."""
         with self._lock:
             if self._pending:
                 self._write_pending()
@@ -242,7 +241,7 @@ class Journal:
                     os.close(directory)
                 segment.named = True
         except OSError as error:
-            logger.error("journal %s: cannot be synced: %s", self.directory, error)  # noqa: TRY400 (says it all)
+            logger.error("journal %s: cannot be synced: %s", self.directory, error)  # noqa: TRY400 -- the error says it all
 
 
 @dataclass(slots=True)

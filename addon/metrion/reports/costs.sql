@@ -1,37 +1,40 @@
 -- What was spent: requests, tokens and dollars, by whatever --by says.
 -- NULL is not known: a cost that nobody knows is in no sum, it is counted beside it.
-WITH told_later AS (  -- what was not done when its request was answered, and is billed in the row that read it back
-    SELECT provider, unnest([generation_id, split_part(path, '/', -1)]) AS id FROM events
-    WHERE (method <> 'POST' OR operation = 'runs') AND cost_source NOT IN ('not_billed', 'unknown')
-), asked AS (
+WITH asked AS (
     SELECT
         *,
-        CASE $by
-            WHEN 'day' THEN strftime(started_at, '%Y-%m-%d')
+        list_transform($by::VARCHAR[], lambda kind: CASE kind
+            WHEN 'month' THEN strftime(local_time, '%Y-%m')
+            WHEN 'day' THEN strftime(local_time, '%Y-%m-%d')
             WHEN 'user' THEN user_label
             WHEN 'model' THEN coalesce(model, model_requested)
             WHEN 'provider' THEN provider
             WHEN 'token' THEN token_name
             WHEN 'account' THEN account
-            WHEN 'tag' THEN tags[$tag]
-        END AS key
-    FROM events
+            ELSE tags[kind[5:]]  -- tag:NAME
+        END) AS keys
+    FROM (SELECT *, timezone($timezone, timezone('UTC', started_at)) AS local_time FROM billing)
     WHERE started_at >= coalesce($since::TIMESTAMP, '-infinity')
         AND started_at < coalesce($until::TIMESTAMP, 'infinity')
 )
 SELECT
-    key,
+    keys,
     count(DISTINCT request_id) AS requests,
     sum(input_tokens) AS input_tokens,
     sum(output_tokens) AS output_tokens,
-    sum(cost_usd) AS cost_usd,
+    if(NOT bool_or(billed), 0, sum(cost_usd) FILTER (billed)) AS cost_usd,
     sum(cost_usd) FILTER (cost_source = 'estimated') AS estimated_usd,
+    sum(cost_at_least_usd) FILTER (billed) AS at_least_usd,
+    sum(computed_cost_usd) FILTER (cost_source = 'subscription') AS subscription_usd,
     count(*) FILTER (cost_source = 'unpriced') AS unpriced,
-    count(*) FILTER (
-        coalesce(cost_source, 'unknown') = 'unknown'
-        AND (generation_id IS NULL OR (provider, generation_id) NOT IN (FROM told_later WHERE id IS NOT NULL))
-    ) AS unknown,
-    grouping(key) = 1 AS is_total
+    count(*) FILTER (cost_source = 'unknown' AND billed) AS unknown,
+    grouping(keys) = 1 AS is_total
 FROM asked
-GROUP BY GROUPING SETS ((key), ())
-ORDER BY is_total, CASE WHEN $by = 'day' THEN key END, cost_usd DESC NULLS LAST, requests DESC, key
+GROUP BY GROUPING SETS ((keys), ())
+ORDER BY
+    is_total,
+    keys[:-2],  -- all but the last, whose groups are in the order of time or of cost
+    CASE WHEN $by[-1] IN ('month', 'day') THEN keys[-1] END,
+    cost_usd DESC NULLS LAST,
+    requests DESC,
+    keys

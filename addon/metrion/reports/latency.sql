@@ -1,5 +1,5 @@
 -- How long answers take, in milliseconds: first byte, whole answer, and what of it is Metrion's own (overhead).
--- Only what a provider answered with success, to its end: a refusal is quick and a cut is short.
+-- Only generations that a provider answered with success, to their end: reading is quick, so is a refusal, a cut is short.
 SELECT
     provider,
     coalesce(model, model_requested) AS model,
@@ -14,9 +14,10 @@ SELECT
     round(quantile_cont(overhead_ms, 0.95), 2) AS overhead_p95,
     round(quantile_cont(overhead_ms, 0.99), 2) AS overhead_p99,
     grouping(provider) = 1 AS is_total
-FROM events
+FROM billing
 WHERE started_at >= coalesce($since::TIMESTAMP, '-infinity')
     AND started_at < coalesce($until::TIMESTAMP, 'infinity')
+    AND method = 'POST' AND (billed OR cost_source = 'subscription')
     AND end_reason = 'complete' AND status BETWEEN 200 AND 299
 GROUP BY GROUPING SETS ((provider, coalesce(model, model_requested)), ())
 ORDER BY is_total, requests DESC, 1, 2

@@ -1,8 +1,5 @@
 -- What each model was used for and cost: every token class, and what a million tokens came to.
-WITH told_later AS (  -- what was not done when its request was answered, and is billed in the row that read it back
-    SELECT provider, unnest([generation_id, split_part(path, '/', -1)]) AS id FROM events
-    WHERE (method <> 'POST' OR operation = 'runs') AND cost_source NOT IN ('not_billed', 'unknown')
-), asked AS (
+WITH asked AS (
     SELECT
         *,
         coalesce(model, model_requested) AS name,
@@ -12,10 +9,10 @@ WITH told_later AS (  -- what was not done when its request was answered, and is
             WHEN model IS NULL THEN 0
             ELSE coalesce(list_sum([part.value FOR part IN map_entries(cost_parts) IF contains(part.key, ':')]), 0)
         END AS own_usd
-    FROM events
+    FROM billing
     WHERE started_at >= coalesce($since::TIMESTAMP, '-infinity')
         AND started_at < coalesce($until::TIMESTAMP, 'infinity')
-        AND (coalesce(model, model_requested) IS NOT NULL OR coalesce(cost_source, 'unknown') <> 'not_billed')
+        AND (coalesce(model, model_requested) IS NOT NULL OR cost_source <> 'not_billed')
 )
 SELECT
     provider,
@@ -26,15 +23,15 @@ SELECT
     sum(cache_write_tokens) AS cache_write_tokens,
     sum(output_tokens) AS output_tokens,
     sum(reasoning_tokens) AS reasoning_tokens,
-    sum(cost_usd) AS cost_usd,
+    if(NOT bool_or(billed), 0, sum(cost_usd) FILTER (billed)) AS cost_usd,
     round(
-        sum(own_usd) FILTER (tokens > 0)::DOUBLE * 1e6 / nullif(sum(tokens) FILTER (own_usd IS NOT NULL), 0), 4
+        sum(own_usd) FILTER (billed AND tokens > 0)::DOUBLE * 1e6
+        / nullif(sum(tokens) FILTER (billed AND own_usd IS NOT NULL), 0), 4
     ) AS usd_per_million,
+    sum(cost_at_least_usd) FILTER (billed) AS at_least_usd,
+    sum(computed_cost_usd) FILTER (cost_source = 'subscription') AS subscription_usd,
     count(*) FILTER (cost_source = 'unpriced') AS unpriced,
-    count(*) FILTER (
-        coalesce(cost_source, 'unknown') = 'unknown'
-        AND (generation_id IS NULL OR (provider, generation_id) NOT IN (FROM told_later WHERE id IS NOT NULL))
-    ) AS unknown,
+    count(*) FILTER (cost_source = 'unknown' AND billed) AS unknown,
     grouping(provider) = 1 AS is_total
 FROM asked
 GROUP BY GROUPING SETS ((provider, name), ())

@@ -1,27 +1,24 @@
 -- What went to each provider: requests, failures, refusals of Metrion's own, tokens, the share read from caches, dollars.
-WITH told_later AS (  -- what was not done when its request was answered, and is billed in the row that read it back
-    SELECT provider, unnest([generation_id, split_part(path, '/', -1)]) AS id FROM events
-    WHERE (method <> 'POST' OR operation = 'runs') AND cost_source NOT IN ('not_billed', 'unknown')
-)
 SELECT
     provider,
     count(DISTINCT request_id) AS requests,
-    count(*) FILTER (status >= 400 AND end_reason IS DISTINCT FROM 'refused') AS failed,
-    count(*) FILTER (end_reason = 'refused') AS refused,
+    count(DISTINCT request_id) FILTER (
+        status >= 400 AND coalesce(end_reason, '') NOT IN ('refused', 'retried')
+    ) AS failed,
+    count(DISTINCT request_id) FILTER (end_reason = 'refused') AS refused,
     sum(input_tokens) AS input_tokens,
     round(
         100.0 * sum(cache_read_tokens)
         / nullif(sum(input_tokens) FILTER (cache_read_tokens IS NOT NULL), 0), 1
     )::DOUBLE AS cached_percent,
     sum(output_tokens) AS output_tokens,
-    sum(cost_usd) AS cost_usd,
+    if(NOT bool_or(billed), 0, sum(cost_usd) FILTER (billed)) AS cost_usd,
+    sum(cost_at_least_usd) FILTER (billed) AS at_least_usd,
+    sum(computed_cost_usd) FILTER (cost_source = 'subscription') AS subscription_usd,
     count(*) FILTER (cost_source = 'unpriced') AS unpriced,
-    count(*) FILTER (
-        coalesce(cost_source, 'unknown') = 'unknown'
-        AND (generation_id IS NULL OR (provider, generation_id) NOT IN (FROM told_later WHERE id IS NOT NULL))
-    ) AS unknown,
+    count(*) FILTER (cost_source = 'unknown' AND billed) AS unknown,
     grouping(provider) = 1 AS is_total
-FROM events
+FROM billing
 WHERE started_at >= coalesce($since::TIMESTAMP, '-infinity')
     AND started_at < coalesce($until::TIMESTAMP, 'infinity')
 GROUP BY GROUPING SETS ((provider), ())

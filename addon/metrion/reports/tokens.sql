@@ -1,25 +1,20 @@
 -- What each token was used for: requests, refusals, dollars, and when it was last seen. NULL is nobody's valid token.
-WITH told_later AS (  -- what was not done when its request was answered, and is billed in the row that read it back
-    SELECT provider, unnest([generation_id, split_part(path, '/', -1)]) AS id FROM events
-    WHERE (method <> 'POST' OR operation = 'runs') AND cost_source NOT IN ('not_billed', 'unknown')
-)
 SELECT
     account,
     token_name AS token,
     count(DISTINCT request_id) AS requests,
-    count(*) FILTER (end_reason = 'refused') AS refused,
+    count(DISTINCT request_id) FILTER (end_reason = 'refused') AS refused,
     count(DISTINCT user_label) AS users,
     sum(input_tokens) AS input_tokens,
     sum(output_tokens) AS output_tokens,
-    sum(cost_usd) AS cost_usd,
+    if(NOT bool_or(billed), 0, sum(cost_usd) FILTER (billed)) AS cost_usd,
+    sum(cost_at_least_usd) FILTER (billed) AS at_least_usd,
+    sum(computed_cost_usd) FILTER (cost_source = 'subscription') AS subscription_usd,
     count(*) FILTER (cost_source = 'unpriced') AS unpriced,
-    count(*) FILTER (
-        coalesce(cost_source, 'unknown') = 'unknown'
-        AND (generation_id IS NULL OR (provider, generation_id) NOT IN (FROM told_later WHERE id IS NOT NULL))
-    ) AS unknown,
+    count(*) FILTER (cost_source = 'unknown' AND billed) AS unknown,
     date_trunc('second', max(started_at)) AS last_seen,
     grouping(account) = 1 AS is_total
-FROM events
+FROM billing
 WHERE started_at >= coalesce($since::TIMESTAMP, '-infinity')
     AND started_at < coalesce($until::TIMESTAMP, 'infinity')
 GROUP BY GROUPING SETS ((account, token_name), ())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Hashable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, override
 from urllib.parse import urlsplit
@@ -19,6 +20,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from metrion.errors import SettingsError
 from metrion.model import CredentialPlace, Origin
 from metrion.providers import PROVIDERS, UNASKED_USAGE, canonical_name
+from metrion.settings.timezones import zone
 from metrion.settings.values import (
     Cors,
     Frozen,
@@ -84,6 +86,14 @@ def _parse_upstream(value: object) -> tuple[Origin, str] | None:
     return Origin(url.scheme, host.lower(), port or {"http": 80, "https": 443}[url.scheme]), prefix
 
 
+def _check_timezone(name: object) -> object:
+    if isinstance(name, str):
+        with suppress(ValueError):
+            zone(name)
+            return name
+    raise ValueError("write the name of a time zone, as in Europe/Berlin")
+
+
 def _parse_version(value: object) -> str | None:
     if value is None or value == "":
         return value
@@ -116,6 +126,7 @@ class _File(Frozen):
     rewrite_result_urls: Annotated[bool, Field(strict=True)] = False
     pricing: Annotated[tuple[str, ...], Field(min_length=1)] = ("pricing.yaml",)
     store: Annotated[str, Field(min_length=1)] = "usage.duckdb"
+    timezone: Annotated[str, BeforeValidator(_check_timezone)] = "UTC"
 
 
 class _NoDuplicates(yaml.SafeLoader):
@@ -178,6 +189,7 @@ def load_settings(config: Path | None = None, environ: Mapping[str, str] = os.en
             else built_in_pricing()
         ),
         store=file.store,
+        timezone=file.timezone,
         environment_keys=_environment_keys(environ),
     )
 

@@ -109,6 +109,8 @@ class Settings(Frozen):
     pricing: tuple[Path, ...] = Field(default_factory=built_in_pricing)
     """Existing price files; later ones win."""
     store: str = "usage.duckdb"
+    timezone: str = "UTC"
+    """Whose days and months reports show, by its IANA name."""
     environment_keys: Mapping[str, str] = Field(default_factory=dict, repr=False, exclude=True)
     """Provider name to the key that the environment holds for the account ``default``."""
 

@@ -1,8 +1,8 @@
 """The store: everything metered, as the SQL view ``events``, while more of it is being metered.
 
 In: the journal's segments. Out: answers to read-only SQL, everything metered so far included. The ingester, a process
-of its own, moves whole segments into a DuckDB file; nobody but it, :func:`initialise` and :mod:`metrion.repricing`
-ever writes there. Importing this package does not load DuckDB, since the proxy imports it.
+of its own, moves whole segments into a DuckDB file. Only the ingester, :func:`initialise` and :mod:`metrion.repricing`
+ever write there. Importing this package does not load DuckDB, since the proxy imports it.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ READY = b"ready\n"
 
 
 def initialise(journal_dir: Path, store_path: Path) -> None:
-    """Make the store with its table and view, the journal's directory and its sentinel, where they are missing.
+    """Make the store with its tables and views, the journal's directory and its sentinel, where they are missing.
 
-    Cheap when all is there. Raises :class:`StoreError` where the store cannot be made or read.
+    Cheap when all is there.
+
+    :raises StoreError: the store cannot be made or read.
     """
     from metrion.store import database
 
@@ -38,13 +40,13 @@ def initialise(journal_dir: Path, store_path: Path) -> None:
 def spawn_ingester(journal_dir: Path, store_path: Path) -> subprocess.Popen[bytes]:
     """Start the ingester as a child, in this process group.
 
-    It lives until its standard input ends, which is when this process does (or closes ``process.stdin``); then it
-    ingests a last time and exits by itself. Signals to the group do not end it earlier.
+    It lives until its standard input ends: when this process ends or closes ``process.stdin``. Then it ingests a last
+    time and exits by itself. Signals to the group do not end it earlier.
     """
     package_parent = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, (package_parent, os.environ.get("PYTHONPATH"))))
     return subprocess.Popen(
-        # -P: a duckdb.py in the current directory is none of ours.
+        # -P: a duckdb.py in the current directory must not be imported.
         [sys.executable, "-P", "-m", "metrion.store.ingester", str(journal_dir), str(store_path)],
         env={**os.environ, "PYTHONPATH": path},
         stdin=subprocess.PIPE,
@@ -55,7 +57,7 @@ def spawn_ingester(journal_dir: Path, store_path: Path) -> subprocess.Popen[byte
 def wait_until_ready(process: subprocess.Popen[bytes], timeout: float) -> None:
     """Wait until the ingester has made the store or found it whole; ``timeout`` in seconds.
 
-    Raises :class:`StoreError` if it ends before, or takes longer.
+    :raises StoreError: it ended before, or took longer.
     """
     import selectors
 
@@ -70,10 +72,11 @@ def wait_until_ready(process: subprocess.Popen[bytes], timeout: float) -> None:
 
 
 def ask(journal_dir: Path, store_path: Path, query: str, parameters: Mapping[str, Any] | None = None) -> Table:
-    """Answer one read-only query over everything metered so far; makes an empty store where there is none.
+    """Answer one read-only query over everything metered so far; make an empty store where there is none.
 
-    ``parameters`` fill the ``$name`` places of the query. Raises :class:`StoreError` for a query that is wrong or
-    would change something, and when somebody else keeps the store open for writing.
+    ``parameters`` fill the ``$name`` places of the query.
+
+    :raises StoreError: the query is wrong or would change something, or somebody else keeps the store open for writing.
     """
     from metrion.store import query as queries
 

@@ -1,7 +1,7 @@
 """Making and opening the store's DuckDB file.
 
-In: where journal and store are. Out: a store with its tables and an up-to-date view, and connections that only read.
-A store appears whole or not at all: it is made beside its place and renamed. What is in it is never removed.
+In: where journal and store are. Out: a store with its tables and up-to-date views, and connections that only read. A
+store appears whole or not at all: it is made beside its place and renamed. What is in it is never removed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import duckdb
 from metrion.errors import StoreError
 from metrion.store import locks, schema
 
-PATIENCE = 10.0
+_PATIENCE_SECONDS = 10.0
 """Seconds to wait for whoever has the store open, before giving up."""
 
 _in_this_process = threading.Lock()
@@ -35,7 +35,7 @@ def initialise(journal_dir: Path, store_path: Path) -> None:
             sentinel.touch(mode=0o600)
         if store_path.exists() and _up_to_date(journal_dir, store_path):
             return
-        with locks.writing(store_path, PATIENCE):
+        with locks.writing(store_path, _PATIENCE_SECONDS):
             if not store_path.exists():
                 _make(journal_dir, store_path)
             else:
@@ -53,14 +53,16 @@ def initialise(journal_dir: Path, store_path: Path) -> None:
 
 @contextmanager
 def opened(store_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open a read-only connection, while the writer stays away. Raises :class:`StoreError`.
+    """Open a read-only connection, while the writer stays away.
 
     One at a time in a process: DuckDB gives connections to the same file one database and one set of global settings.
+
+    :raises StoreError: the store cannot be read, or somebody keeps it open for writing.
     """
-    if not _in_this_process.acquire(timeout=PATIENCE):
+    if not _in_this_process.acquire(timeout=_PATIENCE_SECONDS):
         raise StoreError("another query takes long; try again")
     try:
-        with locks.reading(store_path, PATIENCE), closing(_connect(store_path)) as connection:
+        with locks.reading(store_path, _PATIENCE_SECONDS), closing(_connect(store_path)) as connection:
             yield connection
     except locks.Busy:
         raise StoreError(f"{store_path} is being written for unusually long; try again") from None
@@ -69,7 +71,7 @@ def opened(store_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def locked_out(error: duckdb.Error) -> bool:
-    """Whether an error says that another process has the file open."""
+    """Return whether an error says that another process has the file open."""
     return isinstance(error, duckdb.IOException) and "lock on file" in str(error)
 
 
@@ -81,8 +83,8 @@ def attach(connection: duckdb.DuckDBPyConnection, store_path: Path) -> None:
 
 
 def _connect(store_path: Path) -> duckdb.DuckDBPyConnection:
-    """Open read-only; waits for a foreign writer, such as somebody's DuckDB shell."""
-    deadline = time.monotonic() + PATIENCE
+    """Open read-only; wait for a foreign writer, such as somebody's DuckDB shell."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:
             return duckdb.connect(str(store_path), read_only=True, config=schema.CONFIG)
@@ -119,7 +121,7 @@ def _make(journal_dir: Path, store_path: Path) -> None:
             attach(connection, path)
             connection.execute("USE store")
             connection.execute(schema.TABLES)
-            connection.execute(schema.view(journal_dir))
+            connection.execute(schema.views(journal_dir))
             connection.execute("USE memory; DETACH store")
         path.chmod(0o600)
         with path.open("rb") as made:
@@ -128,8 +130,8 @@ def _make(journal_dir: Path, store_path: Path) -> None:
 
 
 def _update(journal_dir: Path, store_path: Path) -> None:
-    """Add the columns that a newer Metrion has, and write the view anew: it names the journal by its full path."""
-    deadline = time.monotonic() + PATIENCE
+    """Add the columns that a newer Metrion has, and make the views anew: they name the journal by its full path."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
     with closing(duckdb.connect(config=schema.WRITER_CONFIG)) as connection:
         while True:
             try:
@@ -144,5 +146,5 @@ def _update(journal_dir: Path, store_path: Path) -> None:
         for name, kind in schema.COLUMN_TYPES.items():
             if name not in present:
                 connection.execute(f"ALTER TABLE ingested ADD COLUMN {name} {kind}")
-        connection.execute(schema.view(journal_dir))
+        connection.execute(schema.views(journal_dir))
         connection.execute("COMMIT; USE memory; DETACH store")

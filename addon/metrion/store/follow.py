@@ -1,13 +1,13 @@
 """New events as they are metered: journal and store in, events out, each exactly once.
 
-In: where journal and store are. Out: rows with all columns and the values that :func:`metrion.store.ask` has, in the
-order in which they were metered. What was metered before the start is the history, asked for by number. Nothing on disk
-is changed, and no writer ever waits; an ingester does only while the store is asked.
+In: where journal and store are. Out: rows with the columns and values of :func:`metrion.store.ask`, in the order in
+which they were metered. What was metered before the start is the history; its last events can be asked for. Nothing on
+disk is changed. No writer ever waits for a follower; the ingester waits only while the follower reads the store.
 
-The journal is read as its writers write it: a segment stays open until it is deleted, and is read to its end then. A
-segment that came and went between two looks leaves a gap in its writer's numbers, or a watermark above what was seen of
-it; then, and only then, the store is asked for events. It is looked at when it has changed, and not more often than
-every :data:`CHECK_SECONDS`.
+The journal is read while its writers write it. A segment stays open here until it is deleted, and is then read to its
+end. A segment that came and went between two looks leaves a gap in its writer's numbers, or a watermark above the last
+number seen. Then, and only then, events are read from the store. Whether the store has changed is looked at every
+:data:`CHECK_SECONDS` at most.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LOOK_SECONDS = 0.1
 """Seconds between two looks at the journal."""
 CHECK_SECONDS = 5.0
 """Seconds between two looks whether the store has events that were never seen in the journal."""
-CLOCKS_SECONDS = 10.0
+_CLOCKS_SECONDS = 10.0
 """How far an event's own times may be from when it was seen."""
 
 type Row = tuple[Any, ...]
@@ -41,10 +41,10 @@ type Row = tuple[Any, ...]
 
 _EVENT_ID = list(schema.COLUMN_TYPES).index("event_id")
 _METERED_AT = "(started_at + to_microseconds(CAST(1000 * coalesce(latency_ms, 0) AS BIGINT)))"
-_SINCE = f"SELECT * FROM events WHERE {_METERED_AT} >= make_timestamp($since) ORDER BY {_METERED_AT}, event_id"  # noqa: S608 (all of it is written here)
-_SETTLED = f"""
+_SINCE = f"SELECT * FROM events WHERE {_METERED_AT} >= make_timestamp($since) ORDER BY {_METERED_AT}, event_id"  # noqa: S608 -- all of it is written here
+_INGESTED = f"""
 SELECT writer, seq, NULL FROM watermarks UNION ALL
-SELECT NULL, NULL, event_id FROM ingested WHERE {_METERED_AT} >= make_timestamp($since)"""  # noqa: S608 (as above)
+SELECT NULL, NULL, event_id FROM ingested WHERE {_METERED_AT} >= make_timestamp($since)"""  # noqa: S608 -- as above
 _FROM_JSON: Mapping[str, Callable[[Any], Any]] = {
     "UUID": UUID,
     "TIMESTAMP": datetime.fromisoformat,
@@ -52,17 +52,17 @@ _FROM_JSON: Mapping[str, Callable[[Any], Any]] = {
     schema.MONEY: Decimal,
     f"MAP(VARCHAR, {schema.MONEY})": lambda amounts: {name: Decimal(amount) for name, amount in amounts.items()},
 }
-"""How a line of the journal writes what JSON has no word for, by the column's type."""
+"""Reads a value in a line of the journal, by the column's type. Other types are as JSON has them."""
 
 
 @dataclass(slots=True)
 class _Open:
-    """A segment and what was read of it."""
+    """A segment that is being read."""
 
     descriptor: int
     writer: str
     unfinished: bytes = b""
-    """The start of a line whose end is not there yet."""
+    """The start of a line that has no end yet."""
 
 
 class Follower:
@@ -73,9 +73,9 @@ class Follower:
         self._store_path = store_path
         self._segments: dict[str, _Open] = {}
         self._numbers: dict[str, int] = {}
-        """Of each writer, the last line that is dealt with."""
+        """The number of each writer's last line that was read."""
         self._given: dict[UUID, float] = {}
-        """When each event of late was given, or belonged to the history."""
+        """When each recent event was given, or found to belong to the history."""
         self._gap = False
         self._complete_until = 0.0
         """Everything metered up to then has been given."""
@@ -92,7 +92,7 @@ class Follower:
     def history(self, count: int, condition: str = "true", parameters: Mapping[str, Any] | None = None) -> list[Row]:
         """Return the last ``count`` events that meet an SQL condition, oldest first; :meth:`news` goes on from here.
 
-        Raises :class:`StoreError`.
+        :raises StoreError: the store cannot be read.
         """
         store.initialise(self._journal_dir, self._store_path)
         began = time.time()
@@ -100,17 +100,13 @@ class Follower:
             self._is_new(row)
         self._store_state = self._state()
         # One query, so that both are of one moment.
-        settled = self._ask(
-            _SETTLED,
-            {"since": _microseconds(began - CLOCKS_SECONDS)},
-        )
-        for writer, seq, event_id in settled:
+        for writer, seq, event_id in self._ask(_INGESTED, {"since": _microseconds(began - _CLOCKS_SECONDS)}):
             if event_id is None:
                 self._numbers[writer] = max(seq, self._numbers.get(writer, 0))
             else:
                 self._given[event_id] = began
         rows = self._ask(
-            f"SELECT * FROM events WHERE {condition} ORDER BY {_METERED_AT} DESC, event_id DESC LIMIT {count:d}",  # noqa: S608 (the condition is the caller's)
+            f"SELECT * FROM events WHERE {condition} ORDER BY {_METERED_AT} DESC, event_id DESC LIMIT {count:d}",  # noqa: S608 -- the condition is the caller's
             parameters,
         )
         for row in rows:
@@ -120,33 +116,33 @@ class Follower:
         return rows[::-1]
 
     def news(self) -> Iterator[Row]:
-        """Give every event that was metered since the last call, or since :meth:`history`. Does not wait for one."""
+        """Give every event that was metered since the last call, or since :meth:`history`. Does not wait."""
         yield from filter(self._is_new, self._read_journal())
         now = time.time()
         if not 0 <= now - self._checked_at < CHECK_SECONDS:
             self._checked_at = now
             if self._gap or self._state() != self._store_state:
-                with suppress(StoreError):  # somebody writes there; at the next turn it is as well
+                with suppress(StoreError):  # somebody writes there; the next look does as well
                     yield from self._missed(now)
 
     def _missed(self, now: float) -> Iterator[Row]:
-        """Give what the store has and the journal did not show."""
+        """Give the events that are in the store and never showed in the journal."""
         state = self._state()
         watermarks: dict[str, int] = dict(self._ask("SELECT writer, seq FROM watermarks"))
         if self._gap or any(seq > self._numbers.get(writer, 0) for writer, seq in watermarks.items()):
-            since = _microseconds(self._complete_until - CLOCKS_SECONDS)
+            since = _microseconds(self._complete_until - _CLOCKS_SECONDS)
             rows = self._ask(_SINCE, {"since": since})
             yield from filter(self._is_new, rows)
             for writer, seq in watermarks.items():
                 self._numbers[writer] = max(seq, self._numbers.get(writer, 0))
             self._gap = False
         self._store_state = state
-        oldest = self._complete_until - 2 * CLOCKS_SECONDS
+        oldest = self._complete_until - 2 * _CLOCKS_SECONDS
         self._given = {event_id: moment for event_id, moment in self._given.items() if moment >= oldest}
         self._complete_until = now
 
     def _is_new(self, row: Row) -> bool:
-        """Note that an event is given; whether it was not before."""
+        """Return whether an event was not given before, and record that it is."""
         event_id = row[_EVENT_ID]
         if event_id in self._given:
             return False
@@ -156,10 +152,10 @@ class Follower:
     # --- the journal ---
 
     def _read_journal(self) -> Iterator[Row]:
-        """Give every line that was not read yet."""
+        """Give the event of every line that was not read yet."""
         listed = self._listed()
         for name in sorted(listed - self._segments.keys()):
-            with suppress(FileNotFoundError):  # deleted since: what was in it shows as a gap
+            with suppress(FileNotFoundError):  # deleted since it was listed: its lines show as a gap
                 descriptor = os.open(self._journal_dir / name, os.O_RDONLY | os.O_CLOEXEC)
                 self._segments[name] = _Open(descriptor, name.rpartition("-")[0])
         for name, segment in sorted(self._segments.items()):
@@ -195,7 +191,7 @@ class Follower:
     # --- the store ---
 
     def _state(self) -> tuple[int, ...]:
-        """Return what changes whenever the store does."""
+        """Return a value that changes whenever the store does."""
         with suppress(FileNotFoundError):
             stat = self._store_path.stat()
             return stat.st_ino, stat.st_mtime_ns, stat.st_size

@@ -1,11 +1,11 @@
 """The ingester: the process that keeps the journal short. Run as ``python -m metrion.store.ingester JOURNAL STORE``.
 
-Awake, it has DuckDB loaded and moves segments into the store (:mod:`metrion.store.intake`). With nothing to do for now
-it runs its own program anew in its place, which frees all memory and keeps its pid, its standard streams and the
-signals that it ignores. That one dozes without DuckDB until a segment has waited for a while. Readers see the journal
-anyway, so nobody waits for it to wake.
+While awake, it has DuckDB loaded and moves segments into the store (:mod:`metrion.store.intake`). When there is nothing
+to do for a while, it replaces itself with a fresh run of its own program (``exec``). That frees all memory, and keeps
+its pid, its standard streams and the signals that it ignores. The fresh run dozes, without DuckDB, until a segment has
+waited for a while. Readers see the journal anyway, so nobody waits for it to wake.
 
-One ingester at a time works on a journal, others wait and take over. It lives until its standard input ends, ingests
+One ingester at a time works on a journal; others wait and take over. It lives until its standard input ends, ingests
 what is there then, and ends.
 """
 
@@ -22,16 +22,15 @@ from typing import NoReturn
 
 from metrion.errors import StoreError
 from metrion.store import READY, locks, schema
-from metrion.store.parent_watch import Parent
+from metrion.store.parent_watch import ParentWatch
 from metrion.store.segments import any_sealed
 
-LOOK = 1.0
-"""Seconds between two looks at the journal while dozing, or whether the ingester that is at work has gone."""
-PATIENCE = 10.0
-"""Seconds that a segment may wait before it is worth waking for: with a request every now and then, each time takes a
-quarter of a second of a core."""
-LAST_TURN = 5.0
-"""Seconds to wait for another ingester once the parent is gone."""
+_LOOK_SECONDS = 1.0
+"""Between two looks at the journal while dozing, or at whether the ingester that is at work has gone."""
+_WAKE_SECONDS = 10.0
+"""How long a segment waits before the ingester wakes for it: waking takes a quarter of a second of a core."""
+_LAST_TURN_SECONDS = 5.0
+"""How long to wait for another ingester once the parent is gone."""
 
 
 def main() -> None:
@@ -42,13 +41,13 @@ def main() -> None:
     open_again_at = float(sys.argv[4]) if dozes else 0.0
     if not dozes:
         _make_ready(journal_dir, store_path)
-    parent = Parent()
+    parent = ParentWatch()
     waiting_since = give_up = math.inf
     while time.monotonic() < give_up:
         with locks.alone(journal_dir / ".ingester.lock") as mine:
             if mine and dozes:
                 waiting_since = min(waiting_since, time.monotonic()) if any_sealed(journal_dir) else math.inf
-                due = waiting_since if parent.is_gone else max(waiting_since + PATIENCE, open_again_at)
+                due = waiting_since if parent.is_gone else max(waiting_since + _WAKE_SECONDS, open_again_at)
                 dozes = time.monotonic() < due
             if mine and not dozes:
                 from metrion.store import intake  # here, since it loads DuckDB
@@ -57,15 +56,15 @@ def main() -> None:
         if parent.is_gone:
             if mine:
                 return
-            # The one that is at work has this parent's segments to take, too; or it ends now, and leaves them.
-            give_up = min(give_up, time.monotonic() + LAST_TURN)
+            # The ingester that is at work takes this parent's segments too, unless it ends just now.
+            give_up = min(give_up, time.monotonic() + _LAST_TURN_SECONDS)
         elif not dozes:
             _start_anew(schema.version(journal_dir), open_again_at)
-        parent.wait(LOOK)
+        parent.wait(_LOOK_SECONDS)
 
 
 def _make_ready(journal_dir: Path, store_path: Path) -> None:
-    # A Ctrl-C or a stop goes to the whole group; the proxy drains first and this process outlives it by one ingest.
+    # Ctrl-C and a stop go to the whole process group. The proxy drains first; this process ingests once more after it.
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.SIG_IGN)
     os.umask(0o077)
@@ -81,7 +80,7 @@ def _make_ready(journal_dir: Path, store_path: Path) -> None:
 
 
 def _start_anew(ready_for: str, open_again_at: float) -> NoReturn:
-    """Run this program in this process's place. It dozes at once, unless it knows another view than ``ready_for``."""
+    """Replace this process with a fresh run of this program, which dozes unless its view is not ``ready_for``'s."""
     known = [ready_for, str(open_again_at)]
     command = [sys.executable, "-P", "-m", "metrion.store.ingester", *sys.argv[1:3], *known]
     os.execv(sys.executable, command)  # noqa: S606 -- as it was started, no shell

@@ -1,14 +1,14 @@
 """Moves the journal's sealed segments into the store, round by round. All of the ingester that needs DuckDB.
 
-In: segments that no writer holds any more, whole. Out: their rows in ``ingested``, exactly once. Rows and the watermark
-of their writer are committed in one transaction; the segments are deleted after it, while the store is still open for
-writing, so that no reader can have listed them and not found them. Killed before the commit, nothing has happened;
-killed after it, the watermark hides what is left of the segments until the next one deletes them.
+In: whole segments that no writer holds any more. Out: their rows in ``ingested``, exactly once. Rows and the watermark
+of their writer are committed in one transaction. The segments are deleted after it, while the store is still open for
+writing, so that no reader can list a segment and then not find it. If the ingester is killed before the commit, nothing
+has happened. If it is killed after it, the watermark hides what is left of the segments until the next one deletes it.
 
-What cannot be read is set aside in ``set-aside`` beside the segments, and logged; it never stops the rest. A torn last
-line is what a killed writer never finished; it is skipped.
+A line that cannot be read is written to ``set-aside`` beside the segments and logged; it never stops the rest. A last
+line without its end is one that a killed writer never finished; it is skipped.
 
-The store is open for at most 5 % of the time. What a round needed of memory goes back to the system at its end.
+The store is open for at most 5 % of the time. The memory of a round goes back to the system at its end.
 """
 
 from __future__ import annotations
@@ -24,34 +24,34 @@ from pathlib import Path
 import duckdb
 
 from metrion.store import database, locks, schema
-from metrion.store.parent_watch import Parent
+from metrion.store.parent_watch import ParentWatch
 from metrion.store.segments import any_sealed, sealed
 
 logger = logging.getLogger(__name__)
 
-INTERVAL = 1.0
-"""Seconds between two rounds, at least. Readers see the journal anyway; this only keeps it short."""
-LOOK = 0.25
-"""Seconds between two looks at the journal."""
-SHARE = 0.05
-"""The part of the time for which the store may be open for writing, or readers be made to wait."""
-READER_PATIENCE = 0.5
-"""Seconds to wait for Metrion's own readers to leave."""
-RETRY = 0.05
-"""Seconds until the next try when a foreign reader has the store open."""
-AFTER_FAILURE = 10.0
-"""Seconds until the next try when a round has failed."""
-IDLE = 2.0
-"""Seconds after a round in which another segment comes under load."""
-LONG = 5.0
-"""When the next round is so many seconds away, there is nothing to do."""
-LAST_ROUND = 5.0
-"""Seconds that the last ingest may take to get hold of the store; what it leaves, the next ingester takes."""
+_INTERVAL_SECONDS = 1.0
+"""Between two rounds, at least. Readers see the journal anyway; the rounds only keep it short."""
+_LOOK_SECONDS = 0.25
+"""Between two looks at the journal."""
+_SHARE = 0.05
+"""The part of the time for which the store may be open for writing, or readers made to wait."""
+_READER_SECONDS = 0.5
+"""How long to wait for Metrion's own readers to leave."""
+_RETRY_SECONDS = 0.05
+"""Until the next try when a foreign reader has the store open."""
+_FAILURE_SECONDS = 10.0
+"""Until the next try when a round has failed."""
+_IDLE_SECONDS = 2.0
+"""After a round: under load, another segment comes within this time."""
+_LONG_SECONDS = 5.0
+"""If the next round is this far away, there is nothing to do."""
+_LAST_ROUND_SECONDS = 5.0
+"""How long the last ingest may take to get hold of the store. What it leaves is for the next ingester."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Segments that are read, verified and kept from everybody else until :meth:`release`."""
+    """Segments that are loaded, and kept from everybody else until :meth:`release`."""
 
     segments: list[Path]
     held: ExitStack
@@ -62,7 +62,7 @@ class Batch:
 
 
 class Ingester:
-    """Stages segments in memory, then commits them to the store in one short transaction."""
+    """Loads segments into memory, then commits their rows to the store in one short transaction."""
 
     def __init__(self, journal_dir: Path, store_path: Path) -> None:
         self.journal_dir = journal_dir
@@ -70,8 +70,8 @@ class Ingester:
         self.connection = duckdb.connect(config={**schema.WRITER_CONFIG, "threads": 1})
         (self._memory_limit,) = self.connection.execute("SELECT current_setting('memory_limit')").fetchall()[0]
 
-    def stage(self) -> Batch | None:
-        """Read the oldest sealed segments of each writer; ``None``: there is none."""
+    def load(self) -> Batch | None:
+        """Load the oldest sealed segments of each writer; ``None``: there is none."""
         held = ExitStack()
         try:
             segments = sealed(self.journal_dir, held)
@@ -87,9 +87,9 @@ class Ingester:
         return Batch(segments, held)
 
     def commit(self, batch: Batch) -> bool:
-        """Move a staged batch into the store and delete its segments; ``False``: somebody has the store open."""
+        """Move the loaded batch into the store and delete its segments; ``False``: somebody has the store open."""
         try:
-            with locks.writing(self.store_path, READER_PATIENCE):
+            with locks.writing(self.store_path, _READER_SECONDS):
                 database.attach(self.connection, self.store_path)
                 try:
                     self._insert()
@@ -107,29 +107,29 @@ class Ingester:
         return True
 
     def give_memory_back(self) -> None:
-        """Drop the batch, and what DuckDB's allocator keeps of the freed memory, which would grow for many rounds.
+        """Drop the batch, and have DuckDB's allocator return the freed memory, which would grow for many rounds.
 
-        There is no statement for the latter, but setting the limit, be it to what it is, does it.
+        There is no statement for the latter, but setting the memory limit does it, even to the value that it has.
         """
         self.connection.execute("DROP TABLE IF EXISTS memory.batch")
         self.connection.execute(f"SET memory_limit = {schema.literal(self._memory_limit)}")
 
     def _read(self, files: list[Path]) -> int:
-        """Read the files into the table ``batch``; returns how many rows they have."""
+        """Read the files into the table ``batch``; return how many rows they have."""
         rows = schema.lines(schema.segments(files))
         self.connection.execute(f"CREATE OR REPLACE TABLE memory.batch AS {rows}")
         (count,) = self.connection.execute("SELECT count(*) FROM memory.batch").fetchall()[0]
         return int(count)
 
     def _readable_part(self, segment: Path, place: Path) -> Path:
-        """Return the segment, or where lines of it cannot be read, a copy without them; they are set aside."""
+        """Return a copy of the segment without the lines that cannot be read; these are set aside."""
         *lines, unfinished = segment.read_bytes().split(b"\n")
         if unfinished:
-            if self._sorted_out([unfinished], place)[0]:
+            if self._readable_and_not([unfinished], place)[0]:
                 lines.append(unfinished)  # only its line end is missing
             else:
                 logger.info("journal: the last line of %s was never finished and is skipped", segment.name)
-        good, bad = self._sorted_out(lines, place)
+        good, bad = self._readable_and_not(lines, place)
         if bad:
             aside = self.journal_dir / "set-aside"
             aside.mkdir(mode=0o700, exist_ok=True)
@@ -139,8 +139,8 @@ class Ingester:
         part.write_bytes(_joined(good))
         return part
 
-    def _sorted_out(self, lines: list[bytes], place: Path) -> tuple[list[bytes], list[bytes]]:
-        """Which lines the store can read and which it cannot, by halves."""
+    def _readable_and_not(self, lines: list[bytes], place: Path) -> tuple[list[bytes], list[bytes]]:
+        """Return the lines that the store can read, and those that it cannot; halves the lines to find them."""
         probe = place / "probe"
         probe.write_bytes(_joined(lines))
         if self._read_whole([probe]):
@@ -148,12 +148,12 @@ class Ingester:
         if len(lines) == 1:
             return [], lines
         middle = len(lines) // 2
-        good, bad = self._sorted_out(lines[:middle], place)
-        more_good, more_bad = self._sorted_out(lines[middle:], place)
+        good, bad = self._readable_and_not(lines[:middle], place)
+        more_good, more_bad = self._readable_and_not(lines[middle:], place)
         return good + more_good, bad + more_bad
 
     def _read_whole(self, files: list[Path]) -> bool:
-        """Read the files; whether every line of them has become a row."""
+        """Read the files; return whether every line of them has become a row."""
         try:
             return self._read(files) == sum(_lines(file) for file in files)
         except (duckdb.DataError, duckdb.ProgrammingError):  # others, such as a failing disk, say nothing of the lines
@@ -186,47 +186,47 @@ def _joined(lines: list[bytes]) -> bytes:
     return b"".join(line + b"\n" for line in lines)
 
 
-def run(ingester: Ingester, parent: Parent) -> float:
+def run(ingester: Ingester, parent: ParentWatch) -> float:
     """Ingest until there is nothing to do for a while; once the parent is gone, until nothing is left or time runs out.
 
-    Returns when the store may be opened again, on the monotonic clock.
+    Return when the store may be opened again, on the monotonic clock.
     """
     last_round = math.inf
     open_again_at = idle_since = time.monotonic()
     while (now := time.monotonic()) < last_round:
         if parent.is_gone:
-            last_round = min(last_round, now + LAST_ROUND)
+            last_round = min(last_round, now + _LAST_ROUND_SECONDS)
         try:
             due = open_again_at if any_sealed(ingester.journal_dir) else math.inf
             if now >= due or (parent.is_gone and due < math.inf):
                 pause = _round(ingester, parent, last_round)
                 idle_since = time.monotonic()
                 open_again_at = idle_since + pause
-            elif parent.is_gone or (now >= idle_since + IDLE and due >= now + LONG):
+            elif parent.is_gone or (now >= idle_since + _IDLE_SECONDS and due >= now + _LONG_SECONDS):
                 break
         except (duckdb.Error, OSError):
             logger.exception("journal: ingesting failed; the journal keeps everything, next try in a moment")
-            open_again_at = idle_since = time.monotonic() + AFTER_FAILURE
-        parent.wait(LOOK)
+            open_again_at = idle_since = time.monotonic() + _FAILURE_SECONDS
+        parent.wait(_LOOK_SECONDS)
     return open_again_at
 
 
-def _round(ingester: Ingester, parent: Parent, deadline: float) -> float:
-    """Ingest a batch, trying until it works; returns for how long to stay away afterwards."""
-    batch = ingester.stage()
+def _round(ingester: Ingester, parent: ParentWatch, deadline: float) -> float:
+    """Ingest a batch, trying until it works; return for how long to leave the store alone afterwards."""
+    batch = ingester.load()
     if batch is None:
-        return INTERVAL
+        return _INTERVAL_SECONDS
     try:
         while True:
             started = time.monotonic()
             committed = ingester.commit(batch)
-            pause = (time.monotonic() - started) / SHARE
+            pause = (time.monotonic() - started) / _SHARE
             if committed:
-                return max(INTERVAL, pause)
-            # A deadline that is not known yet is set by `run`, at the next turn.
+                return max(_INTERVAL_SECONDS, pause)
+            # `run` sets the deadline at its next turn, once it knows that the parent is gone.
             if parent.is_gone and (deadline == math.inf or time.monotonic() >= deadline):
-                return RETRY
-            parent.wait(max(RETRY, pause))
+                return _RETRY_SECONDS
+            parent.wait(max(_RETRY_SECONDS, pause))
     finally:
         batch.release()
         ingester.give_memory_back()

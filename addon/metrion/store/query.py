@@ -1,6 +1,6 @@
 """Read-only SQL over everything metered so far.
 
-In: one query as a person typed it. Out: a :class:`Table`. Nothing is ever changed by it, neither the store nor any
+In: one query as a person typed it. Out: a :class:`Table`. A query never changes anything, neither the store nor any
 file: the file is opened read-only, what the journal holds is copied into memory first, then the database is shut off
 from files and network, and the query runs in a read-only transaction.
 """
@@ -18,10 +18,10 @@ import duckdb
 from metrion.errors import StoreError
 from metrion.store import database, schema
 
-READING = frozenset({duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN})
+_READING = frozenset({duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN})
 """To DuckDB, DESCRIBE, SHOW, SUMMARIZE, VALUES and FROM … are all of type SELECT."""
 
-READING_PRAGMA = re.compile(
+_READING_PRAGMA = re.compile(
     r"\s*PRAGMA\s+(table_info|show_tables|show_tables_expanded|database_list|database_size|storage_info|version)\b",
     re.IGNORECASE,
 )
@@ -68,7 +68,7 @@ def _gate(query: str) -> None:
     if not statements:
         raise StoreError("the query is empty; try: SELECT * FROM events ORDER BY started_at DESC LIMIT 10")
     for statement in statements:
-        if statement.type not in READING and not READING_PRAGMA.match(statement.query):
+        if statement.type not in _READING and not _READING_PRAGMA.match(statement.query):
             raise StoreError(
                 f"this is a statement of type {statement.type.name}; only queries that read are answered here "
                 "(SELECT, WITH, FROM, EXPLAIN, DESCRIBE, SHOW, SUMMARIZE)"
@@ -78,12 +78,11 @@ def _gate(query: str) -> None:
 
 
 def _shut(connection: duckdb.DuckDBPyConnection, journal_dir: Path) -> None:
-    """Put everything metered under the name ``events``, then let nothing in or out any more."""
+    """Make the views over copies in memory, then let nothing in or out any more."""
     connection.execute("SET TimeZone = 'UTC'")  # so that started_at compares with now()
     connection.execute(f"CREATE TEMP TABLE journal_tail AS {schema.tail(journal_dir)}")
-    connection.execute(
-        f"CREATE TEMP VIEW events AS SELECT {schema.COLUMNS} FROM ingested UNION ALL FROM journal_tail"  # noqa: S608 (all of it is written here)
-    )
+    connection.execute(f"CREATE TEMP VIEW events AS {schema.events('FROM journal_tail')}")
+    connection.execute(f"CREATE TEMP VIEW billing AS {schema.billing()}")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     connection.execute("BEGIN TRANSACTION READ ONLY")
@@ -98,7 +97,7 @@ def _answer(connection: duckdb.DuckDBPyConnection, query: str, parameters: dict[
         picked = [_without_zone(name, str(kind)) for name, (_, kind, *_) in zip(names, answer.description, strict=True)]
         inner = query.strip().rstrip(";")
         answer = connection.execute(
-            f"SELECT {', '.join(picked)} FROM (\n{inner}\n) AS answer({', '.join(names)})",  # noqa: S608 (gated)
+            f"SELECT {', '.join(picked)} FROM (\n{inner}\n) AS answer({', '.join(names)})",  # noqa: S608 -- gated
             parameters,
         )
     kinds = [kind for _, kind, *_ in answer.description]

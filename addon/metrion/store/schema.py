@@ -1,9 +1,14 @@
-"""What the store holds, as SQL text: the columns, the tables and the view ``events`` over them and the journal.
+"""What the store holds, as SQL text: the columns, the tables, and the views over them and the journal.
 
 In: where the journal is. Out: SQL. Pure: imports no database and touches no file.
 
-``events`` is the table ``ingested`` and, after it, the journal's lines above the watermark of their writer. A line of
-the journal is in exactly one of the two: the ingester moves rows and watermark in one transaction.
+The view ``events`` is the table ``ingested`` and, after it, the journal's lines above the watermark of their writer. A
+line of the journal is in exactly one of the two: the ingester moves rows and watermark in one transaction.
+
+The view ``billing`` is ``events`` for sums of money: a ``cost_source`` that is NULL is ``unknown``, and there are two
+more columns. ``settled_later`` is true in a row whose usage is not known because a later request reported it, and has
+the cost. ``billed`` is true in a row that has a cost of its own, known or not: it is false where there was nothing to
+bill, where a flat-rate plan covers it, and where it is settled later.
 """
 
 from __future__ import annotations
@@ -12,6 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from metrion.model import event
+from metrion.operations import OPERATIONS
 
 STORAGE_VERSION = "v1.4.0"
 """The file format: any DuckDB from 1.4 on opens it."""
@@ -42,6 +48,8 @@ SEGMENTS = "*.ndjson"
 
 SENTINEL = "0-sentinel.ndjson"
 """A segment that is always there and always empty: a pattern that matches no file is an error to DuckDB."""
+
+_DEFERRED_OPERATIONS = tuple(name for name, operation in OPERATIONS.items() if operation.deferred)
 
 TABLES = f"""
 CREATE TABLE ingested ({", ".join(f"{name} {kind}" for name, kind in COLUMN_TYPES.items())});
@@ -91,17 +99,43 @@ SELECT {columns} FROM {rows} AS journal LEFT JOIN {watermarks} AS mark ON mark.w
 WHERE mark.seq IS NULL OR journal.seq > mark.seq"""  # noqa: S608 -- all of it is written here
 
 
-def view(journal_dir: Path) -> str:
-    """Return the statements that make the view; its comment says which definition it is, for :func:`version`."""
+def events(tail: str) -> str:
+    """Return the query of the view ``events``; ``tail`` is a query or table of what is not in ``ingested`` yet."""
+    return f"SELECT {COLUMNS} FROM ingested UNION ALL {tail}"  # noqa: S608 -- all of it is written here
+
+
+def billing() -> str:
+    """Return the query of the view ``billing``."""
+    deferred = ", ".join(map(literal, _DEFERRED_OPERATIONS))
+    # A deferred completion has an id of its own: the id that was asked for is the last segment of its path.
     return f"""
-CREATE OR REPLACE VIEW events AS SELECT {COLUMNS} FROM ingested UNION ALL {tail(journal_dir)};
+WITH settling AS (
+    SELECT provider, unnest([generation_id, split_part(path, '/', -1)]) AS id FROM events
+    WHERE (method <> 'POST' OR operation IN ({deferred})) AND cost_source NOT IN ('not_billed', 'unknown')
+), settled AS (
+    SELECT
+        * REPLACE (coalesce(cost_source, 'unknown') AS cost_source),
+        coalesce(cost_source, 'unknown') = 'unknown' AND coalesce(
+            (provider, generation_id) IN (FROM settling WHERE id IS NOT NULL), false
+        ) AS settled_later
+    FROM events
+)
+SELECT *, cost_source NOT IN ('not_billed', 'subscription') AND NOT settled_later AS billed FROM settled"""  # noqa: S608 -- all of it is written here
+
+
+def views(journal_dir: Path) -> str:
+    """Return the statements that make the views; a comment says which definition they have, for :func:`version`."""
+    return f"""
+CREATE OR REPLACE VIEW events AS {events(tail(journal_dir))};
+CREATE OR REPLACE VIEW billing AS {billing()};
 COMMENT ON VIEW events IS {literal(version(journal_dir))};
-"""  # noqa: S608 -- all of it is written here
+"""
 
 
 def version(journal_dir: Path) -> str:
-    """Return what the view's comment says when it is up to date for a journal at this place."""
-    return f"All that is metered, journal included. {sha256(tail(journal_dir).encode()).hexdigest()[:16]}"
+    """Return the comment of ``events`` in a store whose views are up to date for a journal at this place."""
+    definitions = events(tail(journal_dir)) + billing()
+    return f"All that is metered, journal included. {sha256(definitions.encode()).hexdigest()[:16]}"
 
 
 def _without_wildcards(path: Path) -> str:

@@ -1,6 +1,6 @@
-"""The journal's segments, as whoever takes them in sees them. Reads no line of them.
+"""The segments of the journal that may be ingested. Reads no line of them.
 
-A segment is sealed when its writer holds it no more (``flock``), be it that it let go or died.
+A segment is sealed when its writer no longer holds its lock (``flock``): because it closed the segment, or died.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from pathlib import Path
 
 from metrion.store import locks, schema
 
-BATCH_BYTES = 32 * 1024 * 1024
-BATCH_SEGMENTS = 256
+_BATCH_BYTES = 32 * 1024 * 1024
+_BATCH_SEGMENTS = 256
 
 
 def sealed(journal_dir: Path, held: ExitStack) -> list[Path]:
-    """Lock what may be ingested now, at most a batch, until ``held`` is closed.
+    """Lock the segments that may be ingested now, at most a batch, until ``held`` is closed.
 
-    A writer's segments go in in order and stop at the first that is still held: the watermark that a later one
-    would set hides the earlier one's lines.
+    The segments of a writer are ingested in order, up to the first that it still holds: the watermark that a later
+    segment sets would hide the lines of an earlier one.
     """
     found: list[Path] = []
     size = 0
@@ -28,7 +28,7 @@ def sealed(journal_dir: Path, held: ExitStack) -> list[Path]:
         writer = path.stem.rpartition("-")[0]
         if path.name == schema.SENTINEL or writer in stopped:
             continue
-        if len(found) == BATCH_SEGMENTS or size >= BATCH_BYTES:
+        if len(found) == _BATCH_SEGMENTS or size >= _BATCH_BYTES:
             break
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         if locks.taken(descriptor):
@@ -42,6 +42,6 @@ def sealed(journal_dir: Path, held: ExitStack) -> list[Path]:
 
 
 def any_sealed(journal_dir: Path) -> bool:
-    """Whether something may be ingested now."""
+    """Return whether something may be ingested now."""
     with ExitStack() as held:
         return bool(sealed(journal_dir, held))

@@ -1,101 +1,27 @@
-# ruff: noqa: DTZ001 - times in events are naive UTC
+# ruff: noqa: DTZ001 -- times in events are naive UTC
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import duckdb
 import pytest
 import yaml
 
-from metrion import repricing as module
-from metrion import store
 from metrion.admission.routing import Router
-from metrion.errors import StoreError
-from metrion.journal.writer import Journal
 from metrion.metering.meter import measure
 from metrion.metering.outcome import Outcome
 from metrion.metering.tap import Tap
 from metrion.model import Caller, EndReason, Event, Forward, Head, Inbound, Route
-from metrion.model.event_id import uuid7
 from metrion.pricing import PriceBook
 from metrion.providers import PROVIDERS
-from metrion.repricing import Result, Selection, reprice
-from metrion.settings import Settings, load_settings
-from metrion.store import locks
+from metrion.repricing import Selection, reprice
+from metrion.settings import load_settings
 from tests.corpus import Exchange, at_least, exchanges
+from tests.repricing.priced import DAY, NEW, PRICES, UNPRICED, USUAL, money, run, settings_of
 from tests.store.events import Home, event
-
-DAY = datetime(2026, 11, 5, 12)
-PRICES: dict[str, Any] = {
-    "openai": {
-        "gpt-5": {"input": 2, "output": 10, "cache_read": 1, "service_tiers": {"batch": {"input": 1, "output": 5}}},
-        "tts-1": {"fees": {"input_character": 0.02}},
-        "dated": {"rates": [{"until": "2026-11-05", "input": 7}, {"from": "2026-11-05", "input": 9}]},
-        "video": {"input": 1, "input_video": 100, "input_audio": 50, "cache_read_audio": 5, "cache_read": 0.5},
-    },
-    "anthropic": {
-        "claude": {"input": 3, "output": 15, "service_tiers": {"fast": {"input": 6, "output": 30}}},
-        "adviser": {"input": 5, "output": 25},
-    },
-    "google": {"gemini-3": {"input": 2, "output": 10, "fees": {"web_search": 14}}},
-    "xai": {"grok": {"input": 4, "output": 8}},
-    "gone": {"any": {"input": 1, "output": 1}},
-}
-OPENAI_USAGE = '{"prompt_tokens": 100, "completion_tokens": 20}'
-USUAL: dict[str, Any] = {
-    "started_at": DAY,
-    "method": "POST",
-    "path": "/v1/chat/completions",
-    "usage": OPENAI_USAGE,
-    "cost_usd": Decimal("0.5"),
-    "computed_cost_usd": Decimal("0.5"),
-    "cost_parts": {"input": Decimal("0.5")},
-    "price_version": "old",
-}
-UNPRICED: dict[str, Any] = {
-    "cost_usd": None,
-    "computed_cost_usd": None,
-    "cost_parts": None,
-    "cost_source": "unpriced",
-}
-NEW = Decimal("0.0004")  # 100 tokens at $2 and 20 at $10 a million
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    home = Home(tmp_path / "home")
-    home.initialise()
-    return home
-
-
-def settings_of(home: Home, prices: Mapping[str, Any] = PRICES) -> Settings:
-    (home.path / "prices.yaml").write_text(yaml.safe_dump(prices))
-    (home.path / "metrion.yaml").write_text("pricing: [prices.yaml]\n")
-    return load_settings(None, {"METRION_HOME": str(home.path)})
-
-
-def run(home: Home, prices: Mapping[str, Any] = PRICES, *, dry_run: bool = False, **selection: Any) -> Result:
-    settings = settings_of(home, prices)
-    return reprice(settings, PriceBook.load(settings.pricing), Selection(**selection), dry_run=dry_run)
-
-
-MONEY = ("cost_usd", "cost_source", "computed_cost_usd", "cost_parts", "price_version")
-
-
-def money(home: Home) -> list[dict[str, Any]]:
-    rows = home.values(f"SELECT {', '.join(MONEY)} FROM events ORDER BY event_id")  # noqa: S608 - names of columns
-    return [dict(zip(MONEY, row, strict=True)) for row in rows]
-
 
 HALVES = {"input": Decimal("0.0002"), "output": Decimal("0.0002")}
 HALVES_OF_CLAUDE = {"input": Decimal("0.0003"), "output": Decimal("0.0003")}
@@ -249,6 +175,21 @@ CHANGED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         SPOKEN | {"usage": '{"prompt_tokens": 9, "completion_tokens": 50}', "input_tokens": 9, "output_tokens": 50},
         {"cost_usd": Decimal("0.1"), "cost_source": "estimated", "cost_parts": {"input_character": Decimal("0.1")}},
     ),
+    "what was read in another format than the path would have": (
+        GROUNDED | {"path": "/v1/files", "wire_format": "gemini", "unreported_tools": {"google_search": 2}},
+        {"cost_usd": NEW + SEARCHED},
+    ),
+    "a part without a column, of a session that its path does not show": (
+        {"model": "video", "path": None, "wire_format": "openai_realtime", "output_tokens": 0}
+        | {"usage": '{"input_tokens": 100, "input_token_details": {"cached_tokens_details": {"audio_tokens": 10}}}'}
+        | {"cache_read_tokens": 40, "input_audio_tokens": 60},
+        {"cost_parts": {"cache_read": Decimal("0.000015"), "cache_read_audio": Decimal("0.00005")}
+         | {"input": Decimal("0.00001"), "input_audio": Decimal("0.0025")}},
+    ),
+    "a provider that is no longer configured": (
+        {"provider": "gone", "model": "any", "wire_format": "openai_chat"},
+        {"cost_usd": Decimal("0.00012")},
+    ),
     "tokens as they were recorded, whatever the usage says": (
         {"usage": '{"prompt_tokens": 999999, "completion_tokens": 999999}'},
         {"cost_usd": NEW},
@@ -292,6 +233,7 @@ STAYS: dict[str, tuple[dict[str, Any], dict[str, int]]] = {
         {"no_usage": 1},
     ),
     "nobody reads such a path": ({"path": "/v1/files"}, {"no_usage": 1}),
+    "nobody reads such a format": ({"wire_format": "telegraph"}, {"no_usage": 1}),
     "it has no path": ({"path": None}, {"no_usage": 1}),
     "spoken, and now billed by tokens": (SPOKEN | {"model_requested": "gpt-5"}, {"no_price": 1}),
     "its provider is configured no more": ({"provider": "gone", "model": "any"}, {"no_usage": 1}),
@@ -314,6 +256,15 @@ def test_what_stays(home: Home, recorded: dict[str, Any], kept: dict[str, int]) 
     result = run(home)
     assert (result.changed, dict(result.kept)) == (0, kept)
     assert home.values("SELECT * FROM events") == before
+
+
+def test_no_path_is_routed_where_the_format_is_recorded(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    def route(_router: Router, inbound: Inbound) -> None:
+        pytest.fail(f"{inbound.path!r} is routed")
+
+    monkeypatch.setattr(Router, "route", route)
+    home.record(event(**(USUAL | {"wire_format": "openai_chat"})))
+    assert run(home).changed == 1
 
 
 @pytest.mark.parametrize("prefix", ["/llm", "", "/v2/elsewhere"])
@@ -382,134 +333,6 @@ def test_a_dry_run_says_the_same_and_changes_nothing(home: Home, ingested: bool)
     assert run(home).lines == result.lines
 
 
-# --- its turn at the store
-
-
-def test_what_is_in_the_journal_is_ingested_first(home: Home) -> None:
-    home.record(event(**USUAL))
-    home.ingest()
-    home.record(event(**USUAL))
-    assert run(home).changed == 2
-    assert home.segments == []
-
-
-@pytest.fixture
-def ingester(home: Home) -> Iterator[subprocess.Popen[bytes]]:
-    """The ingester of a running proxy."""
-    process = store.spawn_ingester(home.journal_dir, home.store_path)
-    store.wait_until_ready(process, 20)
-    assert process.stdin is not None
-    yield process
-    process.stdin.close()
-    process.wait()
-
-
-def test_what_a_running_proxy_just_wrote_is_waited_for(home: Home, ingester: subprocess.Popen[bytes]) -> None:
-    journal = Journal(home.journal_dir)
-    for _ in range(3):
-        journal.append(event(**USUAL))
-    try:
-        result = run(home)  # the segment is still being written
-    finally:
-        journal.close()
-    assert (result.changed, result.waiting) == (3, 0)
-
-
-def test_each_event_is_there_once_while_more_are_metered(home: Home, ingester: subprocess.Popen[bytes]) -> None:
-    stop = threading.Event()
-    written = []
-
-    def write() -> None:
-        journal = Journal(home.journal_dir)
-        while not stop.wait(0.002):
-            journal.append(one := event(**(USUAL | {"event_id": uuid7()})))
-            written.append(one.event_id)
-        journal.close()
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    try:
-        for rate in (1, 2, 3):
-            known = len(written)
-            result = run(home, {"openai": {"gpt-5": {"input": rate, "output": rate}}})
-            assert result.changed >= known
-            at_least = f"SELECT count(*) FROM events WHERE cost_usd = 0.00012 * {rate}"  # noqa: S608 - a number
-            assert home.values(at_least)[0][0] >= known
-    finally:
-        stop.set()
-        writer.join()
-    assert home.values("SELECT count(*), count(DISTINCT event_id) FROM events") == [(len(written), len(written))]
-
-
-def test_a_segment_that_nobody_lets_go_of_is_told(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SETTLING_SECONDS", 0.2)
-    home.record(event(**USUAL))
-    home.ingest()
-    journal = Journal(home.journal_dir)
-    journal.append(event(**USUAL))
-    (segment,) = home.segments
-    with (home.journal_dir / segment).open("rb") as file:
-        journal.close()
-        assert locks.taken(file.fileno())  # as a writer that hangs
-        result = run(home)
-    assert (result.changed, result.waiting) == (1, 1)
-    assert [row["price_version"] == "old" for row in money(home)] == [False, True]
-
-
-def test_one_at_a_time(home: Home) -> None:
-    home.record(event(**USUAL))
-    with locks.alone(home.path / ".usage.duckdb.reprice"), pytest.raises(StoreError, match="another `metrion reprice`"):
-        run(home)
-    assert run(home).changed == 1
-
-
-def test_readers_that_do_not_let_go_leave_everything_as_it_was(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "WRITING_SECONDS", 0.1)
-    monkeypatch.setattr(module, "TURN_SECONDS", 0.05)
-    home.record(event(**USUAL))
-    home.ingest()
-    before = money(home)
-    program = "import duckdb, sys; c = duckdb.connect(sys.argv[1], read_only=True); print(flush=True); input()"
-    reader = subprocess.Popen(
-        [sys.executable, "-c", program, str(home.store_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert reader.stdout is not None
-    reader.stdout.readline()
-    try:
-        with pytest.raises(StoreError, match="nothing was changed"):
-            run(home)
-    finally:
-        reader.communicate(b"\n")
-    assert money(home) == before
-    assert run(home).changed == 1
-
-
-def test_killed_at_any_moment_all_or_nothing_has_happened(home: Home) -> None:
-    """Real processes, real kills; then once more to the end."""
-    home.record(*(event(**USUAL) for _ in range(3000)))
-    home.ingest()
-    settings_of(home)
-    program = "from metrion.cli import main; main()"
-    environment = {**os.environ, "METRION_HOME": str(home.path)}
-    command = [sys.executable, "-c", program, "reprice", "--closed"]
-    versions = "SELECT count(DISTINCT price_version), count(*), count(DISTINCT event_id) FROM events"
-    began = time.monotonic()
-    subprocess.run([*command, "--dry-run"], env=environment, check=True, capture_output=True)
-    duration = time.monotonic() - began
-    for tenths in range(6, 14):
-        settings_of(home, {"openai": {"gpt-5": {"input": tenths, "output": tenths}}})
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(duration * tenths / 10)
-        process.kill()
-        process.wait()
-        assert home.values(versions) == [(1, 3000, 3000)]
-    settings_of(home)
-    subprocess.run(command, env=environment, check=True, capture_output=True)
-    assert {(row["cost_usd"], row["price_version"] == "old") for row in money(home)} == {(NEW, False)}
-    with duckdb.connect(str(home.store_path), read_only=True) as connection:
-        assert connection.execute("SELECT count(*) FROM ingested").fetchall() == [(3000,)]
-
-
 # --- against what metering itself says
 
 
@@ -541,13 +364,14 @@ def measured(exchange: Exchange, number: int, router: Router, prices: PriceBook)
     return measured
 
 
-def test_every_recorded_exchange_gets_the_price_that_metering_gives_it(home: Home) -> None:
+@pytest.mark.parametrize("has_format", [True, False], ids=["by the recorded format", "by the path"])
+def test_every_recorded_exchange_gets_the_price_that_metering_gives_it(home: Home, has_format: bool) -> None:
     settings = load_settings(None, {"METRION_HOME": str(home.path)})
     router, prices, none = Router(settings), PriceBook.load(settings.pricing), PriceBook({}, "none")
     replayed = exchanges(providers=PROVIDERS)
     unpriced = [measured(exchange, number, router, none) for number, exchange in enumerate(replayed)]
     priced = [measured(exchange, number, router, prices) for number, exchange in enumerate(replayed)]
-    home.record(*unpriced)
+    home.record(*(one if has_format else replace(one, wire_format=None) for one in unpriced))
     result = reprice(settings, prices, Selection(), dry_run=False)
     assert result.changed > at_least(500, 20)
     assert result.kept == {}
