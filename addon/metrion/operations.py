@@ -212,7 +212,7 @@ several serve each other's (xAI and OpenRouter ``messages``, Anthropic ``chat/co
 longest entry that is the path or a parent of it names the operation; wire formats belong to the exact path only."""
 
 GOOGLE_PATHS: Mapping[str, Path] = {
-    ":asyncBatchEmbedContent": Path(BATCH),
+    ":asyncBatchEmbedContent": Path(BATCH, "gemini_batches"),
     ":batchEmbedContents": Path(EMBEDDINGS, "gemini"),
     ":batchGenerateContent": Path(BATCH, "gemini_batches"),
     ":cancel": Path(CANCEL),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
 
 from metrion.dialects.reading.texts import Texts
@@ -46,6 +47,12 @@ class Draft:
     stream_error: bool = False
     terminal: bool = False
     pending: bool = False
+    has_output: bool = False
+    """Something was generated."""
+    is_results: bool = False
+    """These are the results of a batch."""
+    done_at: datetime | None = None
+    """When the batch was done; naive UTC."""
     output: str | None = None
     """What is to be read next, as in :class:`~metrion.model.Reading`."""
 

@@ -97,7 +97,7 @@ class Reading:
     doubtful: bool = False
     """A part of what is billed is missing in the usage, or cannot be read: no cost can be computed from the rest."""
     has_output: bool = False
-    """Something was generated before the body ended or an error broke it off: it may be billed."""
+    """Something was generated before the stream ended, be it with an error: it may be billed."""
     is_results: bool = False
     """The body is the results of a batch, or begins as such: they are billed once, to whoever asked for the batch."""
     done_at: datetime | None = None

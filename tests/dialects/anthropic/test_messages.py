@@ -54,12 +54,6 @@ def usage(raw: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
             {"input_tokens": 19, "cache_write_tokens": 15, "cache_write_1h_tokens": 5},
             id="writes by lifetime only",
         ),
-        pytest.param(
-            {"input_tokens": 1, "cache_creation_input_tokens": 17269,
-             "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0}},
-            {"input_tokens": 17270, "cache_write_tokens": 17269, "cache_write_1h_tokens": 0},
-            id="writes of no known lifetime",
-        ),
         pytest.param({"output_tokens": 5}, {"output_tokens": 5}, id="input not reported"),
         *(
             pytest.param(
@@ -87,6 +81,21 @@ def test_usage(raw: dict[str, Any], expected: dict[str, Any]) -> None:
         ({"input_tokens": 4, "cache_read_input_tokens": -2}, {}, "usage.cache_read_input_tokens is no count"),
         ({"input_tokens": 4, "cache_creation_input_tokens": True}, {}, "usage.cache_creation_input_tokens is no count"),
         ({"input_tokens": 4, "cache_creation": 7}, {"input_tokens": 4}, "usage.cache_creation is no object"),
+        *(
+            ({"input_tokens": 1, "cache_creation_input_tokens": 17269,
+              "cache_creation": {"ephemeral_5m_input_tokens": short, "ephemeral_1h_input_tokens": long}},
+             counted, "usage.cache_creation.ephemeral_5m_input_tokens is contradicted by what was written in all")
+            for short, long, counted in (
+                (0, 0, {"input_tokens": 17270, "cache_write_tokens": 17269}),
+                (17000, 200, {"input_tokens": 17270, "cache_write_tokens": 17269}),
+                (17269, 1, {}),
+            )
+        ),
+        *(
+            ({"input_tokens": 4, "output_tokens": 5, "fallback_credit": credit}, {"input_tokens": 4, "output_tokens": 5},
+             "usage.input_tokens is contradicted by fallback_credit.status")
+            for credit in ({"status": {"type": "redeemed"}}, {"status": {"type": "partly"}}, {"status": None}, {})
+        ),
         ({"output_tokens": 1 << 63}, {}, "usage.output_tokens is no count"),
     ],
 )  # fmt: skip

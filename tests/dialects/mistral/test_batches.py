@@ -147,7 +147,8 @@ def output(*lines: bytes) -> Reading:
         ),
         pytest.param(
             [line(CONVERSATION), line(CONVERSATION)], "mistral-medium-latest",
-            {"input_tokens": 34, "output_tokens": 10, "largest_input_tokens": 17, "server_tools": {"web_search": 2}},
+            {"input_tokens": 34, "output_tokens": 10, "largest_input_tokens": 17, "server_tools": {"web_search": 2},
+             "averaged": True},
             id="conversations",
         ),
         pytest.param(

@@ -22,7 +22,7 @@ RAW = {
 
 
 def test_what_connectors_say_is_input() -> None:
-    expected = {"input_tokens": 7300, "output_tokens": 55, "server_tools": {"web_search": 1}}
+    expected = {"input_tokens": 7300, "output_tokens": 55, "server_tools": {"web_search": 1}, "averaged": True}
     assert read_usage(DIALECT, RAW) == (expected, [])
     without = {"prompt_tokens": 3, "completion_tokens": 2, "connector_tokens": None, "connectors": None}
     assert read_usage(DIALECT, without) == ({"input_tokens": 3, "output_tokens": 2}, [])

@@ -70,12 +70,12 @@ DEEPSEEK = {"prompt_tokens": 20, "completion_tokens": 5, "total_tokens": 25, "pr
             id="xAI: reasoning is beside the completion",
         ),
         pytest.param(
-            {"prompt_tokens": 7, "completion_tokens": 17, "total_tokens": 544},
+            {"prompt_tokens": 7, "completion_tokens": 17, "total_tokens": 544, "model": "google/gemini-2.5-flash"},
             {"input_tokens": 7, "output_tokens": 537},
             id="Gemini: thoughts are only in the total",
         ),
         pytest.param(
-            {"prompt_tokens": 7, "total_tokens": 544},
+            {"prompt_tokens": 7, "total_tokens": 544, "model": "gemini-2.5-flash"},
             {"input_tokens": 7, "output_tokens": 537},
             id="Gemini: nothing but thoughts",
         ),
@@ -109,12 +109,69 @@ DEEPSEEK = {"prompt_tokens": 20, "completion_tokens": 5, "total_tokens": 25, "pr
             id="DeepSeek: cache hits",
         ),
         pytest.param(
-            {"prompt_tokens": 8, "total_tokens": 8}, {"input_tokens": 8}, id="nothing was generated"
+            {"prompt_tokens": 8, "total_tokens": 8},
+            {"input_tokens": 8, "output_tokens": 0},
+            id="nothing was generated",
         ),
         pytest.param(
-            {"prompt_tokens": 8, "completion_tokens": 3, "total_tokens": 10},
-            {"input_tokens": 8, "output_tokens": 3},
-            id="a total below its parts says nothing",
+            {"prompt_tokens": 10, "completion_tokens": 20, "total_tokens": 5230,
+             "prompt_tokens_details": {"cached_tokens": 5000}, "cache_creation_input_tokens": 200},
+            {"input_tokens": 5210, "cache_read_tokens": 5000, "cache_write_tokens": 200, "output_tokens": 20},
+            id="a gateway that counts as Anthropic does: the cache is beside the prompt",
+        ),
+        pytest.param(
+            {"prompt_tokens": 10, "completion_tokens": 20, "total_tokens": 5260, "cache_read_input_tokens": 5000,
+             "prompt_tokens_details": {"cache_creation_tokens": 200},
+             "completion_tokens_details": {"reasoning_tokens": 30}},
+            {"input_tokens": 5210, "cache_read_tokens": 5000, "cache_write_tokens": 200, "output_tokens": 50,
+             "reasoning_tokens": 30},
+            id="cache and reasoning are both beside",
+        ),
+        *(
+            pytest.param(
+                {"prompt_tokens": 500, "completion_tokens": 20, "total_tokens": 520, **written},
+                {"input_tokens": 500, "output_tokens": 20, "cache_write_tokens": 200, **lives},
+                id=f"writes, named as {written}",
+            )
+            for written, lives in (
+                ({"prompt_tokens_details": {"cache_creation_tokens": 200}}, {}),
+                ({"prompt_tokens_details": {"cache_write_tokens": 200}}, {}),
+                ({"prompt_tokens_details": {"cache_creation_input_tokens": 200}}, {}),
+                ({"cache_creation_tokens": 200}, {}),
+                ({"prompt_tokens_details": {"cache_write_tokens": 0}, "cache_creation_input_tokens": 200}, {}),
+                ({"prompt_tokens_details": {
+                    "cache_creation_tokens": 200,
+                    "cache_creation_token_details": {"ephemeral_5m_input_tokens": 50, "ephemeral_1h_input_tokens": 150},
+                }}, {"cache_write_1h_tokens": 150}),
+                ({"prompt_tokens_details": {"ephemeral_5m_input_tokens": 50, "ephemeral_1h_input_tokens": 150}},
+                 {"cache_write_1h_tokens": 150}),
+                ({"cache_creation_input_tokens": 200,
+                  "cache_creation": {"ephemeral_5m_input_tokens": 200, "ephemeral_1h_input_tokens": 0}},
+                 {"cache_write_1h_tokens": 0}),
+            )
+        ),
+        pytest.param(
+            {"prompt_tokens": 90, "completion_tokens": 12, "total_tokens": 3102, "connector_tokens": 3000,
+             "connectors": {"web_search": 2, "image_generation": 1}},
+            {"input_tokens": 3090, "output_tokens": 12, "server_tools": {"web_search": 2, "image_generation": 1}},
+            id="Mistral: connectors",
+        ),
+        *(
+            pytest.param(
+                {"prompt_tokens": 1, "completion_tokens": 1, "cost": Decimal(cost), **raw},
+                {"input_tokens": 1, "output_tokens": 1, **({"provider_cost_usd": Decimal(charged)} if charged else {})},
+                id=f"OpenRouter: {cost} {raw}",
+            )
+            for cost, raw, charged in (
+                ("0", {"is_byok": True, "cost_details": {"upstream_inference_cost": Decimal("0.0360795")}},
+                 "0.0360795"),
+                ("0.5", {"is_byok": True, "cost_details": {"upstream_inference_cost": 1}}, "1.5"),
+                ("0.5", {"is_byok": True, "cost_details": {"upstream_inference_input_cost": 1,
+                                                            "upstream_inference_output_cost": 2}}, "3.5"),
+                ("0.5", {"is_byok": True, "cost_details": {"upstream_inference_cost": None}}, None),
+                ("0", {"is_byok": True}, None),
+                ("0.5", {"is_byok": False, "cost_details": {"upstream_inference_cost": Decimal("0.5")}}, "0.5"),
+            )
         ),
         pytest.param(
             {"prompt_tokens": None, "completion_tokens": 3, "prompt_tokens_details": None},
@@ -131,7 +188,7 @@ DEEPSEEK = {"prompt_tokens": 20, "completion_tokens": 5, "total_tokens": 25, "pr
     ],
 )  # fmt: skip
 def test_usage(raw: dict[str, Any], expected: dict[str, Any]) -> None:
-    reader = UsageReader(raw)
+    reader = UsageReader(raw, model=raw.get("model"))
     found = usage(reader)
     assert {name: value for name in found.__slots__ if (value := getattr(found, name)) is not None} == expected
     assert reader.warnings == []
@@ -159,8 +216,20 @@ def test_usage(raw: dict[str, Any], expected: dict[str, Any]) -> None:
         ({"cost": Decimal("NaN")}, {}, "usage.cost is no amount of money"),
         ({"cost": True}, {}, "usage.cost is no amount of money"),
         ({"cost": "1"}, {}, "usage.cost is no amount of money"),
-        ({"prompt_tokens": 325, "prompt_tokens_details": {"cached_tokens": 417}},
-         {"input_tokens": 325, "cache_read_tokens": 417}, "more cached tokens than prompt tokens"),
+        *(
+            ({"prompt_tokens": 8, "completion_tokens": 3, "total_tokens": total, **more}, {},
+             "usage.total_tokens is contradicted by its parts")
+            for total, more in ((10, {}), (0, {}), (100, {}), (544, {"model": "mistral-large-latest"}))
+        ),
+        ({"prompt_tokens": 7, "total_tokens": 544}, {}, "usage.total_tokens is contradicted by its parts"),
+        ({"prompt_tokens": 9, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 3},
+          "cache_read_input_tokens": 4}, {"input_tokens": 9, "output_tokens": 1},
+         "usage.cache_read_input_tokens is contradicted by prompt_tokens_details.cached_tokens"),
+        ({"prompt_tokens": 9, "completion_tokens": 1, "prompt_tokens_details": {"cache_creation_tokens": 5,
+          "cache_creation_token_details": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0}}},
+         {"input_tokens": 9, "output_tokens": 1, "cache_write_tokens": 5},
+         "usage.prompt_tokens_details.cache_creation_token_details.ephemeral_5m_input_tokens is contradicted by what "
+         "was written in all"),
     ],
 )  # fmt: skip
 def test_what_is_no_number_is_not_reported(raw: dict[str, Any], expected: dict[str, Any], warning: str | None) -> None:

@@ -24,9 +24,11 @@ DETAILS = {"output_tokens_details": {"image_tokens": 4000, "text_tokens": 160}}
 @pytest.mark.parametrize(
     ("document", "expected"),
     [
-        ({"created": 1, "data": [{"b64_json": "iVBO"}], "usage": USAGE}, READ),
+        ({"created": 1, "data": [{"b64_json": "iVBO"}], "usage": USAGE}, READ | {"output_image_tokens": 4160}),
         ({"created": 1, "data": [{"b64_json": "iVBO"}], "usage": USAGE | DETAILS},
          READ | {"output_image_tokens": 4000}),
+        ({"data": [], "usage": USAGE | {"output_tokens_details": {}}}, READ | {"output_image_tokens": 4160}),
+        ({"data": [], "usage": USAGE | {"output_tokens_details": {"text_tokens": 160}}}, READ),
         ({"type": "image_generation.completed", "b64_json": "iVBO", "usage": USAGE},
          READ | {"output_image_tokens": 4160}),
         ({"type": "image_edit.completed", "b64_json": "iVBO", "usage": USAGE | DETAILS},
@@ -36,7 +38,7 @@ DETAILS = {"output_tokens_details": {"image_tokens": 4000, "text_tokens": 160}}
          {"provider_cost_usd": Decimal("0.02")}),
         ({"created": 1, "data": [{"url": "https://example.com/1.png", "revised_prompt": "x"}]}, {}),
     ],
-    ids=["whole", "whole, with details", "streamed", "streamed, with details", "partial", "xAI", "DALL·E"],
+    ids=["whole", "whole, with details", "no details", "text only", "streamed", "streamed, with details", "partial", "xAI", "DALL·E"],
 )  # fmt: skip
 def test_usage(document: dict[str, Any], expected: dict[str, Any]) -> None:
     assert read_documents(DIALECT, document) == expected

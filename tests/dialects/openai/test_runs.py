@@ -25,7 +25,7 @@ RUN: dict[str, Any] = {
     "usage": USAGE,
 }
 STEP = {"id": "step_1", "object": "thread.run.step", "status": "completed", "usage": USAGE | {"prompt_tokens": 228}}
-READ = {"input_tokens": 382, "cache_read_tokens": 12, "output_tokens": 90, "reasoning_tokens": 0}
+READ = {"input_tokens": 382, "cache_read_tokens": 12, "output_tokens": 90, "reasoning_tokens": 0, "averaged": True}
 
 
 def under_way(status: str) -> dict[str, Any]:

@@ -11,6 +11,9 @@ https://docs.anthropic.com/en/docs/build-with-claude/streaming.
   compactions, which the model itself does, and advisors and declined attempts, which are billed under their own model.
   A model is named there where it may be another than the response's.
 - OpenRouter, which speaks this format too, says in ``cost`` what it charged.
+- Where a ``fallback_credit`` was redeemed, the request is billed as if the conversation had been on this model all
+  along, and not by its counts. What it costs is then not known
+  (https://platform.claude.com/docs/en/build-with-claude/fallback-credit).
 - A request that is refused before any output is billed in some categories only, and reports its tokens all the same.
   The same holds for an attempt that was declined, whose category is in the ``fallback`` block in the content
   (https://platform.claude.com/docs/en/build-with-claude/refusals-and-fallback#how-refusals-are-billed).
@@ -25,6 +28,7 @@ from typing import Any
 from metrion.dialects.anthropic.messages_texts import TEXTS
 from metrion.dialects.dialect import TOKENS, Dialect, Draft, label, mapping
 from metrion.dialects.reading import shares
+from metrion.dialects.reading.cache_writes import LIFETIMES, by_lifetime
 from metrion.dialects.reading.charges import charged
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Usage
@@ -32,7 +36,9 @@ from metrion.parsing.json_values import EACH, Object, Path, to_json
 
 _CACHE_READ, _CACHE_WRITE = "cache_read_input_tokens", "cache_creation_input_tokens"
 _COUNTS = (*TOKENS, _CACHE_READ, _CACHE_WRITE)
-_CACHE_WRITES = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
+
+_CREDIT = "fallback_credit"
+_CREDIT_NOT_APPLIED = frozenset({"not_applied", "not_redeemed", "none"})
 
 _REPORTED_ONCE = ("reasoning_tokens", "server_tools")
 """What the usage reports as a whole, and of no sampling. It is of the model that served."""
@@ -124,6 +130,8 @@ def _record_content(blocks: object, draft: MessageDraft) -> None:
 
 def usage(reader: UsageReader) -> Usage:
     """Read a ``Usage``; of its shares, those of the model that served have no name."""
+    if reader.has(_CREDIT) and reader.text(_CREDIT, "status", "type") not in _CREDIT_NOT_APPLIED:
+        reader.contradict(*TOKENS[:1], by=f"{_CREDIT}.status")
     iterations = _billed(reader)
     plain = _usage(
         reader,
@@ -203,11 +211,9 @@ def _usage(reader: UsageReader, **reported_once: Any) -> Usage:
 
 def _cache_writes(reader: UsageReader, written: int | None) -> tuple[int | None, int | None]:
     """Return all that was written to caches, and the part that lives an hour."""
-    if written is not None or reader.has(_CACHE_WRITE):
-        return written, reader.count("cache_creation", _CACHE_WRITES[-1])
-    lifetimes = reader.counts(_CACHE_WRITES, "cache_creation")
-    known = [count for count in lifetimes if count is not None]
-    return sum(known) if known else None, lifetimes[-1]
+    if written is None and reader.has(_CACHE_WRITE):
+        return None, None
+    return by_lifetime(reader, written, reader.counts(LIFETIMES, "cache_creation"), "cache_creation", LIFETIMES[0])
 
 
 def _input_tokens(

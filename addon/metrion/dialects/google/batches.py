@@ -8,6 +8,7 @@ Sources: https://ai.google.dev/api/batch-api, and ``BatchJob`` in the google-gen
 - The responses of a batch whose requests came in a file are in a file too, which the batch names when it is over: a
   line for each request, with its ``response`` or its ``error`` (https://ai.google.dev/gemini-api/docs/batch-api). What
   Vertex AI's batches write goes to the customer's own storage.
+- A batch of embeddings (``SingleEmbedContentResponse`` in the google-genai SDK) counts the tokens of each text.
 - If the usage of one of the responses is missing, that of the batch is not known.
 """
 
@@ -21,6 +22,7 @@ from metrion.dialects.dialect import TOKENS, Dialect, Draft, label, mapping
 from metrion.dialects.google import generate_content as gemini
 from metrion.dialects.reading import batch_results
 from metrion.dialects.reading.batch_results import TIER
+from metrion.dialects.reading.moments import moment
 from metrion.model import Usage
 from metrion.parsing.json_values import EACH, Object, Path
 
@@ -42,6 +44,7 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
     if state not in _OVER:
         return
     draft.finish_reason = state.removeprefix("BATCH_STATE_")
+    draft.done_at = moment(metadata.get("endTime"))
     responses = max((_responses(document, place) for place in _PLACES), key=len)
     if not responses:
         file = label(*(_found(document, (*place, "responsesFile")) for place in _PLACES))
@@ -49,9 +52,8 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
         return
     results = batch_results.started(draft)
     for response in responses:
-        raw = response.get("usageMetadata")
-        usage = batch_results.read(gemini.DIALECT, raw, draft) if isinstance(raw, Object) else None
-        results.add(label(response.get("modelVersion"), draft.model), usage or Usage())
+        model, usage = _answer(response, draft)
+        results.add(model or draft.model, usage or Usage())
     succeeded = mapping(metadata.get("batchStats")).get("successfulRequestCount")
     if succeeded not in (None, len(responses), str(len(responses))):
         results.add(draft.model, Usage())
@@ -61,15 +63,27 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
 def read_result(document: Mapping[str, Any], draft: Draft) -> None:
     """Record what a line of a file of responses says."""
     draft.service_tier = TIER
+    draft.is_results = True
     response = document.get("response")
     if not isinstance(response, dict):
         return
+    model, usage = _answer(response, draft)
+    if usage is not None:
+        batch_results.add(draft, model, usage)
+
+
+def _answer(response: Mapping[str, Any], draft: Draft) -> tuple[str | None, Usage | None]:
+    """Return what one response says: of a model that generates, or the embedding of one text."""
+    tokens = response.get("tokenCount")
+    if isinstance(tokens, str) and tokens.isdecimal():  # as JSON has an int64 of Google's
+        tokens = int(tokens)
+    if tokens is not None and response.get("usageMetadata") is None:
+        response = {**response, "usageMetadata": Object(promptTokenCount=tokens)}
     model, usage = batch_results.read_answer(gemini.DIALECT, response, draft)
-    if usage is None:
-        return
-    if usage.output_tokens is None:  # a count that is 0 is left out
-        usage = replace(usage, output_tokens=0)
-    batch_results.add(draft, model, usage)
+    counts = mapping(response.get("usageMetadata"))
+    if usage is not None and usage.output_tokens is None and all(counts.get(name) is None for name in gemini.MADE):
+        usage = replace(usage, output_tokens=0)  # a count that is 0 is left out
+    return model, usage
 
 
 def _responses(document: Mapping[str, Any], place: tuple[str, ...]) -> list[Mapping[str, Any]]:
@@ -86,17 +100,15 @@ def _found(document: Mapping[str, Any], path: Path) -> Any:
     return found
 
 
+_ANSWER: tuple[Path, ...] = (*gemini.DIALECT.wanted, ("tokenCount",))
+
 DIALECT = Dialect(
     name="gemini_batches",
     wanted=(
         ("name",),
-        *(("metadata", name) for name in ("name", "model", "state", "batchStats")),
+        *(("metadata", name) for name in ("name", "model", "state", "batchStats", "endTime")),
         *((*place, "responsesFile") for place in _PLACES),
-        *(
-            (*place, *_RESPONSES, EACH, "response", name)
-            for place in _PLACES
-            for name in ("modelVersion", "usageMetadata")
-        ),
+        *((*place, *_RESPONSES, EACH, "response", *path) for place in _PLACES for path in _ANSWER),
     ),
     marks=(b'"metadata"',),
     draft=batch_results.BatchDraft,
@@ -108,8 +120,8 @@ DIALECT = Dialect(
 
 OUTPUT = Dialect(
     name="gemini_batch_output",
-    wanted=tuple(("response", *path) for path in gemini.DIALECT.wanted),
-    marks=(b'"usageMetadata"',),
+    wanted=tuple(("response", *path) for path in _ANSWER),
+    marks=(b'"usageMetadata"', b'"tokenCount"'),
     read=read_result,
     usage=batch_results.usage,
     draft=batch_results.BatchDraft,

@@ -7,8 +7,9 @@ google-genai SDK; https://ai.google.dev/gemini-api/docs/google-search for what a
   input beside it, thoughts are output beside the candidates.
 - A stream reports running totals. The last ones count; a chunk that counts nothing does not change them.
 - With ``enum-encoding=int`` names are numbers. A count that is 0 is left out, and so is not reported.
-- Models before Gemini 3 bill a prompt that was grounded by searches once, later ones each search. The searches are in
-  ``groundingMetadata`` only, beside the usage.
+- ``billedToolCalls`` counts the calls of tools that are billed, where it is there.
+- Models before Gemini 3 bill a prompt that was grounded by searches once, later ones each search. Searches for
+  images are searches too. Else than in ``billedToolCalls`` they are in ``groundingMetadata`` only, beside the usage.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from metrion.dialects.dialect import Dialect, Draft, label, mapping
 from metrion.dialects.google.generate_content_texts import TEXTS
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Usage
-from metrion.parsing.json_values import EACH, Object
+from metrion.parsing.json_values import EACH, Object, Path
 
 _COUNTS = (
     "promptTokenCount",
@@ -32,6 +33,10 @@ _COUNTS = (
     "toolUsePromptTokenCount",
     "totalTokenCount",
 )
+_INPUT = (("promptTokenCount",), ("toolUsePromptTokenCount",))
+_OUTPUT = (("candidatesTokenCount",), ("responseTokenCount",), ("thoughtsTokenCount",))
+MADE = tuple(path[0] for path in _OUTPUT)
+"""What counts output."""
 _TRAFFIC_TYPES = {1: "ON_DEMAND", 2: "PROVISIONED_THROUGHPUT", 3: "ON_DEMAND_PRIORITY", 4: "ON_DEMAND_FLEX"}
 _FINISH_REASONS = {1: "STOP", 2: "MAX_TOKENS", 3: "SAFETY", 4: "RECITATION"}
 """Those on which the Gemini API and Vertex AI agree; of the others the number has to do."""
@@ -43,6 +48,12 @@ _VIDEO = ("VIDEO", 3)
 
 _MOST_CALLS = 1 << 12
 """As many calls of tools are kept apart."""
+
+_SEARCH, _MAPS = "google_search", "google_maps"
+_QUERIES = ("webSearchQueries", "imageSearchQueries")
+
+_ROUNDING = 1
+"""By so much a total has been seen to differ from its parts."""
 
 GROUNDED_ONCE = re.compile(r"(?:.*/)?gemini-[12](?![0-9])")
 """Models that bill the searches of a prompt together."""
@@ -82,12 +93,15 @@ def record_usage(usage: object, draft: Draft) -> None:
 
 def record_searches(grounding: Mapping[str, Any], draft: GeminiDraft) -> None:
     """Count what the provider bills of its searches. Empty ones and repeated ones are free."""
-    queries = grounding.get("webSearchQueries")
-    searches = {query for query in queries if isinstance(query, str) and query} if isinstance(queries, list) else set()
-    _count_tool("google_search", searches, draft)
+    searches = set[str]()
+    for name in _QUERIES:
+        queries = grounding.get(name)
+        if isinstance(queries, list):
+            searches |= {f"{name} {query}" for query in queries if isinstance(query, str) and query}
+    _count_tool(_SEARCH, searches, draft)
     chunks = grounding.get("groundingChunks")
-    if isinstance(chunks, list) and any(isinstance(chunk, dict) and "maps" in chunk for chunk in chunks):
-        _count_tool("google_maps", {""}, draft)
+    if isinstance(chunks, list) and any(isinstance(mapping(chunk).get("maps"), dict) for chunk in chunks):
+        _count_tool(_MAPS, {""}, draft)
 
 
 def _count_tool(name: str, calls: set[str], draft: GeminiDraft) -> None:
@@ -109,8 +123,44 @@ def _enum(value: object, names: Mapping[int, str]) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def billed_tools(reader: UsageReader) -> dict[str, int] | None:
+    """Return the calls that the usage itself says are billed, by the names under which searches are counted here."""
+    billed = reader.tally("billedToolCalls", by="tool", of="successfulToolCallCount")
+    if billed is None:
+        return None
+    calls: dict[str, int] = {}
+    for tool, count in billed.items():
+        name = str(tool).lower()
+        name = next((known for known in (_SEARCH, _MAPS) if name.startswith(known)), name)
+        if count:
+            once = GROUNDED_ONCE.match(reader.model or "") and name in (_SEARCH, _MAPS)
+            calls[name] = 1 if once else calls.get(name, 0) + count
+    return calls
+
+
+def _sides(reader: UsageReader) -> tuple[int | None, int | None]:
+    """Return input and output, where the total does not contradict them."""
+    given, made = reader.added(*_INPUT), reader.added(*_OUTPUT)
+    total = reader.count("totalTokenCount")
+    sides = ((given, _INPUT), (made, _OUTPUT))
+    is_unreadable = any(side is None and any(reader.has(*path) for path in paths) for side, paths in sides)
+    if total is None or is_unreadable:
+        return given, made
+    parts = (given or 0) + (made or 0)
+    sums = {parts}
+    if reader.has("responseTokenCount"):  # the Live API's totals leave out either of these, or both
+        thoughts, by_tools = (reader.count(name) or 0 for name in ("thoughtsTokenCount", "toolUsePromptTokenCount"))
+        sums |= {parts - thoughts, parts - by_tools, parts - thoughts - by_tools}
+    if any(abs(total - each) <= _ROUNDING for each in sums):
+        reader.adds_up = True
+        return given, made
+    reader.contradict("totalTokenCount", by="its parts")
+    return None, None
+
+
 def usage(reader: UsageReader) -> Usage:
     """Read a ``UsageMetadata``."""
+    given, made = _sides(reader)
     prompt = reader.tally("promptTokensDetails", by="modality", of="tokenCount")
     if prompt is None:
         prompt = reader.tally("promptTokenDetails", by="modality", of="tokenCount")  # of embeddings
@@ -126,14 +176,15 @@ def usage(reader: UsageReader) -> Usage:
     absent = 0 if cached is not None and sum(cached.values()) == cache_read_tokens else None
     return Usage(
         raw=reader.raw,
-        input_tokens=reader.added(("promptTokenCount",), ("toolUsePromptTokenCount",)),
+        input_tokens=given,
         cache_read_tokens=cache_read_tokens,
-        output_tokens=reader.added(("candidatesTokenCount",), ("responseTokenCount",), ("thoughtsTokenCount",)),
+        output_tokens=made,
         reasoning_tokens=reader.count("thoughtsTokenCount"),
         input_audio_tokens=part(inputs, _AUDIO),
         input_image_tokens=part(inputs, _IMAGE),
         output_audio_tokens=part(outputs, _AUDIO),
         output_image_tokens=part(outputs, _IMAGE),
+        server_tools=billed_tools(reader),
         cache_read_audio_tokens=part([cached or {}], _AUDIO, absent),
         cache_read_image_tokens=part([cached or {}], _IMAGE, absent),
         input_video_tokens=part(inputs, _VIDEO),
@@ -149,6 +200,9 @@ def part(
     return sum(counts) if counts else absent
 
 
+GROUNDING: tuple[Path, ...] = (*((name,) for name in _QUERIES), ("groundingChunks", EACH, "maps", "placeId"))
+"""What :func:`record_searches` looks at."""
+
 DIALECT = Dialect(
     name="gemini",
     wanted=(
@@ -157,8 +211,7 @@ DIALECT = Dialect(
         ("usageMetadata",),
         ("promptFeedback", "blockReason"),
         ("candidates", EACH, "finishReason"),
-        ("candidates", EACH, "groundingMetadata", "webSearchQueries"),
-        ("candidates", EACH, "groundingMetadata", "groundingChunks", EACH, "maps", "placeId"),
+        *(("candidates", EACH, "groundingMetadata", *path) for path in GROUNDING),
     ),
     marks=(b'"usageMetadata"', b'"finishReason"', b'"groundingMetadata"', b'"promptFeedback"'),
     draft=GeminiDraft,

@@ -16,6 +16,7 @@ from typing import Any
 
 from metrion.dialects.dialect import Dialect, Draft, label
 from metrion.dialects.google.generate_content import GROUNDED_ONCE, part
+from metrion.dialects.reading.totals import TOTAL, sides
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Usage
 from metrion.parsing.json_values import Object
@@ -56,10 +57,16 @@ def usage(reader: UsageReader) -> Usage:
     inputs, outputs, cached = (tallies["input"], tallies["tool_use"]), [tallies["output"]], tallies["cached"]
     cache_read_tokens = reader.count("total_cached_tokens")
     absent = 0 if cached and sum(cached.values()) == cache_read_tokens else None
+    given, made = sides(
+        reader,
+        reader.added(("total_input_tokens",), ("total_tool_use_tokens",)),
+        reader.added(("total_output_tokens",), ("total_thought_tokens",)),
+        reader.count(TOTAL),
+    )
     return Usage(
-        input_tokens=reader.added(("total_input_tokens",), ("total_tool_use_tokens",)),
+        input_tokens=given,
         cache_read_tokens=cache_read_tokens,
-        output_tokens=reader.added(("total_output_tokens",), ("total_thought_tokens",)),
+        output_tokens=made,
         reasoning_tokens=reader.count("total_thought_tokens"),
         input_audio_tokens=part(inputs, _AUDIO),
         input_image_tokens=part(inputs, _IMAGE),

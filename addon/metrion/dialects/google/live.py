@@ -30,8 +30,7 @@ _MEMBERS = (
     ("setup", "model"),
     ("serverContent", "turnComplete"),
     ("serverContent", "interrupted"),
-    ("serverContent", "groundingMetadata", "webSearchQueries"),
-    ("serverContent", "groundingMetadata", "groundingChunks"),
+    *(("serverContent", "groundingMetadata", *path) for path in gemini.GROUNDING),
 )
 _WANTED, _USAGES = tree(_MEMBERS), usages(_MEMBERS)
 _ENDS = {"turnComplete": "turn_complete", "interrupted": "interrupted"}

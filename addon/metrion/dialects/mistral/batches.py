@@ -23,6 +23,7 @@ from metrion.dialects.openai import chat as openai_chat
 from metrion.dialects.openai import embeddings as openai_embeddings
 from metrion.dialects.reading import batch_results
 from metrion.dialects.reading.batch_results import TIER
+from metrion.dialects.reading.moments import moment
 from metrion.model import Usage
 
 _OVER = frozenset({"SUCCESS", "FAILED", "TIMEOUT_EXCEEDED", "CANCELLED"})
@@ -46,6 +47,7 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
     draft.pending = status is not None and status not in _OVER
     if status in _OVER:
         draft.finish_reason = status
+        draft.done_at = moment(document.get("completed_at"))
         file = label(document.get("output_file"))
         draft.output = file and f"files/{file}"
 
@@ -54,6 +56,7 @@ def read_result(document: Mapping[str, Any], draft: Draft) -> None:
     """Record what a line of a file of results says."""
     draft.service_tier = TIER
     response = mapping(document.get("response"))
+    draft.is_results |= bool(response)
     status, body = response.get("status_code"), response.get("body")
     if document.get("error") or (isinstance(status, int) and status >= 400) or not isinstance(body, dict):
         return
@@ -86,7 +89,7 @@ def _format(body: Mapping[str, Any]) -> tuple[Dialect, tuple[str, ...]]:
 
 DIALECT = Dialect(
     name="mistral_batches",
-    wanted=(("id",), ("model",), ("status",), ("output_file",)),
+    wanted=(("id",), ("model",), ("status",), ("output_file",), ("completed_at",)),
     marks=(b'"output_file"',),
     read=read,
     usage=lambda _: Usage(),

@@ -5,6 +5,7 @@ Source: ``ConversationResponse``, ``ConversationUsageInfo``, ``ResponseDoneEvent
 
 - What connectors (search, code, …) put into the prompt, ``connector_tokens``, is input beside ``prompt_tokens``; their
   calls are counted by their names.
+- Each call of a connector is followed by a further request to the model; the usage adds them up.
 - One usage covers all agents that a conversation was handed to. It does not say which model used what, so that it has
   no price.
 """
@@ -17,6 +18,7 @@ from typing import Any
 
 from metrion.dialects.dialect import Dialect, Draft, label, mapping
 from metrion.dialects.reading import errors
+from metrion.dialects.reading.totals import TOTAL, sides
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Usage
 from metrion.parsing.json_values import EACH, Object
@@ -51,11 +53,14 @@ def read(document: Mapping[str, Any], draft: ConversationDraft) -> None:
 
 def usage(reader: UsageReader) -> Usage:
     """Read a ``ConversationUsageInfo``."""
-    return Usage(
-        input_tokens=reader.added(("prompt_tokens",), ("connector_tokens",)),
-        output_tokens=reader.count("completion_tokens"),
-        server_tools=reader.calls("connectors"),
+    connectors = reader.calls("connectors")
+    given, made = sides(
+        reader,
+        reader.added(("prompt_tokens",), ("connector_tokens",)),
+        reader.count("completion_tokens"),
+        reader.count(TOTAL),
     )
+    return Usage(input_tokens=given, output_tokens=made, server_tools=connectors, averaged=True if connectors else None)
 
 
 DIALECT = Dialect(

@@ -19,6 +19,7 @@ from typing import Any
 from metrion.dialects.dialect import TOKENS, Dialect, Draft, label, mapping
 from metrion.dialects.openai import token_details as openai_tokens
 from metrion.dialects.reading.batch_results import TIER
+from metrion.dialects.reading.moments import moment
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.dialects.xai import batches as xai_batches
 from metrion.model import Usage
@@ -49,6 +50,7 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
     if status not in _OVER:
         return
     draft.finish_reason = status
+    draft.done_at = moment(document.get("completed_at"), *(document.get(f"{name}_at") for name in sorted(_OVER)))
     usage = document.get("usage")
     if isinstance(usage, Object) and usage:
         draft.usage = {**usage, _COMPLETED: mapping(document.get("request_counts")).get("completed")}
@@ -65,8 +67,8 @@ def usage(reader: UsageReader) -> Usage:
     if reader.has(_DRAWN):
         found = replace(found, output_image_tokens=found.output_tokens)
     if not completed or found.input_tokens is None or found.output_tokens is None:
-        return found
-    return replace(found, largest_input_tokens=-(-found.input_tokens // completed))
+        return replace(found, averaged=None if found.input_tokens is None else True)
+    return replace(found, largest_input_tokens=-(-found.input_tokens // completed), averaged=completed > 1 or None)
 
 
 DIALECT = Dialect(
@@ -79,6 +81,7 @@ DIALECT = Dialect(
         ("status",),
         ("usage",),
         ("request_counts", "completed"),
+        *((f"{name}_at",) for name in sorted(_OVER)),
         *xai_batches.BATCH,
     ),
     nullable=("usage",),

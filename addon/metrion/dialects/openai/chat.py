@@ -15,31 +15,40 @@ Sources: ``CompletionUsage`` in the openai SDK, and recorded answers of the serv
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from metrion.dialects.dialect import TOKENS, Dialect, Draft, label, mapping
 from metrion.dialects.openai.chat_texts import TEXTS
+from metrion.dialects.reading.cache_writes import cache_writes
 from metrion.dialects.reading.charges import charged, server_tools
+from metrion.dialects.reading.totals import sides
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Usage
 from metrion.parsing.json_values import EACH, Object
 
 _TOTALS = ("prompt_tokens", "completion_tokens", "total_tokens")
-_PROMPT = ("cached_tokens", "cache_write_tokens", "audio_tokens", "image_tokens", "video_tokens")
+PROMPT = ("cached_tokens", "cache_write_tokens", "audio_tokens", "image_tokens", "video_tokens")
 _COMPLETION = ("reasoning_tokens", "audio_tokens", "image_tokens", "video_tokens")
 """The parts in ``prompt_tokens_details`` and in ``completion_tokens_details``."""
+
+PROMPT_DETAILS = "prompt_tokens_details"
 
 _CACHE_READ = (
     ("prompt_token_details", "cached_tokens"),  # OpenAI's Assistants
     ("prompt_cache_hit_tokens",),  # DeepSeek
     ("num_cached_tokens",),  # Mistral, before it had details
     ("cached_tokens",),  # Moonshot
+    ("cache_read_input_tokens",),  # gateways to Anthropic
 )
 """Where else servers report what was read from a cache."""
 _REASONING = "reasoning_tokens"
 """What Perplexity and Azure report beside the details, others in them."""
 _ELSEWHERE = frozenset({_REASONING, *(path[0] for path in _CACHE_READ)})
+
+_THOUGHTS_IN_TOTAL = re.compile(r"(?:.*/)?gemini-")
+"""Models whose thoughts are in the total only."""
 
 _STANDARD = "standard"
 
@@ -66,19 +75,19 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
 
 def usage(reader: UsageReader) -> Usage:
     """Read a ``CompletionUsage``."""
-    cached, cache_write, heard, seen, watched = reader.counts(_PROMPT, "prompt_tokens_details")
+    cached, written, heard, seen, watched = reader.counts(PROMPT, PROMPT_DETAILS)
     reasoning, spoken, drawn, filmed = reader.counts(_COMPLETION, "completion_tokens_details")
     if reader.has_any(_ELSEWHERE):
-        cached = reader.first_count(*_CACHE_READ) if cached is None else cached
+        cached = _cache_reads(reader, cached)
         reasoning = reader.count(_REASONING) if reasoning is None else reasoning
-    input_tokens, output_tokens = _totals(reader, heard, reasoning)
-    if cached and input_tokens is not None and cached > input_tokens:
-        reader.warnings.append("more cached tokens than prompt tokens")
+    written, written_1h = cache_writes(reader, written, PROMPT_DETAILS)
+    given, made = _sides(reader, reasoning, heard, cached=(cached or 0) + (written or 0))
     return Usage(
-        input_tokens=input_tokens,
+        input_tokens=given,
         cache_read_tokens=cached,
-        cache_write_tokens=cache_write,
-        output_tokens=output_tokens,
+        cache_write_tokens=written,
+        cache_write_1h_tokens=written_1h,
+        output_tokens=made,
         reasoning_tokens=reasoning,
         input_audio_tokens=heard,
         input_image_tokens=seen,
@@ -92,24 +101,41 @@ def usage(reader: UsageReader) -> Usage:
     )
 
 
-def _totals(reader: UsageReader, heard: int | None, reasoning: int | None) -> tuple[int | None, int | None]:
+def _cache_reads(reader: UsageReader, cached: int | None) -> int | None:
+    """Return what was read from a cache, where it may be reported in other places too."""
+    others = [(path, count) for path in _CACHE_READ if (count := reader.count(*path)) is not None]
+    path, other = next(((path, count) for path, count in others if count), others[0] if others else (None, None))
+    if path and cached and other and other != cached:
+        reader.contradict(*path, by=f"{PROMPT_DETAILS}.cached_tokens")
+        return None
+    return cached or (cached if other is None else other)
+
+
+def _sides(
+    reader: UsageReader, reasoning: int | None, heard: int | None, *, cached: int
+) -> tuple[int | None, int | None]:
     """Return input and output.
 
-    What ``total_tokens`` has beyond prompt and completion is output: xAI counts reasoning beside the completion
-    (https://docs.x.ai/docs/guides/reasoning), Gemini's compatible endpoint its thoughts. It is input where it is the
-    audio of the prompt, which Mistral counts beside the prompt's text, in details or in none but its seconds
-    (https://docs.mistral.ai/api/endpoint/audio/transcriptions).
+    What ``total_tokens`` has beyond prompt and completion is output where it is the reasoning, which xAI counts beside
+    the completion (https://docs.x.ai/docs/guides/reasoning), or the thoughts that only the total of Gemini's compatible
+    endpoint has. It is input where it is the audio of the prompt, which Mistral counts beside the prompt's text, in
+    details or in none but its seconds (https://docs.mistral.ai/api/endpoint/audio/transcriptions); or where it is what
+    Mistral's connectors put into the prompt; or what a cache had a part in, as gateways to Anthropic count it.
     """
     prompt, completion, total = reader.counts(_TOTALS)
-    if prompt is None or total is None or (completion is None and reader.has("completion_tokens")):
+    connectors = reader.count("connector_tokens")
+    if prompt is None or (completion is None and reader.has("completion_tokens")):
         return prompt, completion
-    beyond = total - prompt - (completion or 0)
-    if beyond <= 0:
-        return prompt, completion
-    is_heard = bool(reader.count("prompt_audio_seconds")) if heard is None else beyond == heard
-    if is_heard and beyond != reasoning:
-        return prompt + beyond, completion
-    return prompt, total - prompt
+    if total is None:
+        return prompt + (connectors or 0), completion
+    if total > prompt + (completion or 0):
+        if _THOUGHTS_IN_TOTAL.match(reader.model or ""):
+            reader.adds_up = True
+            return prompt, total - prompt
+        if heard is None and not reasoning and reader.count("prompt_audio_seconds"):
+            reader.adds_up = True
+            return total - (completion or 0), completion
+    return sides(reader, prompt, completion, total, reasoning=reasoning, cached=cached, beside=(heard, connectors))
 
 
 DIALECT = Dialect(

@@ -10,11 +10,11 @@ they are billed for (https://docs.cohere.com/reference/rerank).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from metrion.dialects.dialect import USAGES, Dialect, Draft, label, mapping
 from metrion.dialects.openai import chat as openai_chat
+from metrion.dialects.reading.charges import charged, server_tools
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Usage
 from metrion.parsing.json_values import Object
@@ -34,10 +34,23 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
 
 def usage(reader: UsageReader) -> Usage:
     """Read a ``CreateEmbeddingResponse.Usage``."""
-    return replace(
-        openai_chat.usage(reader),
-        input_tokens=reader.first_count(("prompt_tokens",), ("input_tokens",)),
+    given = reader.first_count(("prompt_tokens",), ("input_tokens",))
+    total = reader.count("total_tokens")
+    if given is not None and total is not None and total < given:
+        reader.contradict("total_tokens", by="its parts")
+        given = None
+    cached, written, heard, seen, watched = reader.counts(openai_chat.PROMPT, openai_chat.PROMPT_DETAILS)
+    return Usage(
+        input_tokens=given,
+        cache_read_tokens=cached,
+        cache_write_tokens=written,
         output_tokens=reader.count("completion_tokens"),
+        input_audio_tokens=heard,
+        input_image_tokens=seen,
+        server_tools=server_tools(reader),
+        raw=reader.raw,
+        provider_cost_usd=charged(reader),
+        input_video_tokens=watched,
     )
 
 

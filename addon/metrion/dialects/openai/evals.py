@@ -62,8 +62,8 @@ def _usage(reader: UsageReader) -> Usage:
     )
     calls = reader.count("invocation_count")
     if not calls or found.input_tokens is None:
-        return found
-    return replace(found, largest_input_tokens=-(-found.input_tokens // calls))
+        return replace(found, averaged=None if found.input_tokens is None else True)
+    return replace(found, largest_input_tokens=-(-found.input_tokens // calls), averaged=calls > 1 or None)
 
 
 DIALECT = Dialect(

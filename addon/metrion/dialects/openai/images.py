@@ -3,12 +3,14 @@
 Sources: ``ImagesResponse``, ``ImageGenCompletedEvent`` and ``ImageEditCompletedEvent`` in the openai SDK. No answer
 names its model. DALL·E's has no usage; xAI's has nothing but what was charged.
 
+- A usage whose output has no details is of images alone: they are all that these endpoints make.
 - An image that is a drawing (SVG) is written by another model, whose tokens are apart, in ``svg_usage``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from metrion.dialects.dialect import USAGES, Dialect, Draft, label
@@ -21,6 +23,7 @@ from metrion.parsing.json_values import Object, to_json
 _END_TYPES = frozenset({"image_generation.completed", "image_edit.completed"})
 
 _WRITTEN = "svg_usage"
+_TEXT = frozenset({"text_tokens"})
 
 
 def read(document: Mapping[str, Any], draft: Draft) -> None:
@@ -30,9 +33,6 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
     usage, written = document.get("usage"), document.get(_WRITTEN)
     if isinstance(usage, Object) and usage:
         draft.usage, draft.usage_source = usage, usage.source
-        if document.get("type") in _END_TYPES and usage.get("output_tokens_details") is None:
-            # By the SDK's own words `output_tokens` is "the number of image tokens in the output image" there.
-            draft.usage = {**usage, "output_tokens_details": {"image_tokens": usage.get("output_tokens")}}
     if isinstance(written, Object) and written:
         draft.usage = {**(draft.usage or {}), _WRITTEN: written}
         draft.usage_source = to_json(draft.usage)
@@ -41,6 +41,9 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
 def usage(reader: UsageReader) -> Usage:
     """Read an ``ImagesResponse.Usage``, and beside it an ``ImagesResponse.SvgUsage``."""
     drawn = openai_tokens.usage(reader)
+    if drawn.output_image_tokens is None and not reader.has_any(_TEXT, "output_tokens_details"):
+        # By the SDK's own words `output_tokens` is "the number of image tokens in the output image".
+        drawn = replace(drawn, output_image_tokens=drawn.output_tokens)
     if not reader.holds_object(_WRITTEN):
         return drawn
     written = Usage(

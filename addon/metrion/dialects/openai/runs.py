@@ -10,10 +10,13 @@ Sources: ``Run``, ``RunStatus`` and ``AssistantStreamEvent`` in the openai SDK.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from metrion.dialects.dialect import TOKENS, Dialect, Draft, label, mapping
 from metrion.dialects.openai import chat as openai_chat
+from metrion.dialects.reading.usage_reader import UsageReader
+from metrion.model import Usage
 from metrion.parsing.json_values import Object
 
 _UNDER_WAY = frozenset({"queued", "in_progress", "requires_action", "cancelling"})
@@ -36,6 +39,12 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
         draft.usage, draft.usage_source = usage, usage.source
 
 
+def usage(reader: UsageReader) -> Usage:
+    """Read a ``Run.Usage``. How many calls of the model it adds up is not reported."""
+    found = openai_chat.usage(reader)
+    return replace(found, averaged=None if found.input_tokens is None else True)
+
+
 DIALECT = Dialect(
     name="openai_runs",
     wanted=(
@@ -50,7 +59,7 @@ DIALECT = Dialect(
     marks=(b"event: thread.run.requires_action", b"event: thread.run.failed", b"event: thread.run.expired"),
     nullable=("usage",),
     read=read,
-    usage=openai_chat.usage,
+    usage=usage,
     end_data=b"[DONE]",
     needs=TOKENS,
 )

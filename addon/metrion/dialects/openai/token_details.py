@@ -15,7 +15,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from metrion.dialects.openai import chat as openai_chat
+from metrion.dialects.reading.cache_writes import cache_writes
 from metrion.dialects.reading.charges import charged, server_tools
+from metrion.dialects.reading.totals import sides
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Usage
 
@@ -35,20 +37,22 @@ def usage(reader: UsageReader) -> Usage:
     if reader.has("prompt_tokens"):
         return openai_chat.usage(reader)
     input_tokens, output_tokens, total = reader.counts(_TOTALS)
-    cached, cache_write, heard, seen, watched = _details(reader, _INPUT, "input")
+    cached, written, heard, seen, watched = _details(reader, _INPUT, "input")
     reasoning, spoken, drawn, filmed = _details(reader, _OUTPUT, "output")
-    if cached and input_tokens is not None and cached > input_tokens:
-        reader.warnings.append("more cached tokens than input tokens")
+    written, written_1h = cache_writes(reader, written, "input_tokens_details")
+    cache = (cached or 0) + (written or 0)
+    given, made = sides(reader, input_tokens, output_tokens, total, reasoning=reasoning, cached=cache)
     cached_heard = cached_seen = modes = None
     if reader.has_any(_DEEPER, "input_tokens_details") or reader.has("input_token_details"):
         cached_heard = _detail(reader, "input", "cached_tokens_details", "audio_tokens")
         cached_seen = _detail(reader, "input", "cached_tokens_details", "image_tokens")
         modes = (_LONG_CACHE,) if _detail(reader, "input", "cache_write_tokens_details", "ttl_12h_tokens") else None
     return Usage(
-        input_tokens=input_tokens,
+        input_tokens=given,
         cache_read_tokens=cached,
-        cache_write_tokens=cache_write,
-        output_tokens=_output_tokens(input_tokens, output_tokens, total, reasoning),
+        cache_write_tokens=written,
+        cache_write_1h_tokens=written_1h,
+        output_tokens=made,
         reasoning_tokens=reasoning,
         input_audio_tokens=heard,
         input_image_tokens=seen,
@@ -75,12 +79,3 @@ def _details(reader: UsageReader, names: Sequence[str], side: str) -> list[int |
 
 def _detail(reader: UsageReader, side: str, *path: str) -> int | None:
     return reader.first_count((f"{side}_tokens_details", *path), (f"{side}_token_details", *path))
-
-
-def _output_tokens(
-    input_tokens: int | None, output_tokens: int | None, total: int | None, reasoning: int | None
-) -> int | None:
-    """Return the output; where the total has just the reasoning beyond it, as in xAI's chat, the reasoning is added."""
-    if input_tokens is None or output_tokens is None or total is None or not reasoning:
-        return output_tokens
-    return output_tokens + (reasoning if total - input_tokens - output_tokens == reasoning else 0)

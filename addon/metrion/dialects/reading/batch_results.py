@@ -7,12 +7,12 @@ takes no more memory than one of ten. If the usage of one result is not complete
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from metrion.dialects.dialect import Dialect, Draft
 from metrion.dialects.reading import shares
-from metrion.dialects.reading.finish import check
+from metrion.dialects.reading.finish import check, with_shown
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Usage
 from metrion.parsing.json_values import to_json
@@ -82,7 +82,7 @@ def add(draft: Draft, model: str | None, usage: Usage) -> None:
 def started(draft: Draft) -> Results:
     """Return the sums in the draft so far; begin them where there are none."""
     if not isinstance(draft.usage, Results):
-        draft.usage = Results()
+        draft.usage, draft.is_results = Results(), True
     return draft.usage
 
 
@@ -91,19 +91,19 @@ def read_answer(dialect: Dialect, body: Mapping[str, Any], draft: Draft) -> tupl
     answer = dialect.draft()
     dialect.read(body, answer)
     draft.faults += answer.faults
-    usage = read(dialect, answer.usage, draft)
+    usage = read(dialect, answer.usage, draft, answer.model)
     if usage is not None and answer.unreported_tools:
-        usage = replace(usage, unreported_tools=answer.unreported_tools)
+        usage = with_shown(usage, answer.unreported_tools)
     return answer.model, usage
 
 
-def read(dialect: Dialect, raw: object, draft: Draft) -> Usage | None:
+def read(dialect: Dialect, raw: object, draft: Draft, model: str | None = None) -> Usage | None:
     """Read the usage of one result as this format has it. If it is not complete, neither is that of the batch."""
     started(draft)
     if not isinstance(raw, dict) or not raw:
         draft.faults.append("a result has no usage")
         return None
-    checked = check(raw, dialect)
+    checked = check(raw, dialect, model=model)
     if checked.is_doubtful:
         draft.faults += checked.warnings or [INCOMPLETE]
     return checked.usage

@@ -16,6 +16,7 @@ _CALLS = (
     ("prompt_audio_seconds",),  # Mistral bills what it heard by the second, beside the tokens
     ("request_count",),  # Mistral's moderation
     ("search_units",),  # Cohere's rankings
+    ("citation_tokens",),  # Perplexity's research bills them beside its output
 )
 """Counts of what is billed by the call. Zero is left out, as a tool that was not called."""
 
@@ -23,12 +24,20 @@ _CALLS_BY_TOOL = (
     "server_tool_use_details",  # OpenRouter
     "server_tool_use",  # OpenRouter, earlier
     "server_side_tool_usage_details",  # xAI
+    "connectors",  # Mistral
 )
 """Objects of such counts."""
 
 _TOOLS = frozenset({*_CALLS_BY_TOOL, *(path[0] for path in _CALLS)})
 _TICKS, _COST = "cost_in_usd_ticks", "cost"
 _MONEY = frozenset({_TICKS, _COST})
+
+_DETAILS, _UPSTREAM = "cost_details", "upstream_inference_cost"
+_UPSTREAM_PARTS = (
+    ("upstream_inference_prompt_cost", "upstream_inference_completions_cost"),
+    ("upstream_inference_input_cost", "upstream_inference_output_cost"),
+)
+"""OpenRouter's names in chat completions, and in Responses."""
 
 
 def server_tools(reader: UsageReader) -> dict[str, int] | None:
@@ -48,4 +57,22 @@ def charged(reader: UsageReader) -> Decimal | None:
     ticks = reader.count(_TICKS)
     if ticks is not None:
         return Decimal(ticks).scaleb(-10)
-    return reader.dollars(_COST, "total_cost") if reader.holds_object(_COST) else reader.dollars(_COST)
+    if reader.holds_object(_COST):
+        return reader.dollars(_COST, "total_cost")
+    cost = reader.dollars(_COST)
+    return cost if cost is None or not reader.is_true("is_byok") else _with_own_key(reader, cost)
+
+
+def _with_own_key(reader: UsageReader, fee: Decimal) -> Decimal | None:
+    """Return what a request cost that went out with the caller's own key: OpenRouter's fee, and the provider's bill.
+
+    https://openrouter.ai/docs/use-cases/byok. Without the second, the whole is not known.
+    """
+    upstream = reader.dollars(_DETAILS, _UPSTREAM)
+    if upstream is None:
+        for names in _UPSTREAM_PARTS:
+            parts = [reader.dollars(_DETAILS, name) for name in names]
+            known = [part for part in parts if part is not None]
+            if len(known) == len(parts):
+                upstream = sum(known, Decimal(0))
+    return None if upstream is None else fee + upstream

@@ -13,6 +13,7 @@ from typing import Any
 
 from metrion.dialects.dialect import Draft, WireFormat
 from metrion.dialects.reading import shares
+from metrion.dialects.reading.contradictions import consistent
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Reading, Usage
 from metrion.model.record import record
@@ -40,8 +41,8 @@ class Checked:
 
 def check(raw: Mapping[str, Any], form: WireFormat, *, model: str | None = None, source: str | None = None) -> Checked:
     """Check a provider's usage as this format has it. ``model`` is the response's own, ``source`` its usage as text."""
-    reader = UsageReader(raw, raw=source)
-    usage = reader.checked(shares.under(model, form.usage(reader)))
+    reader = UsageReader(raw, raw=source, model=model)
+    usage = consistent(reader, reader.checked(shares.under(model, form.usage(reader))))
     return Checked(usage, reader.warnings, reader.is_unreadable, _is_incomplete(usage, form))
 
 
@@ -53,20 +54,24 @@ def finish(
     is_error: bool = False,
     cut_short: bool = False,
     goes_on: bool = False,
+    has_output: bool = False,
     wire_format: str | None = None,
 ) -> Reading:
     """Return what a response said.
 
     ``form`` may be ``None`` if the draft has no usage. ``warnings`` are those of the body. The others are what the
-    reading says; ``cut_short`` and ``goes_on`` are about its usage, and ignored where there is none.
+    reading says; ``cut_short`` and ``goes_on`` are about its usage, and ignored where there is none. ``has_output``
+    adds to what the draft knows.
     """
     usage, doubtful = None, False
     if form is not None and draft.usage is not None:
         source = draft.raw
         checked = check(draft.usage, form, model=draft.model, source=source)
         usage, doubtful = checked.usage, checked.is_doubtful
-        if usage.raw is not source or draft.unreported_tools:
-            usage = replace(usage, raw=source, unreported_tools=draft.unreported_tools or usage.unreported_tools)
+        if usage.raw is not source:
+            usage = replace(usage, raw=source)
+        if draft.unreported_tools:
+            usage = with_shown(usage, draft.unreported_tools)
         if checked.warnings:
             warnings = merged(warnings, checked.warnings)
     has_usage = usage is not None
@@ -87,8 +92,18 @@ def finish(
         goes_on=goes_on and has_usage,
         doubtful=doubtful,
         estimated=draft.estimated and has_usage,
+        has_output=has_output or draft.has_output,
+        is_results=draft.is_results,
+        done_at=draft.done_at,
         wire_format=wire_format,
     )
+
+
+def with_shown(usage: Usage, calls: Mapping[str, int]) -> Usage:
+    """Return the usage with the calls of tools that the answer shows, without those that the usage counts."""
+    counted = usage.server_tools or {}
+    shown = {name: count for name, count in calls.items() if name not in counted}
+    return replace(usage, unreported_tools=shown or None)
 
 
 def merged(warnings: Iterable[str], more: Iterable[str]) -> list[str]:

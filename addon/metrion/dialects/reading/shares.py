@@ -52,7 +52,7 @@ def under(model: str | None, usage: Usage) -> Usage:
     if not own:
         return usage
     counted = added_up(own)
-    return replace(usage, **{name: getattr(counted, name) for name in (*_COUNTS, *TOOLS, _LARGEST)})
+    return replace(usage, **{name: getattr(counted, name) for name in (*_COUNTS, *TOOLS, _LARGEST, "averaged")})
 
 
 def added_up(usages: Sequence[Usage]) -> Usage:
@@ -72,6 +72,7 @@ def added_up(usages: Sequence[Usage]) -> Usage:
         audio_seconds=sum(seconds) if seconds else None,
         modes=usages[0].modes if usages else None,
         largest_input_tokens=max(map(_largest, usages), default=None),
+        averaged=any(usage.averaged for usage in usages) or None,
     )
 
 
@@ -85,6 +86,7 @@ def counts(usage: Usage) -> Mapping[str, Any]:
     """Return the usage as a JSON object, in the words of its own columns, for :func:`read`."""
     found = {name: getattr(usage, name) for name in (*_COUNTS, *TOOLS, _LARGEST)}
     found["audio_seconds"] = None if usage.audio_seconds is None else Decimal(repr(usage.audio_seconds))
+    found["averaged"] = usage.averaged
     found["modes"] = None if usage.modes is None else list(usage.modes)
     return {name: value for name, value in found.items() if value is not None or name in _WHOLE}
 
@@ -98,6 +100,7 @@ def read(reader: UsageReader) -> Usage:
         audio_seconds=reader.seconds("audio_seconds"),
         modes=reader.texts("modes"),
         largest_input_tokens=reader.count(_LARGEST),
+        averaged=reader.is_true("averaged") or None,
     )
 
 

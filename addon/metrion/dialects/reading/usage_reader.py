@@ -30,11 +30,17 @@ _counts = attrgetter(*_COUNTS)
 class UsageReader:
     """One usage object, read by the paths of its members."""
 
-    def __init__(self, usage: Mapping[str, Any], name: str = "usage", *, raw: str | None = None) -> None:
+    def __init__(
+        self, usage: Mapping[str, Any], name: str = "usage", *, raw: str | None = None, model: str | None = None
+    ) -> None:
         self._usage = usage
         self._name = name
         self.raw = raw
         """The text of the usage, for the column."""
+        self.model = model
+        """The model that the response names: providers that share a format count differently."""
+        self.adds_up = False
+        """Whether the reported total has shown that input and output are whole."""
         self.warnings: list[str] = []
         self._unread: list[str] = []
         """Those of the warnings that are about something billed."""
@@ -44,9 +50,17 @@ class UsageReader:
         """Whether something that is billed could not be read so far."""
         return bool(self._unread)
 
+    def contradict(self, *path: str, by: str) -> None:
+        """Record that the count at this path cannot be true, beside what contradicts it."""
+        self._doubt(path, f"contradicted by {by}")
+
     def has(self, *path: str) -> bool:
         """Whether there is something other than null, readable or not."""
         return self._find(path) is not None
+
+    def is_true(self, *path: str) -> bool:
+        """Whether there is ``true``."""
+        return self._find(path) is True
 
     def holds_object(self, *path: str) -> bool:
         """Whether there is a JSON object."""
@@ -202,7 +216,7 @@ class UsageReader:
 
     def _within(self, entry: Mapping[str, Any], path: tuple[str, ...]) -> UsageReader:
         """Return the reader of an object within this one, whose own name stays out of the warnings."""
-        reader = UsageReader(entry, f"{self._name}.{'.'.join((*path, '*'))}")
+        reader = UsageReader(entry, f"{self._name}.{'.'.join((*path, '*'))}", model=self.model)
         reader.warnings, reader._unread = self.warnings, self._unread
         return reader
 

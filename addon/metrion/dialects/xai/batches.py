@@ -48,13 +48,14 @@ def read_results(document: Mapping[str, Any], draft: Draft) -> None:
     token = document.get("pagination_token")
     draft.output = f"?{token}" if isinstance(token, str) and token else None
     results = document.get("results")
+    draft.is_results |= isinstance(results, list)
     costs = []
     for result in results if isinstance(results, list) else ():
         response = mapping(mapping(result).get("batch_result")).get("response")
         if not isinstance(response, dict):
             continue
         completion = mapping(response.get(_CHAT))
-        usage = batch_results.read(openai_chat.DIALECT, completion.get("usage"), draft)
+        usage = batch_results.read(openai_chat.DIALECT, completion.get("usage"), draft, label(completion.get("model")))
         if usage is not None:
             costs.append(mapping(completion.get("usage")).get(_COST))
             batch_results.add(draft, label(completion.get("model")), usage)
@@ -82,6 +83,7 @@ RESULTS = Dialect(
                 ("usage", "total_tokens"),
                 ("usage", "prompt_tokens_details", "cached_tokens"),
                 ("usage", "prompt_tokens_details", "image_tokens"),
+                ("usage", "prompt_tokens_details", "audio_tokens"),
                 ("usage", "completion_tokens_details", "reasoning_tokens"),
                 ("usage", "num_sources_used"),
                 ("usage", "server_side_tool_usage_details"),
