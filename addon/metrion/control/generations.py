@@ -14,13 +14,15 @@ import logging
 import sqlite3
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
 _KEPT_DAYS = 60
 """No provider keeps what it generated in the background for longer (OpenAI 30 days, Anthropic's batches 29)."""
+_ADDED = {"settled": "INTEGER NOT NULL DEFAULT 0", "done": "TEXT"}
+"""Columns that a file of an older Metrion lacks."""
 _BUSY_SECONDS = 0.2
 """How long a call waits for another process's write, on the event loop."""
 
@@ -66,6 +68,21 @@ class Generations:
         """Return whether this was asked for here, whether its usage was reported since or not."""
         return self._state(provider, generation_id) is not None
 
+    def finish(self, provider: str, generation_id: str, done_at: datetime) -> None:
+        """Record when the provider was done with something, naive UTC: it is priced as of then."""
+        self._execute(
+            "UPDATE generations SET done = ? WHERE provider = ? AND id = ?",
+            done_at.isoformat(),
+            provider,
+            generation_id,
+        )
+
+    def done_at(self, provider: str, generation_id: str) -> datetime | None:
+        """Return when the provider was done with it, naive UTC; ``None``: nobody has reported that."""
+        found = self._execute("SELECT done FROM generations WHERE provider = ? AND id = ?", provider, generation_id)
+        row = found.fetchone() if found is not None else None
+        return datetime.fromisoformat(row[0]) if row is not None and row[0] is not None else None
+
     def overdue(self, age: timedelta) -> Mapping[str, int]:
         """Count what has been expected for longer than ``age``, by provider."""
         found = self._execute(
@@ -107,11 +124,13 @@ class Generations:
             db.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing, and a power cut little
             db.execute(
                 "CREATE TABLE IF NOT EXISTS generations (provider TEXT, id TEXT, since TEXT DEFAULT (datetime('now')), "
-                "settled INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (provider, id)) WITHOUT ROWID"
+                "settled INTEGER NOT NULL DEFAULT 0, done TEXT, PRIMARY KEY (provider, id)) WITHOUT ROWID"
             )
-            if "settled" not in [row[1] for row in db.execute("PRAGMA table_info(generations)")]:
-                with suppress(sqlite3.OperationalError):  # another process was faster
-                    db.execute("ALTER TABLE generations ADD COLUMN settled INTEGER NOT NULL DEFAULT 0")
+            known = {row[1] for row in db.execute("PRAGMA table_info(generations)")}
+            for name, kind in _ADDED.items():
+                if name not in known:
+                    with suppress(sqlite3.OperationalError):  # another process was faster
+                        db.execute(f"ALTER TABLE generations ADD COLUMN {name} {kind}")
             self._db = db
         return self._db
 
