@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -12,6 +13,7 @@ from metrion.pricing.bill import REGIONAL
 from metrion.repricing.rows import WRITTEN, Row
 from metrion.repricing.usages import Usages
 
+_AMOUNTS = ("cost_usd", "cost_source", "computed_cost_usd", "cost_at_least_usd")
 _BATCH_DAYS = 30
 """So long before its results are read, a batch may have been done."""
 
@@ -37,8 +39,10 @@ def change_of(row: Row, prices: PriceBook, usages: Usages) -> Cost | Kept | None
         days = (row["started_at"] - timedelta(days=ago) for ago in range(1, _BATCH_DAYS + 1))
         if any(_cost(row, prices, usage, day) != cost for day in days):
             return Kept.NO_DAY
-    if cost.computed_usd is None:
-        return Kept.NO_PRICE if row["computed_cost_usd"] is not None else None
+    if cost.computed_usd is None and row["computed_cost_usd"] is not None:
+        return Kept.NO_PRICE
+    if cost.computed_usd is None and cost.source != row["cost_source"]:
+        return None
     return cost if whole else Kept.NO_USAGE
 
 
@@ -51,7 +55,7 @@ def columns_of(cost: Cost) -> dict[str, Any]:
 
 def _cost(row: Row, prices: PriceBook, usage: Usage, when: datetime) -> Cost:
     """Price an event as on a day. Whether it went to a regional endpoint is known by a part of its cost."""
-    return prices.cost(
+    cost = prices.cost(
         provider=row["provider"],
         model=row["model"],
         model_requested=row["model_requested"],
@@ -61,8 +65,10 @@ def _cost(row: Row, prices: PriceBook, usage: Usage, when: datetime) -> Cost:
         regional=any(part.rpartition(":")[2] == REGIONAL for part in row["cost_parts"] or ()),
         estimated=CostSource.ESTIMATED in (row["cost_source"], row["usage_source"]),
     )
+    # An estimate is not certain.
+    return replace(cost, at_least_usd=None) if row["usage_source"] == "estimated" else cost
 
 
 def _is_recorded(row: Row, cost: Cost) -> bool:
-    recorded = (row["cost_usd"], row["cost_source"], row["computed_cost_usd"], row["cost_parts"] or {})
-    return recorded == (cost.usd, cost.source, cost.computed_usd, cost.parts or {})
+    recorded = (*(row[name] for name in _AMOUNTS), row["cost_parts"] or {})
+    return recorded == (cost.usd, cost.source, cost.computed_usd, cost.at_least_usd, cost.parts or {})
