@@ -26,6 +26,8 @@ class Surface:
     paths: Mapping[str, Path]
     names_models: bool = False
     """Paths hold the model and a verb: ``models/M:verb``."""
+    names_deployments: bool = False
+    """Paths may hold a deployment, as Azure's do: ``deployments/NAME/chat/completions``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ PROVIDERS: Mapping[str, Provider] = {
     ),
     "openai": Provider(
         upstream=Origin("https", "api.openai.com", 443),
-        native=Surface(b"/v1", CredentialPlace.BEARER, ErrorShape.OPENAI, PATHS),
+        native=Surface(b"/v1", CredentialPlace.BEARER, ErrorShape.OPENAI, PATHS, names_deployments=True),
         request_id_headers=(b"x-request-id",),
         environment="OPENAI_API_KEY",
         key_prefix="sk-",

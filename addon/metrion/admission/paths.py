@@ -31,9 +31,9 @@ def split(path: bytes) -> list[str]:
     return [word for word in (unquote(text) if "%" in text else text).split("/") if word]
 
 
-def without_version(segments: list[str]) -> list[str]:
-    """Return the segments behind a path's version."""
-    if _names_deployment(segments):  # Azure's paths name it before they say what it is to do
+def without_version(segments: list[str], *, names_deployments: bool = True) -> list[str]:
+    """Return the segments behind a path's version, and behind a deployment of Azure's."""
+    if names_deployments and _DEPLOYMENTS in segments[:2]:  # Azure's paths name it before they say what it is to do
         segments = segments[segments.index(_DEPLOYMENTS) + 2 :]
     return segments[_behind_version(segments) :]
 
@@ -44,12 +44,12 @@ def has_version_within(rest: bytes) -> bool:
     Groq's is ``openai/v1/…``, OpenRouter's ``api/v1/…``; Azure's has a deployment in its place.
     """
     segments = split(rest)
-    return _names_deployment(segments) or _behind_version(segments) > 0
+    return _DEPLOYMENTS in segments[:2] or _behind_version(segments) > 0
 
 
 def deployment(segments: list[str]) -> str | None:
     """Return the deployment that a path of Azure's names, which stands for a model."""
-    if not _names_deployment(segments):
+    if _DEPLOYMENTS not in segments[:2]:
         return None
     return next(iter(segments[segments.index(_DEPLOYMENTS) + 1 :]), None)
 
@@ -102,11 +102,6 @@ def parameter(query: bytes, name: bytes) -> str | None:
         if key == name and value:
             return unquote(value.decode("latin-1"))
     return None
-
-
-def _names_deployment(segments: list[str]) -> bool:
-    """Whether a path names a deployment of Azure's. Anthropic's deployments, of agents, come behind a version."""
-    return _DEPLOYMENTS in segments[:2] and not _VERSION_WORD.fullmatch(segments[0])
 
 
 def _behind_version(segments: list[str]) -> int:

@@ -32,6 +32,7 @@ from metrion.providers import (
     PROVIDERS,
     Compatible,
     Provider,
+    Surface,
     canonical_name,
 )
 from metrion.settings import Settings
@@ -190,7 +191,7 @@ def _read(found: _Match, method: bytes, query: bytes) -> Route:
     """Make the route of a path: what it asks for, and how its answer is read. ``query`` begins with its ``?``."""
     entry = found.served.entry
     segments = split(found.own)
-    surface, words = entry.native, without_version(segments)
+    surface, words = entry.native, without_version(segments, names_deployments=entry.native.names_deployments)
     if entry.compatible and _COMPATIBLE.match(found.own):
         surface, words = entry.compatible.surface, words[1:]
     row, generation_id = row_of(surface, words)
@@ -206,7 +207,7 @@ def _read(found: _Match, method: bytes, query: bytes) -> Route:
         credential_place=found.served.credential if surface is entry.native else surface.credential_place,
         error_shape=surface.error_shape,
         request_id_headers=entry.request_id_headers,
-        model=model_in(words) if surface.names_models else deployment(segments),
+        model=_model(surface, words, segments),
         timeout=found.served.timeout,
         inject_usage=found.served.inject_usage and row.asks_usage(method),
         generation_id=generation_id,
@@ -215,6 +216,13 @@ def _read(found: _Match, method: bytes, query: bytes) -> Route:
         plan_prefix=entry.plan_prefix,
         rewrites_result_urls=found.served.rewrites_result_urls and row.names_results,
     )
+
+
+def _model(surface: Surface, words: list[str], segments: list[str]) -> str | None:
+    """Return the model, or the deployment that stands for one, where a path names it."""
+    if surface.names_models:
+        return model_in(words)
+    return deployment(segments) if surface.names_deployments else None
 
 
 def _is_besides(served: _Served, segments: list[str]) -> bool:
