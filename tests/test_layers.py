@@ -100,3 +100,15 @@ def test_importing_the_core_loads_neither_mitmproxy_nor_duckdb() -> None:
     program = f"import sys; {imports}; print(*sorted({{'mitmproxy', 'duckdb', 'sqlite3'}} & sys.modules.keys()))"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert run.stdout.split() == []
+
+
+# --- how large things may be ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_file_has_over_400_lines_and_no_function_over_60(path: Path) -> None:
+    text = path.read_text("utf-8")
+    assert text.count("\n") <= 400
+    functions = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    long = {node.name for node in functions if (node.end_lineno or 0) - node.lineno >= 60}
+    assert not long

@@ -15,6 +15,16 @@ PRICING = Path(__file__).resolve().parents[2] / "pricing.yaml"
 NOW = datetime(2026, 11, 21)  # noqa: DTZ001 -- events have naive UTC times
 SOME = Usage(input_tokens=10, output_tokens=1)
 
+CORRECTED = {
+    "gpt-4o-mini-audio-preview-2024-12-17": "genai-prices has no rates for its audio",
+    "magistral-medium-latest": "the name moved to Mistral Medium 3.5",
+    "magistral-small-latest": "the name moved to Mistral Small 4",
+    "mistral-large-latest": "the name moved to Mistral Large 3",
+    "mistral-small-2506": "cached tokens cost a tenth",
+    "voxtral-small-latest": "its audio is billed by the minute",
+}
+"""Where scripts/pricing-extra.yaml says otherwise than genai-prices, with a source."""
+
 
 def book(folder: Path, *texts: str) -> PriceBook:
     paths = [folder / f"prices-{number}.yaml" for number in range(len(texts))]

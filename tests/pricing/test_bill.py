@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from metrion.model import CostSource, Usage
-from tests.pricing.books import SHARED, book, cost, shared, texts
+from metrion.pricing import PriceBook
+from tests.pricing.books import NOW, SHARED, book, cost, shared, texts
 
 CACHE = "{input: 3, cache_read: 0.3, cache_write: 3.75, cache_write_1h: 6, output: 15}"
 MODAL = "{input: 4, input_audio: 32, cache_read: 0.4, cache_read_audio: 0.5, output: 16, output_audio: 64}"
@@ -36,30 +37,6 @@ IMAGE = "{input: 5, input_image: 10, cache_read: 1.25, cache_read_image: 2.5, ou
             id="writes for an hour are inside the writes",
         ),
         pytest.param(
-            "{input: 3, output: 15}",
-            Usage(input_tokens=1000, cache_read_tokens=600, cache_write_tokens=300, cache_write_1h_tokens=100),
-            {"input": "0.0003", "cache_read": "0.0018", "cache_write": "0.0006", "cache_write_1h": "0.0003"},
-            id="cache without a rate of its own pays for input",
-        ),
-        pytest.param(
-            "{input: 3, cache_write: 3.75, output: 15}",
-            Usage(input_tokens=300, cache_write_tokens=300, cache_write_1h_tokens=100),
-            {"cache_write": "0.00075", "cache_write_1h": "0.000375"},
-            id="writes for an hour without a rate pay for writes",
-        ),
-        pytest.param(
-            "{input: 3, cache_read: 1, output: 15}",
-            Usage(input_tokens=325, cache_read_tokens=417),
-            {"cache_read": "0.000325"},
-            id="cache reads beyond the input are cut down to it",
-        ),
-        pytest.param(
-            CACHE,
-            Usage(input_tokens=100, cache_read_tokens=80, cache_write_tokens=80, cache_write_1h_tokens=90),
-            {"cache_read": "0.000024", "cache_write_1h": "0.00012"},
-            id="reads come first, then writes, and the hour's share last",
-        ),
-        pytest.param(
             CACHE,
             Usage(cache_read_tokens=100, cache_write_tokens=100),
             {"cache_read": "0.00003", "cache_write": "0.000375"},
@@ -76,12 +53,6 @@ IMAGE = "{input: 5, input_image: 10, cache_read: 1.25, cache_read_image: 2.5, ou
             Usage(input_tokens=10, output_tokens=100, reasoning_tokens=60),
             {"input": "0.00001", "output": "0.0004", "reasoning": "0.0012"},
             id="reasoning priced apart",
-        ),
-        pytest.param(
-            "{input: 1, output: 10, reasoning: 20}",
-            Usage(input_tokens=10, output_tokens=100, reasoning_tokens=160),
-            {"input": "0.00001", "reasoning": "0.002"},
-            id="reasoning beyond the output is cut down to it",
         ),
         pytest.param(
             MODAL,
@@ -122,9 +93,9 @@ IMAGE = "{input: 5, input_image: 10, cache_read: 1.25, cache_read_image: 2.5, ou
         ),
         pytest.param(
             "{input: 1, output: 2}",
-            Usage(input_tokens=100, input_audio_tokens=40, input_image_tokens=20, output_tokens=10),
+            Usage(input_tokens=100, input_video_tokens=40, input_image_tokens=20, output_tokens=10),
             {"input": "0.0001", "output": "0.00002"},
-            id="a modality without a rate is no part of its own",
+            id="images and videos without a rate are billed as text",
         ),
         pytest.param(
             "{audio_hour: 0.36}",
@@ -133,10 +104,27 @@ IMAGE = "{input: 5, input_image: 10, cache_read: 1.25, cache_read_image: 2.5, ou
             id="audio by its length",
         ),
         pytest.param(
+            "{input: 0.1, output: 0.4, audio_hour: 0.24}",
+            Usage(
+                input_tokens=7520,
+                input_audio_tokens=7500,
+                output_tokens=100,
+                server_tools={"prompt_audio_seconds": 600},
+            ),
+            {"input": "0.000002", "output": "0.00004", "audio": "0.04"},
+            id="audio by its length, and only the text by the token",
+        ),
+        pytest.param(
+            "{audio_hour: 3, paused_hour: 1.2}",
+            Usage(audio_seconds=40, paused_seconds=60),
+            {"audio": "0.033333333333", "paused": "0.02"},
+            id="a session by its length, and its pauses",
+        ),
+        pytest.param(
             "{input: 1, output: 2, fees: {web_search: 10}}",
             Usage(input_tokens=100, output_tokens=0, server_tools={"web_search_requests": 3, "web_fetch_requests": 9}),
             {"input": "0.0001", "web_search": "0.03"},
-            id="a tool with a fee and one without",
+            id="a tool with a fee and one that is free",
         ),
         pytest.param(
             "{input: 1, output: 2, fees: {web_search: 10, file_search: 2.50}}",
@@ -175,9 +163,9 @@ IMAGE = "{input: 5, input_image: 10, cache_read: 1.25, cache_read_image: 2.5, ou
         ),
         pytest.param(
             "{input: 1, cache_read: 0.1, output: 2}",
-            Usage(input_tokens=100, cache_read_tokens=50, input_video_tokens=40, input_audio_tokens=40),
+            Usage(input_tokens=100, cache_read_tokens=50, input_video_tokens=40, input_image_tokens=40),
             {"input": "0.00005", "cache_read": "0.000005"},
-            id="a modality without a rate needs no split of the cache",
+            id="images and videos without a rate need no split of the cache",
         ),
         pytest.param(
             "{input: 0, output: 0}",
@@ -212,6 +200,120 @@ def test_parts(tmp_path: Path, rates: str, usage: Usage, parts: dict[str, str]) 
     assert got.usd == got.computed_usd == sum(got.parts.values(), Decimal(0))
     assert got.price_version == prices.version
     assert all(amount.as_tuple().exponent == -12 for amount in (*got.parts.values(), got.usd))
+
+
+@pytest.mark.parametrize(
+    ("rates", "usage", "at_least"),
+    [
+        pytest.param(
+            "{input: 3, output: 15}",
+            Usage(input_tokens=1000, cache_read_tokens=600, output_tokens=0),
+            "0.0012",
+            id="cache reads without a rate",
+        ),
+        pytest.param(
+            "{input: 3, cache_write: 3.75, output: 15}",
+            Usage(input_tokens=300, cache_write_tokens=300, cache_write_1h_tokens=100),
+            "0.00075",
+            id="writes for an hour without a rate",
+        ),
+        pytest.param(
+            "{input: 1, output: 2}",
+            Usage(input_tokens=1000, input_audio_tokens=400, output_tokens=10, output_audio_tokens=10),
+            "0.0006",
+            id="audio without a rate",
+        ),
+        pytest.param(
+            "{input: 4, input_audio: 32, cache_read: 0.4, output: 16}",
+            Usage(input_tokens=1000, input_audio_tokens=400, cache_read_tokens=100, cache_read_audio_tokens=100),
+            "0.012",
+            id="cached audio without a rate, where audio costs more than text",
+        ),
+        pytest.param(
+            "{input: 5, output: 10, output_image: 32}",
+            Usage(input_tokens=10, output_tokens=4160),
+            "0.00005",
+            id="output of which it is not known how much is images",
+        ),
+        pytest.param(
+            "{input: 1, output: 2}",
+            Usage(input_tokens=100, output_tokens=0, server_tools={"image_generation": 1}),
+            "0.0001",
+            id="a tool without a fee",
+        ),
+        pytest.param(
+            "{input: 1, output: 2}",
+            Usage(input_tokens=100, output_tokens=0, server_tools={"num_server_side_tools_used": 1}),
+            "0.0001",
+            id="a count of tools that says not which",
+        ),
+        pytest.param(
+            "{input: 1, output: 2}", Usage(input_tokens=100, output_tokens=0, audio_seconds=3.0), "0.0001",
+            id="seconds without a rate",
+        ),
+        pytest.param(
+            "{audio_hour: 3}", Usage(audio_seconds=40, paused_seconds=60), "0.033333333333", id="pauses without a rate"
+        ),
+        pytest.param("{audio_hour: 3}", Usage(input_tokens=40, output_tokens=1), None, id="tokens without a rate"),
+    ],
+)  # fmt: skip
+def test_what_has_no_rate_leaves_no_cost_but_a_floor(
+    tmp_path: Path, rates: str, usage: Usage, at_least: str | None
+) -> None:
+    got = cost(book(tmp_path, f"p: {{m: {rates}}}"), usage)
+    assert (got.source, got.usd, got.computed_usd, got.parts) == (CostSource.UNPRICED, None, None, None)
+    assert got.at_least_usd == (at_least and Decimal(at_least))
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        Usage(input_tokens=325, cache_read_tokens=417, output_tokens=1),
+        Usage(input_tokens=100, cache_read_tokens=60, cache_write_tokens=60, output_tokens=1),
+        Usage(input_tokens=100, cache_write_tokens=60, cache_write_1h_tokens=61, output_tokens=1),
+        Usage(input_tokens=100, input_audio_tokens=60, input_image_tokens=60, output_tokens=1),
+        Usage(input_tokens=100, output_tokens=100, reasoning_tokens=160),
+        Usage(input_tokens=100, output_tokens=100, output_audio_tokens=160),
+    ],
+)
+def test_a_part_that_is_larger_than_its_whole_leaves_no_cost(tmp_path: Path, usage: Usage) -> None:
+    got = cost(book(tmp_path, f"p: {{m: {CACHE}}}"), usage)
+    assert (got.source, got.usd, got.at_least_usd) == (CostSource.UNKNOWN, None, None)
+
+
+def test_the_sum_of_several_responses_is_an_estimate_where_prices_depend_on_their_length(tmp_path: Path) -> None:
+    usage = Usage(input_tokens=200_000, output_tokens=10, largest_input_tokens=100_000, averaged=True)
+    prices = book(tmp_path, "p: {flat: {input: 1, output: 2}, m: {input: 1, output: 2, above: {150000: {input: 4}}}}")
+    assert cost(prices, usage).source is CostSource.ESTIMATED
+    assert cost(prices, usage, model="flat").source is CostSource.COMPUTED
+
+
+def test_a_fee_with_a_free_allowance_is_an_estimate_unless_nothing_is_free(tmp_path: Path) -> None:
+    entry = "p: {m: {input: 1, output: 1, fees: {web_search: 35}, allowance: [web_search]}}"
+    usage = Usage(input_tokens=0, output_tokens=0, unreported_tools={"google_search": 1})
+    got = cost(book(tmp_path, entry), usage)
+    assert (got.source, got.usd) == (CostSource.ESTIMATED, Decimal("0.035"))
+    paid = PriceBook.load([tmp_path / "prices-0.yaml"], without_allowance={"p"})
+    assert cost(paid, usage).source is CostSource.COMPUTED
+    with_more = dataclasses.replace(usage, server_tools={"another": 1}, input_tokens=1_000)
+    assert cost(paid, with_more).at_least_usd == Decimal("0.036")
+    assert cost(book(tmp_path, entry), with_more).at_least_usd == Decimal("0.001"), "the fee may not be due"
+
+
+@pytest.mark.parametrize(
+    ("entry", "usd", "source"),
+    [
+        ("{input: 2, output: 10, regional: 1.1}", "0.0132", CostSource.COMPUTED),
+        ("{input: 2, output: 10, regional: 1}", "0.012", CostSource.COMPUTED),
+        ("{input: 2, output: 10}", "0.012", CostSource.ESTIMATED),
+    ],
+)
+def test_a_regional_endpoint(tmp_path: Path, entry: str, usd: str, source: CostSource) -> None:
+    prices = book(tmp_path, f"p: {{m: {entry}}}")
+    usage = Usage(input_tokens=1000, output_tokens=1000)
+    got = prices.cost(provider="p", model="m", model_requested=None, usage=usage, when=NOW, regional=True)
+    assert (got.usd, got.source) == (Decimal(usd), source)
+    assert cost(prices, usage).usd == Decimal("0.012")
 
 
 def test_cached_modality_that_is_not_reported_is_apportioned_and_says_so(tmp_path: Path) -> None:
@@ -264,5 +366,5 @@ def test_long_contexts_go_by_the_longest_of_what_is_added_up(tmp_path: Path) -> 
 
 def test_searches_of_gemini_fall_under_the_fee_for_searches(tmp_path: Path) -> None:
     prices = book(tmp_path, "p:\n  m: {input: 1, fees: {web_search: 14}}\n")
-    got = cost(prices, Usage(input_tokens=0, unreported_tools={"google_search": 2, "google_maps": 1}))
+    got = cost(prices, Usage(input_tokens=0, unreported_tools={"google_search": 2}))
     assert got.parts == {"web_search": Decimal("0.028")}

@@ -40,7 +40,12 @@ def test_every_rate_is_documented(rate: str) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "message"),
     [
-        ("p:\n  m: {input: 1, ouput: 2}", 2, "p > m > ouput: is not known here; known are above, audio_hour,"),
+        (
+            "p:\n  m: {input: 1, ouput: 2}",
+            2,
+            "p > m > ouput: is not known here; known are above, allowance, audio_hour,",
+        ),
+        ("p:\n  m: {input: 1, allowance: [x]}", 2, "p > m > allowance: x is not one of the fees beside it"),
         ("p:\n  m: {input: -1}", 2, "p > m > input: -1 is negative; a rate is 0 or more"),
         ("p:\n  m:\n    input: cheap", 3, "p > m > input: 'cheap' is not an amount in US dollars, such as 1.50"),
         ("p:\n  m: {input: 1e3}", 2, "p > m > input: '1e3' is not an amount"),

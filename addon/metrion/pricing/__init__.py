@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from metrion.pricing.book import PriceBook
-from metrion.pricing.prices import PER_CHARACTER, PER_MILLION, RATES, STANDARD_TIERS
+from metrion.pricing.prices import AUDIO_HOUR, PER_CHARACTER, PER_MILLION, RATES, STANDARD_TIERS
 
-__all__ = ["PER_CHARACTER", "PER_MILLION", "RATES", "STANDARD_TIERS", "PriceBook"]
+__all__ = ["AUDIO_HOUR", "PER_CHARACTER", "PER_MILLION", "RATES", "STANDARD_TIERS", "PriceBook"]

@@ -124,6 +124,9 @@ def compute_bill(
                 missing.append(name)
             else:
                 parts[name] = _part(amount, count, _MILLIONTH)
+        if usage.output_image_tokens is None and counts.get("output") and _differ(prices, "output_image", "output"):
+            missing.append("output_image")  # how much of the output is images was not reported
+            del parts["output"]
     for name, hourly, length_of in ((_AUDIO, AUDIO_HOUR, seconds), (_PAUSED, PAUSED_HOUR, usage.paused_seconds)):
         if length_of and hourly in prices.rates:
             parts[name] = _by_the_hour(prices.rates[hourly].base, length_of)
@@ -138,10 +141,14 @@ def compute_bill(
     if regional:
         if prices.regional is None:
             estimated = True
-        else:
+        elif prices.regional != 1:
             total = reduce(_CONTEXT.add, parts.values(), _NOTHING)
             parts[REGIONAL] = _rounded(_CONTEXT.multiply(total, prices.regional - 1))
     return Bill(parts, estimated or bool(uncertain), tuple(missing), uncertain)
+
+
+def _differ(prices: Period, name: str, other: str) -> bool:
+    return name in prices.rates and prices.rates[name] != prices.rates.get(other)
 
 
 def combined(bills: Iterable[tuple[str, Bill]]) -> Bill:
@@ -193,13 +200,14 @@ def _is_known(usage: Usage, *, both_sums: bool) -> bool:
 
 
 def _is_consistent(usage: Usage) -> bool:
-    """Whether no part is larger than its whole."""
+    """Whether no part is larger than its whole, and none is there without it."""
     cached = (usage.cache_read_tokens or 0) + (usage.cache_write_tokens or 0)
     heard = (usage.input_audio_tokens or 0) + (usage.input_image_tokens or 0) + (usage.input_video_tokens or 0)
     made = (usage.output_audio_tokens or 0) + (usage.output_image_tokens or 0) + (usage.output_video_tokens or 0)
+    total_input = cached if usage.input_tokens is None else usage.input_tokens
     return (
-        (usage.input_tokens is None or max(cached, heard) <= usage.input_tokens)
-        and (usage.output_tokens is None or max(made, usage.reasoning_tokens or 0) <= usage.output_tokens)
+        max(cached, heard) <= total_input
+        and max(made, usage.reasoning_tokens or 0) <= (usage.output_tokens or 0)
         and (usage.cache_write_1h_tokens or 0) <= (usage.cache_write_tokens or 0)
     )
 

@@ -1,7 +1,8 @@
 """A model's name, as a response or a request has it → the entry that prices it.
 
 A :class:`Models` holds the entries of one provider. A name is an entry's own, an alias, or covered by a pattern;
-nothing else is tried, so a model that no file names has no entry.
+nothing else is tried, so a model that no file names has no entry. What customers call their fine-tuned models is not
+part of a name.
 """
 
 from __future__ import annotations
@@ -19,6 +20,12 @@ _RESOURCE_NAME = re.compile(r"(?:.*/)?models/(.+)")
 _DATED = re.compile(r"(.+?)[-@](20\d\d)-?(0[1-9]|1[0-2])-?(0[1-9]|[12]\d|3[01])")
 """A snapshot: ``-2024-07-18``, ``-20251001``, ``@20250929``."""
 
+_DEFAULT_VERSION = "@default"
+"""What Vertex AI puts after the name of a model of which no version is asked for."""
+
+_FINE_TUNED = "ft:"
+"""What a fine-tuned model begins with: ``ft:BASE:ORGANISATION:SUFFIX:ID``. All after the base is free text."""
+
 _WILDCARD = re.compile(r"\*|\?|\[[^\]]*\]")
 
 
@@ -31,6 +38,9 @@ def spellings(model: str, provider: str) -> Iterator[str]:
     """Yield the names under which a price file may have a reported model, the most specific first."""
     model = model.lower()
     yield model
+    if model.startswith(_FINE_TUNED):
+        yield from _fine_tuned(model)
+        return
     vendor, slash, rest = model.partition("/")
     if resource := _RESOURCE_NAME.fullmatch(model):
         model = resource[1]
@@ -38,8 +48,20 @@ def spellings(model: str, provider: str) -> Iterator[str]:
     elif slash and (vendor in VENDORS or vendor == provider):
         model = rest
         yield model
+    if model.endswith(_DEFAULT_VERSION):
+        model = model.removesuffix(_DEFAULT_VERSION)
+        yield model
     if dated := _DATED.fullmatch(model):
         yield "-".join(dated.groups())
+        yield dated[1]
+
+
+def _fine_tuned(model: str) -> Iterator[str]:
+    """Yield the names under which the rates for fine-tuned models of this base may be: ``ft:BASE``, without a date."""
+    base = _FINE_TUNED + model.removeprefix(_FINE_TUNED).partition(":")[0]
+    if base != model:
+        yield base
+    if dated := _DATED.fullmatch(base):
         yield dated[1]
 
 
@@ -50,7 +72,11 @@ def is_same(model: str, other: str | None, provider: str) -> bool:
 
 def _bare(model: str, provider: str) -> str:
     *_, name = spellings(model, provider)
-    return name.removesuffix("-latest").replace(".", "-").replace("@", "-")
+    return _plain(name.removesuffix("-latest"))
+
+
+def _plain(name: str) -> str:
+    return name.replace(".", "-").replace("@", "-")
 
 
 class Models:
@@ -59,6 +85,8 @@ class Models:
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
         self._names: dict[str, Entry] = {}
+        self._plain: dict[str, set[str]] = {}
+        """The models that have a name, by its one spelling without ``.`` and ``@``."""
         self._patterns: list[tuple[str, str, Entry]] = []
 
     def add(self, entry: Entry) -> None:
@@ -75,6 +103,8 @@ class Models:
         for entry in self._entries.values():
             self._names.update(dict.fromkeys(entry.names, entry))
         self._names.update(self._entries)
+        for name, entry in self._names.items():
+            self._plain.setdefault(_plain(name), set()).add(entry.model)
         self._patterns = [
             (max(_WILDCARD.split(pattern), key=len), pattern, entry)
             for entry in reversed(self._entries.values())
@@ -83,9 +113,15 @@ class Models:
         self._patterns.sort(key=lambda row: len(_WILDCARD.sub("", row[1])), reverse=True)
 
     def find(self, name: str) -> Entry | None:
-        """Return the entry that has exactly this name, else the one whose longest pattern covers it."""
+        """Return the entry that has exactly this name.
+
+        Else it is the one whose longest pattern covers it, else the one that has the name in another spelling. No
+        pattern covers the free text in the name of a fine-tuned model.
+        """
         if entry := self._names.get(name):
             return entry
+        if name.startswith(_FINE_TUNED) and ":" in name.removeprefix(_FINE_TUNED):
+            return None
         for literal, pattern, entry in self._patterns:
             if (
                 literal in name
@@ -93,4 +129,5 @@ class Models:
                 and not any(fnmatchcase(name, exclusion) for exclusion in entry.exclusions)
             ):
                 return entry
-        return None
+        spelled_alike = self._plain.get(_plain(name), set())
+        return self._entries[next(iter(spelled_alike))] if len(spelled_alike) == 1 else None
