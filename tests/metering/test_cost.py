@@ -94,6 +94,13 @@ INPUT_AND_ONE = Decimal("0.001290")
         ),
         # a count that cannot be read takes nothing from the others
         (replace(WHOLE, usage=replace(PARTIAL, output_tokens=None), doubtful=True), {}, "unknown", Decimal("0.00128")),
+        # what was charged by then, of a stream that is left, is not what was charged
+        (
+            replace(CLAUDE, usage=replace(PARTIAL, provider_cost_usd=Decimal(1)), doubtful=True),
+            {"end_reason": ABORTED},
+            "unknown",
+            INPUT_AND_ONE,
+        ),
         # NULL where nothing is known, never 0
         (replace(CLAUDE, usage=Usage()), {"end_reason": ABORTED}, "unknown", None),
         (replace(CLAUDE, model="nobody-knows"), {"end_reason": ABORTED}, "unknown", None),

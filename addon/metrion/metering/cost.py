@@ -45,13 +45,14 @@ def _of_usage(route: Route, outcome: Outcome, reading: Reading, prices: PriceBoo
     usage = reading.usage
     if usage is None:
         return NOTHING_BILLED if _is_failure(outcome, reading) else UNKNOWN
+    is_final = reading.has_final_usage(outcome.end_reason)
     if reading.estimated:
         if _is_half(usage):
             return UNKNOWN
-    elif reading.doubtful or not reading.has_final_usage(outcome.end_reason):
+    elif reading.doubtful or not is_final:
         # What the provider says that it charged is certain all the same, unless more was to come.
         usage = Usage(provider_cost_usd=usage.provider_cost_usd)
-        if usage.provider_cost_usd is None or not (reading.doubtful or reading.stream_error):
+        if usage.provider_cost_usd is None or not (is_final or reading.stream_error):
             return Cost(CostSource.UNKNOWN, at_least_usd=_floor(route, outcome, reading, prices, model_requested))
     found = prices.cost(
         provider=route.provider,
