@@ -223,6 +223,18 @@ def test_what_changes(home: Home, recorded: dict[str, Any], expected: dict[str, 
     assert run(home).changed == 0  # and once is enough
 
 
+def test_what_gets_a_price_has_no_floor_any_more(home: Home) -> None:
+    home.record(event(**(USUAL | UNPRICED | {"cost_at_least_usd": Decimal("0.0001")})))
+    assert run(home).changed == 1
+    assert home.values("SELECT cost_usd, cost_at_least_usd FROM events") == [(NEW, None)]
+
+
+def test_what_stays_without_a_price_keeps_its_floor(home: Home) -> None:
+    home.record(event(**(USUAL | UNPRICED | {"model": "mine", "cost_at_least_usd": Decimal("0.0001")})))
+    assert run(home).changed == 0
+    assert home.values("SELECT cost_usd, cost_at_least_usd FROM events") == [(None, Decimal("0.0001"))]
+
+
 STAYS: dict[str, tuple[dict[str, Any], dict[str, int]]] = {
     "not billed": ({"cost_usd": Decimal(0), "cost_source": "not_billed"}, {}),
     "unknown": ({"cost_usd": None, "cost_source": "unknown"}, {}),

@@ -50,8 +50,8 @@ def tail(settings: Settings, count: int, follow: bool, format_: str, **filters: 
     """Show requests as they are metered, one a line, within a second.
 
     A filter may be given several times, then any of them will do; * in it is anything. A cost that is not known is
-    `unpriced` (no price for the model) or `unknown` (no usage), ~ marks an estimate. `json` is one object a line with
-    all columns of `events`.
+    `unpriced` (no price for the model) or `unknown` (no usage), or what it is at least, marked ≥; ~ marks an estimate.
+    `json` is one object a line with all columns of `events`.
 
     \b
     Examples:
@@ -167,8 +167,15 @@ def _count(tokens: int | None) -> str | None:
     return None if tokens is None else f"{tokens:,}"
 
 
-def _cost(event: Mapping[str, Any]) -> str | None:
-    cost, source = event["cost_usd"], event["cost_source"]
-    if cost is None:
-        return str(source or "unknown")
-    return f"{'~' if source == 'estimated' else ''}${cost:.6f}"
+def _cost(event: Mapping[str, Any]) -> str:
+    cost, at_least, source = event["cost_usd"], event["cost_at_least_usd"], event["cost_source"] or "unknown"
+    match source:
+        case "subscription":
+            return "subscription"  # a flat-rate plan covers it
+        case "estimated" if cost is not None:
+            return f"~${cost:.6f}"
+        case _ if cost is not None:
+            return f"${cost:.6f}"
+        case _ if at_least is not None:
+            return f"≥${at_least:.6f}"
+    return str(source)

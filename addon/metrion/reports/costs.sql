@@ -24,7 +24,7 @@ SELECT
     sum(output_tokens) AS output_tokens,
     if(NOT bool_or(billed), 0, sum(cost_usd) FILTER (billed)) AS cost_usd,
     sum(cost_usd) FILTER (cost_source = 'estimated') AS estimated_usd,
-    sum(cost_at_least_usd) FILTER (billed) AS at_least_usd,
+    sum(cost_at_least_usd) FILTER (billed AND cost_usd IS NULL) AS at_least_usd,
     sum(computed_cost_usd) FILTER (cost_source = 'subscription') AS subscription_usd,
     count(*) FILTER (cost_source = 'unpriced') AS unpriced,
     count(*) FILTER (cost_source = 'unknown' AND billed) AS unknown,

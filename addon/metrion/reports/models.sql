@@ -28,7 +28,7 @@ SELECT
         sum(own_usd) FILTER (billed AND tokens > 0)::DOUBLE * 1e6
         / nullif(sum(tokens) FILTER (billed AND own_usd IS NOT NULL), 0), 4
     ) AS usd_per_million,
-    sum(cost_at_least_usd) FILTER (billed) AS at_least_usd,
+    sum(cost_at_least_usd) FILTER (billed AND cost_usd IS NULL) AS at_least_usd,
     sum(computed_cost_usd) FILTER (cost_source = 'subscription') AS subscription_usd,
     count(*) FILTER (cost_source = 'unpriced') AS unpriced,
     count(*) FILTER (cost_source = 'unknown' AND billed) AS unknown,

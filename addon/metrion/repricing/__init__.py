@@ -3,8 +3,8 @@
 Every event is priced at the rates that hold at its own time. What changes is what Metrion computed:
 ``computed_cost_usd``, ``cost_parts`` and ``price_version``, and ``cost_usd`` and ``cost_source`` where they came from
 there. What never changes: tokens; ``cost_usd`` that a provider reported; what is ``not_billed`` or ``unknown``.
-``estimated`` stays so, ``unpriced`` may become ``computed``. A price that cannot be computed as well as it was recorded
-stays as it was, and is counted.
+``estimated`` stays so, ``unpriced`` may become ``computed`` and then no longer has a floor (``cost_at_least_usd``). A
+price that cannot be computed as well as it was recorded stays as it was, and is counted.
 
 The store is written once, in one transaction, with the lock of every writer of it: killed at any moment, either all of
 it has happened or nothing. What is still in the journal is ingested first, by the ingester that is at work, else here.
