@@ -88,18 +88,19 @@ class Attempt:
         if status == 101 and (form := SESSIONS.get(route.dialect or "")):
             model = parameter(route.target.partition(b"?")[2], b"model")
             self._session = Session(self.request, self._recorder, form.open(model), self._provider_request_id)
-        dialect = route.dialect
+        dialect, may_be_results = route.dialect, False
         if route.output is not None:
             if status == 200 and self._recorder.expects(route.provider, route.output):
                 content_type = None  # that of a file says nothing of what is in it
             else:
-                dialect = None
+                dialect, may_be_results = None, status in (200, 206)
         self._tap = Tap(
             dialect,
             content_type=content_type,
             content_encoding=coding,
             status=status,
             sample=self.request.response_sample,
+            seeks_results=may_be_results,
         )
 
     def response_data(self, chunk: bytes) -> None:
