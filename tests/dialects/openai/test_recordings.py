@@ -27,7 +27,6 @@ KINDS = {"assistants", "audio", "completions", "embeddings", "images", "moderati
 OTHERS = {"anthropic", "google", "vertex"}
 
 READ_ALL_THE_SAME = {
-    "openai-images-f22be8b4e821": {"output_image_tokens"},  # what has no details is images
     "xai-audio-4ddb16350ce2": {"has_usage", "audio_seconds"},  # its duration is what is billed, and no `usage`
 }
 
