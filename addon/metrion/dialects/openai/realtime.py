@@ -139,7 +139,7 @@ class RealtimeReader:
             return None
         self._active, self._paused = max(active, self._active), max(paused or 0, self._paused)
         draft = Draft(model=self._model, generation_id=self._session_id, usage={**usage, _MORE: _decimals(more)})
-        draft.usage_source = usage.source if paused is None else to_json(draft.usage)
+        draft.usage_source = to_json(draft.usage) if _has_parts(UsageReader(usage)) else usage.source
         return _reading(draft)
 
     def _response(self, document: Mapping[str, Any]) -> Reading:
@@ -166,15 +166,22 @@ def usage(reader: UsageReader) -> Usage:
     """Read the usage of a response or of a transcription, or the time that was added to that of a session."""
     found = openai_responses.usage(reader)
     if reader.holds_object(_MORE):
-        paused = reader.seconds(_MORE, "paused") if any(reader.has(name) for name in (*_ACTIVE, *_PAUSED)) else None
         _lengths(reader)
+        if reader.is_unreadable:
+            return found
+        paused = reader.seconds(_MORE, "paused") if _has_parts(reader) else None
         return replace(found, audio_seconds=reader.seconds(_MORE, "active"), paused_seconds=paused)
     seconds = (reader.seconds(name) for name in ("seconds", "billable_audio_seconds", "prompt_audio_seconds"))
     return replace(found, audio_seconds=next((length for length in seconds if length is not None), None))
 
 
+def _has_parts(reader: UsageReader) -> bool:
+    """Whether a session's length is reported in parts."""
+    return any(reader.has(name) for name in (*_ACTIVE, *_PAUSED))
+
+
 def _lengths(reader: UsageReader) -> tuple[float | None, float | None]:
-    """Return how long a session was active and how long it was paused; ``None``: it does not tell them apart."""
+    """Return how long a session was active and how long it was paused; ``None``: they are not reported apart."""
     lasted = reader.seconds("seconds")
     active, paused = (next((s for name in names if (s := reader.seconds(name)) is not None), None)
                       for names in (_ACTIVE, _PAUSED))  # fmt: skip
