@@ -28,6 +28,8 @@ import pytest
 import yaml
 import zstandard
 
+from tests.changed import CHANGED, DOUBTFUL
+
 SLICE = Path(__file__).parent / "slice"
 CORPUS = Path(__file__).resolve().parents[1].parent / "shared" / "corpus"
 
@@ -113,6 +115,12 @@ def exchanges(kinds: Collection[str] | None = None, providers: Collection[str] |
     ]
 
 
+def recorded_expectations(exchange_id: str) -> dict[str, Any]:
+    """What the corpus itself has of an exchange under ``expected``."""
+    expected: dict[str, Any] = next(row["expected"] for row in _rows(CORPUS) if row["id"] == exchange_id)
+    return expected
+
+
 def written() -> tuple[Exchange, ...]:
     """The exchanges of the slice alone."""
     return _exchanges(SLICE)
@@ -176,8 +184,8 @@ def _exchange(row: Mapping[str, Any]) -> Exchange:
         response_body=_body(row["response_body"], is_base64=row["response_body_base64"]),
         streamed=row["streamed"],
         stream_format=row["stream_format"],
-        expected=row["expected"],
-        flags=frozenset(row["expected"]["flags"]),
+        expected=row["expected"] | {name: new for name, (_, new) in CHANGED.get(row["id"], {}).items()},
+        flags=frozenset(row["expected"]["flags"]) | ({"contradicted"} if row["id"] in DOUBTFUL else set()),
         ambiguous=frozenset(row["expected"]["ambiguous"]),
         elided=bool(row.get("request_elided") or row.get("response_elided")),
     )

@@ -8,6 +8,7 @@ after another, either the whole JSON body or the data of each event in turn, and
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,6 +24,13 @@ USAGES = frozenset({"usage", "usageMetadata", "usage_info"})
 
 TOKENS = ("input_tokens", "output_tokens")
 """What most formats need for a cost."""
+
+
+_OUTPUT = re.compile(
+    rb'"(?:content|text|reasoning|reasoning_content|thinking|refusal|arguments|completion|delta|transcript|b64_json)"'
+    rb' ?: ?"[^"]|"(?:tool_calls|content)" ?: ?\[ ?\{|"(?:functionCall|inlineData)" ?: ?\{'
+)
+"""In most formats: words, sounds and pictures, whole or in pieces, and calls of tools."""
 
 
 @dataclass(slots=True)
@@ -104,6 +112,8 @@ class Dialect(WireFormat):
     """Members that may name the model: until it is known, an event that shows one of them has something new."""
     id_names: tuple[str, ...] = ("id",)
     """The same for what was generated."""
+    output: re.Pattern[bytes] = _OUTPUT
+    """What the bytes of a stream show as soon as something was generated."""
     by_character: bool = False
     """Some models are billed by the characters of the request, which no usage counts."""
     texts: Texts | None = None

@@ -8,13 +8,14 @@ business of its wire format.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from metrion.dialects import DIALECTS
 from metrion.dialects.dialect import Draft, no_objects, usages
-from metrion.dialects.reading import errors
+from metrion.dialects.reading import errors, results_body, running_totals
 from metrion.dialects.reading.finish import finish
 from metrion.estimates.sample import Sample
 from metrion.metering.body_reader import BodyReader, is_json, is_legible, media_type
@@ -22,7 +23,7 @@ from metrion.model import Reading
 from metrion.parsing.json_document import Document, Reader
 from metrion.parsing.json_sequence import Elements, Lines
 from metrion.parsing.json_stream import BOM, Scanner
-from metrion.parsing.json_values import Path, tree
+from metrion.parsing.json_values import Path, to_json, tree
 from metrion.parsing.sse import EventReader, Part
 
 _FIELDS = b":deir"
@@ -40,8 +41,9 @@ class Tap(BodyReader):
     """Reads the usage out of one response.
 
     ``dialect`` is its wire format, a key of ``DIALECTS``. Where that is ``None``, or no wire format uses the content
-    type, the tap reads nothing; but where ``status`` is an error, it reads the type of the error in any case. What has
-    passed since the latest usage goes into the ``sample``.
+    type, the tap reads nothing; but where ``status`` is an error, it reads the type of the error in any case. With
+    ``seeks_results`` it reads only whether the body, of whatever type, is the results of a batch. What has passed since
+    the latest usage goes into the ``sample``.
     """
 
     def __init__(
@@ -52,8 +54,11 @@ class Tap(BodyReader):
         content_encoding: str | None,
         status: int,
         sample: Sample | None = None,
+        seeks_results: bool = False,
     ) -> None:
         super().__init__(content_encoding, sample)
+        self._first = Scanner(results_body.WANTED, self._budget) if seeks_results else None
+        """The first document of a body that may be results."""
         self._format = _format(dialect)
         self._dialect = DIALECTS.get(dialect or "")
         self._failed = status >= 400
@@ -69,13 +74,16 @@ class Tap(BodyReader):
         """The event of which not all parts have come."""
         self._missed = False
         """Something that was wanted could not be read, and no usage has come since."""
+        self._has_output = False
+        self._read_before = b""
+        """The end of what was read before any output, which may be the beginning of what shows it."""
         self._finished_first = False
         """The finish reason came before the latest usage, or with it."""
         kind = media_type(content_type)
         legible = is_legible(kind)
         self._promises_json = is_json(kind)
         self._wire_format = dialect if self._dialect and legible else None
-        if not (self._dialect or self._failed) or not legible:
+        if not ((self._dialect or self._failed) and legible) and not seeks_results:
             self._decoder = None
 
     @property
@@ -103,12 +111,24 @@ class Tap(BodyReader):
         if self.terminal:  # a client may leave before the trailer of an encoding has come
             self._decoder = None
         super().finish()
+        if self._events is not None and not self._gave_up:
+            try:
+                self._read_last_event(self._events)
+            except Exception as error:  # noqa: BLE001  # metering never harms the traffic
+                self._give_up(error)
         if (whole := self._whole) is not None and not whole.complete and not self._gave_up:
             self._warn("the JSON body ends early, or is broken")
         if self._parted is not None and self._parted.matters:
             self._miss("the last event ends early")
 
     def _read(self, plain: bytes) -> None:
+        if self._first is not None:
+            self._seek_results(self._first, plain)
+            return
+        if not self._has_output and self._is_stream_of_documents:
+            shown = self._read_before + plain
+            self._has_output = self._format.output(shown) is not None
+            self._read_before = shown[-_LONGEST_MARK:]
         if self._events is not None:
             for part in self._events.feed(plain):
                 self._read_part(part)
@@ -133,6 +153,32 @@ class Tap(BodyReader):
                 if self._promises_json and not self._failed and start[0] not in _FIELDS:
                     self._warn("the body is no JSON")
             self._read(start)
+
+    def _seek_results(self, first: Scanner, plain: bytes) -> None:
+        """Read on until it is known what the body is, and no further."""
+        first.feed(plain)
+        if results_body.is_results(first.document):
+            self._drafted.is_results = True
+            self._decoder = None
+        elif first.over or (first.document is None and not plain[:1].isspace()):
+            self._decoder = None
+
+    @property
+    def _is_stream_of_documents(self) -> bool:
+        return self._dialect is not None and (self._events is not None or isinstance(self._documents, Elements))
+
+    def _read_last_event(self, events: EventReader) -> None:
+        """Read the event that the body ends with, where only its blank line is missing."""
+        for part in events.finish():
+            if self._parted is not None:
+                is_whole = not part.last or self._parted.document.complete
+            else:
+                event = Document(self._format.reader, self._budget)
+                event.feed(part.data)
+                is_end = self._dialect is not None and self._dialect.is_end(part.data, None)
+                is_whole = is_end or (event.complete and event.document is not None)
+            if is_whole:
+                self._read_part(part)
 
     def _matters(self, events: bytes) -> bool:
         """Whether there is anything new in these events. This runs for each chunk, so it has to be fast."""
@@ -190,6 +236,8 @@ class Tap(BodyReader):
             usage = draft.usage
             self._dialect.read(document, draft)
             if draft.usage is not usage:
+                if usage is not None and draft.usage is not None and self._is_stream_of_documents:
+                    _keep_from_falling(draft, usage)
                 self._finished_first = draft.finish_reason is not None
                 self._missed = self._missed and self._dialect.lines  # else the latest usage repeats what came before it
                 if self._sample is not None:
@@ -213,6 +261,7 @@ class Tap(BodyReader):
             is_error=is_error and not self._failed and not draft.pending,
             cut_short=self._is_cut_short(draft),
             goes_on=self._goes_on(draft),
+            has_output=self._has_output,
             wire_format=self._wire_format,
         )
 
@@ -239,6 +288,13 @@ class Tap(BodyReader):
         """Record that something that was wanted could not be read, so that what is known may not be all."""
         self._missed = self._missed or bool(faults)
         self._warn(*faults)
+
+
+def _keep_from_falling(draft: Draft, known: Mapping[str, Any]) -> None:
+    """Have no count in the draft's usage lower than it was known to be."""
+    kept = running_totals.latest(known, draft.usage or {})
+    if kept is not draft.usage:
+        draft.usage, draft.usage_source = kept, to_json(kept)
 
 
 class _PartedEvent:
@@ -274,13 +330,15 @@ class _Format:
     model_names: tuple[bytes, ...]
     id_names: tuple[bytes, ...]
     usages: tuple[Path, ...]
+    output: Callable[[bytes], re.Match[bytes] | None]
+    """Finds what shows that something was generated."""
 
 
 @cache
 def _format(name: str | None) -> _Format:
     dialect = DIALECTS.get(name or "")
     if dialect is None:
-        return _Format(Reader(tree(errors.WANTED)), (), _NOTHING.search, (), (), ())
+        return _Format(Reader(tree(errors.WANTED)), (), _NOTHING.search, (), (), (), _NOTHING.search)
     ends = [name.encode() for name in sorted(dialect.end_types)]
     ends += [dialect.end_data] if dialect.end_data is not None else []
     nullable = b"|".join(_quoted(*dialect.nullable, "error"))
@@ -291,6 +349,7 @@ def _format(name: str | None) -> _Format:
         model_names=_quoted(*dialect.model_names),
         id_names=_quoted(*dialect.id_names),
         usages=usages(dialect.wanted),
+        output=dialect.output.search,
     )
 
 

@@ -96,8 +96,8 @@ class Reading:
     """More usage may follow, whatever the finish reason says."""
     doubtful: bool = False
     """A part of what is billed is missing in the usage, or cannot be read: no cost can be computed from the rest."""
-    has_output: bool = False
-    """Something was generated before the stream ended, be it with an error: it may be billed."""
+    has_output: bool = field(default=False, compare=False)
+    """Something was generated before the stream ended, be it with an error: it may be billed. Not compared either."""
     is_results: bool = False
     """The body is the results of a batch, or begins as such: they are billed once, to whoever asked for the batch."""
     done_at: datetime | None = None

@@ -2,7 +2,7 @@
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream: lines end with LF, CR or CRLF;
 a leading BOM is dropped; comments, ``id`` and ``retry`` are ignored; the ``data`` lines of an event are joined with LF;
-an event without data, or without its blank line, does not count.
+an event without data does not count. Nor does one without its blank line, but at the end of a body: there SDKs read it.
 
 An event may have any size, and the reader never holds more than about :data:`HELD` bytes: what is longer comes in
 parts. Nothing here raises, but for an :class:`~metrion.parsing.work_budget.WorkBudgetError`.
@@ -56,6 +56,15 @@ class EventReader:
             self._held = b""
             return self._events(chunk) if self._matters(chunk) else ()
         return self._cut(chunk)
+
+    def finish(self) -> Iterator[Part]:
+        """Give the parts of the event that the body ends with, where its blank line is missing. It may be cut off."""
+        held, self._held = self._held, b""
+        if self._long is not None:
+            long, self._long = self._long, None
+            yield from long.feed(b"\n\n")
+        elif held:
+            yield from self._events(held.strip(b"\n"))
 
     def _with_lf_only(self, chunk: bytes) -> bytes:
         if not chunk:

@@ -30,9 +30,6 @@ logger = logging.getLogger(__name__)
 _EVENT_ENDS = (b"\n\n", b"\r\r", b"\r\n\r\n")
 """What a server-sent event ends with."""
 
-_LOOKED_AT = 256 << 10
-"""How many bytes of a file are read, in whole pieces, to see what it is."""
-
 type Clock = Callable[[], float]
 """Seconds that only ever grow."""
 
@@ -59,8 +56,6 @@ class Attempt:
         self._first_byte: float | None = None
         self._response_bytes = 0
         self._expected_bytes: int | None = None
-        self._looks_only = False
-        """Of a file that no batch here named as its output: only its beginning is read, to see whether it is one."""
         self._takes_events = False
         self._last_bytes = b"\n\n"
         self._tap: Tap | None = None
@@ -99,16 +94,19 @@ class Attempt:
         if status == 101 and (form := SESSIONS.get(route.dialect or "")):
             model = parameter(route.target.partition(b"?")[2], b"model")
             self._session = Session(self.request, self._recorder, form.open(model), self._provider_request_id)
-        dialect = route.dialect
+        dialect, may_be_results = route.dialect, False
         if route.output is not None:
-            dialect = self._format_of_file(route) if status == 200 else None
-            content_type = None if dialect else content_type  # that of a file says nothing of what is in it
+            if status == 200 and self._recorder.expects(route.provider, route.output):
+                content_type = None  # that of a file says nothing of what is in it
+            else:
+                dialect, may_be_results = None, status in (200, 206)
         self._tap = Tap(
             dialect,
             content_type=content_type,
             content_encoding=coding,
             status=status,
             sample=self.request.response_sample,
+            seeks_results=may_be_results,
         )
 
     def response_data(self, chunk: bytes) -> None:
@@ -116,8 +114,7 @@ class Attempt:
         at = self.last_activity = self._clock()
         self._response_bytes += len(chunk)
         self._last_bytes = (self._last_bytes + chunk[-4:])[-4:]
-        is_read = not self._looks_only or self._response_bytes - len(chunk) < _LOOKED_AT
-        if self._tap is not None and is_read and not self.finished:
+        if self._tap is not None and not self.finished:
             self._tap.feed(chunk)
         self._own_time += self._clock() - at
 
@@ -228,18 +225,8 @@ class Attempt:
         """Return what the response said, now that it is over."""
         if self._reading is None and self._tap is not None:
             self._tap.finish()
-            reading = self._tap.reading
-            # The beginning of a file says what it is, and nothing of what is in the rest.
-            self._reading = Reading(is_results=reading.is_results) if self._looks_only else reading
+            self._reading = self._tap.reading
         return self._reading or Reading()
-
-    def _format_of_file(self, route: Route) -> str | None:
-        """Return how to read a file, ``None`` where another row has what is in it."""
-        output = route.output or ""
-        if self._recorder.expects(route.provider, output):
-            return route.dialect
-        self._looks_only = not self._recorder.knows(route.provider, output)
-        return route.dialect if self._looks_only else None
 
     @property
     def _succeeded(self) -> bool:

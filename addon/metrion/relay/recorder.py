@@ -33,10 +33,6 @@ class Recorder:
         """Whether the usage of something that a provider works at has not been reported yet."""
         return self._generations.expects(provider, generation_id)
 
-    def knows(self, provider: str, generation_id: str) -> bool:
-        """Whether something was asked for here, its usage reported or not."""
-        return self._generations.knows(provider, generation_id)
-
     def event(self, request: Request, outcome: Outcome, reading: Reading, *, in_session: bool) -> Event | None:
         """Return the event of a request; ``None`` for one that named no provider.
 
@@ -55,9 +51,8 @@ class Recorder:
         if route is not None and settles and reading.done_at is None:
             days = (self._generations.done_at(route.provider, name) for name in names)
             reading = replace(reading, done_at=next((day for day in days if day is not None), None))
-        asked_here = (
-            route is not None and reading.is_results and any(self.knows(route.provider, each) for each in names)
-        )
+        is_known = self._generations.knows
+        asked_here = route is not None and reading.is_results and any(is_known(route.provider, each) for each in names)
         return measure(
             inbound,
             decision,

@@ -41,7 +41,7 @@ def change_of(row: Row, prices: PriceBook, usages: Usages) -> Cost | Kept | None
             return Kept.NO_DAY
     if cost.computed_usd is None and row["computed_cost_usd"] is not None:
         return Kept.NO_PRICE
-    if cost.computed_usd is None and cost.source != row["cost_source"]:
+    if cost.computed_usd is None and (cost.at_least_usd is None or cost.source != row["cost_source"]):
         return None
     return cost if whole else Kept.NO_USAGE
 

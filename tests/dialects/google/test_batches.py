@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -172,6 +173,31 @@ BLOCKED = answered(
 SEARCHED = answered(
     "gemini-3-flash", candidates=[{"groundingMetadata": {"webSearchQueries": ["a", "b"]}, "finishReason": "STOP"}]
 )
+
+
+def test_searches_of_answers_in_the_batch_itself_are_counted() -> None:
+    searched = {"groundingMetadata": {"webSearchQueries": ["a", "b"]}, "finishReason": "STOP"}
+    answer = {"response": answered("gemini-3-flash", candidates=[searched])["response"]}
+    answer["response"]["candidates"] = [searched]
+    usage = read_documents(DIALECT, DONE | {"metadata": METADATA | {"batchStats": {}}, "response": output(answer)})
+    assert usage["unreported_tools"] == {"google_search": 2}
+
+
+EMBEDDED = {"response": {"embedding": {"values": [0.1, 0.2]}, "tokenCount": "7"}}
+
+
+def test_embeddings_are_billed_by_the_tokens_of_each_text() -> None:
+    metadata = METADATA | {"model": "models/gemini-embedding-001", "endTime": "2026-11-01T12:00:00.5Z"}
+    document = DONE | {"metadata": metadata, "response": output(EMBEDDED, EMBEDDED)}
+    assert read_documents(DIALECT, document) == {"input_tokens": 14, "output_tokens": 0, "largest_input_tokens": 7}
+    draft = drafted(DIALECT, document)
+    assert draft.is_results
+    assert draft.done_at == datetime(2026, 11, 1, 12, 0, 0, 500_000)  # noqa: DTZ001 -- naive UTC, as events have it
+    usage = lines({"key": "a"} | EMBEDDED, {"key": "b"} | EMBEDDED).usage
+    assert usage is not None
+    assert (usage.input_tokens, usage.output_tokens) == (14, 0)
+    uncounted = {"response": {"embedding": {"values": [0.1]}}}
+    assert drafted(DIALECT, DONE | {"metadata": metadata, "response": output(EMBEDDED, uncounted)}).faults
 
 
 def test_the_lines_of_a_file_add_up() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from metrion.dialects.google.generate_content import DIALECT
+from metrion.dialects.reading.finish import check
 from metrion.metering.tap import Tap
 from tests.dialects.read import drafted, read_usage
 
@@ -151,11 +152,61 @@ def test_tiers_of_vertex(traffic: object, tier: str | None) -> None:
         ([grounded("gemini-3-flash")], {}),
         ([{"candidates": [{"groundingMetadata": {"groundingChunks": [{"web": {}}, {"maps": {"placeId": "p"}}]}}]}],
          {"google_maps": 1}),
+        ([{"candidates": [{"groundingMetadata": {"groundingChunks": [{"maps": None}, {"maps": 5}]}}]}], {}),
+        ([{"candidates": [{"groundingMetadata": {"groundingChunks": [{"maps": {"uri": "u"}}]}}]}], {"google_maps": 1}),
+        ([{"modelVersion": "gemini-3.1-flash-image", "candidates": [{"groundingMetadata": {
+            "webSearchQueries": ["a"], "imageSearchQueries": ["a", "b", "", "b"]}}]}], {"google_search": 3}),
         ([{"candidates": [{"groundingMetadata": {"webSearchQueries": [5, None]}}, {"groundingMetadata": 7}]}], {}),
     ],
 )  # fmt: skip
 def test_searches_are_counted_as_they_are_billed(documents: list[dict[str, Any]], tools: dict[str, int]) -> None:
     assert drafted(DIALECT, *documents).unreported_tools == tools
+
+
+@pytest.mark.parametrize(
+    ("model", "billed", "tools"),
+    [
+        ("gemini-3-flash", [{"tool": "GOOGLE_SEARCH_RETRIEVAL", "successfulToolCallCount": 2}], {"google_search": 2}),
+        ("gemini-3-flash", [{"tool": "google_search", "successfulToolCallCount": 1},
+                            {"tool": "GOOGLE_MAPS", "successfulToolCallCount": 3}],
+         {"google_search": 1, "google_maps": 3}),
+        ("gemini-2.5-flash", [{"tool": "google_search", "successfulToolCallCount": 2}], {"google_search": 1}),
+        ("gemini-3-flash", [{"tool": "NEW_TOOL", "successfulToolCallCount": 1}], {"new_tool": 1}),
+        ("gemini-3-flash", [{"tool": "google_search", "successfulToolCallCount": 0}, {"tool": "x"}], {}),
+    ],
+)  # fmt: skip
+def test_calls_that_the_usage_says_are_billed_are_not_counted_twice(
+    model: str, billed: list[dict[str, Any]], tools: dict[str, int]
+) -> None:
+    usage = {"promptTokenCount": 9, "candidatesTokenCount": 1, "billedToolCalls": billed}
+    body = grounded(model, "a", "b") | {"usageMetadata": usage}
+    tap = Tap("gemini", content_type="application/json", content_encoding=None, status=200)
+    tap.feed(json.dumps(body).encode())
+    found = tap.reading.usage
+    assert found is not None
+    assert found.server_tools == tools
+    assert (found.unreported_tools is None) is ("google_search" in tools)
+
+
+@pytest.mark.parametrize(
+    ("more", "counts"),
+    [
+        ({"totalTokenCount": 30}, (10, 20)),
+        ({"totalTokenCount": 29}, (10, 20)),
+        ({"totalTokenCount": 45}, (None, None)),
+        ({"totalTokenCount": 10}, (None, None)),
+        ({"totalTokenCount": 35, "toolUsePromptTokenCount": 5}, (15, 20)),
+        ({"totalTokenCount": 35, "thoughtsTokenCount": 5}, (10, 25)),
+        ({"cachedContentTokenCount": 11, "totalTokenCount": 30}, (10, 20)),
+        ({"cachedContentTokenCount": 11}, (None, 20)),
+    ],
+)
+def test_a_total_that_its_parts_do_not_explain_is_a_doubt(more: dict[str, int], counts: tuple[int | None, ...]) -> None:
+    raw = {"promptTokenCount": 10, "candidatesTokenCount": 20, **more}
+    checked = check(raw, DIALECT)
+    assert (checked.usage.input_tokens, checked.usage.output_tokens) == counts
+    assert checked.usage.cache_read_tokens is None
+    assert checked.is_doubtful is (None in counts or "cachedContentTokenCount" in more)
 
 
 def test_what_the_usage_does_not_count_stays_apart() -> None:

@@ -33,7 +33,8 @@ GRADER = {
     ("document", "model", "expected"),
     [
         (RUN | {"status": "completed", "per_model_usage": [ANSWERED]}, "gpt-4o-mini-2024-07-18",
-         {"input_tokens": 3090, "cache_read_tokens": 1024, "output_tokens": 20, "largest_input_tokens": 515, "averaged": True}),
+         {"input_tokens": 3090, "cache_read_tokens": 1024, "output_tokens": 20, "largest_input_tokens": 515,
+          "averaged": True}),
         (RUN | {"status": "queued", "per_model_usage": None}, None, {}),
         (RUN | {"status": "in_progress", "per_model_usage": [ANSWERED]}, None, {}),
         (RUN | {"status": "failed", "per_model_usage": []}, None, {}),

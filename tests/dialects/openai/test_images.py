@@ -38,7 +38,8 @@ DETAILS = {"output_tokens_details": {"image_tokens": 4000, "text_tokens": 160}}
          {"provider_cost_usd": Decimal("0.02")}),
         ({"created": 1, "data": [{"url": "https://example.com/1.png", "revised_prompt": "x"}]}, {}),
     ],
-    ids=["whole", "whole, with details", "no details", "text only", "streamed", "streamed, with details", "partial", "xAI", "DALL·E"],
+    ids=["whole", "whole, with details", "no details", "text only", "streamed", "streamed, with details", "partial",
+         "xAI", "DALL·E"],
 )  # fmt: skip
 def test_usage(document: dict[str, Any], expected: dict[str, Any]) -> None:
     assert read_documents(DIALECT, document) == expected

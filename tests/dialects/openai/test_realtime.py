@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from metrion.dialects.openai.realtime import RealtimeReader
+from metrion.dialects.openai.realtime import FORMAT, RealtimeReader
+from metrion.dialects.reading.finish import check
 from metrion.model import Reading, Usage
 from tests.corpus import at_least, sessions
 from tests.dialects.read import reported
@@ -162,6 +164,42 @@ def test_a_live_session_is_billed_by_what_was_added_to_it() -> None:
         ("gpt-live-1", "live_1", None, None, {"audio_seconds": seconds}) for seconds in (12.5, 27.5, 21.75)
     ]
     assert read(STARTED, {"type": "session.closed"}, live("session.usage.updated", "12")) == []
+
+
+def lengths(*usages: dict[str, Any]) -> list[tuple[float | None, float | None, bool]]:
+    """Of each report: what was active and what was paused since the one before, and whether it is doubtful."""
+    reader = RealtimeReader()
+    found = []
+    for usage in usages:
+        message = {"type": "session.usage.updated", "usage": usage}
+        if (reading := reader.received(json.dumps(message).encode())) is not None:
+            assert reading.usage is not None
+            again = check(json.loads(reading.usage.raw or "", parse_float=Decimal), FORMAT).usage
+            assert again.paused_seconds == reading.usage.paused_seconds
+            found.append((reading.usage.audio_seconds, reading.usage.paused_seconds, reading.doubtful))
+    return found
+
+
+def test_what_a_live_session_was_paused_is_apart() -> None:
+    assert lengths({"seconds": 100, "active": 40, "paused": 60}) == [(40, 60, False)]
+    assert lengths(
+        {"seconds": 30, "active": 20, "paused": 10},
+        {"seconds": 30, "active": 20, "paused": 10},
+        {"seconds": 50, "active": 20, "paused": 30},
+        {"seconds": 100.5, "active": 60.5, "paused": 40},
+        {"seconds": 0, "active": 0, "paused": 0},
+    ) == [(20, 10, False), (0, 20, False), (40.5, 10, False)]
+    assert lengths({"seconds": 100, "paused_seconds": 60}) == [(40, 60, False)]
+    assert lengths({"seconds": 100, "active_seconds": 40}) == [(40, 60, False)]
+    assert lengths({"seconds": 100}) == [(100, None, False)]
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [{"seconds": 100, "active": 40, "paused": 10}, {"seconds": 10, "active": 40}, {"seconds": 10, "paused": "6"}],
+)
+def test_lengths_that_contradict_one_another_have_no_cost(usage: dict[str, Any]) -> None:
+    assert [is_doubtful for _, _, is_doubtful in lengths(usage)] == [True]
 
 
 def test_what_a_live_session_delegates_is_billed_under_its_own_model() -> None:

@@ -21,6 +21,7 @@ https://docs.anthropic.com/en/docs/build-with-claude/streaming.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -62,8 +63,6 @@ _STANDARD_MODES = frozenset({"standard", "global", "not_available"})
 class MessageDraft(Draft):
     """A draft that knows what a refusal costs."""
 
-    has_output: bool = False
-    """Something was generated."""
     declined: list[str] = field(default_factory=list)
     """Models that declined, and are not billed for it if they had no output."""
 
@@ -264,6 +263,7 @@ DIALECT = Dialect(
         ("delta", "stop_details", "category"),
     ),
     marks=(b"message_", b"content_block_start"),
+    output=re.compile(rb"content_block_(?:start|delta)"),
     draft=MessageDraft,
     read=read,
     usage=usage,

@@ -24,7 +24,7 @@ from metrion.dialects.reading import batch_results
 from metrion.dialects.reading.batch_results import TIER
 from metrion.dialects.reading.moments import moment
 from metrion.model import Usage
-from metrion.parsing.json_values import EACH, Object, Path
+from metrion.parsing.json_values import EACH, Object, Path, to_json
 
 _OVER = frozenset(f"BATCH_STATE_{state}" for state in ("SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED"))
 
@@ -78,7 +78,9 @@ def _answer(response: Mapping[str, Any], draft: Draft) -> tuple[str | None, Usag
     if isinstance(tokens, str) and tokens.isdecimal():  # as JSON has an int64 of Google's
         tokens = int(tokens)
     if tokens is not None and response.get("usageMetadata") is None:
-        response = {**response, "usageMetadata": Object(promptTokenCount=tokens)}
+        usage_metadata = Object(promptTokenCount=tokens)
+        usage_metadata.source = to_json(usage_metadata)
+        response = {**response, "usageMetadata": usage_metadata}
     model, usage = batch_results.read_answer(gemini.DIALECT, response, draft)
     counts = mapping(response.get("usageMetadata"))
     if usage is not None and usage.output_tokens is None and all(counts.get(name) is None for name in gemini.MADE):

@@ -9,7 +9,8 @@ and ``SpeechStreamDone`` in the mistralai SDK for sessions of Mistral's that tra
   input again each time, so that usages are added up and never replace one another.
 - The transcription of what the client said is another model's work, and is billed apart.
 - xAI bills by the second: ``billable_audio_seconds``.
-- A Live session reports how many seconds it has lasted, again and again: what was added is billed each time. Responses
+- A Live session reports how many seconds it has lasted, again and again: what was added is billed each time. Where it
+  says how many of them it was paused, those are apart. Responses
   and decisions that it delegates are other models' work, and pass wrapped into its own events.
 
 Nothing here raises, and nothing of a message is held.
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 from metrion.dialects.dialect import TOKENS, Draft, SessionFormat, label, mapping, usages
@@ -28,7 +30,7 @@ from metrion.dialects.reading.finish import finish
 from metrion.dialects.reading.session_message import Message
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Reading, Usage
-from metrion.parsing.json_values import Object, tree
+from metrion.parsing.json_values import Object, to_json, tree
 
 _RESPONSES = frozenset({"response.done", *openai_responses.END_TYPES})
 _TRANSCRIPTION = "conversation.item.input_audio_transcription.completed"
@@ -56,6 +58,13 @@ _MEMBERS = (
 _WANTED, _USAGES = tree(_MEMBERS), usages(_MEMBERS)
 
 
+_ACTIVE, _PAUSED = ("active", "active_seconds"), ("paused", "paused_seconds")
+_MORE = "since the last report"
+"""The name under which the draft keeps, beside the totals of a session, by how much they grew."""
+_ROUNDING = 1.0
+"""Seconds by which the parts of a length may differ from it."""
+
+
 class RealtimeReader:
     """Reads beside one session. ``model`` is the one in the upgrade's path, where it is there."""
 
@@ -63,8 +72,8 @@ class RealtimeReader:
         self._model = model
         self._transcription_model: str | None = None
         self._session_id: str | None = None
-        self._lasted = 0.0
-        """Seconds of a Live session that have been billed."""
+        self._active = self._paused = 0.0
+        """Seconds of a Live session that have been billed, and that it was paused until then."""
 
     def sent(self, message: bytes) -> None:
         """Look at a message of the client's: it may choose a model, which not every server repeats."""
@@ -121,14 +130,17 @@ class RealtimeReader:
         usage = document.get("usage")
         if not isinstance(usage, Object):
             return None
-        lasted = UsageReader(usage).seconds("seconds")
-        if lasted is None or lasted <= self._lasted:
+        active, paused = _lengths(UsageReader(usage))
+        if active is None:
             return None
-        more, self._lasted = round(lasted - self._lasted, 6), lasted
-        reading = _reading(
-            Draft(model=self._model, generation_id=self._session_id, usage=usage, usage_source=usage.source)
-        )
-        return replace(reading, usage=reading.usage and replace(reading.usage, audio_seconds=more))
+        more = {"active": active - self._active, "paused": (paused or 0) - self._paused}
+        more = {name: max(0.0, round(length, 6)) for name, length in more.items()}
+        if not any(more.values()):
+            return None
+        self._active, self._paused = max(active, self._active), max(paused or 0, self._paused)
+        draft = Draft(model=self._model, generation_id=self._session_id, usage={**usage, _MORE: _decimals(more)})
+        draft.usage_source = to_json(draft.usage) if _has_parts(UsageReader(usage)) else usage.source
+        return _reading(draft)
 
     def _response(self, document: Mapping[str, Any]) -> Reading:
         draft = Draft(model=self._model)
@@ -151,10 +163,40 @@ class RealtimeReader:
 
 
 def usage(reader: UsageReader) -> Usage:
-    """Read the usage of a response or of a transcription."""
+    """Read the usage of a response or of a transcription, or the time that was added to that of a session."""
     found = openai_responses.usage(reader)
+    if reader.holds_object(_MORE):
+        _lengths(reader)
+        if reader.is_unreadable:
+            return found
+        paused = reader.seconds(_MORE, "paused") if _has_parts(reader) else None
+        return replace(found, audio_seconds=reader.seconds(_MORE, "active"), paused_seconds=paused)
     seconds = (reader.seconds(name) for name in ("seconds", "billable_audio_seconds", "prompt_audio_seconds"))
     return replace(found, audio_seconds=next((length for length in seconds if length is not None), None))
+
+
+def _has_parts(reader: UsageReader) -> bool:
+    """Whether a session's length is reported in parts."""
+    return any(reader.has(name) for name in (*_ACTIVE, *_PAUSED))
+
+
+def _lengths(reader: UsageReader) -> tuple[float | None, float | None]:
+    """Return how long a session was active and how long it was paused; ``None``: they are not reported apart."""
+    lasted = reader.seconds("seconds")
+    active, paused = (next((s for name in names if (s := reader.seconds(name)) is not None), None)
+                      for names in (_ACTIVE, _PAUSED))  # fmt: skip
+    if active is None and paused is None:
+        return lasted, None
+    if lasted is not None:
+        active = lasted - (paused or 0) if active is None else active
+        paused = lasted - active if paused is None else paused
+        if active < 0 or paused < 0 or abs(lasted - active - paused) > _ROUNDING:
+            reader.contradict("seconds", by="what was active and what was paused")
+    return active, paused
+
+
+def _decimals(lengths: Mapping[str, float]) -> dict[str, Decimal]:
+    return {name: Decimal(repr(length)) for name, length in lengths.items()}
 
 
 def _reading(draft: Draft) -> Reading:

@@ -13,6 +13,7 @@ https://platform.openai.com/docs/guides/tools-web-search for which searches are 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -64,6 +65,7 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
     if document.get("type") == "response.failed":
         draft.stream_error = True
         draft.error_type = errors.error_type(response) or draft.error_type
+    draft.has_output |= bool(response.get("output"))
     places = (response.get("usage"), document.get("usage"))  # the second: xAI's realtime
     if usage := next((usage for usage in places if isinstance(usage, Object) and usage), None):
         draft.usage = {**usage, "tool_usage": response.get("tool_usage"), _COUNTED: _billed_calls(response)}
@@ -189,6 +191,7 @@ DIALECT = Dialect(
     wanted=(("type",), *_IN_RESPONSE, *(("response", *path) for path in _IN_RESPONSE)),
     sourced=USAGES | {_WRITTEN},
     marks=tuple(sorted(name.encode() for name in END_TYPES)),
+    output=re.compile(rb"response\.(?:[a-z_.]+\.delta|output_item\.added)"),
     read=read,
     usage=usage,
     end_types=END_TYPES,

@@ -9,6 +9,7 @@ Sources: ``Run``, ``RunStatus`` and ``AssistantStreamEvent`` in the openai SDK.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -58,6 +59,7 @@ DIALECT = Dialect(
     ),
     marks=(b"event: thread.run.requires_action", b"event: thread.run.failed", b"event: thread.run.expired"),
     nullable=("usage",),
+    output=re.compile(rb"thread\.(?:message|run\.step)\.delta"),
     read=read,
     usage=usage,
     end_data=b"[DONE]",
