@@ -45,7 +45,7 @@ def measure(
     if route is not None and is_billable:
         in_plan = decision.caller is not None and decision.caller.in_plan
         costs = cost(route, outcome, reading, prices, model_requested, in_plan=in_plan)
-    elif reading.is_results and not asked_here:  # they are billed, and in no row
+    elif inbound.method == b"GET" and reading.is_results and not asked_here:  # they are billed, and in no row
         costs = UNKNOWN
     if not is_billable:
         # The row of the request that generated it has the usage of what is read back; sums must not count it twice.
