@@ -107,6 +107,7 @@ def test_the_day_on_which_it_was_done_goes_along_to_what_reports_it(tmp_path: Pa
     assert generations.replace("mistral", "job", "files/f")
     assert generations.settle("mistral", "files/f")
     assert generations.done_at("mistral", "files/f") == done
+    assert generations.knows("mistral", "job")
 
 
 def test_a_file_of_an_older_metrion_gets_its_new_columns(tmp_path: Path) -> None:

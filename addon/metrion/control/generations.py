@@ -58,7 +58,12 @@ class Generations:
             provider,
             generation_id,
         )
-        return replaced is not None and replaced.rowcount == 1
+        is_first = replaced is not None and replaced.rowcount == 1
+        if is_first:  # what named it stays known: a batch's other pages belong to it, too
+            self._execute(
+                "INSERT OR IGNORE INTO generations (provider, id, settled) VALUES (?, ?, 1)", provider, generation_id
+            )
+        return is_first
 
     def expects(self, provider: str, generation_id: str) -> bool:
         """Return whether no answer has reported yet what this is billed for."""
