@@ -22,7 +22,7 @@ FLOORS: list[set[str]] = [
     CORE,
     {"journal", "store", "control"},
     {"gateway"},
-    {"lane", "proxy", "reports", "repricing", "doctor"},
+    {"lane", "proxy", "reports", "repricing", "reconciling", "doctor"},
     {"serving"},
     {"web", "cli", "demo", "simulator", "__main__"},
 ]

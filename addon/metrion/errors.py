@@ -5,6 +5,7 @@ MetrionError
   PricingError      a price file
   ControlError      accounts, tokens and provider keys
     VaultError      the master key, or a provider key that it seals
+  BillError         a provider's bill that is compared with what was metered
   StoreError        the store of events, or a query over it
   ServeError        the port and the processes of the proxy
   DemoError         the processes of the demonstration
@@ -35,6 +36,10 @@ class ControlError(MetrionError):
 
 class VaultError(ControlError):
     """A provider key cannot be sealed or opened. The message names the file of the master key."""
+
+
+class BillError(MetrionError):
+    """A bill cannot be read or compared. The message names the file, and the line or the member."""
 
 
 class StoreError(MetrionError):

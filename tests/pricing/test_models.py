@@ -169,3 +169,9 @@ def test_the_most_particular_pattern_wins(tmp_path: Path, model: str, input_rate
     )
     got = cost(prices, Usage(input_tokens=1_000_000), model=model)
     assert got.usd == (None if input_rate is None else Decimal(input_rate))
+
+
+def test_the_names_that_the_files_have(tmp_path: Path) -> None:
+    prices = book(tmp_path, "p: {a: {match: [b, 'c*'], input: 1, output: 1}}")
+    assert prices.names("p") == {"a", "b"}
+    assert prices.names("nobody") == set()

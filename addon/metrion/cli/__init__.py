@@ -39,6 +39,9 @@ COMMANDS: Mapping[str, Entry] = {
     "key": Entry("metrion.cli.key", "key", "Store, list and remove provider keys.", _FIRST),
     "serve": Entry("metrion.cli.serve", "serve", "Run the proxy.", _FIRST),
     "token": Entry("metrion.cli.token", "token", "Make, list and revoke the tokens that callers use.", _FIRST),
+    "reconcile": Entry(
+        "metrion.cli.reconcile", "reconcile", "Compare what providers say they billed with what was metered.", _SPENT
+    ),
     "report": Entry(
         "metrion.cli.report", "report", "Answer an everyday question about everything metered so far.", _SPENT
     ),

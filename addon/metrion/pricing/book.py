@@ -132,6 +132,11 @@ class PriceBook:
         prices = self._prices(self._find(provider, model, model_requested), _day(when), "")
         return prices is not None and fee in prices.fees and not prices.rates
 
+    def names(self, provider: str) -> frozenset[str]:
+        """Return every name under which the files have a model of this provider, patterns left out."""
+        models = self._providers.get(provider)
+        return models.names() if models else frozenset()
+
     def _bill(
         self,
         provider: str,

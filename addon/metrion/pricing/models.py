@@ -67,10 +67,11 @@ def _fine_tuned(model: str) -> Iterator[str]:
 
 def is_same(model: str, other: str | None, provider: str) -> bool:
     """Whether two names are of one model: with or without a date, ``-latest`` or a vendor, or spelled otherwise."""
-    return other is not None and _bare(model, provider) == _bare(other, provider)
+    return other is not None and bare_name(model, provider) == bare_name(other, provider)
 
 
-def _bare(model: str, provider: str) -> str:
+def bare_name(model: str, provider: str) -> str:
+    """Return what all spellings of one model have in common: no date, ``-latest`` or vendor, and hyphens alone."""
     *_, name = spellings(model, provider)
     return _plain(name.removesuffix("-latest"))
 
@@ -111,6 +112,10 @@ class Models:
             for pattern in entry.patterns
         ]
         self._patterns.sort(key=lambda row: len(_WILDCARD.sub("", row[1])), reverse=True)
+
+    def names(self) -> frozenset[str]:
+        """Return every name that a model has in the files, patterns left out."""
+        return frozenset(self._names)
 
     def find(self, name: str) -> Entry | None:
         """Return the entry that has exactly this name.
