@@ -25,6 +25,11 @@ ANSWER = b'{"id": "c1", "model": "gpt-4o", "choices": [], "usage": {"prompt_toke
 NO_PRICES = PriceBook({}, "none")
 
 
+class Unasked(Nothing):
+    def expects(self, provider: str, generation_id: str) -> bool:
+        return False
+
+
 @dataclass
 class Journal:
     """What an attempt needs: a clock, and somebody who takes its events."""
@@ -306,3 +311,22 @@ def test_a_fault_in_a_session_leaves_its_messages_alone(
         )
     assert "its session goes on undisturbed" in caplog.text
     assert journal.events == []
+
+
+@pytest.mark.parametrize(
+    ("body", "is_results"),
+    [
+        (b'{"custom_id": "a", "response": {"status_code": 200, "body": {}}, "error": null}\n', True),
+        (b'{"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": {}}\n', False),
+        (b"a plain file", False),
+    ],
+)
+def test_a_file_that_nobody_asked_for_may_be_the_results_of_a_batch(body: bytes, *, is_results: bool) -> None:
+    journal = Journal(generations=Unasked())
+    route = replace(forward().route, dialect="mistral_batch_output", output="files/file-1")
+    attempt = journal.attempt(forward(), method=b"GET")
+    attempt.request_head_sent()
+    attempt.response_head(route, 200, ((b"content-type", b"application/octet-stream"),))
+    attempt.response_data(body)
+    reading = attempt._final_reading()
+    assert (reading.is_results, reading.usage, reading.warnings) == (is_results, None, ())
