@@ -26,8 +26,10 @@ NO_PRICES = PriceBook({}, "none")
 
 
 class Unasked(Nothing):
-    def expects(self, provider: str, generation_id: str) -> bool:
-        return False
+    """Generations of which nobody here has asked for one."""
+
+    def expects(self, *what: str) -> bool:
+        return not what
 
 
 @dataclass
