@@ -130,3 +130,31 @@ def test_a_large_event_is_handed_on_as_it_comes() -> None:
         sizes += [len(part.data) for part in reader.feed(chunk)]
     assert sum(sizes) == 4096 * 1000
     assert max(sizes) <= sse.HELD + 4096
+
+
+@pytest.mark.parametrize("size", [1, 5, 1 << 20])
+@pytest.mark.parametrize(
+    ("body", "parts"),
+    [
+        (b"data: a\n\ndata: b", [Part(b"b")]),
+        (b"data: a\n\nevent: e\ndata: b\n", [Part(b"b", b"e")]),
+        (b"data: a\n\nevent: e\r\ndata: b\r\n", [Part(b"b", b"e")]),
+        (b"data: a\n\n: bye", []),
+        (b"data: a\n\n", []),
+        (b"", []),
+    ],
+)
+def test_the_event_that_a_body_ends_with_comes_at_its_end(body: bytes, size: int, parts: list[Part]) -> None:
+    reader = EventReader()
+    for at in range(0, len(body), size):
+        list(reader.feed(body[at : at + size]))
+    assert list(reader.finish()) == parts
+    assert list(reader.finish()) == []
+
+
+def test_a_long_event_that_a_body_ends_with_is_finished() -> None:
+    reader = EventReader()
+    long = b"x" * (sse.HELD + 1)
+    found = [*reader.feed(b"event: e\ndata: " + long + b"\n: c"), *reader.finish()]
+    assert b"".join(part.data for part in found) == long
+    assert [part.last for part in found][-1:] == [True]

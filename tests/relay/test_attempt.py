@@ -27,6 +27,13 @@ ANSWER = b'{"id": "c1", "model": "gpt-4o", "choices": [], "usage": {"prompt_toke
 NO_PRICES = PriceBook({}, "none")
 
 
+class Unasked(Nothing):
+    """Generations of which nobody here has asked for one."""
+
+    def expects(self, *what: str) -> bool:
+        return not what
+
+
 @dataclass
 class Journal:
     """What an attempt needs: a clock, and somebody who takes its events."""
@@ -398,3 +405,22 @@ def test_a_batch_is_priced_as_of_the_day_on_which_it_was_done() -> None:
     attempt.response_data(b'{"custom_id": "1", "result": {"type": "succeeded", "message": %s}}\n' % message)
     attempt.finish(COMPLETE)
     assert days == [done]
+
+
+@pytest.mark.parametrize(
+    ("body", "is_results"),
+    [
+        (b'{"custom_id": "a", "response": {"status_code": 200, "body": {}}, "error": null}\n', True),
+        (b'{"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": {}}\n', False),
+        (b"a plain file", False),
+    ],
+)
+def test_a_file_that_nobody_asked_for_may_be_the_results_of_a_batch(body: bytes, *, is_results: bool) -> None:
+    journal = Journal(generations=Unasked())
+    route = replace(forward().route, dialect="mistral_batch_output", output="files/file-1")
+    attempt = journal.attempt(forward(), method=b"GET")
+    attempt.request_head_sent()
+    attempt.response_head(route, 200, ((b"content-type", b"application/octet-stream"),))
+    attempt.response_data(body)
+    reading = attempt._final_reading()
+    assert (reading.is_results, reading.usage, reading.warnings) == (is_results, None, ())

@@ -233,10 +233,12 @@ class Tap(BodyReader):
 
     def _record(self, document: object, draft: Draft, *, is_error: bool) -> None:
         if self._dialect and isinstance(document, dict):
-            usage = draft.usage
+            usage, generation_id = draft.usage, draft.generation_id
             self._dialect.read(document, draft)
             if draft.usage is not usage:
-                if usage is not None and draft.usage is not None and self._is_stream_of_documents:
+                # Some servers send several responses in one stream.
+                is_same = usage is not None and generation_id in (None, draft.generation_id)
+                if is_same and self._is_stream_of_documents:
                     _keep_from_falling(draft, usage)
                 self._finished_first = draft.finish_reason is not None
                 self._missed = self._missed and self._dialect.lines  # else the latest usage repeats what came before it
@@ -290,9 +292,9 @@ class Tap(BodyReader):
         self._warn(*faults)
 
 
-def _keep_from_falling(draft: Draft, known: Mapping[str, Any]) -> None:
+def _keep_from_falling(draft: Draft, known: Mapping[str, Any] | None) -> None:
     """Have no count in the draft's usage lower than it was known to be."""
-    kept = running_totals.latest(known, draft.usage or {})
+    kept = running_totals.latest(known or {}, draft.usage or {})
     if kept is not draft.usage:
         draft.usage, draft.usage_source = kept, to_json(kept)
 

@@ -146,6 +146,13 @@ def output(*lines: bytes) -> Reading:
             id="annotated pages",
         ),
         pytest.param(
+            [line(CHAT | {"usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 22,
+                                    "connector_tokens": 7, "connectors": {"web_search": 1}}})],
+            "mistral-small-latest",
+            {"input_tokens": 17, "output_tokens": 5, "server_tools": {"web_search": 1}},
+            id="connectors of a chat",
+        ),
+        pytest.param(
             [line(CONVERSATION), line(CONVERSATION)], "mistral-medium-latest",
             {"input_tokens": 34, "output_tokens": 10, "largest_input_tokens": 17, "server_tools": {"web_search": 2},
              "averaged": True},

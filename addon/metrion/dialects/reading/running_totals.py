@@ -1,7 +1,8 @@
 """The usages that a stream reports one after another: running totals, of which the last counts.
 
-A later usage takes the place of an earlier one, also where a provider has corrected a count. But a last event that
-knows nothing of the input, or of the output, reports zeros: then what was known of that side stays.
+A later usage takes the place of an earlier one. But a last event that knows nothing of the input, or of the output,
+reports zeros: then what was known of that side stays. Output does not fall either, and neither does a prompt of chat;
+the input of Gemini and of Anthropic does, where they correct it.
 """
 
 from __future__ import annotations
@@ -30,14 +31,22 @@ _OUTPUT = (
     "total_output_tokens",
     "total_thought_tokens",
 )
+_RISING = (*_OUTPUT, "prompt_tokens")
+"""Counts of which the largest is right."""
 _TOTALS = ("total_tokens", "totalTokenCount")
 
 
 def latest(known: Mapping[str, Any], news: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the news; where they report nothing of the input or the output that was known, both merged."""
-    if not any(_sum(known, side) and not _sum(news, side) for side in (_INPUT, _OUTPUT)):
+    is_less = any(_sum(known, side) and not _sum(news, side) for side in (_INPUT, _OUTPUT))
+    if not is_less and all(_sum(known, (name,)) <= _sum(news, (name,)) for name in _RISING):
         return news
     merged = _merged(known, news)
+    merged |= {
+        name: max(known[name], news[name])
+        for name in _RISING
+        if _is_number(known.get(name)) and _is_number(news.get(name))
+    }
     for name in _TOTALS:
         if totals := [_total(name, each, merged) for each in (known, news) if _is_number(each.get(name))]:
             merged[name] = max(totals)
@@ -51,7 +60,9 @@ def _merged(known: Mapping[str, Any], news: Mapping[str, Any]) -> dict[str, Any]
         before = merged.get(name)
         if isinstance(before, dict) and isinstance(value, dict):
             merged[name] = _merged(before, value)
-        elif _weight(value) or not _weight(before):
+        elif (
+            _weight(value) or not _weight(before) or isinstance(value, str | bool)
+        ):  # the last is no count, and a doubt
             merged[name] = value
     return merged
 
