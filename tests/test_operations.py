@@ -27,10 +27,12 @@ def test_what_no_provider_charges_for() -> None:
         "assistants",
         "batch",
         "cancel",
+        "configuration",
         "count_tokens",
         "files",
         "models",
         "sessions",
+        "telemetry",
         "vector_stores",
     }
 

@@ -22,9 +22,11 @@ CACHED_CONTENTS = Operation("cached_contents")
 CANCEL = Operation("cancel", billed=False)
 CHAT = Operation("chat", asks_usage_in="openai_chat")
 COMPLETIONS = Operation("completions", asks_usage_in="openai_chat")
+CONFIGURATION = Operation("configuration", billed=False)
 CONVERSATIONS = Operation("conversations", free_at=_AT_OPENAI)
 COUNT_TOKENS = Operation("count_tokens", billed=False)
 DECISIONS = Operation("decisions")
+DREAMS = Operation("dreams")
 EMBEDDINGS = Operation("embeddings")
 EVALS = Operation("evals")
 FILES = Operation("files", billed=False)
@@ -42,6 +44,8 @@ RERANK = Operation("rerank")
 RESPONSES = Operation("responses")
 RUNS = Operation("runs", deferred=True)
 SESSIONS = Operation("sessions", billed=False)
+TELEMETRY = Operation("telemetry", billed=False)
+"""What a provider's programs send beside their calls: see ``Provider.besides``."""
 VECTOR_STORES = Operation("vector_stores", billed=False)
 VIDEOS = Operation("videos")
 
@@ -58,6 +62,8 @@ class Path:
     """That of the answer to a GET, which reads back what was generated before."""
     session: str | None = None
     """That of the WebSocket session which a GET opens: its operation is :data:`REALTIME`, whatever a POST does here."""
+    names_results: bool = False
+    """Its answers may say by an absolute URL where the results of a batch are."""
     is_output: bool = False
     """Serves files of any kind. A GET is read only if a finished batch named the file as its output."""
 
@@ -85,10 +91,13 @@ class Path:
 PATHS: Mapping[str, Path] = {
     "agents": Path(AGENTS, "resource"),
     "agents/*": Path(AGENTS, get="resource"),
-    "agents/automations": Path(AGENT_SESSIONS),
+    "agents/automations": Path(CONFIGURATION),
+    "agents/automations/*/invocations": Path(AGENT_SESSIONS),
     "agents/completions": Path(CHAT, "openai_chat"),
-    "agents/environments": Path(AGENT_SESSIONS),
-    "agents/sessions": Path(AGENT_SESSIONS),
+    "agents/environments": Path(CONFIGURATION),
+    "agents/sessions": Path(AGENT_SESSIONS),  # unlike Anthropic's, most are created with an input, and begin at once
+    "agents/sessions/*": Path(SESSIONS),
+    "agents/sessions/*/events": Path(AGENT_SESSIONS),
     "assistants": Path(ASSISTANTS, "resource"),
     "assistants/*": Path(ASSISTANTS, "resource"),
     "audio": Path(AUDIO),
@@ -119,8 +128,15 @@ PATHS: Mapping[str, Path] = {
     "conversations/*": Path(CONVERSATIONS, "mistral_conversations"),
     "conversations/*/restart": Path(CONVERSATIONS, "mistral_conversations"),
     "decisions": Path(DECISIONS, "openai_responses"),
+    "deployment_runs": Path(CONFIGURATION),
+    "deployments": Path(CONFIGURATION),
+    "deployments/*/run": Path(AGENT_SESSIONS),
+    "dreams": Path(DREAMS),
+    "dreams/*": Path(CONFIGURATION),
+    "dreams/*/cancel": Path(CANCEL),
     "embedding-models": Path(MODELS),
     "embeddings": Path(EMBEDDINGS, "openai_embeddings"),
+    "environments": Path(CONFIGURATION),
     "evals/*/runs": Path(EVALS, "openai_evals"),
     "evals/*/runs/*": Path(EVALS, get="openai_evals"),
     "files": Path(FILES),
@@ -138,10 +154,11 @@ PATHS: Mapping[str, Path] = {
     "live/sessions/*/fork": Path(REALTIME, session="openai_realtime"),
     "live/sessions/*/hangup": Path(CANCEL),
     "live/sessions/*/reject": Path(CANCEL),
+    "memory_stores": Path(CONFIGURATION),
     "messages": Path(MESSAGES, "anthropic_messages"),
-    "messages/batches": Path(BATCH, "anthropic_batches"),
-    "messages/batches/*": Path(BATCH, get="anthropic_batches"),
-    "messages/batches/*/cancel": Path(CANCEL),
+    "messages/batches": Path(BATCH, "anthropic_batches", names_results=True),
+    "messages/batches/*": Path(BATCH, get="anthropic_batches", names_results=True),
+    "messages/batches/*/cancel": Path(CANCEL, names_results=True),
     "messages/batches/*/results": Path(BATCH, get="anthropic_batch_results"),
     "messages/count_tokens": Path(COUNT_TOKENS),
     "models": Path(MODELS),
@@ -149,6 +166,8 @@ PATHS: Mapping[str, Path] = {
     "models/embeddings": Path(EMBEDDINGS, "openai_embeddings"),
     "moderations": Path(MODERATIONS, "openai_embeddings"),
     "ocr": Path(OCR, "mistral_ocr"),
+    "organization": Path(CONFIGURATION),
+    "organizations": Path(CONFIGURATION),
     "realtime": Path(REALTIME, session="openai_realtime"),
     "realtime/calls/*/hangup": Path(CANCEL),
     "realtime/calls/*/reject": Path(CANCEL),
@@ -163,6 +182,9 @@ PATHS: Mapping[str, Path] = {
     "responses/compact": Path(RESPONSES, "openai_responses"),
     "responses/input_tokens": Path(COUNT_TOKENS),
     "score": Path(RERANK, "openai_embeddings"),  # vLLM
+    "sessions": Path(SESSIONS),
+    "sessions/*/events": Path(AGENT_SESSIONS),
+    "skills": Path(CONFIGURATION),
     "stt": Path(AUDIO, "openai_audio"),
     "threads": Path(ASSISTANTS),
     "threads/*/runs": Path(RUNS, "openai_runs"),
@@ -172,7 +194,10 @@ PATHS: Mapping[str, Path] = {
     "threads/runs": Path(RUNS, "openai_runs"),
     "tokenize-text": Path(COUNT_TOKENS),
     "tts": Path(AUDIO),
+    "tunnels": Path(CONFIGURATION),
     "uploads": Path(FILES),
+    "user_profiles": Path(CONFIGURATION),
+    "vaults": Path(CONFIGURATION),
     "vector_stores": Path(VECTOR_STORES),
     "videos": Path(VIDEOS, "openai_videos"),
     "videos/*": Path(VIDEOS, get="openai_videos"),
@@ -228,6 +253,6 @@ Sources: the REST references of the Gemini API and of Vertex AI, whose raw predi
 publisher, Anthropic's or, as the mistralai SDK has them, Mistral's."""
 
 OPERATIONS: Mapping[str, Operation] = {
-    row.name: row for row in (OTHER, *(path.operation for path in (*PATHS.values(), *GOOGLE_PATHS.values())))
+    row.name: row for row in (OTHER, TELEMETRY, *(path.operation for path in (*PATHS.values(), *GOOGLE_PATHS.values())))
 }
 """Every operation by its name."""

@@ -7,6 +7,7 @@ configuration.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -25,6 +26,8 @@ class Surface:
     paths: Mapping[str, Path]
     names_models: bool = False
     """Paths hold the model and a verb: ``models/M:verb``."""
+    names_deployments: bool = False
+    """Paths may hold a deployment, as Azure's do: ``deployments/NAME/chat/completions``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,13 @@ class Provider:
     vendors: tuple[str, ...] = ()
     """What else than these names catalogues of models put before a slash: ``mistralai/mistral-large``."""
     compatible: Compatible | None = None
+    plan_prefix: bytes | None = None
+    """How the credentials of its flat-rate plans begin, which the API does not charge for."""
+    regional_hosts: re.Pattern[str] | None = None
+    """Hosts of its endpoints that keep to one region, and have prices of their own."""
+    besides: frozenset[str] = frozenset()
+    """First segments, without a version, of what its programs send beside their calls: they go out as they are, and
+    nothing is billed."""
 
 
 PROVIDERS: Mapping[str, Provider] = {
@@ -64,13 +74,17 @@ PROVIDERS: Mapping[str, Provider] = {
         request_id_headers=(b"request-id",),
         environment="ANTHROPIC_API_KEY",
         key_prefix="sk-ant-",
+        plan_prefix=b"sk-ant-oat",  # OAuth: https://code.claude.com/docs/en/authentication
+        besides=frozenset({"api"}),  # Claude Code's event_logging/…, claude_code/metrics, hello
     ),
     "openai": Provider(
         upstream=Origin("https", "api.openai.com", 443),
-        native=Surface(b"/v1", CredentialPlace.BEARER, ErrorShape.OPENAI, PATHS),
+        native=Surface(b"/v1", CredentialPlace.BEARER, ErrorShape.OPENAI, PATHS, names_deployments=True),
         request_id_headers=(b"x-request-id",),
         environment="OPENAI_API_KEY",
         key_prefix="sk-",
+        # https://developers.openai.com/api/docs/guides/your-data: us, eu, au, ca, jp, in, sg, kr, gb, ae
+        regional_hosts=re.compile(r"[a-z0-9-]+\.api\.openai\.com"),
     ),
     "google": Provider(
         upstream=Origin("https", "generativelanguage.googleapis.com", 443),

@@ -259,3 +259,35 @@ def test_a_header_of_blanks_takes_no_time() -> None:
     blanks = b" \t" * 500_000
     assert refused((b"Authorization", b"Bearer" + blanks + b"x" + blanks)).code == "missing_token"
     assert refused((b"Sec-WebSocket-Protocol", b"," * 100_000)).code == "missing_token"
+
+
+PLAN = b"sk-ant-oat01-the-clients-own"
+
+
+@pytest.mark.parametrize(
+    ("headers", "stored", "target", "expected"),
+    [
+        ((bearer(TOKEN),), PLAN.decode(), "anthropic", ("stored", True)),
+        ((bearer(TOKEN),), "sk-ant-api03-x", "anthropic", ("stored", False)),
+        ((identity(TOKEN), bearer(PLAN)), "sk-ant-api03-x", "anthropic", ("pass_through", True)),
+        ((identity(TOKEN), (b"x-api-key", PLAN)), "sk-ant-api03-x", "anthropic", ("pass_through", True)),
+        ((identity(TOKEN), (b"x-api-key", b"sk-ant-api03-y")), PLAN.decode(), "anthropic", ("pass_through", False)),
+        ((identity(TOKEN), bearer(PLAN)), "x", "openai", ("pass_through", False)),
+    ],
+)
+def test_a_credential_of_a_flat_rate_plan_is_known_by_its_beginning(
+    headers: Headers, stored: str, target: str, expected: tuple[str, bool]
+) -> None:
+    access = AccessSnapshot(tokens=ACCESS.tokens, provider_keys={("default", target): stored})
+    decision = decide(*headers, target=PATHS[target], access=access)
+    assert isinstance(decision, Forward)
+    assert (decision.caller.credential, decision.caller.in_plan) == expected
+
+
+def test_so_is_one_of_a_client_that_does_not_know_of_the_proxy() -> None:
+    inbound = Inbound(b"POST", PATHS["anthropic"], (bearer(PLAN),))
+    found = ROUTER.route(inbound)
+    assert isinstance(found, Route)
+    decision = admit(inbound, found, ACCESS, PLANS, intercepted="default")
+    assert isinstance(decision, Forward)
+    assert decision.caller == Caller("default", None, "pass_through", None, in_plan=True)

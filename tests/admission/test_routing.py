@@ -101,6 +101,13 @@ BY_PATH = [
     (b"/gemini/download/v1beta/files/f:download?alt=media", "google", b"/download/v1beta/files/f:download?alt=media"),
     (b"/gemini/ws/google.ai.v1beta.Bidi?key=k", "google", b"/ws/google.ai.v1beta.Bidi?key=k"),
     (b"/google/v1beta/files", "google", b"/v1beta/files"),
+    # What Claude Code sends beside its calls.
+    (b"/anthropic/api/event_logging/batch", "anthropic", b"/api/event_logging/batch"),
+    (b"/anthropic/api/claude_code/metrics", "anthropic", b"/api/claude_code/metrics"),
+    (b"/anthropic/api/hello?x=1", "anthropic", b"/api/hello?x=1"),
+    (b"/anthropic/apis/hello", "anthropic", b"/v1/apis/hello"),
+    (b"/openai/api/hello", "openai", b"/v1/api/hello"),
+    (b"/mistral/nobody/knows", "mistral", b"/v1/nobody/knows"),
     # Bytes count.
     (b"/openai/v1/files/a%2Fb%20c", "openai", b"/v1/files/a%2Fb%20c"),
     (b"/openai/v1//chat//completions/", "openai", b"/v1//chat//completions/"),
@@ -772,3 +779,93 @@ def test_strangers_cannot_fill_the_memory_of_routes() -> None:
     for number in range(ROUTES_REMEMBERED):
         route(b"/v1/%d" % number, router=router)
     assert route(b"/v1/messages", router=router) is not first
+
+
+# --- what a route says beside where it goes ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("target", "operation"),
+    [
+        (b"/anthropic/api/event_logging/batch", "telemetry"),
+        (b"/anthropic/api/hello", "telemetry"),
+        (b"/anthropic/v1/api/hello", "other"),
+        (b"/openai/api/hello", "other"),
+    ],
+)
+def test_what_programs_send_beside_their_calls_is_not_billed(target: bytes, operation: str) -> None:
+    found = route(target)
+    assert (found.operation.name, found.operation.billed) == (operation, operation == "other")
+
+
+def test_with_a_default_provider_the_root_has_them_too() -> None:
+    assert route(b"/api/hello", router=configured("anthropic")).target == b"/api/hello"
+    assert refusal(b"/api/hello").status == 404
+
+
+def test_a_server_like_anthropic_has_an_api_of_its_own() -> None:
+    settings = Settings(home=Path("/nowhere"))
+    mine = ProviderSettings(like="anthropic", upstream=Origin("https", "openrouter.ai", 443))
+    router = Router(settings.model_copy(update={"providers": {**settings.providers, "mine": mine}}))
+    assert route(b"/mine/api/v1/messages", router=router).operation.name == "messages"
+
+
+@pytest.mark.parametrize(
+    ("upstream", "regional"),
+    [
+        ("https://api.openai.com", False),
+        ("https://eu.api.openai.com", True),
+        ("https://us.api.openai.com/v1", True),
+        ("https://jp.api.openai.com", True),
+        ("https://eu.api.openai.com.example.org", False),
+        ("http://localhost:8000", False),
+    ],
+)
+def test_a_regional_endpoint_is_known_by_its_host(upstream: str, *, regional: bool) -> None:
+    assert route(b"/openai/v1/responses", router=configured(openai=upstream)).regional is regional
+
+
+@pytest.mark.parametrize(
+    ("target", "method", "rewrites"),
+    [
+        (b"/anthropic/v1/messages/batches", b"GET", True),
+        (b"/v1/messages/batches", b"POST", True),
+        (b"/v1/messages/batches/msgbatch_1", b"GET", True),
+        (b"/v1/messages/batches/msgbatch_1/cancel", b"POST", True),
+        (b"/v1/messages/batches/msgbatch_1/results", b"GET", False),
+        (b"/v1/messages", b"POST", False),
+        (b"/openai/v1/batches/b", b"GET", False),
+    ],
+)
+def test_which_answers_may_name_results(target: bytes, method: bytes, *, rewrites: bool) -> None:
+    router = Router(SETTINGS.model_copy(update={"rewrite_result_urls": True}))
+    assert route(target, method, router=router).rewrites_result_urls is rewrites
+    assert not route(target, method).rewrites_result_urls
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "operation", "billed"),
+    [
+        (b"POST", b"/anthropic/v1/agents", "agents", False),
+        (b"POST", b"/anthropic/v1/environments", "configuration", False),
+        (b"POST", b"/anthropic/v1/sessions", "sessions", False),
+        (b"POST", b"/anthropic/v1/sessions/sesn_1/events", "agent_sessions", True),
+        (b"GET", b"/anthropic/v1/sessions/sesn_1/events/stream", "agent_sessions", True),
+        (b"POST", b"/anthropic/v1/sessions/sesn_1/archive", "sessions", False),
+        (b"POST", b"/anthropic/v1/deployments", "configuration", False),
+        (b"POST", b"/anthropic/v1/deployments/depl_1/run", "agent_sessions", True),
+        (b"POST", b"/anthropic/v1/dreams", "dreams", True),
+        (b"POST", b"/anthropic/v1/dreams/drm_1/cancel", "cancel", False),
+        (b"POST", b"/anthropic/v1/memory_stores/m/memories", "configuration", False),
+        (b"POST", b"/anthropic/v1/vaults", "configuration", False),
+        (b"POST", b"/openai/v1/agents/environments", "configuration", False),
+        (b"POST", b"/openai/v1/agents/sessions", "agent_sessions", True),
+        (b"POST", b"/openai/v1/agents/sessions/s", "sessions", False),
+        (b"POST", b"/openai/v1/agents/sessions/s/events", "agent_sessions", True),
+        (b"POST", b"/openai/v1/agents/automations", "configuration", False),
+        (b"POST", b"/openai/v1/agents/automations/a/invocations", "agent_sessions", True),
+    ],
+)
+def test_agents_that_a_provider_runs(method: bytes, target: bytes, operation: str, *, billed: bool) -> None:
+    found = route(target, method)
+    assert (found.operation.name, found.operation.billed, found.model) == (operation, billed, None)

@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -80,3 +80,43 @@ def test_a_broken_file_harms_nobody(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert not generations.expects("openai", "resp_1")
     assert not generations.replace("openai", "batch_1", "files/f")
     assert str(path) in caplog.text
+
+
+def test_what_was_asked_for_here_stays_known(tmp_path: Path) -> None:
+    generations = Generations(tmp_path / "generations.db")
+    assert not generations.knows("openai", "batch_1")
+    generations.expect("openai", "batch_1")
+    assert generations.knows("openai", "batch_1")
+    assert generations.settle("openai", "batch_1")
+    assert generations.knows("openai", "batch_1")
+    assert not generations.expects("openai", "batch_1")
+    generations.expect("openai", "batch_1")  # asked for again by nobody: ids are not used twice
+    assert not generations.settle("openai", "batch_1")
+    assert not generations.replace("openai", "batch_1", "files/f")
+    assert generations.overdue(timedelta(seconds=-1)) == {}
+
+
+def test_the_day_on_which_it_was_done_goes_along_to_what_reports_it(tmp_path: Path) -> None:
+    generations = Generations(tmp_path / "generations.db")
+    done = datetime(2026, 11, 1, 23, 59)  # noqa: DTZ001 -- naive UTC, as in events
+    generations.finish("mistral", "job", done)  # nobody expects it
+    assert generations.done_at("mistral", "job") is None
+    generations.expect("mistral", "job")
+    assert generations.done_at("mistral", "job") is None
+    generations.finish("mistral", "job", done)
+    assert generations.replace("mistral", "job", "files/f")
+    assert generations.settle("mistral", "files/f")
+    assert generations.done_at("mistral", "files/f") == done
+    assert generations.knows("mistral", "job")
+
+
+def test_a_file_of_an_older_metrion_gets_its_new_columns(tmp_path: Path) -> None:
+    path = tmp_path / "generations.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute(
+            "CREATE TABLE generations (provider TEXT, id TEXT, since TEXT DEFAULT (datetime('now')), "
+            "PRIMARY KEY (provider, id)) WITHOUT ROWID"
+        )
+        db.execute("INSERT INTO generations (provider, id) VALUES ('openai', 'batch_1')")
+    assert Generations(path).expects("openai", "batch_1")
+    assert [Generations(path).settle("openai", "batch_1") for _ in range(2)] == [True, False]

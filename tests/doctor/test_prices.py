@@ -17,7 +17,7 @@ def test_a_price_file_that_cannot_be_used(patient: Patient) -> None:
     patient.found(FAIL, "mine.yaml, line 2: openai > gpt > input")
 
 
-@pytest.mark.parametrize(("days", "found"), [(89, False), (91, True)])
+@pytest.mark.parametrize(("days", "found"), [(59, False), (60, False), (61, True)])
 def test_prices_that_nobody_checked_for_long(patient: Patient, days: int, found: bool) -> None:
     day = f"{NOW - timedelta(days=days):%Y-%m-%d}"
     text = f"openai:\n  a: {{input: 1, checked: {day}}}\n  b: {{input: 1, checked: 2020-01-01}}\n  c: {{input: 1}}\n"

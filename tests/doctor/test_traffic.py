@@ -81,3 +81,18 @@ def test_what_nobody_reads_back_has_no_cost(patient: Patient, hours: int, found:
         db.execute("UPDATE generations SET since = datetime('now', ?)", (f"-{hours} hours",))
     findings = [each for each in patient.examine() if each.what.startswith("told later: 1 generation of openai's")]
     assert [each.level for each in findings] == [WARN] * found
+
+
+@pytest.mark.parametrize(("rewrites", "says"), [(False, "`rewrite_result_urls: true`"), (True, "is in no row")])
+def test_batches_of_anthropics_whose_results_nobody_read(patient: Patient, says: str, *, rewrites: bool) -> None:
+    patient.configure(rewrite_result_urls=rewrites)
+    path = patient.path / "generations.db"
+    with contextlib.closing(Generations(path)) as generations:
+        for name in ("msgbatch_1", "msgbatch_2", "msgbatch_3"):
+            generations.expect("anthropic", name)
+        generations.settle("anthropic", "msgbatch_3")
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("UPDATE generations SET since = datetime('now', '-49 hours')")
+    finding = patient.found(WARN, "told later:", "of anthropic's")
+    assert "2 " in finding.what
+    assert says in str(finding.way_out)

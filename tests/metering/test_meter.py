@@ -13,7 +13,8 @@ from tabulate import tabulate
 
 from metrion.admission.codes import BAD_REQUEST, INVALID_TOKEN, UNKNOWN_ROUTE
 from metrion.admission.routing import Router
-from metrion.metering.meter import Outcome, measure
+from metrion.metering.meter import measure
+from metrion.metering.outcome import Outcome
 from metrion.metering.tap import Tap
 from metrion.model import (
     Caller,
@@ -294,7 +295,7 @@ def test_a_retry_count_that_is_none(value: bytes, prices: PriceBook) -> None:
         (b"POST", b"/gemini/v1beta/models/aqa:generateAnswer", True),
         (b"POST", b"/gemini/upload/v1beta/fileSearchStores/s:uploadToFileSearchStore", True),
         (b"POST", b"/gemini/upload/v1beta/files", False),
-        (b"POST", b"/openai/v1/agents/environments", True),
+        (b"POST", b"/openai/v1/agents/environments", False),
         (b"POST", b"/openai/v1/agents", False),
         (b"GET", b"/gemini/v1beta/models/aqa", False),
         (b"POST", b"/openai/v1/moderations", False),

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
 
 import pytest
 
 from metrion import estimates
 from metrion.admission.codes import MISSING_TOKEN
-from metrion.model import EndReason, Event, Forward, Headers, Reading, Refusal, Usage
-from metrion.operations import REALTIME, RESPONSES
+from metrion.model import Cost, EndReason, Event, Forward, Headers, Reading, Refusal, Usage
+from metrion.operations import BATCH, FILES, REALTIME, RESPONSES
 from metrion.pricing import PriceBook
 from metrion.relay import attempt as module
 from metrion.relay.attempt import Attempt
@@ -313,6 +315,96 @@ def test_a_fault_in_a_session_leaves_its_messages_alone(
         )
     assert "its session goes on undisturbed" in caplog.text
     assert journal.events == []
+
+
+# --- limits, and files that may be a batch's --------------------------------------------------------------------------
+
+
+def test_the_providers_limits_are_in_the_event() -> None:
+    journal = Journal()
+    attempt = answered(journal, (*JSON, (b"X-RateLimit-Remaining-Tokens", b"149984"), (b"date", b"today")))
+    attempt.response_data(ANSWER)
+    attempt.finish(COMPLETE)
+    assert journal.event.provider_limits == '{"x-ratelimit-remaining-tokens": "149984"}'
+
+
+@dataclass
+class Known(Nothing):
+    """Generations of which all are known, and those in ``pending`` are not settled."""
+
+    known: bool = False
+    pending: bool = False
+
+    def expects(self, *_what: str) -> bool:
+        return self.pending
+
+    def knows(self, *_what: str) -> bool:
+        return self.known
+
+
+LINE = (
+    b'{"custom_id": "1", "response": {"status_code": 200, "body": {"object": "chat.completion", "model": "mistral-1", '
+    b'"usage": {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}}}}\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("known", "pending", "body", "expected"),
+    [
+        (True, True, LINE, ("unpriced", "reported")),
+        (True, False, LINE, ("not_billed", "none")),
+        (False, False, LINE, ("unknown", "none")),
+        (False, False, LINE * 5000, ("unknown", "none")),
+        (False, False, b'{"training": "data"}\n', ("not_billed", "none")),
+        (False, False, b"%PDF-1.7 \xff\x00", ("not_billed", "none")),
+        (False, False, b"", ("not_billed", "none")),
+    ],
+    ids=["asked for here", "read before", "of another's batch", "a long one", "lines", "no text", "empty"],
+)
+def test_a_file_is_a_plain_one_or_the_results_of_a_batch(
+    body: bytes, expected: tuple[str, str], *, known: bool, pending: bool
+) -> None:
+    journal = Journal(generations=Known(known=known, pending=pending))
+    usual = forward()
+    route = replace(
+        usual.route,
+        provider="mistral",
+        operation=FILES,
+        dialect="mistral_batch_output",
+        generation_id="f",
+        output="files/f",
+    )
+    attempt = journal.attempt(replace(usual, route=route), method=b"GET")
+    attempt.request_head_sent()
+    attempt.response_head(route, 200, ((b"content-type", b"application/octet-stream"),))
+    for at in range(0, len(body), 1 << 14):
+        attempt.response_data(body[at : at + (1 << 14)])
+    attempt.finish(COMPLETE)
+    assert (journal.event.cost_source, journal.event.usage_source) == expected
+    assert journal.event.model == ("mistral-1" if pending else None)
+
+
+def test_a_batch_is_priced_as_of_the_day_on_which_it_was_done() -> None:
+    done = datetime(2026, 11, 1)  # noqa: DTZ001 -- naive UTC, as in events
+    journal = Journal(generations=Nothing(done=done))
+    days: list[datetime] = []
+
+    class Book(PriceBook):
+        def cost(self, **asked: Any) -> Cost:
+            days.append(asked["when"])
+            return super().cost(**asked)
+
+    recorder = Recorder(Book({}, "none"), journal.events.append, journal.generations)
+    usual = forward()
+    route = replace(usual.route, operation=BATCH, dialect="anthropic_batch_results", generation_id="msgbatch_1")
+    request = Request(inbound(b"GET"), replace(usual, route=route), began=journal.now)
+    attempt = Attempt(request, recorder, clock=lambda: journal.now)
+    attempt.request_head_sent()
+    attempt.response_head(route, 200, ((b"content-type", b"application/x-jsonl"),))
+    message = b'{"model": "claude-1", "usage": {"input_tokens": 1, "output_tokens": 2}}'
+    attempt.response_data(b'{"custom_id": "1", "result": {"type": "succeeded", "message": %s}}\n' % message)
+    attempt.finish(COMPLETE)
+    assert days == [done]
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,8 @@ def rewriting() -> InjectedUsage:
     ids=["configured", "not configured", "a body that is not read"],
 )
 def test_it_applies_where_somebody_asked_for_it(inject: bool, headers: Headers, applies: bool) -> None:
-    (suiting,) = REWRITES
-    assert (suiting(forward(inject=inject), inbound(b"POST", *headers)) is not None) is applies
+    assert REWRITES[0] == InjectedUsage.suiting
+    assert (InjectedUsage.suiting(forward(inject=inject), inbound(b"POST", *headers)) is not None) is applies
 
 
 def test_the_head_fits_the_new_body() -> None:

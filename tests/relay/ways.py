@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from metrion.model import (
     Answer,
@@ -49,6 +50,7 @@ class Nothing:
 
     noted: list[object] = field(default_factory=list)
     first: bool = True
+    done: datetime | None = None
 
     def expect(self, *what: str) -> None:
         self.noted.append(("expect", *what))
@@ -62,6 +64,15 @@ class Nothing:
         return self.first
 
     def expects(self, *what: str) -> bool:
+        return bool(what)
+
+    def finish(self, *what: object) -> None:
+        self.noted.append(("finish", *what))
+
+    def done_at(self, *_what: str) -> datetime | None:
+        return self.done
+
+    def knows(self, *what: str) -> bool:
         return bool(what)
 
 

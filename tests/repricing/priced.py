@@ -19,6 +19,20 @@ DAY = datetime(2026, 11, 5, 12)
 PRICES: dict[str, Any] = {
     "openai": {
         "gpt-5": {"input": 2, "output": 10, "cache_read": 1, "service_tiers": {"batch": {"input": 1, "output": 5}}},
+        "changed": {
+            "rates": [{"until": "2026-10-10", "input": 7, "output": 7}, {"from": "2026-10-10", "input": 9, "output": 9}]
+        },
+        "changed-tier": {
+            "input": 9,
+            "output": 9,
+            "service_tiers": {
+                "batch": [
+                    {"until": "2026-10-10", "input": 3, "output": 3},
+                    {"from": "2026-10-10", "input": 4, "output": 4},
+                ]
+            },
+        },
+        "regional": {"input": 2, "output": 10, "regional": 1.1},
         "tts-1": {"fees": {"input_character": 0.02}},
         "dated": {"rates": [{"until": "2026-11-05", "input": 7}, {"from": "2026-11-05", "input": 9}]},
         "video": {"input": 1, "input_video": 100, "input_audio": 50, "cache_read_audio": 5, "cache_read": 0.5},
@@ -62,7 +76,7 @@ def run(home: Home, prices: Mapping[str, Any] = PRICES, *, dry_run: bool = False
     return reprice(settings, PriceBook.load(settings.pricing), Selection(**selection), dry_run=dry_run)
 
 
-MONEY = ("cost_usd", "cost_source", "computed_cost_usd", "cost_parts", "price_version")
+MONEY = ("cost_usd", "cost_source", "computed_cost_usd", "cost_parts", "price_version", "cost_at_least_usd")
 
 
 def money(home: Home) -> list[dict[str, Any]]:

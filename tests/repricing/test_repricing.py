@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from metrion.admission.routing import Router
-from metrion.metering.meter import Outcome, measure
+from metrion.metering.meter import measure
+from metrion.metering.outcome import Outcome
 from metrion.metering.tap import Tap
 from metrion.model import Caller, EndReason, Event, Forward, Head, Inbound, Route
 from metrion.pricing import PriceBook
@@ -19,7 +20,7 @@ from metrion.providers import PROVIDERS
 from metrion.repricing import Selection, reprice
 from metrion.settings import load_settings
 from tests.corpus import Exchange, at_least, exchanges
-from tests.repricing.priced import DAY, NEW, PRICES, UNPRICED, USUAL, money, run, settings_of
+from tests.repricing.priced import DAY, MONEY, NEW, PRICES, UNPRICED, USUAL, money, run, settings_of
 from tests.store.events import Home, event
 
 HALVES = {"input": Decimal("0.0002"), "output": Decimal("0.0002")}
@@ -189,6 +190,18 @@ CHANGED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"provider": "gone", "model": "any", "wire_format": "openai_chat"},
         {"cost_usd": Decimal("0.00012")},
     ),
+    "what went to a regional endpoint": (
+        {"model": "regional", "cost_parts": {"input": Decimal("0.4"), "regional": Decimal("0.1")}},
+        {"cost_usd": NEW * Decimal("1.1"), "cost_parts": HALVES | {"regional": NEW / 10}},
+    ),
+    "a batch whose price is that of all days on which it may have been done": (
+        {"operation": "batch", "service_tier": "batch"},
+        {"cost_usd": NEW / 2},
+    ),
+    "what had a floor, and now has a cost": (
+        UNPRICED | {"cost_at_least_usd": Decimal("0.0001")},
+        {"cost_usd": NEW, "cost_at_least_usd": None},
+    ),
     "tokens as they were recorded, whatever the usage says": (
         {"usage": '{"prompt_tokens": 999999, "completion_tokens": 999999}'},
         {"cost_usd": NEW},
@@ -199,7 +212,7 @@ CHANGED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 @pytest.mark.parametrize(("recorded", "expected"), CHANGED.values(), ids=CHANGED)
 def test_what_changes(home: Home, recorded: dict[str, Any], expected: dict[str, Any]) -> None:
     home.record(event(**(USUAL | recorded)))
-    others = "SELECT * EXCLUDE (cost_usd, cost_source, computed_cost_usd, cost_parts, price_version) FROM events"
+    others = f"SELECT * EXCLUDE ({', '.join(MONEY)}) FROM events"  # noqa: S608 -- names of columns
     before = home.values(others)
     result = run(home)
     (row,) = money(home)
@@ -248,6 +261,15 @@ STAYS: dict[str, tuple[dict[str, Any], dict[str, int]]] = {
     "it has no path": ({"path": None}, {"no_usage": 1}),
     "spoken, and now billed by tokens": (SPOKEN | {"model_requested": "gpt-5"}, {"no_price": 1}),
     "its provider is configured no more": ({"provider": "gone", "model": "any"}, {"no_usage": 1}),
+    "a batch, and prices changed when it may have been done": (
+        {"operation": "batch", "model": "changed"},
+        {"no_day": 1},
+    ),
+    "a batch's file, and prices changed when it may have been done": (
+        {"operation": "files", "service_tier": "batch", "model": "changed-tier"},
+        {"no_day": 1},
+    ),
+    "beyond a plan, or within": ({"cost_source": "subscription", "cost_usd": Decimal(0)}, {}),
     "the price is the same": (
         {
             "cost_usd": NEW,
@@ -392,7 +414,9 @@ def test_every_recorded_exchange_gets_the_price_that_metering_gives_it(home: Hom
     wrong = [
         (exchange.id, row, right)
         for exchange, row, right in zip(replayed, money(home), money(expected), strict=True)
-        if row | ({"price_version": prices.version} if row["cost_source"] == "unpriced" else {}) != right
+        if row | ({"price_version": prices.version} if row["cost_source"] == "unpriced" else {})
+        # What is unknown is left alone, its floor too.
+        != right | ({"cost_at_least_usd": None} if row["cost_source"] == "unknown" else {})
     ]
     assert not wrong
     assert reprice(settings, prices, Selection(), dry_run=True).changed == 0

@@ -419,3 +419,13 @@ def test_yaml_anchors_and_merges_are_no_duplicates(load: Load) -> None:
         "providers:\n  openai: &a {timeout: 3}\n  mistral:\n    <<: *a\n  xai:\n    <<: *a\n    timeout: 4"
     ).providers
     assert [providers[name].timeout for name in ("openai", "mistral", "xai")] == [3, 3, 4]
+
+
+def test_searches_that_are_never_free_and_urls_that_name_the_proxy(tmp_path: Path) -> None:
+    file = tmp_path / "metrion.yaml"
+    file.write_text("providers: {gemini: {search_allowance: none}, openai: null}\nrewrite_result_urls: true\n")
+    settings = load_settings(file, {"METRION_HOME": str(tmp_path)})
+    assert settings.without_allowance == {"google"}
+    assert settings.rewrite_result_urls
+    usual = load_settings(None, {"METRION_HOME": str(tmp_path / "none")})
+    assert (usual.without_allowance, usual.rewrite_result_urls) == (frozenset(), False)

@@ -38,7 +38,8 @@ def admit(
     identities, placed = credentials(inbound, places)
     tokens = {value for value in placed if has_prefix(value)}.union(identities)
     if not tokens and intercepted is not None and placed:
-        caller = Caller(account=intercepted, token_name=None, credential="pass_through", timeout=route.timeout)
+        in_plan = any(_is_of_plan(value, route) for value in placed)
+        caller = Caller(intercepted, None, "pass_through", route.timeout, in_plan)
         return Forward(route, caller, wire_head(inbound, places, route, None), shown(inbound, places))
     if not tokens:
         return Refusal.of_routed(route, MISSING_TOKEN, f"No Metrion token. {_HOW}{_OWN_KEY if placed else ''}")
@@ -52,8 +53,10 @@ def admit(
     pass_through = bool(identities) and any(not has_prefix(value) for value in placed)
     needs_key = route.credential_place is not CredentialPlace.NONE
     credential = "pass_through" if pass_through else "stored" if needs_key else None
-    caller = Caller(token.account, token.name, credential, _timeout(token, route, plan))
     key = None if pass_through else access.provider_key(token.account, route.provider) if needs_key else ""
+    sent = placed if pass_through else (key.encode("utf-8", "replace"),) if key else ()
+    in_plan = any(_is_of_plan(value, route) for value in sent)
+    caller = Caller(token.account, token.name, credential, _timeout(token, route, plan), in_plan)
     if not pass_through and needs_key and not key:
         where = "" if token.account == "default" else f" --account {token.account}"
         message = (
@@ -111,6 +114,11 @@ def _identify(secret: bytes, access: AccessSnapshot, now: datetime | None) -> tu
     if token.expires_at is not None and (now or datetime.now(UTC)) >= _utc(token.expires_at):
         return f"The Metrion token {token.name} has expired. {_HOW}"
     return digest, token
+
+
+def _is_of_plan(credential: bytes, route: Route) -> bool:
+    """Whether a credential belongs to a flat-rate plan of the provider's."""
+    return route.plan_prefix is not None and credential.startswith(route.plan_prefix)
 
 
 def _utc(moment: datetime) -> datetime:

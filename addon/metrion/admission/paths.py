@@ -31,9 +31,9 @@ def split(path: bytes) -> list[str]:
     return [word for word in (unquote(text) if "%" in text else text).split("/") if word]
 
 
-def without_version(segments: list[str]) -> list[str]:
-    """Return the segments behind a path's version."""
-    if _DEPLOYMENTS in segments[:2]:  # Azure's paths name it before they say what it is to do
+def without_version(segments: list[str], *, names_deployments: bool = True) -> list[str]:
+    """Return the segments behind a path's version, and behind a deployment of Azure's."""
+    if names_deployments and _DEPLOYMENTS in segments[:2]:  # Azure's paths name it before they say what it is to do
         segments = segments[segments.index(_DEPLOYMENTS) + 2 :]
     return segments[_behind_version(segments) :]
 

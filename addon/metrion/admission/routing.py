@@ -26,11 +26,13 @@ from metrion.admission.paths import (
     without_version,
 )
 from metrion.model import CredentialPlace, Inbound, Origin, Refusal, RefusalKind, Route
+from metrion.operations import TELEMETRY, Path
 from metrion.providers import (
     ALIASES,
     PROVIDERS,
     Compatible,
     Provider,
+    Surface,
     canonical_name,
 )
 from metrion.settings import Settings
@@ -86,6 +88,7 @@ class _Served:
     """Where the key goes on the native surface."""
     timeout: float | None
     inject_usage: bool
+    rewrites_result_urls: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,7 @@ class Router:
                 entry.credential or known.native.credential_place,
                 entry.timeout,
                 entry.inject_usage,
+                settings.rewrite_result_urls,
             )
             for name, entry in settings.providers.items()
         }
@@ -187,10 +191,12 @@ def _read(found: _Match, method: bytes, query: bytes) -> Route:
     """Make the route of a path: what it asks for, and how its answer is read. ``query`` begins with its ``?``."""
     entry = found.served.entry
     segments = split(found.own)
-    surface, words = entry.native, without_version(segments)
+    surface, words = entry.native, without_version(segments, names_deployments=entry.native.names_deployments)
     if entry.compatible and _COMPATIBLE.match(found.own):
         surface, words = entry.compatible.surface, words[1:]
     row, generation_id = row_of(surface, words)
+    if _is_besides(found.served, segments):
+        row, generation_id = Path(TELEMETRY), None
     operation, dialect = row.asked_with(method)
     return Route(
         provider=found.served.name,
@@ -201,12 +207,27 @@ def _read(found: _Match, method: bytes, query: bytes) -> Route:
         credential_place=found.served.credential if surface is entry.native else surface.credential_place,
         error_shape=surface.error_shape,
         request_id_headers=entry.request_id_headers,
-        model=model_in(words) if surface.names_models else deployment(segments),
+        model=_model(surface, words, segments),
         timeout=found.served.timeout,
         inject_usage=found.served.inject_usage and row.asks_usage(method),
         generation_id=generation_id,
         output=output_name(row, generation_id, query[1:]) if generation_id else None,
+        regional=entry.regional_hosts is not None and entry.regional_hosts.fullmatch(found.upstream.host) is not None,
+        plan_prefix=entry.plan_prefix,
+        rewrites_result_urls=found.served.rewrites_result_urls and row.names_results,
     )
+
+
+def _model(surface: Surface, words: list[str], segments: list[str]) -> str | None:
+    """Return the model, or the deployment that stands for one, where a path names it."""
+    if surface.names_models:
+        return model_in(words)
+    return deployment(segments) if surface.names_deployments else None
+
+
+def _is_besides(served: _Served, segments: list[str]) -> bool:
+    """Whether a path is one of those that the provider's programs send beside their calls."""
+    return served.name in PROVIDERS and not served.entry.besides.isdisjoint(segments[:1])
 
 
 def _may_be_remembered(inbound: Inbound, query: bytes) -> bool:
@@ -221,7 +242,11 @@ def _may_be_remembered(inbound: Inbound, query: bytes) -> bool:
 def _addressed(served: _Served, rest: bytes, inbound: Inbound) -> _Match:
     """Complete what follows a provider's segment to the provider's own path."""
     entry = served.entry
-    is_whole = _VERSIONED.match(rest) or (served.name not in PROVIDERS and has_version_within(rest))
+    is_whole = (
+        _VERSIONED.match(rest)
+        or (served.name not in PROVIDERS and has_version_within(rest))
+        or _is_besides(served, split(rest))
+    )
     own = rest if is_whole else served.version + rest
     by_credential = False
     if entry.compatible and (path := _compatible_path(entry.compatible, rest)):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # these import DuckDB, which --help need not load
 
 _KEPT = {
     "no_price": "the price files have none any more for the model, its service tier or a kind of its tokens",
+    "no_day": "a batch is priced at the day on which it was done, and prices changed in the 30 days before it was read",
     "no_usage": "what it depends on beside the tokens cannot be read again",
 }
 _COLUMNS = {
@@ -68,7 +69,7 @@ def reprice(
     month = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
     span = read_span(since, until)
     open_since = span.since if closed else max(span.since or month, month)
-    prices = PriceBook.load(settings.pricing)
+    prices = PriceBook.load(settings.pricing, without_allowance=settings.without_allowance)
     selection = Selection(since=open_since, until=span.until, model=model)
     result = price_again(settings, prices, selection, dry_run=dry_run)
     if result.changed or format_ in ("csv", "json"):

@@ -2,7 +2,7 @@
 
 A background response and a batch have no usage when a client asks for them. It comes with a later GET, and again with
 every further one. The process that sees it first settles the generation; for all others it is nothing new. What is
-expected survives a restart.
+expected survives a restart, and what is settled stays known, so that what was asked for elsewhere can be told from it.
 
 Where the usage of a batch is in its output, such as a file, the batch's own answer names the output, which is then
 expected in place of the batch.
@@ -13,13 +13,16 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Mapping
-from datetime import timedelta
+from contextlib import suppress
+from datetime import datetime, timedelta
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
 _KEPT_DAYS = 60
 """No provider keeps what it generated in the background for longer (OpenAI 30 days, Anthropic's batches 29)."""
+_ADDED = {"settled": "INTEGER NOT NULL DEFAULT 0", "done": "TEXT"}
+"""Columns that a file of an older Metrion lacks."""
 _BUSY_SECONDS = 0.2
 """How long a call waits for another process's write, on the event loop."""
 
@@ -42,25 +45,54 @@ class Generations:
 
     def settle(self, provider: str, generation_id: str) -> bool:
         """Record that an answer reports what something is billed for. True for the first only, in all processes."""
-        settled = self._execute("DELETE FROM generations WHERE provider = ? AND id = ?", provider, generation_id)
+        settled = self._execute(
+            "UPDATE generations SET settled = 1 WHERE provider = ? AND id = ? AND NOT settled", provider, generation_id
+        )
         return settled is not None and settled.rowcount == 1
 
     def replace(self, provider: str, generation_id: str, output: str) -> bool:
         """Record that an output, such as a file, will report it. True for the first only, in all processes."""
         replaced = self._execute(
-            "UPDATE OR REPLACE generations SET id = ? WHERE provider = ? AND id = ?", output, provider, generation_id
+            "UPDATE OR REPLACE generations SET id = ? WHERE provider = ? AND id = ? AND NOT settled",
+            output,
+            provider,
+            generation_id,
         )
-        return replaced is not None and replaced.rowcount == 1
+        is_first = replaced is not None and replaced.rowcount == 1
+        if is_first:  # what named it stays known: a batch's other pages belong to it, too
+            self._execute(
+                "INSERT OR IGNORE INTO generations (provider, id, settled) VALUES (?, ?, 1)", provider, generation_id
+            )
+        return is_first
 
     def expects(self, provider: str, generation_id: str) -> bool:
         """Return whether no answer has reported yet what this is billed for."""
-        found = self._execute("SELECT 1 FROM generations WHERE provider = ? AND id = ?", provider, generation_id)
-        return found is not None and found.fetchone() is not None
+        return self._state(provider, generation_id) == 0
+
+    def knows(self, provider: str, generation_id: str) -> bool:
+        """Return whether this was asked for here, whether its usage was reported since or not."""
+        return self._state(provider, generation_id) is not None
+
+    def finish(self, provider: str, generation_id: str, done_at: datetime) -> None:
+        """Record when the provider was done with something, naive UTC: it is priced as of then."""
+        self._execute(
+            "UPDATE generations SET done = ? WHERE provider = ? AND id = ?",
+            done_at.isoformat(),
+            provider,
+            generation_id,
+        )
+
+    def done_at(self, provider: str, generation_id: str) -> datetime | None:
+        """Return when the provider was done with it, naive UTC; ``None``: nobody has reported that."""
+        found = self._execute("SELECT done FROM generations WHERE provider = ? AND id = ?", provider, generation_id)
+        row = found.fetchone() if found is not None else None
+        return datetime.fromisoformat(row[0]) if row is not None and row[0] is not None else None
 
     def overdue(self, age: timedelta) -> Mapping[str, int]:
         """Count what has been expected for longer than ``age``, by provider."""
         found = self._execute(
-            "SELECT provider, count(*) FROM generations WHERE since < datetime('now', ?) GROUP BY 1 ORDER BY 1",
+            "SELECT provider, count(*) FROM generations WHERE NOT settled AND since < datetime('now', ?) "
+            "GROUP BY 1 ORDER BY 1",
             f"-{age.total_seconds():.0f} seconds",
         )
         return dict(found) if found is not None else {}
@@ -70,6 +102,13 @@ class Generations:
         if self._db is not None:
             self._db.close()
             self._db = None
+
+    def _state(self, provider: str, generation_id: str) -> int | None:
+        """Return whether something is settled, as the database has it; ``None``: it was never expected."""
+        query = "SELECT settled FROM generations WHERE provider = ? AND id = ?"
+        found = self._execute(query, provider, generation_id)
+        row = found.fetchone() if found is not None else None
+        return row[0] if row is not None else None
 
     def _execute(self, statement: str, *parameters: str) -> sqlite3.Cursor | None:
         """Return the outcome; ``None`` where nothing was ever expected, or the file cannot be used."""
@@ -90,8 +129,13 @@ class Generations:
             db.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing, and a power cut little
             db.execute(
                 "CREATE TABLE IF NOT EXISTS generations (provider TEXT, id TEXT, since TEXT DEFAULT (datetime('now')), "
-                "PRIMARY KEY (provider, id)) WITHOUT ROWID"
+                "settled INTEGER NOT NULL DEFAULT 0, done TEXT, PRIMARY KEY (provider, id)) WITHOUT ROWID"
             )
+            known = {row[1] for row in db.execute("PRAGMA table_info(generations)")}
+            for name, kind in _ADDED.items():
+                if name not in known:
+                    with suppress(sqlite3.OperationalError):  # another process was faster
+                        db.execute(f"ALTER TABLE generations ADD COLUMN {name} {kind}")
             self._db = db
         return self._db
 

@@ -67,9 +67,9 @@ def fail(what: str, way_out: str) -> Finding:
     return Finding(Level.FAIL, what, way_out)
 
 
-def counted(count: int, thing: str) -> str:
-    """Write a number of things: ``1 event``, ``2,000 events``."""
-    return f"{count:,} {thing}" + ("" if count == 1 else "s")
+def counted(count: int, thing: str, things: str | None = None) -> str:
+    """Write a number of things: ``1 event``, ``2,000 events``. ``things``: several, where that is not one with an s."""
+    return f"{count:,} {thing if count == 1 else things or f'{thing}s'}"
 
 
 def size(count: float) -> str:

@@ -14,7 +14,7 @@ from metrion.errors import PricingError
 from metrion.pricing import PriceBook
 from metrion.providers import canonical_name
 
-_PRICES_AGE = timedelta(days=90)
+_PRICES_AGE = timedelta(days=60)
 """Prices that nobody has checked for longer may be out of date."""
 
 
@@ -22,7 +22,7 @@ def prices(subject: Subject) -> Iterator[Finding]:
     """Report the mistakes in the price files, what they price, and when they were last checked."""
     settings = subject.settings
     try:
-        book = PriceBook.load(settings.pricing)
+        book = PriceBook.load(settings.pricing, without_allowance=settings.without_allowance)
     except PricingError as error:
         yield fail(f"prices: {error}", "correct it: `metrion serve` does not start with it")
         return

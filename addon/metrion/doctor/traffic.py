@@ -24,7 +24,7 @@ _MODELS_NAMED = 10
 
 def _models_without_a_price(subject: Subject) -> Iterator[Finding]:
     try:
-        book = PriceBook.load(subject.settings.pricing)
+        book = PriceBook.load(subject.settings.pricing, without_allowance=subject.settings.without_allowance)
     except PricingError:
         return  # the check of the price files reports it
     query = """
@@ -75,6 +75,16 @@ def generations(subject: Subject) -> Iterator[Finding]:
     with closing(Generations(subject.settings.generations_db)) as kept:
         overdue = kept.overdue(_OVERDUE)
     for provider, count in overdue.items():
+        configured = subject.settings.providers.get(provider)
+        if configured is not None and configured.like == "anthropic" and not subject.settings.rewrite_result_urls:
+            yield warn(
+                f"told later: the results of {counted(count, 'batch', 'batches')} of {provider}'s, asked for over "
+                f"{_OVERDUE.days} days ago, were not read through Metrion",
+                "Anthropic's SDK fetches them from the `results_url` in the answer, past the proxy: set "
+                "`rewrite_result_urls: true` (docs/configuration.md), or read them at "
+                "/anthropic/v1/messages/batches/ID/results; till then what they cost is in no row",
+            )
+            continue
         yield warn(
             f"told later: {counted(count, 'generation')} of {provider}'s, asked for over {_OVERDUE.days} days ago, not "
             "read back yet",

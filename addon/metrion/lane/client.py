@@ -165,7 +165,7 @@ class ClientConnection(asyncio.Protocol):
         self._head = head
         self._response.begin(minor=head.minor, keep_alive=head.keep_alive)
         relay = self._relay = Relay(self._lane.gateway, self)
-        inbound = Inbound(head.method, head.target, head.headers)
+        inbound = Inbound(head.method, head.target, head.headers, secure=self._over_tls)
         effects = relay.request_head(inbound, ends=head.body == 0, began=began)
         if head.body:
             self._body = body_reader(head.body)

@@ -49,6 +49,8 @@ class Inbound:
     target: bytes = field(repr=False)
     headers: Headers = field(repr=False)
     origin: Origin | None = None
+    secure: bool = False
+    """It came over TLS."""
 
     @property
     def path(self) -> bytes:
@@ -111,6 +113,13 @@ class Route:
     passes unread."""
     inject_usage: bool = False
     """Ask for the usage of a stream, and hide it from the client: :mod:`metrion.relay.include_usage`."""
+    regional: bool = False
+    """It goes to an endpoint that keeps to one region, where the provider has prices of its own."""
+    plan_prefix: bytes | None = None
+    """How the credentials of the provider's flat-rate plans begin; ``None``: nobody can tell."""
+    rewrites_result_urls: bool = False
+    """The answer may say where a batch's results are, and its client is to read them through the proxy:
+    :mod:`metrion.relay.result_urls`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +202,8 @@ class Caller:
     """``stored`` or ``pass_through``; ``None``: the provider needs none."""
     timeout: float | None = None
     """Seconds to the first byte and between bytes; ``None``: none."""
+    in_plan: bool = False
+    """The credential that goes out is one of a flat-rate plan of the provider's."""
 
 
 @dataclass(frozen=True, slots=True)

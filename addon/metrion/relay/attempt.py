@@ -16,7 +16,8 @@ from uuid import UUID
 from metrion.admission.paths import parameter
 from metrion.dialects import SESSIONS
 from metrion.faults import log_fault
-from metrion.metering.meter import Outcome
+from metrion.metering.head_fields import is_beyond_plan, provider_limits
+from metrion.metering.outcome import Outcome
 from metrion.metering.tap import Tap
 from metrion.model import EndReason, Forward, Headers, Reading, Route, first_values
 from metrion.relay.estimation import Estimation, needed_estimation
@@ -50,6 +51,8 @@ class Attempt:
         self._error_type: str | None = None
         self._streamed: bool | None = None
         self._provider_request_id: str | None = None
+        self._provider_limits: str | None = None
+        self._beyond_plan: bool | None = None
         self._first_byte: float | None = None
         self._response_bytes = 0
         self._expected_bytes: int | None = None
@@ -85,6 +88,9 @@ class Attempt:
             if (request_id := text(fields.get(name))) is not None:
                 self._provider_request_id = request_id
                 break
+        self._provider_limits = provider_limits(fields)
+        if (caller := self.request.decision.caller) is not None and caller.in_plan:
+            self._beyond_plan = is_beyond_plan(fields)
         if status == 101 and (form := SESSIONS.get(route.dialect or "")):
             model = parameter(route.target.partition(b"?")[2], b"model")
             self._session = Session(self.request, self._recorder, form.open(model), self._provider_request_id)
@@ -211,6 +217,8 @@ class Attempt:
             overhead_ms=self._own_time * 1000,
             request_bytes=request.bytes if isinstance(request.decision, Forward) else None,
             response_bytes=self._response_bytes,
+            provider_limits=self._provider_limits,
+            beyond_plan=self._beyond_plan,
         )
 
     def _final_reading(self) -> Reading:

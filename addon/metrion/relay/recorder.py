@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
-from metrion.metering.meter import Outcome, measure
-from metrion.model import Event, Reading
+from metrion.metering.meter import measure
+from metrion.metering.outcome import Outcome
+from metrion.model import Event, Reading, Route
 from metrion.pricing import PriceBook
 from metrion.relay.request import Request
 from metrion.relay.settlement import Generations, carry_out, settlement
@@ -40,7 +42,17 @@ class Recorder:
         route = decision.route
         for warning in reading.warnings:
             logger.warning("%s %s: %s", route.provider if route else "-", inbound.path.decode("latin-1"), warning)
+        names = _names(route, reading)
+        if route is not None and reading.done_at is not None:
+            for name in names:
+                self._generations.finish(route.provider, name, reading.done_at)
         decided = settlement(route, inbound.method, outcome.status, reading, outcome.end_reason, in_session=in_session)
+        settles = carry_out(decided, self._generations)
+        if route is not None and settles and reading.done_at is None:
+            days = (self._generations.done_at(route.provider, name) for name in names)
+            reading = replace(reading, done_at=next((day for day in days if day is not None), None))
+        is_known = self._generations.knows
+        asked_here = route is not None and reading.is_results and any(is_known(route.provider, each) for each in names)
         return measure(
             inbound,
             decision,
@@ -48,10 +60,17 @@ class Recorder:
             reading,
             self.prices,
             model_requested=request.model,
-            settles=carry_out(decided, self._generations),
+            settles=settles,
+            asked_here=asked_here,
             fields=request.fields,
         )
 
     def session_event(self, request: Request, outcome: Outcome, reading: Reading) -> Event | None:
         """Return the event of one billed response in a WebSocket session."""
         return measure(request.inbound, request.decision, outcome, reading, self.prices, settles=True)
+
+
+def _names(route: Route | None, reading: Reading) -> tuple[str, ...]:
+    """Return the names under which something may be expected that a response is about."""
+    names = (route.output, route.generation_id, reading.generation_id) if route is not None else ()
+    return tuple(name for name in names if name is not None)

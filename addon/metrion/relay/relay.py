@@ -42,7 +42,7 @@ from metrion.relay.effects import (
 )
 from metrion.relay.gate import Gate
 from metrion.relay.own_answers import reason, timed_out, unreachable
-from metrion.relay.rewrites import MOST_HELD, REWRITES, Rewrite
+from metrion.relay.rewrites import MOST_HELD, REWRITES, HeldResponse, Rewrite
 from metrion.relay.states import BEGUN, NEXT, UNDER_WAY, Input, State
 
 UNREAD_BODY_BYTES = 1_000_000
@@ -79,6 +79,7 @@ class Relay:
         """Set when the client's request is whole."""
         self._connected = False
         self._rewrites: list[Rewrite] = []
+        self._held_response: HeldResponse | None = None
         self._cors_origin: bytes | None = None
         self._unread = 0
 
@@ -111,15 +112,17 @@ class Relay:
         if ends:
             self._trailers = ()
         effects: Effects = []
-        if not ends:
-            self._rewrites = [rewrite for suiting in REWRITES if (rewrite := suiting(decision, inbound))]
-            if self.attempt.request.fields.get(b"expect", b"").lower() == b"100-continue":
-                effects.append(SendInterim(100, b"Continue", ()))
+        self._rewrites = [rewrite for suiting in REWRITES if (rewrite := suiting(decision, inbound))]
+        holds = not ends and any(rewrite.reads_body for rewrite in self._rewrites)
+        if self._rewrites and not holds:
+            self._rewrite_request()
+        if not ends and self.attempt.request.fields.get(b"expect", b"").lower() == b"100-continue":
+            effects.append(SendInterim(100, b"Continue", ()))
         if origins := self._gate.cors_origins:
             self._cors_origin = allowed_origin(inbound, origins)
         if decision.caller.timeout:
             effects.append(Wake(decision.caller.timeout))
-        if self._rewrites:
+        if holds:
             self.state = State.HOLDING
         else:
             self.state = State.OPENING
@@ -203,6 +206,7 @@ class Relay:
         self.attempt.response_head(self._forward.route, status, headers)
         if self._cors_origin is not None:
             headers += allowing(self._cors_origin, headers)
+        as_it_came = SendResponse(status, reason, headers, ends)
         for rewrite in reversed(self._rewrites):
             headers = rewrite.response_head(status, headers)
         effects: Effects = []
@@ -210,7 +214,11 @@ class Relay:
             effects.append(Wake(None))
         elif ends:
             effects = self._end(EndReason.COMPLETE)
-        effects.append(SendResponse(status, reason, headers, ends))
+        head = SendResponse(status, reason, headers, ends)
+        if not ends and any(rewrite.holds_response for rewrite in self._rewrites):
+            self._held_response = HeldResponse(head, as_it_came)
+        else:
+            effects.append(head)
         return effects
 
     def response_data(self, data: bytes) -> Effects:
@@ -219,6 +227,11 @@ class Relay:
             return []
         attempt = self.attempt
         attempt.response_data(data)
+        if self._held_response is not None:
+            if self._held_response.add(data):
+                return []
+            held, self._held_response, self._rewrites = self._held_response, None, []
+            return held.unchanged()
         if self._rewrites:
             try:
                 for rewrite in reversed(self._rewrites):
@@ -247,12 +260,14 @@ class Relay:
         if self.state not in UNDER_WAY:
             return []
         if self.state in BEGUN:
-            return self.cut(EndReason.UPSTREAM_ERROR, self._rest())
+            return self.cut(EndReason.UPSTREAM_ERROR, self._rest(whole=False))
         return self._refuse(unreachable(self._forward, why, was_sent=self._was_sent), EndReason.UPSTREAM_ERROR)
 
     def cut(self, end_reason: EndReason, rest: Effects | None = None) -> Effects:
         """End a response in its middle, so that the client sees that it is not whole. ``rest``: what still goes out."""
         effects = self._end(end_reason)
+        if rest is None and self._held_response is not None:
+            rest = self._rest(whole=False)
         self.state = State.OVER
         return [*effects, *(rest or ()), AbortResponse(), Wake(None), Finish(keep_open=False)]
 
@@ -333,8 +348,11 @@ class Relay:
             return [Estimate(), Record(end_reason)]
         return [Record(end_reason)]
 
-    def _rest(self) -> Effects:
-        """Return what rewrites have held back of the response."""
+    def _rest(self, *, whole: bool = True) -> Effects:
+        """Return what rewrites have held back of the response. ``whole``: nothing of it is missing."""
+        if (held := self._held_response) is not None:
+            self._held_response = None
+            return held.rewritten(self._rewrites) if whole else held.unchanged()
         rest = b""
         for rewrite in reversed(self._rewrites):
             rest = (rewrite.response_data(rest) if rest else b"") + rewrite.response_end()

@@ -1,8 +1,9 @@
 """Changes of bodies that a person has asked for by name, each a class here and a row of :data:`REWRITES`.
 
-A rewrite gets the whole body of a request before any of it goes out, and may return another one. If it does, the
-response passes it too: it fits the head, and returns what the client sees of each piece. The event is made from what
-the client and the provider sent, never from what a rewrite made of it.
+A rewrite gets the head of a request, and the whole body if it ``reads_body``, before any of it goes out, and may return
+others. If it does, the response passes it too: it fits the head, and returns what the client sees of each piece. One
+that ``holds_response`` gets the whole body of a response before its head goes on, which then has the new length. The
+event is made from what the client and the provider sent, never from what a rewrite made of it.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from typing import Protocol
 
 from metrion.model import Forward, Head, Headers, Inbound
 from metrion.parsing.content_codings import Decoder, DecodingError, decoder
+from metrion.relay.effects import Effects, SendResponse, SendResponseData
 from metrion.relay.include_usage import UsageFilter, ask_for_usage
 from metrion.relay.request import header
+from metrion.relay.result_urls import own_base, with_own_urls
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +30,11 @@ _STREAM = "text/event-stream"
 
 class Rewrite(Protocol):
     """One change of a request and its response."""
+
+    reads_body: bool
+    """It needs the body of the request, which is held until it is whole."""
+    holds_response: bool
+    """It needs the whole body of the response, known once it has seen the head."""
 
     def request(self, head: Head, body: bytes) -> tuple[Head, bytes] | None:
         """Return what goes out in place of a request; ``None``: it stays, and so does its response."""
@@ -46,6 +54,9 @@ class Rewrite(Protocol):
 
 class InjectedUsage:
     """The option ``include_usage: inject``: asks for the usage of a stream, and hides the answer from the client."""
+
+    reads_body = True
+    holds_response = False
 
     def __init__(self) -> None:
         self._filter: UsageFilter | None = None
@@ -109,7 +120,70 @@ class InjectedUsage:
         return last.feed(b"".join(self._plain)) + last.finish()
 
 
-REWRITES: Sequence[Callable[[Forward, Inbound], Rewrite | None]] = (InjectedUsage.suiting,)
+class ResultUrls:
+    """The option ``rewrite_result_urls``: an answer about a batch says that its results are at the proxy."""
+
+    reads_body = False
+
+    def __init__(self, base: bytes) -> None:
+        self.holds_response = False
+        self._base = base
+
+    @classmethod
+    def suiting(cls, forward: Forward, inbound: Inbound) -> ResultUrls | None:
+        """Return one for a request whose answer may name results; else ``None``."""
+        base = own_base(inbound, forward.route) if forward.route.rewrites_result_urls else None
+        return cls(base) if base is not None else None
+
+    def request(self, head: Head, body: bytes) -> tuple[Head, bytes] | None:
+        """Ask for an answer that can be read."""
+        return Head(head.target, replaced(head.headers, b"accept-encoding", b"identity", add=True)), body
+
+    def response_head(self, status: int, headers: Headers) -> Headers:
+        """See whether the body can be read."""
+        coding = (header(headers, b"content-encoding") or "identity").lower()
+        is_json = (header(headers, b"content-type") or "").lower().startswith("application/json")
+        self.holds_response = status == 200 and is_json and coding == "identity"
+        return headers
+
+    def response_data(self, data: bytes) -> bytes:
+        """Return the body, which is whole, with the proxy's address in it."""
+        return with_own_urls(data, self._base) if self.holds_response else data
+
+    def response_end(self) -> bytes:
+        """Return nothing: nothing is held here."""
+        return b""
+
+
+class HeldResponse:
+    """A response that is held until it is whole, because a rewrite needs all of it."""
+
+    def __init__(self, head: SendResponse, as_it_came: SendResponse) -> None:
+        self._head = head
+        self._as_it_came = as_it_came
+        self._body: list[bytes] = []
+        self._size = 0
+
+    def add(self, data: bytes) -> bool:
+        """Take a piece of the body; return whether it can still be held."""
+        self._body.append(data)
+        self._size += len(data)
+        return self._size <= MOST_HELD
+
+    def unchanged(self) -> Effects:
+        """Return what has come, as it came."""
+        return [self._as_it_came, SendResponseData(b"".join(self._body))] if self._body else [self._as_it_came]
+
+    def rewritten(self, rewrites: Sequence[Rewrite]) -> Effects:
+        """Return the whole response as the client sees it."""
+        body = b"".join(self._body)
+        for rewrite in reversed(rewrites):
+            body = rewrite.response_data(body) + rewrite.response_end()
+        head = self._head._replace(headers=replaced(self._head.headers, b"content-length", b"%d" % len(body)))
+        return [head, SendResponseData(body)] if body else [head]
+
+
+REWRITES: Sequence[Callable[[Forward, Inbound], Rewrite | None]] = (InjectedUsage.suiting, ResultUrls.suiting)
 """In the order in which they change a request; a response passes them backwards."""
 
 

@@ -10,7 +10,7 @@ import logging
 
 from metrion.dialects import SessionReader
 from metrion.faults import log_fault
-from metrion.metering.meter import Outcome
+from metrion.metering.outcome import Outcome
 from metrion.model import EndReason, Reading
 from metrion.model.event_id import uuid7
 from metrion.relay.recorder import Recorder

@@ -7,6 +7,7 @@ further one; the first that brings it whole is billed. Pure: :func:`settlement` 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from metrion.model import EndReason, Reading, Route
@@ -26,6 +27,15 @@ class Generations(Protocol):
 
     def expects(self, provider: str, generation_id: str) -> bool:
         """Whether its usage has not been reported yet."""
+
+    def finish(self, provider: str, generation_id: str, done_at: datetime) -> None:
+        """Record when the provider was done with it, naive UTC."""
+
+    def done_at(self, provider: str, generation_id: str) -> datetime | None:
+        """When it was, as far as that is known."""
+
+    def knows(self, provider: str, generation_id: str) -> bool:
+        """Whether it was asked for here, its usage reported or not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ COUNTED = tuple(each.name for each in fields(Usage) if each.name in EVENT_COLUMN
 """The columns that are counts of a usage."""
 
 _READ = (
-    *("event_id", "started_at", "provider", "method", "path", "model_requested", "model", "service_tier"),
+    *("event_id", "started_at", "provider", "method", "path", "model_requested", "model", "service_tier", "operation"),
     *COUNTED,
     *("usage", "usage_source", "wire_format"),
     *WRITTEN,

@@ -111,6 +111,7 @@ class _ProviderEntry(Frozen):
     )
     timeout: Seconds | None = None
     include_usage: Literal["inject"] | None = None
+    search_allowance: Literal["none"] | None = None
 
 
 class _File(Frozen):
@@ -122,6 +123,7 @@ class _File(Frozen):
     plans: dict[PlanName, Plan | None] = Field(default={}, examples=["pro"])
     cors: Cors = Cors()
     intercept: Intercept = Intercept()
+    rewrite_result_urls: Annotated[bool, Field(strict=True)] = False
     pricing: Annotated[tuple[str, ...], Field(min_length=1)] = ("pricing.yaml",)
     store: Annotated[str, Field(min_length=1)] = "usage.duckdb"
     timezone: Annotated[str, BeforeValidator(_check_timezone)] = "UTC"
@@ -180,6 +182,7 @@ def load_settings(config: Path | None = None, environ: Mapping[str, str] = os.en
         plans=_plans(file.plans),
         cors=file.cors,
         intercept=file.intercept,
+        rewrite_result_urls=file.rewrite_result_urls,
         pricing=(
             tuple(_price_file(path, name) for name in file.pricing)
             if path and "pricing" in file.model_fields_set
@@ -278,6 +281,7 @@ def _provider(where: str, name: str, entry: _ProviderEntry, variable: tuple[str,
         credential=entry.credential,
         timeout=entry.timeout,
         inject_usage=inject_usage,
+        search_allowance=entry.search_allowance != "none",
     )
 
 

@@ -53,6 +53,8 @@ class ProviderSettings(Frozen):
     timeout: Seconds | None = None
     inject_usage: bool = False
     """Metrion asks for the usage of a stream where the client does not: :mod:`metrion.relay.include_usage`."""
+    search_allowance: bool = True
+    """Some searches are free, as far as anybody knows; ``False``: all of them are paid."""
 
     @property
     def needs_key(self) -> bool:
@@ -102,6 +104,8 @@ class Settings(Frozen):
     """``free`` and ``pro``."""
     cors: Cors = Cors()
     intercept: Intercept = Intercept()
+    rewrite_result_urls: bool = False
+    """The URL of a batch's results names the proxy: :mod:`metrion.relay.result_urls`."""
     pricing: tuple[Path, ...] = Field(default_factory=built_in_pricing)
     """Existing price files; later ones win."""
     store: str = "usage.duckdb"
@@ -109,6 +113,11 @@ class Settings(Frozen):
     """Whose days and months reports show, by its IANA name."""
     environment_keys: Mapping[str, str] = Field(default_factory=dict, repr=False, exclude=True)
     """Provider name to the key that the environment holds for the account ``default``."""
+
+    @property
+    def without_allowance(self) -> frozenset[str]:
+        """The providers of which no search is free."""
+        return frozenset(name for name, provider in self.providers.items() if not provider.search_allowance)
 
     @property
     def control_db(self) -> Path:
