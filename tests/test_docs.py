@@ -16,8 +16,8 @@ from pydantic import BaseModel
 from metrion.admission.codes import KINDS
 from metrion.admission.routing import Router
 from metrion.cli import COMMANDS, commands
+from metrion.endpoints import GOOGLE_PATHS, OPERATIONS, PATHS
 from metrion.model import COLUMN_TYPES, EVENT_COLUMNS, Inbound, RefusalKind, Route
-from metrion.operations import GOOGLE_PATHS, OPERATIONS, PATHS
 from metrion.providers import ALIASES, PROVIDERS
 from metrion.reports import GROUPS
 from metrion.settings import load_settings

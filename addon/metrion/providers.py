@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from metrion.endpoints import GOOGLE_PATHS, PATHS, Path
 from metrion.model import CredentialPlace, ErrorShape, Origin
-from metrion.operations import GOOGLE_PATHS, PATHS, Path
 
 
 @dataclass(frozen=True, slots=True)

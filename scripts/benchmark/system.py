@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 ROOT = Path(__file__).resolve().parents[2]
-INGESTER = b"metrion.store.ingester"
+INGESTER = b"metrion.store.ingester_process"
 
 
 class BenchError(Exception):

@@ -14,7 +14,7 @@ from metrion.admission.paths import (
     split,
     without_version,
 )
-from metrion.operations import GOOGLE_PATHS, OTHER, PATHS, Path
+from metrion.endpoints import GOOGLE_PATHS, OTHER, PATHS, Path
 from metrion.providers import PROVIDERS
 
 PLAIN, GOOGLE = PROVIDERS["openai"].native, PROVIDERS["google"].native

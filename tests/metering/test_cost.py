@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from metrion.endpoints import BATCH, MESSAGES
 from metrion.metering.meter import measure
 from metrion.metering.tap import Tap
 from metrion.model import EndReason, Event, Reading, Usage
-from metrion.operations import BATCH, MESSAGES
 from metrion.pricing import PriceBook
 from tests.metering.test_meter import CALLER, FORWARD, INBOUND, OUTCOME, ROUTE
 

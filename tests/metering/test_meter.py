@@ -13,6 +13,7 @@ from tabulate import tabulate
 
 from metrion.admission.codes import BAD_REQUEST, INVALID_TOKEN, UNKNOWN_ROUTE
 from metrion.admission.routing import Router
+from metrion.endpoints import CHAT, OPERATIONS, REALTIME
 from metrion.metering.meter import measure
 from metrion.metering.outcome import Outcome
 from metrion.metering.tap import Tap
@@ -32,7 +33,6 @@ from metrion.model import (
     Usage,
 )
 from metrion.model.event_id import uuid7
-from metrion.operations import CHAT, OPERATIONS, REALTIME
 from metrion.pricing import PriceBook
 from metrion.settings import load_settings
 from tests.corpus import Exchange, at_least, exchanges

@@ -83,7 +83,7 @@ def members(group: int) -> dict[int, str]:
 
 
 def ingesters(proxy: Proxy) -> set[int]:
-    return {pid for pid, command in members(proxy.process.pid).items() if "metrion.store.ingester" in command}
+    return {pid for pid, command in members(proxy.process.pid).items() if "metrion.store.ingester_process" in command}
 
 
 def refuses(proxy: Proxy) -> bool:

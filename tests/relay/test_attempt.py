@@ -12,12 +12,12 @@ import pytest
 
 from metrion import estimates
 from metrion.admission.codes import MISSING_TOKEN
+from metrion.endpoints import BATCH, FILES, REALTIME, RESPONSES
 from metrion.model import Cost, EndReason, Event, Forward, Headers, Reading, Refusal, Usage
-from metrion.operations import BATCH, FILES, REALTIME, RESPONSES
 from metrion.pricing import PriceBook
 from metrion.relay import attempt as module
 from metrion.relay.attempt import Attempt
-from metrion.relay.estimation import Estimation, needed_estimation
+from metrion.relay.pending_estimate import Estimation, needed_estimation
 from metrion.relay.recorder import Recorder
 from metrion.relay.request import Request
 from tests.relay.ways import JSON, SSE, Nothing, forward, inbound

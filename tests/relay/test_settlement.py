@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from metrion.endpoints import FILES, RESPONSES, RUNS
 from metrion.model import CredentialPlace, EndReason, ErrorShape, Origin, Reading, Route, Usage
-from metrion.operations import FILES, RESPONSES, RUNS
 from metrion.relay.settlement import Expect, Replace, Settle, Settlement, carry_out, settlement
 from tests.relay.ways import Nothing
 

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from metrion.endpoints import CHAT
 from metrion.model import (
     Answer,
     Caller,
@@ -21,7 +22,6 @@ from metrion.model import (
     Refusal,
     Route,
 )
-from metrion.operations import CHAT
 from metrion.pricing import PriceBook
 from metrion.relay.attempt import Attempt
 from metrion.relay.effects import Effects, Record

@@ -15,7 +15,7 @@ from uuid import UUID
 from metrion import store
 from metrion.journal.writer import Journal
 from metrion.model import Event
-from metrion.store.intake import Ingester
+from metrion.store.ingester import Ingester
 from metrion.store.query import Table
 
 STARTED = datetime(2026, 11, 1, 10, 30, 15, 123456)

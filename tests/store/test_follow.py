@@ -19,7 +19,7 @@ from metrion.model import EVENT_COLUMNS, Event
 from metrion.model.event_id import uuid7
 from metrion.store import follow
 from metrion.store.follow import Follower, Row
-from metrion.store.intake import Ingester
+from metrion.store.ingester import Ingester
 from tests.store.events import Home, event
 
 

@@ -10,7 +10,7 @@ Nothing here keeps anything from one request to the next.
 """
 
 from metrion.admission.access_snapshot import AccessSnapshot, Token, token_digest
-from metrion.admission.callers import admit, admit_tunnel, identified
+from metrion.admission.authentication import admit, admit_tunnel, identified
 from metrion.admission.labels import labels
 from metrion.admission.masking import mask, shown
 from metrion.admission.outgoing_head import trailers_out

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from urllib.parse import unquote
 
-from metrion.operations import GOOGLE_PATHS, OTHER, PATHS, Path
+from metrion.endpoints import GOOGLE_PATHS, OTHER, PATHS, Path
 from metrion.providers import Surface
 
 _OTHER = Path(OTHER)

@@ -25,8 +25,8 @@ from metrion.admission.paths import (
     split,
     without_version,
 )
+from metrion.endpoints import TELEMETRY, Path
 from metrion.model import CredentialPlace, Inbound, Origin, Refusal, RefusalKind, Route
-from metrion.operations import TELEMETRY, Path
 from metrion.providers import (
     ALIASES,
     PROVIDERS,

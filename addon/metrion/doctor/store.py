@@ -16,7 +16,7 @@ from metrion.store import database, locks, schema
 
 _PATIENCE_SECONDS = 2.0
 """How long to wait until the ingester has written."""
-_OWN_COMMANDS = {"metrion", "metrion.store.ingester"}
+_OWN_COMMANDS = {"metrion", "metrion.store.ingester_process"}
 
 
 def store(subject: Subject) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ there. However large a body is, a reader holds some hundred kilobytes of it at m
 
 from __future__ import annotations
 
-from metrion.dialects.reading.finish import merged
+from metrion.dialects.reading.usage_check import merged
 from metrion.estimates.sample import Sample
 from metrion.parsing.content_codings import Decoder, DecodingError, decoder
 from metrion.parsing.work_budget import WorkBudget, WorkBudgetError

@@ -16,7 +16,7 @@ from typing import Any
 from metrion.dialects import DIALECTS
 from metrion.dialects.dialect import Draft, no_objects, usages
 from metrion.dialects.reading import errors, results_body, running_totals
-from metrion.dialects.reading.finish import finish
+from metrion.dialects.reading.usage_check import finish
 from metrion.estimates.sample import Sample
 from metrion.metering.body_reader import BodyReader, is_json, is_legible, media_type
 from metrion.model import Reading

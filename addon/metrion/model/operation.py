@@ -1,4 +1,4 @@
-"""An operation: what a request asks a provider to do. Its rows are those of :mod:`metrion.operations`."""
+"""An operation: what a request asks a provider to do. Its rows are those of :mod:`metrion.endpoints`."""
 
 from __future__ import annotations
 

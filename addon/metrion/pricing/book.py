@@ -18,7 +18,7 @@ from types import MappingProxyType
 from metrion.model import Cost, CostSource, Usage
 from metrion.pricing.bill import Bill, charged_amount, combined, compute_bill, is_amount, is_known
 from metrion.pricing.files import read_bytes, read_entries
-from metrion.pricing.models import Models, is_same, spellings
+from metrion.pricing.model_names import Models, is_same, spellings
 from metrion.pricing.prices import STANDARD_TIERS, Entry, Period
 
 _TIERS: Mapping[str, str] = {"on_demand_flex": "flex", "on_demand_priority": "priority"}

@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 
 from metrion.errors import PricingError
-from metrion.pricing.models import is_pattern
+from metrion.pricing.model_names import is_pattern
 from metrion.pricing.prices import RATES, Entry, Period, Rate
 from metrion.providers import canonical_name
 

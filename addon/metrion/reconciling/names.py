@@ -1,9 +1,9 @@
 """How a bill names a model → the model as it was metered, by the rule that prices go by, or nothing.
 
 A pure function of names. A model is the same with or without a date, ``-latest`` or a vendor, and with ``.``, ``-`` and
-``@`` exchanged (:func:`metrion.pricing.models.bare_name`). A bill also spells it in words (``Claude Sonnet 4.5``), and
-among others (``Generate content input token count gemini 2.5 flash short input text``): all other words must be ones
-that say what kind of tokens is billed. What can be read in two ways is not matched.
+``@`` exchanged (:func:`metrion.pricing.model_names.bare_name`). A bill also spells it in words (``Claude Sonnet 4.5``),
+and among others (``Generate content input token count gemini 2.5 flash short input text``): all other words must be
+ones that say what kind of tokens is billed. What can be read in two ways is not matched.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from metrion.pricing.models import bare_name
+from metrion.pricing.model_names import bare_name
 
 _KINDS = frozenset(
     {

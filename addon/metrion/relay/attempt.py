@@ -20,7 +20,7 @@ from metrion.metering.head_fields import is_beyond_plan, provider_limits
 from metrion.metering.outcome import Outcome
 from metrion.metering.tap import Tap
 from metrion.model import EndReason, Forward, Headers, Reading, Route, first_values
-from metrion.relay.estimation import Estimation, needed_estimation
+from metrion.relay.pending_estimate import Estimation, needed_estimation
 from metrion.relay.recorder import Recorder
 from metrion.relay.request import Request, text
 from metrion.relay.session import Session

@@ -16,7 +16,7 @@ import duckdb
 from metrion.errors import StoreError
 from metrion.repricing.rows import WRITTEN
 from metrion.store import database, locks, schema
-from metrion.store.intake import Ingester
+from metrion.store.ingester import Ingester
 
 SETTLING_SECONDS = 30.0
 """How long what is in the journal may take to be ingested."""

@@ -17,7 +17,7 @@ from typing import Any
 
 from metrion.admission.routing import Router
 from metrion.dialects import FORMATS
-from metrion.dialects.reading.finish import check
+from metrion.dialects.reading.usage_check import check
 from metrion.model import EVENT_COLUMNS, CostSource, Inbound, Route, Usage
 from metrion.repricing.rows import COUNTED, Row
 from metrion.settings import Settings

@@ -47,7 +47,7 @@ def spawn_ingester(journal_dir: Path, store_path: Path) -> subprocess.Popen[byte
     path = os.pathsep.join(filter(None, (package_parent, os.environ.get("PYTHONPATH"))))
     return subprocess.Popen(
         # -P: a duckdb.py in the current directory must not be imported.
-        [sys.executable, "-P", "-m", "metrion.store.ingester", str(journal_dir), str(store_path)],
+        [sys.executable, "-P", "-m", "metrion.store.ingester_process", str(journal_dir), str(store_path)],
         env={**os.environ, "PYTHONPATH": path},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -1,90 +1,232 @@
-"""The ingester: the process that keeps the journal short. Run as ``python -m metrion.store.ingester JOURNAL STORE``.
+"""Moves the journal's sealed segments into the store, round by round. All of the ingester that needs DuckDB.
 
-While awake, it has DuckDB loaded and moves segments into the store (:mod:`metrion.store.intake`). When there is nothing
-to do for a while, it replaces itself with a fresh run of its own program (``exec``). That frees all memory, and keeps
-its pid, its standard streams and the signals that it ignores. The fresh run dozes, without DuckDB, until a segment has
-waited for a while. Readers see the journal anyway, so nobody waits for it to wake.
+In: whole segments that no writer holds any more. Out: their rows in ``ingested``, exactly once. Rows and the watermark
+of their writer are committed in one transaction. The segments are deleted after it, while the store is still open for
+writing, so that no reader can list a segment and then not find it. If the ingester is killed before the commit, nothing
+has happened. If it is killed after it, the watermark hides what is left of the segments until the next one deletes it.
 
-One ingester at a time works on a journal; others wait and take over. It lives until its standard input ends, ingests
-what is there then, and ends.
+A line that cannot be read is written to ``set-aside`` beside the segments and logged; it never stops the rest. A last
+line without its end is one that a killed writer never finished; it is skipped.
+
+The store is open for at most 5 % of the time. The memory of a round goes back to the system at its end.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import os
-import signal
-import sys
+import tempfile
 import time
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
-from metrion.errors import StoreError
-from metrion.store import READY, locks, schema
+import duckdb
+
+from metrion.store import database, locks, schema
 from metrion.store.parent_watch import ParentWatch
-from metrion.store.segments import any_sealed
+from metrion.store.segments import any_sealed, sealed
 
-_LOOK_SECONDS = 1.0
-"""Between two looks at the journal while dozing, or at whether the ingester that is at work has gone."""
-_WAKE_SECONDS = 10.0
-"""How long a segment waits before the ingester wakes for it: waking takes a quarter of a second of a core."""
-_LAST_TURN_SECONDS = 5.0
-"""How long to wait for another ingester once the parent is gone."""
+logger = logging.getLogger(__name__)
+
+_INTERVAL_SECONDS = 1.0
+"""Between two rounds, at least. Readers see the journal anyway; the rounds only keep it short."""
+_LOOK_SECONDS = 0.25
+"""Between two looks at the journal."""
+_SHARE = 0.05
+"""The part of the time for which the store may be open for writing, or readers made to wait."""
+_READER_SECONDS = 0.5
+"""How long to wait for Metrion's own readers to leave."""
+_RETRY_SECONDS = 0.05
+"""Until the next try when a foreign reader has the store open."""
+_FAILURE_SECONDS = 10.0
+"""Until the next try when a round has failed."""
+_IDLE_SECONDS = 2.0
+"""After a round: under load, another segment comes within this time."""
+_LONG_SECONDS = 5.0
+"""If the next round is this far away, there is nothing to do."""
+_LAST_ROUND_SECONDS = 5.0
+"""How long the last ingest may take to get hold of the store. What it leaves is for the next ingester."""
 
 
-def main() -> None:
-    """Make the store ready, then ingest and doze in turn until the parent is gone."""
-    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO)
-    journal_dir, store_path = map(Path, sys.argv[1:3])
-    dozes = sys.argv[3:4] == [schema.version(journal_dir)]
-    open_again_at = float(sys.argv[4]) if dozes else 0.0
-    if not dozes:
-        _make_ready(journal_dir, store_path)
-    parent = ParentWatch()
-    waiting_since = give_up = math.inf
-    while time.monotonic() < give_up:
-        with locks.alone(journal_dir / ".ingester.lock") as mine:
-            if mine and dozes:
-                waiting_since = min(waiting_since, time.monotonic()) if any_sealed(journal_dir) else math.inf
-                due = waiting_since if parent.is_gone else max(waiting_since + _WAKE_SECONDS, open_again_at)
-                dozes = time.monotonic() < due
-            if mine and not dozes:
-                from metrion.store import intake  # here, since it loads DuckDB
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Segments that are loaded, and kept from everybody else until :meth:`release`."""
 
-                open_again_at = intake.run(intake.Ingester(journal_dir, store_path), parent)
+    segments: list[Path]
+    held: ExitStack
+
+    def release(self) -> None:
+        """Let go of the segments."""
+        self.held.close()
+
+
+class Ingester:
+    """Loads segments into memory, then commits their rows to the store in one short transaction."""
+
+    def __init__(self, journal_dir: Path, store_path: Path) -> None:
+        self.journal_dir = journal_dir
+        self.store_path = store_path
+        self.connection = duckdb.connect(config={**schema.WRITER_CONFIG, "threads": 1})
+        (self._memory_limit,) = self.connection.execute("SELECT current_setting('memory_limit')").fetchall()[0]
+
+    def load(self) -> Batch | None:
+        """Load the oldest sealed segments of each writer; ``None``: there is none."""
+        held = ExitStack()
+        try:
+            segments = sealed(self.journal_dir, held)
+            if not segments:
+                held.close()
+                return None
+            with tempfile.TemporaryDirectory() as repaired:
+                if not self._read_whole(segments):
+                    self._read([self._readable_part(segment, Path(repaired)) for segment in segments])
+        except BaseException:
+            held.close()
+            raise
+        return Batch(segments, held)
+
+    def commit(self, batch: Batch) -> bool:
+        """Move the loaded batch into the store and delete its segments; ``False``: somebody has the store open."""
+        try:
+            with locks.writing(self.store_path, _READER_SECONDS):
+                database.attach(self.connection, self.store_path)
+                try:
+                    self._insert()
+                    for segment in batch.segments:
+                        segment.unlink(missing_ok=True)
+                finally:
+                    self.connection.execute("DETACH store")
+        except locks.Busy:
+            return False
+        except duckdb.Error as error:
+            if database.locked_out(error):
+                return False
+            raise
+        batch.release()
+        return True
+
+    def give_memory_back(self) -> None:
+        """Drop the batch, and have DuckDB's allocator return the freed memory, which would grow for many rounds.
+
+        There is no statement for the latter, but setting the memory limit does it, even to the value that it has.
+        """
+        self.connection.execute("DROP TABLE IF EXISTS memory.batch")
+        self.connection.execute(f"SET memory_limit = {schema.literal(self._memory_limit)}")
+
+    def _read(self, files: list[Path]) -> int:
+        """Read the files into the table ``batch``; return how many rows they have."""
+        rows = schema.lines(schema.segments(files))
+        self.connection.execute(f"CREATE OR REPLACE TABLE memory.batch AS {rows}")
+        (count,) = self.connection.execute("SELECT count(*) FROM memory.batch").fetchall()[0]
+        return int(count)
+
+    def _readable_part(self, segment: Path, place: Path) -> Path:
+        """Return a copy of the segment without the lines that cannot be read; these are set aside."""
+        *lines, unfinished = segment.read_bytes().split(b"\n")
+        if unfinished:
+            if self._readable_and_not([unfinished], place)[0]:
+                lines.append(unfinished)  # only its line end is missing
+            else:
+                logger.info("journal: the last line of %s was never finished and is skipped", segment.name)
+        good, bad = self._readable_and_not(lines, place)
+        if bad:
+            aside = self.journal_dir / "set-aside"
+            aside.mkdir(mode=0o700, exist_ok=True)
+            (aside / segment.name).write_bytes(_joined(bad))
+            logger.error("journal: %d lines of %s cannot be read; set aside in %s", len(bad), segment.name, aside)
+        part = place / segment.name
+        part.write_bytes(_joined(good))
+        return part
+
+    def _readable_and_not(self, lines: list[bytes], place: Path) -> tuple[list[bytes], list[bytes]]:
+        """Return the lines that the store can read, and those that it cannot; halves the lines to find them."""
+        probe = place / "probe"
+        probe.write_bytes(_joined(lines))
+        if self._read_whole([probe]):
+            return lines, []
+        if len(lines) == 1:
+            return [], lines
+        middle = len(lines) // 2
+        good, bad = self._readable_and_not(lines[:middle], place)
+        more_good, more_bad = self._readable_and_not(lines[middle:], place)
+        return good + more_good, bad + more_bad
+
+    def _read_whole(self, files: list[Path]) -> bool:
+        """Read the files; return whether every line of them has become a row."""
+        try:
+            return self._read(files) == sum(_lines(file) for file in files)
+        except (duckdb.DataError, duckdb.ProgrammingError):  # others, such as a failing disk, say nothing of the lines
+            return False
+
+    def _insert(self) -> None:
+        columns = schema.COLUMNS
+        new = schema.above_watermark("memory.batch", "store.watermarks")
+        self.connection.execute("BEGIN")
+        try:
+            self.connection.execute(f"INSERT INTO store.ingested ({columns}) {new}")
+            self.connection.execute("""
+                MERGE INTO store.watermarks AS mark
+                USING (SELECT writer, max(seq) AS seq FROM memory.batch GROUP BY writer) AS batch
+                ON mark.writer = batch.writer
+                WHEN MATCHED AND batch.seq > mark.seq THEN UPDATE SET seq = batch.seq
+                WHEN NOT MATCHED THEN INSERT VALUES (batch.writer, batch.seq)""")
+            self.connection.execute("COMMIT")
+        except duckdb.Error:
+            self.connection.execute("ROLLBACK")
+            raise
+
+
+def _lines(file: Path) -> int:
+    content = file.read_bytes()
+    return content.count(b"\n") + (not content.endswith(b"\n") and content != b"")
+
+
+def _joined(lines: list[bytes]) -> bytes:
+    return b"".join(line + b"\n" for line in lines)
+
+
+def run(ingester: Ingester, parent: ParentWatch) -> float:
+    """Ingest until there is nothing to do for a while; once the parent is gone, until nothing is left or time runs out.
+
+    Return when the store may be opened again, on the monotonic clock.
+    """
+    last_round = math.inf
+    open_again_at = idle_since = time.monotonic()
+    while (now := time.monotonic()) < last_round:
         if parent.is_gone:
-            if mine:
-                return
-            # The ingester that is at work takes this parent's segments too, unless it ends just now.
-            give_up = min(give_up, time.monotonic() + _LAST_TURN_SECONDS)
-        elif not dozes:
-            _start_anew(schema.version(journal_dir), open_again_at)
+            last_round = min(last_round, now + _LAST_ROUND_SECONDS)
+        try:
+            due = open_again_at if any_sealed(ingester.journal_dir) else math.inf
+            if now >= due or (parent.is_gone and due < math.inf):
+                pause = _round(ingester, parent, last_round)
+                idle_since = time.monotonic()
+                open_again_at = idle_since + pause
+            elif parent.is_gone or (now >= idle_since + _IDLE_SECONDS and due >= now + _LONG_SECONDS):
+                break
+        except (duckdb.Error, OSError):
+            logger.exception("journal: ingesting failed; the journal keeps everything, next try in a moment")
+            open_again_at = idle_since = time.monotonic() + _FAILURE_SECONDS
         parent.wait(_LOOK_SECONDS)
+    return open_again_at
 
 
-def _make_ready(journal_dir: Path, store_path: Path) -> None:
-    # Ctrl-C and a stop go to the whole process group. The proxy drains first; this process ingests once more after it.
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, signal.SIG_IGN)
-    os.umask(0o077)
-    os.nice(10)  # the event loop goes first
-    from metrion.store import database
-
+def _round(ingester: Ingester, parent: ParentWatch, deadline: float) -> float:
+    """Ingest a batch, trying until it works; return for how long to leave the store alone afterwards."""
+    batch = ingester.load()
+    if batch is None:
+        return _INTERVAL_SECONDS
     try:
-        database.initialise(journal_dir, store_path)
-    except StoreError as error:
-        sys.exit(f"metrion: {error}")
-    sys.stdout.buffer.write(READY)
-    sys.stdout.buffer.flush()
-
-
-def _start_anew(ready_for: str, open_again_at: float) -> NoReturn:
-    """Replace this process with a fresh run of this program, which dozes unless its view is not ``ready_for``'s."""
-    known = [ready_for, str(open_again_at)]
-    command = [sys.executable, "-P", "-m", "metrion.store.ingester", *sys.argv[1:3], *known]
-    os.execv(sys.executable, command)  # noqa: S606 -- as it was started, no shell
-
-
-if __name__ == "__main__":
-    main()
+        while True:
+            started = time.monotonic()
+            committed = ingester.commit(batch)
+            pause = (time.monotonic() - started) / _SHARE
+            if committed:
+                return max(_INTERVAL_SECONDS, pause)
+            # `run` sets the deadline at its next turn, once it knows that the parent is gone.
+            if parent.is_gone and (deadline == math.inf or time.monotonic() >= deadline):
+                return _RETRY_SECONDS
+            parent.wait(max(_RETRY_SECONDS, pause))
+    finally:
+        batch.release()
+        ingester.give_memory_back()

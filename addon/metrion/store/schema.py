@@ -16,8 +16,8 @@ from __future__ import annotations
 from hashlib import sha256
 from pathlib import Path
 
+from metrion.endpoints import OPERATIONS
 from metrion.model import event
-from metrion.operations import OPERATIONS
 
 STORAGE_VERSION = "v1.4.0"
 """The file format: any DuckDB from 1.4 on opens it."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from metrion.dialects.google.generate_content import DIALECT
-from metrion.dialects.reading.finish import check
+from metrion.dialects.reading.usage_check import check
 from metrion.metering.tap import Tap
 from tests.dialects.read import drafted, read_usage
 

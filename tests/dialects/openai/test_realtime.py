@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from metrion.dialects.openai.realtime import FORMAT, RealtimeReader
-from metrion.dialects.reading.finish import check
+from metrion.dialects.reading.usage_check import check
 from metrion.model import Reading, Usage
 from tests.corpus import at_least, sessions
 from tests.dialects.read import reported

@@ -17,8 +17,8 @@ from typing import Any
 
 from metrion.dialects.dialect import SessionFormat, label, mapping, usages
 from metrion.dialects.google import generate_content as gemini
-from metrion.dialects.reading.finish import finish
 from metrion.dialects.reading.session_message import Message
+from metrion.dialects.reading.usage_check import finish
 from metrion.model import Reading
 from metrion.parsing.json_values import tree
 

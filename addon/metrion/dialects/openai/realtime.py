@@ -26,8 +26,8 @@ from typing import Any
 from metrion.dialects.dialect import TOKENS, Draft, SessionFormat, label, mapping, usages
 from metrion.dialects.openai import responses as openai_responses
 from metrion.dialects.reading import errors
-from metrion.dialects.reading.finish import finish
 from metrion.dialects.reading.session_message import Message
+from metrion.dialects.reading.usage_check import finish
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Reading, Usage
 from metrion.parsing.json_values import Object, to_json, tree

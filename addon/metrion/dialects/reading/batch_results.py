@@ -12,7 +12,7 @@ from typing import Any
 
 from metrion.dialects.dialect import Dialect, Draft
 from metrion.dialects.reading import shares
-from metrion.dialects.reading.finish import check, with_shown
+from metrion.dialects.reading.usage_check import check, with_shown
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Usage
 from metrion.parsing.json_values import to_json

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metrion import dialects, estimates
+from metrion import dialects
 from metrion.dialects import DIALECTS
-from metrion.estimates import EstimateInput, Sample, estimate, estimate_input, samples
+from metrion.estimates import EstimateInput, Sample, estimate, estimate_input, samples, tokens
 from metrion.estimates.tokenizers import is_available
 from metrion.metering.request_reader import RequestReader
 from metrion.metering.tap import Tap
@@ -322,8 +322,8 @@ def test_which_bodies_are_worth_keeping(dialect: str | None, request_and_respons
 
 
 def test_without_a_tokenizer_nothing_is_kept_or_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(estimates, "is_available", lambda: False)
-    monkeypatch.setattr(estimates, "counter", lambda _: None)
+    monkeypatch.setattr(tokens, "is_available", lambda: False)
+    monkeypatch.setattr(tokens, "counter", lambda _: None)
     assert samples("openai_chat") == (None, None)
     assert samples("openai_speech")[0] is not None
     assert Passed(body=WHOLE).usage() is None

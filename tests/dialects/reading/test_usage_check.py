@@ -8,7 +8,7 @@ import pytest
 
 from metrion.dialects import FORMATS
 from metrion.dialects.dialect import TOKENS, Draft, WireFormat
-from metrion.dialects.reading.finish import MOST_WARNINGS, check, finish, merged
+from metrion.dialects.reading.usage_check import MOST_WARNINGS, check, finish, merged
 from metrion.model import Reading, Usage
 
 

@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from metrion import operations
+from metrion import endpoints as operations
 from metrion.dialects import DIALECTS, SESSIONS
+from metrion.endpoints import GOOGLE_PATHS, OPERATIONS, PATHS, Path
 from metrion.model import Operation
-from metrion.operations import GOOGLE_PATHS, OPERATIONS, PATHS, Path
 from metrion.providers import PROVIDERS
 
 ROWS = [*PATHS.items(), *GOOGLE_PATHS.items()]
