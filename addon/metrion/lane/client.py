@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from metrion.admission.refusals import unreadable
 from metrion.lane import wire
@@ -21,6 +21,7 @@ from metrion.lane.http1 import MalformedError, RequestHead, ResponseHead
 from metrion.lane.next_head import Foreign, NextHead
 from metrion.lane.outgoing import ResponseWriter
 from metrion.lane.sender import Sender
+from metrion.lane.shared import Shared
 from metrion.model import Headers, Inbound
 from metrion.relay.effects import (
     AbortRequest,
@@ -44,9 +45,6 @@ from metrion.relay.own_answers import reason
 from metrion.relay.relay import UNREAD_BODY_BYTES, UNREAD_BODY_SECONDS, Relay
 from metrion.relay.states import State
 
-if TYPE_CHECKING:
-    from metrion.lane.lane import Lane
-
 _PIPELINED_BYTES = 64 << 10
 """How much a client may send ahead of an answer; with more it is not read until the answer is out."""
 HEAD_SECONDS = 10.0
@@ -56,7 +54,7 @@ HEAD_SECONDS = 10.0
 class ClientConnection(asyncio.Protocol):
     """See the module."""
 
-    def __init__(self, lane: Lane) -> None:
+    def __init__(self, lane: Shared) -> None:
         self._lane = lane
         self._transport: asyncio.Transport
         self._over_tls = False

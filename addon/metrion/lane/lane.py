@@ -1,4 +1,4 @@
-"""What the connections of one worker share on the lane, and the sockets on which they arrive."""
+"""The lane of one worker: the sockets on which its client connections arrive, and how they end."""
 
 from __future__ import annotations
 
@@ -6,34 +6,22 @@ import asyncio
 import ssl
 from collections.abc import Iterable, Sequence
 from socket import socket
-from typing import Protocol
 
 from metrion.gateway.estimator import Estimator
 from metrion.gateway.gateway import Gateway
 from metrion.lane.client import ClientConnection
 from metrion.lane.pool import Pool
+from metrion.lane.shared import Connection, HandOver, Shared
 from metrion.lane.upstream import Upstream
 
 _HANDSHAKE_SECONDS = 10.0
 
 
-class HandOver(Protocol):
-    """Takes a connection that the lane does not serve, with what has been read of it."""
-
-    def __call__(self, transport: asyncio.Transport, data: bytes, alpn: bytes | None, *, ended: bool) -> None:
-        """``alpn``: the protocol that it speaks, if that is known. ``ended``: its client sends no more."""
-
-
-class Lane:
+class Lane(Shared):
     """See the module."""
 
     def __init__(self, gateway: Gateway, estimator: Estimator, pool: Pool[Upstream], hand_over: HandOver) -> None:
-        self.gateway = gateway
-        self.estimator = estimator
-        self.pool = pool
-        self.hand_over = hand_over
-        self.connections: set[ClientConnection] = set()
-        self.is_draining = False
+        super().__init__(gateway, estimator, pool, hand_over)
         self._servers: list[asyncio.Server] = []
 
     async def listen(self, listeners: Iterable[socket], tls: ssl.SSLContext | None = None, *, backlog: int) -> None:
@@ -72,5 +60,5 @@ class Lane:
             connection.close()
         self.pool.close()
 
-    def _idle(self) -> Sequence[ClientConnection]:
+    def _idle(self) -> Sequence[Connection]:
         return [connection for connection in self.connections if not connection.is_busy]
