@@ -421,3 +421,15 @@ def test_the_page_shows_the_columns_of_today(home: Home, name: str) -> None:
     table = reports.report(home.journal_dir, home.store_path, name, Span(), by).table
     shown = block.text.splitlines()[1].split()
     assert shown == [column for column in table.columns if column in shown or column not in reports.BESIDE]
+
+
+def test_the_tools_of_what_has_no_price_are_named(home: Home) -> None:
+    home.record(
+        event(**UNPRICED | {"server_tools": {"web_search": 2, "image_generation": 1}}),
+        event(**UNPRICED | {"unreported_tools": {"file_search_calls": 1}}),
+        event(**UNPRICED | {"model": "plain"}),
+    )
+    assert {row["model"]: row["tools"] for row in answer(home, "unpriced")[:-1]} == {
+        "grok-9": "file_search_calls, image_generation, web_search",
+        "plain": None,
+    }

@@ -4,6 +4,23 @@ SELECT
     provider,
     coalesce(model, model_requested) AS model,
     service_tier,
+    -- A tool without a fee leaves a row without a cost, whatever else has a price.
+    nullif(
+        array_to_string(
+            list_sort(
+                list_distinct(
+                    flatten(
+                        list(
+                            map_keys(coalesce(server_tools, MAP {}::MAP(VARCHAR, BIGINT)))
+                            || map_keys(coalesce(unreported_tools, MAP {}::MAP(VARCHAR, BIGINT)))
+                        ) FILTER (cost_source = 'unpriced')
+                    )
+                )
+            ),
+            ', '
+        ),
+        ''
+    ) AS tools,
     count(DISTINCT request_id) AS requests,
     sum(input_tokens) AS input_tokens,
     sum(cache_read_tokens) AS cache_read_tokens,
