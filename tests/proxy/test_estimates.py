@@ -140,7 +140,7 @@ def test_an_error_within_a_stream_is_not_estimated(serve: Proxy, simulator: Simu
     headers = simulator.select(answer(simulator, [*WORDS, *STOP, *DONE]), error_event=2)
     under_way = call(serve, CHAT, asked("gpt-4o"), headers)
     assert b'"error"' in under_way.response.read()
-    assert known(serve.event(under_way.label)) == ("none", "not_billed", None, None)
+    assert known(serve.event(under_way.label)) == ("none", "unknown", None, None)
 
 
 @pytest.fixture(scope="module")
