@@ -36,9 +36,16 @@ _SEARCH, _PREVIEW = "web_search", "web_search_preview"
 """The tool that searches, and its predecessor, which costs more with some models. Items and counts are the same: which
 of the two it was shows in the ``tools`` of the response."""
 
-_BILLED_ITEMS: Mapping[str, str] = {"web_search_call": _SEARCH, "file_search_call": "file_search"}
-"""Items of the output that are billed by the call, and the member of ``tool_usage`` that counts them better. The code
-interpreter is billed by the container, and MCP servers and functions are not billed."""
+_IMAGES = "image_gen"
+_BILLED_ITEMS: Mapping[str, str] = {
+    "web_search_call": _SEARCH,
+    "file_search_call": "file_search",
+    "code_interpreter_call": "code_interpreter",
+    "image_generation_call": _IMAGES,
+}
+"""Items of the output that are billed beside the tokens, and the member of ``tool_usage`` that counts them better. The
+code interpreter is billed by the container, of which the calls say no number: they have no fee. MCP servers and
+functions are not billed."""
 
 _BILLED_ACTIONS = frozenset({None, "search"})
 """What a web search is billed for; opening a page and finding something in it are not."""
