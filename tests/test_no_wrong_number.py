@@ -286,6 +286,21 @@ SPOKEN: dict[str, Any] = {
             "unpriced", None, id="a container",
         ),
         pytest.param(
+            RESPONSES,
+            response("gpt-5", 1000, 1000, [{"type": "shell_call", "environment": {"type": "container_reference"}}]), {},
+            "unpriced", None, id="a shell in a container",
+        ),
+        pytest.param(
+            RESPONSES, response("gpt-5", 1000, 1000, [{"type": "shell_call", "environment": {"type": "local"}}]), {},
+            "computed", "0.01125", id="a shell of the caller's own",
+        ),
+        pytest.param(
+            "/gemini/v1beta/interactions",
+            {"id": "i", "model": "gemini-3.5-flash", "status": "completed", "outputs": [{"type": "google_search_call"}],
+             "usage": {"total_input_tokens": 10, "total_output_tokens": 10, "total_tokens": 20}}, {},
+            "unpriced", None, id="searches that the usage does not count",
+        ),
+        pytest.param(
             RESPONSES, response("gpt-5", 1000, 1000, [{"type": "image_generation_call", "status": "completed"}]), {},
             "unpriced", None, id="images of which the usage is not said",
         ),
