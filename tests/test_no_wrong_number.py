@@ -301,6 +301,12 @@ SPOKEN: dict[str, Any] = {
             "unpriced", None, id="searches that the usage does not count",
         ),
         pytest.param(
+            "/openai/v1/embeddings",
+            {"object": "list", "model": "text-embedding-3-small", "data": [],
+             "usage": {"prompt_tokens": 10, "total_tokens": 1000}}, {},
+            "unknown", None, id="a total of embeddings that is more than their input",
+        ),
+        pytest.param(
             RESPONSES, response("gpt-5", 1000, 1000, [{"type": "image_generation_call", "status": "completed"}]), {},
             "unpriced", None, id="images of which the usage is not said",
         ),
