@@ -101,6 +101,16 @@ def chat(model: str, prompt: int | None = None, completion: int | None = None, *
     }  # fmt: skip
 
 
+def response(
+    model: str, given: int, made: int, output: list[dict[str, Any]] | None = None, **usage: Any
+) -> dict[str, Any]:
+    counts = {"input_tokens": given, "output_tokens": made, "total_tokens": given + made}
+    return {
+        "id": "resp_1", "object": "response", "model": model, "status": "completed", "output": output or [],
+        "usage": counts | usage,
+    }  # fmt: skip
+
+
 def gemini(model: str, prompt: int, output: int, **more: Any) -> dict[str, Any]:
     counts = {"promptTokenCount": prompt, "candidatesTokenCount": output, "totalTokenCount": prompt + output}
     candidate = {"content": {"parts": [{"text": "Hi"}], "role": "model"}, "finishReason": "STOP"}
@@ -255,6 +265,97 @@ SPOKEN: dict[str, Any] = {
             {"id": "cmpl-1", "object": "text_completion", "model": "gpt-3.5-turbo-instruct",
              "choices": [{"text": "", "index": 0, "finish_reason": "stop"}],
              "usage": {"prompt_tokens": 11, "total_tokens": 11}}, {}, "computed", "0.0000165", id="no output is 0",
+        ),
+        pytest.param(
+            "/mistral/v1/chat/completions",
+            chat("voxtral-small-2507", 20, 100, prompt_audio_seconds=600), {}, "computed", "0.040042",
+            id="a prompt that is too short to have the audio in it",
+        ),
+        pytest.param(
+            "/mistral/v1/chat/completions",
+            chat("voxtral-small-2507", 7520, 100, prompt_audio_seconds=600), {}, "unpriced", None,
+            id="a prompt that may have the audio in it",
+        ),
+        pytest.param(
+            "/openai/v1/audio/transcriptions",
+            {"text": "Hi", "usage": {"type": "tokens", "input_tokens": 110, "output_tokens": 20, "total_tokens": 130}},
+            {"asked": "gpt-4o-transcribe"}, "unknown", None, id="audio of which the tokens are not said apart",
+        ),
+        pytest.param(
+            RESPONSES, response("gpt-5", 1000, 1000, [{"type": "code_interpreter_call", "status": "completed"}]), {},
+            "unpriced", None, id="a container",
+        ),
+        pytest.param(
+            RESPONSES,
+            response("gpt-5", 1000, 1000, [{"type": "shell_call", "environment": {"type": "container_reference"}}]), {},
+            "unpriced", None, id="a shell in a container",
+        ),
+        pytest.param(
+            RESPONSES, response("gpt-5", 1000, 1000, [{"type": "shell_call", "environment": {"type": "local"}}]), {},
+            "computed", "0.01125", id="a shell of the caller's own",
+        ),
+        pytest.param(
+            "/gemini/v1beta/interactions",
+            {"id": "i", "model": "gemini-3.5-flash", "status": "completed", "outputs": [{"type": "google_search_call"}],
+             "usage": {"total_input_tokens": 10, "total_output_tokens": 10, "total_tokens": 20}}, {},
+            "unpriced", None, id="searches that the usage does not count",
+        ),
+        pytest.param(
+            "/openai/v1/embeddings",
+            {"object": "list", "model": "text-embedding-3-small", "data": [],
+             "usage": {"prompt_tokens": 10, "total_tokens": 1000}}, {},
+            "unknown", None, id="a total of embeddings that is more than their input",
+        ),
+        pytest.param(
+            RESPONSES, response("gpt-5", 1000, 1000, [{"type": "image_generation_call", "status": "completed"}]), {},
+            "unpriced", None, id="images of which the usage is not said",
+        ),
+        pytest.param(CHAT, chat("gpt-5-image", 10, 4160), {}, "unpriced", None, id="a chat that makes images"),
+        pytest.param(
+            "/gemini/v1beta/models/gemini-2.5-flash-image:generateContent",
+            {**gemini("gemini-2.5-flash-image", 10, 100), "usageMetadata": {
+                "promptTokenCount": 10, "candidatesTokenCount": 100, "totalTokenCount": 110,
+                "candidatesTokensDetails": [{"modality": "TEXT", "tokenCount": 100}]}}, {},
+            "computed", "0.000253", id="a model that makes images, and has written",
+        ),
+        pytest.param(
+            GATEWAY, chat("any", 10, 10, cost=0, cost_details={"upstream_inference_cost": 0.0360795}), {},
+            "provider", "0.0360795", id="the caller's own key, which is not named",
+        ),
+        pytest.param(
+            GATEWAY, chat("claude", 1000, 10, prompt_cache_hit_tokens=900, prompt_cache_miss_tokens=500), {},
+            "unknown", None, id="hits and misses that are not the prompt",
+        ),
+        pytest.param(
+            GATEWAY, chat("claude", 5210, 20, prompt_tokens_details={"cached_tokens": 5000,
+                                                                     "cached_creation_tokens": 200}), {},
+            "computed", "0.0043", id="cache writes by another name",
+        ),
+        pytest.param(
+            GATEWAY, chat("claude", 5210, 20, cacheReadInputTokens=5000, cacheWriteInputTokens=200), {},
+            "computed", "0.0043", id="or as Bedrock names them",
+        ),
+        pytest.param(
+            "/gate/v1/responses",
+            response("claude", 10, 20, total_tokens=5230, cache_read_input_tokens=5000, cache_write_tokens=200),
+            {}, "computed", "0.0043", id="a gateway that counts the cache beside the input",
+        ),
+        pytest.param(
+            MESSAGES,
+            events(
+                {"type": "message_start", "message": message("claude-opus-4-8", input_tokens=123, output_tokens=1)},
+                {"type": "message_delta", "delta": {"stop_reason": "end_turn"},
+                 "usage": {"output_tokens": 100, "server_tool_use": {"web_search_requests": 2}}},
+                {"type": "message_delta", "delta": {},
+                 "usage": {"output_tokens": 100, "server_tool_use": {"web_search_requests": 0}}},
+                {"type": "message_stop"},
+            ), {}, "computed", "0.023115", id="searches that are gone in the last event",
+        ),
+        pytest.param(
+            CHAT,
+            events(chunk(choices=[{"index": 0, "delta": {"audio": {"data": "QUJD"}}, "finish_reason": None}]),
+                   {"error": {"message": "Overloaded.", "type": "server_error"}}), {},
+            "unknown", None, id="sound, then an error",
         ),
         pytest.param(MESSAGES, message("claude-opus-4-10", input_tokens=M, output_tokens=M), {}, "unpriced", None,
                      id="a version that does not exist"),

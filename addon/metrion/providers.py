@@ -84,7 +84,7 @@ PROVIDERS: Mapping[str, Provider] = {
         environment="OPENAI_API_KEY",
         key_prefix="sk-",
         # https://developers.openai.com/api/docs/guides/your-data: us, eu, au, ca, jp, in, sg, kr, gb, ae
-        regional_hosts=re.compile(r"[a-z0-9-]+\.api\.openai\.com"),
+        regional_hosts=re.compile(r"[a-z0-9-]+\.api\.openai\.com", re.IGNORECASE),
     ),
     "google": Provider(
         upstream=Origin("https", "generativelanguage.googleapis.com", 443),

@@ -28,7 +28,8 @@ TOKENS = ("input_tokens", "output_tokens")
 
 _OUTPUT = re.compile(
     rb'"(?:content|text|reasoning|reasoning_content|thinking|refusal|arguments|completion|delta|transcript|b64_json)"'
-    rb' ?: ?"[^"]|"(?:tool_calls|content)" ?: ?\[ ?\{|"(?:functionCall|inlineData)" ?: ?\{'
+    rb' ?: ?"[^"]|"(?:tool_calls|content|images|reasoning_details)" ?: ?\[ ?\{'
+    rb'|"(?:functionCall|function_call|inlineData|executableCode|audio)" ?: ?\{'
 )
 """In most formats: words, sounds and pictures, whole or in pieces, and calls of tools."""
 

@@ -63,6 +63,9 @@ _TOTALS = frozenset({"num_server_side_tools_used"})
 _SECONDS = "prompt_audio_seconds"
 """Mistral's name for the seconds that it has heard, which its chat counts among the tools."""
 
+_LEAST_HEARD = 10
+"""Tokens of a second of audio, at least: Mistral's have twelve and a half. A shorter input is text alone."""
+
 _APART = frozenset({"input_audio", "output_audio", "output_image"})
 """Classes that are never billed as the class they are part of."""
 
@@ -127,6 +130,9 @@ def compute_bill(
         if usage.output_image_tokens is None and counts.get("output") and _differ(prices, "output_image", "output"):
             missing.append("output_image")  # how much of the output is images was not reported
             del parts["output"]
+        if by_length and seconds and usage.input_audio_tokens is None and length >= _LEAST_HEARD * seconds:
+            missing.append("input")  # how much of the input is text was not reported
+            parts.pop("input", None)
     for name, hourly, length_of in ((_AUDIO, AUDIO_HOUR, seconds), (_PAUSED, PAUSED_HOUR, usage.paused_seconds)):
         if length_of and hourly in prices.rates:
             parts[name] = _by_the_hour(prices.rates[hourly].base, length_of)

@@ -126,7 +126,13 @@ IDLE_IMAGES = {"input_tokens": 0, "input_tokens_details": {"image_tokens": 0}, "
         ),
         pytest.param({"output": [call("file_search_call")] * 2}, None, {"file_search_calls": 2}, id="file searches"),
         pytest.param(
-            {"output": [call(kind) for kind in ("code_interpreter_call", "mcp_call", "mcp_list_tools", "function_call",
+            {"output": [call("code_interpreter_call"), call("image_generation_call")]},
+            None,
+            {"code_interpreter_calls": 1, "image_gen_calls": 1},
+            id="billed by the container, and by the tokens of another model",
+        ),
+        pytest.param(
+            {"output": [call(kind) for kind in ("mcp_call", "mcp_list_tools", "function_call",
                                                 "custom_tool_call", "local_shell_call", "computer_call", "reasoning")]},
             None,
             None,

@@ -58,6 +58,9 @@ _ROUNDING = 1
 GROUNDED_ONCE = re.compile(r"(?:.*/)?gemini-[12](?![0-9])")
 """Models that bill the searches of a prompt together."""
 
+_DRAWS = re.compile("-image|-banana")
+"""Models that make images, and may answer with text alone."""
+
 
 @dataclass(slots=True)
 class GeminiDraft(Draft):
@@ -174,6 +177,9 @@ def usage(reader: UsageReader) -> Usage:
     cache_read_tokens = reader.count("cachedContentTokenCount")
     # Where the parts add up to the whole, a modality that is not among them was not read.
     absent = 0 if cached is not None and sum(cached.values()) == cache_read_tokens else None
+    written = reader.first_count(*_OUTPUT[:2])
+    is_whole = bool(written) and any(sum(made.values()) == written for made in outputs)
+    not_drawn = 0 if is_whole and _DRAWS.search(reader.model or "") else None
     return Usage(
         raw=reader.raw,
         input_tokens=given,
@@ -183,7 +189,7 @@ def usage(reader: UsageReader) -> Usage:
         input_audio_tokens=part(inputs, _AUDIO),
         input_image_tokens=part(inputs, _IMAGE),
         output_audio_tokens=part(outputs, _AUDIO),
-        output_image_tokens=part(outputs, _IMAGE),
+        output_image_tokens=part(outputs, _IMAGE, not_drawn),
         server_tools=billed_tools(reader),
         cache_read_audio_tokens=part([cached or {}], _AUDIO, absent),
         cache_read_image_tokens=part([cached or {}], _IMAGE, absent),

@@ -14,15 +14,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from metrion.dialects.dialect import Dialect, Draft, label
+from metrion.dialects.dialect import Dialect, Draft, label, mapping
 from metrion.dialects.google.generate_content import GROUNDED_ONCE, part
 from metrion.dialects.reading.totals import TOTAL, sides
 from metrion.dialects.reading.usage_reader import UsageReader
 from metrion.model import Usage
-from metrion.parsing.json_values import Object
+from metrion.parsing.json_values import EACH, Object, Path
 
 _AUDIO, _VIDEO = ("audio",), ("video",)
 _IMAGE = ("image", "document")
+
+_SEARCHES = frozenset({"google_search_call", "google_maps_call"})
+"""Outputs that may hold several searches each: where the usage counts none, they have no price."""
 
 _BILLED = "billed calls"
 """The name under which the draft keeps the searches beside the provider's own usage, counted as they are billed."""
@@ -38,11 +41,17 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
     if status := label(interaction.get("status")):
         draft.pending = status == "in_progress" and document.get("event_type") is None
         draft.finish_reason = None if status == "in_progress" else status
+    outputs = interaction.get("outputs")
+    for output in outputs if isinstance(outputs, list) else ():
+        kind = label(mapping(output).get("type"))
+        if kind in _SEARCHES:
+            draft.unreported_tools[kind] = draft.unreported_tools.get(kind, 0) + 1
     usage = interaction.get("usage")
     if isinstance(usage, Object) and usage:
         draft.usage, draft.usage_source = usage, usage.source
         tools = UsageReader(usage).tally("grounding_tool_count", by="type", of="count")
         if tools is not None:
+            draft.unreported_tools.clear()
             once = GROUNDED_ONCE.match(draft.model or "") is not None
             billed = {str(name): 1 if once else count for name, count in tools.items() if count}
             draft.usage = {**usage, _BILLED: billed}
@@ -80,11 +89,14 @@ def usage(reader: UsageReader) -> Usage:
     )
 
 
-_INTERACTION = ("model", "agent", "id", "service_tier", "status", "usage")
+_INTERACTION: tuple[Path, ...] = (
+    *((name,) for name in ("model", "agent", "id", "service_tier", "status", "usage")),
+    ("outputs", EACH, "type"),
+)
 
 DIALECT = Dialect(
     name="gemini_interactions",
-    wanted=(("event_type",), *((name,) for name in _INTERACTION), *(("interaction", name) for name in _INTERACTION)),
+    wanted=(("event_type",), *_INTERACTION, *(("interaction", *path) for path in _INTERACTION)),
     marks=(b'"interaction"',),
     nullable=("usage",),
     read=read,

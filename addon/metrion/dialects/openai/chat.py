@@ -41,11 +41,16 @@ _CACHE_READ = (
     ("num_cached_tokens",),  # Mistral, before it had details
     ("cached_tokens",),  # Moonshot
     ("cache_read_input_tokens",),  # gateways to Anthropic
+    ("cache_read_tokens",),
+    ("cacheReadInputTokens",),  # gateways to Bedrock
 )
 """Where else servers report what was read from a cache."""
 _REASONING = "reasoning_tokens"
 """What Perplexity and Azure report beside the details, others in them."""
-_ELSEWHERE = frozenset({_REASONING, *(path[0] for path in _CACHE_READ)})
+CACHED_ELSEWHERE = frozenset(path[0] for path in _CACHE_READ)
+_ELSEWHERE = frozenset({_REASONING}) | CACHED_ELSEWHERE
+_HIT, _MISS = "prompt_cache_hit_tokens", "prompt_cache_miss_tokens"
+"""DeepSeek's parts of the prompt."""
 
 _THOUGHTS_IN_TOTAL = re.compile(r"(?:.*/)?gemini-")
 """Models whose thoughts are in the total only."""
@@ -78,7 +83,7 @@ def usage(reader: UsageReader) -> Usage:
     cached, written, heard, seen, watched = reader.counts(PROMPT, PROMPT_DETAILS)
     reasoning, spoken, drawn, filmed = reader.counts(_COMPLETION, "completion_tokens_details")
     if reader.has_any(_ELSEWHERE):
-        cached = _cache_reads(reader, cached)
+        cached = cache_reads(reader, cached, PROMPT_DETAILS)
         reasoning = reader.count(_REASONING) if reasoning is None else reasoning
     written, written_1h = cache_writes(reader, written, PROMPT_DETAILS)
     given, made = _sides(reader, reasoning, heard, cached=(cached or 0) + (written or 0))
@@ -101,13 +106,16 @@ def usage(reader: UsageReader) -> Usage:
     )
 
 
-def _cache_reads(reader: UsageReader, cached: int | None) -> int | None:
-    """Return what was read from a cache, where it may be reported in other places too."""
+def cache_reads(reader: UsageReader, cached: int | None, details: str) -> int | None:
+    """Return what was read from a cache, which may be reported elsewhere than in these details too."""
     others = [(path, count) for path in _CACHE_READ if (count := reader.count(*path)) is not None]
     path, other = next(((path, count) for path, count in others if count), others[0] if others else (None, None))
     if path and cached and other and other != cached:
-        reader.contradict(*path, by=f"{PROMPT_DETAILS}.cached_tokens")
+        reader.contradict(*path, by=f"{details}.cached_tokens")
         return None
+    hit, missed, prompt = reader.counts((_HIT, _MISS, _TOTALS[0]))
+    if hit is not None and missed is not None and prompt is not None and hit + missed != prompt:
+        reader.contradict(_MISS, by=_TOTALS[0])
     return cached or (cached if other is None else other)
 
 

@@ -29,7 +29,15 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
             draft.usage, draft.usage_source = usage, usage.source
             if document.get("object") == "list" and usage.keys() == {"total_tokens"}:
                 draft.usage = {"prompt_tokens": usage["total_tokens"]}
+            elif document.get("object") == "list" and _has_more_in_all(usage):
+                draft.faults.append("usage.total_tokens is contradicted by its parts")
             break
+
+
+def _has_more_in_all(usage: Mapping[str, Any]) -> bool:
+    """Whether the total of embeddings, which have no instructions of their own, is more than its parts."""
+    parts = [usage.get(name) or 0 for name in ("prompt_tokens", "completion_tokens", "total_tokens")]
+    return all(type(part) is int for part in parts) and 0 < parts[0] + parts[1] < parts[2]
 
 
 def usage(reader: UsageReader) -> Usage:

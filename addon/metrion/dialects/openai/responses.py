@@ -36,9 +36,19 @@ _SEARCH, _PREVIEW = "web_search", "web_search_preview"
 """The tool that searches, and its predecessor, which costs more with some models. Items and counts are the same: which
 of the two it was shows in the ``tools`` of the response."""
 
-_BILLED_ITEMS: Mapping[str, str] = {"web_search_call": _SEARCH, "file_search_call": "file_search"}
-"""Items of the output that are billed by the call, and the member of ``tool_usage`` that counts them better. The code
-interpreter is billed by the container, and MCP servers and functions are not billed."""
+_IMAGES = "image_gen"
+_BILLED_ITEMS: Mapping[str, str] = {
+    "web_search_call": _SEARCH,
+    "file_search_call": "file_search",
+    "code_interpreter_call": "code_interpreter",
+    "image_generation_call": _IMAGES,
+}
+"""Items of the output that are billed beside the tokens, and the member of ``tool_usage`` that counts them better. The
+code interpreter is billed by the container, of which the calls say no number: they have no fee. MCP servers and
+functions are not billed."""
+
+_SHELL, _IN_CONTAINER = "shell_call", "container_reference"
+"""A command, and the environment of one that the provider runs, in a container that it bills."""
 
 _BILLED_ACTIONS = frozenset({None, "search"})
 """What a web search is billed for; opening a page and finding something in it are not."""
@@ -110,6 +120,8 @@ def _billed_calls(response: Mapping[str, Any]) -> Mapping[str, int] | None:
     calls = Counter({search: 0})
     for item in map(mapping, items):
         billed = _BILLED_ITEMS.get(label(item.get("type")) or "")
+        if item.get("type") == _SHELL and mapping(item.get("environment")).get("type") == _IN_CONTAINER:
+            calls["shell"] += 1
         if billed and mapping(item.get("action")).get("type") in _BILLED_ACTIONS and item.get("status") != "failed":
             calls[search if billed == _SEARCH else billed] += 1
     return dict(calls)
@@ -181,6 +193,7 @@ _IN_RESPONSE: tuple[Path, ...] = (
     ("output", EACH, "type"),
     ("output", EACH, "status"),
     ("output", EACH, "action", "type"),
+    ("output", EACH, "environment", "type"),
     ("output", EACH, "svg_usage"),
     ("tools", EACH, "type"),
     ("tools", EACH, "model"),

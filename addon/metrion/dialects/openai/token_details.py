@@ -39,6 +39,8 @@ def usage(reader: UsageReader) -> Usage:
     input_tokens, output_tokens, total = reader.counts(_TOTALS)
     cached, written, heard, seen, watched = _details(reader, _INPUT, "input")
     reasoning, spoken, drawn, filmed = _details(reader, _OUTPUT, "output")
+    if reader.has_any(openai_chat.CACHED_ELSEWHERE):
+        cached = openai_chat.cache_reads(reader, cached, "input_tokens_details")
     written, written_1h = cache_writes(reader, written, "input_tokens_details")
     cache = (cached or 0) + (written or 0)
     given, made = sides(reader, input_tokens, output_tokens, total, reasoning=reasoning, cached=cache)

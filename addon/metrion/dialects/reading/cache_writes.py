@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from metrion.dialects.reading.usage_reader import UsageReader
 
-NAMES = ("cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens")
+NAMES = (
+    "cache_write_tokens",
+    "cache_creation_tokens",
+    "cache_creation_input_tokens",
+    "cached_creation_tokens",
+    "cache_write_input_tokens",
+    "prompt_cache_write_tokens",
+    "cacheWriteInputTokens",
+)
 """What was written, in a usage or in the details of its input."""
 LIFETIMES = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
 

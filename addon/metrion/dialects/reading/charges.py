@@ -60,7 +60,11 @@ def charged(reader: UsageReader) -> Decimal | None:
     if reader.holds_object(_COST):
         return reader.dollars(_COST, "total_cost")
     cost = reader.dollars(_COST)
-    return cost if cost is None or not reader.is_true("is_byok") else _with_own_key(reader, cost)
+    if cost is not None and reader.is_true("is_byok"):
+        return _with_own_key(reader, cost)
+    if cost == 0 and not reader.has("is_byok"):  # nothing was charged, and the provider has a bill all the same
+        return reader.dollars(_DETAILS, _UPSTREAM) or cost
+    return cost
 
 
 def _with_own_key(reader: UsageReader, fee: Decimal) -> Decimal | None:

@@ -34,11 +34,21 @@ _OUTPUT = (
 _RISING = (*_OUTPUT, "prompt_tokens")
 """Counts of which the largest is right."""
 _TOTALS = ("total_tokens", "totalTokenCount")
+_TOOLS = (
+    "server_tool_use",
+    "server_tool_use_details",
+    "server_side_tool_usage_details",
+    "connectors",
+    "num_sources_used",
+    "num_search_queries",
+)
+"""Calls of tools, which are not undone."""
 
 
 def latest(known: Mapping[str, Any], news: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the news; where they report nothing of the input or the output that was known, both merged."""
     is_less = any(_sum(known, side) and not _sum(news, side) for side in (_INPUT, _OUTPUT))
+    is_less = is_less or any(_weight(known.get(name)) and not _weight(news.get(name)) for name in _TOOLS)
     if not is_less and all(_sum(known, (name,)) <= _sum(news, (name,)) for name in _RISING):
         return news
     merged = _merged(known, news)
