@@ -209,7 +209,6 @@ def test_prices_kept_by_hand(
 @pytest.mark.parametrize(
     ("provider", "model"),
     [
-        ("openai", "gpt-live-1"),
         ("openai", "sora-2"),
         ("google", "veo-3.1-generate-preview"),
         ("xai", "grok-imagine-image"),
