@@ -11,8 +11,7 @@ import pytest
 from metrion.control import ControlStore
 from metrion.settings import Settings
 from tests.cli.console import SCRIPT, Console
-
-KEY = "sk-proj-4f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c"
+from tests.credentials import PROVIDER_KEY as KEY
 
 
 def stored(metrion: Console) -> dict[tuple[str, str], str]:

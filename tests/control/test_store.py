@@ -16,8 +16,7 @@ from metrion.admission import Token
 from metrion.control import Account, ControlStore, Limits
 from metrion.errors import ControlError
 from tests.control.homes import home_settings, run_together
-
-KEY = "sk-proj-4f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c"
+from tests.credentials import PROVIDER_KEY as KEY
 
 
 @pytest.fixture

@@ -11,8 +11,7 @@ import pytest
 from metrion.control.vault import Sealed, Vault
 from metrion.errors import ControlError
 from tests.control.homes import run_together
-
-KEY = "sk-proj-4f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c"
+from tests.credentials import PROVIDER_KEY as KEY
 
 
 @pytest.fixture

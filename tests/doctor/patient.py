@@ -15,7 +15,6 @@ from tests.processes import free_port
 from tests.store.events import Home
 
 OK, WARN, FAIL = Level.OK, Level.WARN, Level.FAIL
-SECRET = "sk-proj-4f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c"
 NOW = datetime.now(UTC).replace(tzinfo=None)
 
 

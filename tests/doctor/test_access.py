@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.doctor.patient import FAIL, OK, SECRET, WARN, Patient
+from tests.credentials import PROVIDER_KEY as SECRET
+from tests.doctor.patient import FAIL, OK, WARN, Patient
 
 
 def test_no_token_and_no_key(patient: Patient) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from metrion.doctor import Finding, checks
-from tests.doctor.patient import FAIL, OK, SECRET, Patient
+from tests.credentials import PROVIDER_KEY as SECRET
+from tests.doctor.patient import FAIL, OK, Patient
 from tests.store.events import event
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from metrion.doctor import Level
-from tests.doctor.patient import FAIL, OK, SECRET, WARN, Patient
+from tests.credentials import PROVIDER_KEY as SECRET
+from tests.doctor.patient import FAIL, OK, WARN, Patient
 
 
 def test_a_home_that_is_a_file(tmp_path: Path) -> None:

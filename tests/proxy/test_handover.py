@@ -9,14 +9,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.credentials import UNKNOWN
 from tests.http2 import Http2Connection
 from tests.processes import MITMPROXY, STORED_KEYS, Proxy, Road, running_serve
 from tests.rawclient import CHAT, MODELS, RawClient, connected, labelled, request
 from tests.tls import tls_in_front_of
 from tests.upstream import PLAIN, Upstream, answering
 from tests.websocket import Client, EchoServer
-
-UNKNOWN = "sk-metrion-" + "x" * 43
 
 
 def serve_plainly(client: RawClient, proxy: Proxy, times: int) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.credentials import UNKNOWN
 from tests.processes import (
     MITMDUMP,
     PROVIDERS,
@@ -34,7 +35,6 @@ from tests.tls import Terminator, tls_in_front_of
 from tests.websocket import Client, EchoServer
 
 BODY = json.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}]})
-UNKNOWN = "sk-metrion-" + "x" * 43
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,10 @@ import openai
 import pytest
 
 from metrion.simulator.delivery import Delivery
+from tests.credentials import OTHER, UNKNOWN
 from tests.processes import STORED_KEYS, Proxy, Road, eventually, free_port, running_serve, upstreams
 from tests.simulated import Simulator
 
-UNKNOWN = "sk-metrion-" + "x" * 43
-OTHER = "sk-metrion-" + "y" * 43
 BODY = json.dumps({"model": "gpt-4o", "messages": []}).encode()
 
 

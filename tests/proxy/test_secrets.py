@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from metrion.simulator.delivery import Delivery
+from tests.credentials import OWN_KEY
 from tests.processes import (
     LANE,
     MITMDUMP,
@@ -30,7 +31,6 @@ from tests.processes import (
 )
 from tests.simulated import Simulator
 
-OWN_KEY = "sk-proj-the-callers-own-key-0123456789"
 STRANGER = "sk-metrion-" + "stranger" * 6
 MITMWEB = (sys.executable, "-c", "from mitmproxy.tools.main import mitmweb; mitmweb()")
 BODY = json.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}]}).encode()

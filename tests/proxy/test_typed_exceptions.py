@@ -25,12 +25,11 @@ from metrion.settings import load_settings
 from metrion.simulator.delivery import Delivery
 from metrion.store import ask
 from tests.admission.kinds import kind
+from tests.credentials import OTHER, UNKNOWN
 from tests.node.sdks import Node, Outcome
 from tests.processes import PROVIDERS, Proxy, eventually, free_port, running_serve, upstreams
 from tests.simulated import Simulator
 
-UNKNOWN = "sk-metrion-" + "x" * 43
-OTHER = "sk-metrion-" + "y" * 43
 OWN_KEY = "the-callers-own-provider-key-42"
 MESSAGES: Any = [{"role": "user", "content": "Name a colour."}]
 MESSAGE = "There is no such token. Make one with `metrion token create`."

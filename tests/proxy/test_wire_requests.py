@@ -7,13 +7,12 @@ import time
 
 import pytest
 
+from tests.credentials import OWN_KEY, UNKNOWN
 from tests.processes import Proxy
 from tests.rawclient import CHAT, MODELS, connected, labelled, request
 from tests.upstream import PLAIN, Upstream, answering
 
-UNKNOWN = "sk-metrion-" + "u" * 43
 CHUNKS = b"2\r\n{}\r\n0\r\n\r\n"
-OWN_KEY = "sk-proj-the-callers-own-key-0123456789"
 
 
 # --- heads ------------------------------------------------------------------------------------------------------------
