@@ -277,11 +277,6 @@ SPOKEN: dict[str, Any] = {
             id="a prompt that may have the audio in it",
         ),
         pytest.param(
-            "/openai/v1/audio/transcriptions",
-            {"text": "Hi", "usage": {"type": "tokens", "input_tokens": 110, "output_tokens": 20, "total_tokens": 130}},
-            {"asked": "gpt-4o-transcribe"}, "unknown", None, id="audio of which the tokens are not said apart",
-        ),
-        pytest.param(
             RESPONSES, response("gpt-5", 1000, 1000, [{"type": "code_interpreter_call", "status": "completed"}]), {},
             "unpriced", None, id="a container",
         ),

@@ -24,8 +24,6 @@ from metrion.parsing.json_values import Object
 _SECONDS = ("seconds", "prompt_audio_seconds", "duration")
 """OpenAI's, Mistral's, and the member beside the usage."""
 
-_DETAILS = ("input_token_details", "audio_tokens")
-
 
 def read(document: Mapping[str, Any], draft: Draft) -> None:
     """Record what a transcription, or an event of a stream, says."""
@@ -42,10 +40,7 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
 def usage(reader: UsageReader) -> Usage:
     """Read a ``Transcription.Usage`` of either kind."""
     length = next((seconds for name in _SECONDS if (seconds := reader.seconds(name)) is not None), None)
-    found = openai_tokens.usage(reader)
-    if reader.text("type") == "tokens" and length is None and found.input_tokens and found.input_audio_tokens is None:
-        reader.contradict(*_DETAILS, by="the audio that was heard")  # how much of the input that is
-    return replace(found, audio_seconds=length)
+    return replace(openai_tokens.usage(reader), audio_seconds=length)
 
 
 DIALECT = Dialect(
