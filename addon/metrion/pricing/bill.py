@@ -97,11 +97,11 @@ class Bill:
 
     def total(self) -> Decimal:
         """Return the sum of the parts."""
-        return reduce(_CONTEXT.add, self.parts.values(), _NOTHING)
+        return _sum(self.parts.values())
 
     def floor(self) -> Decimal:
         """Return what is due in any case."""
-        return reduce(_CONTEXT.add, (part for name, part in self.parts.items() if name not in self.uncertain), _NOTHING)
+        return _sum(part for name, part in self.parts.items() if name not in self.uncertain)
 
 
 def compute_bill(
@@ -148,8 +148,7 @@ def compute_bill(
         if prices.regional is None:
             estimated = True
         elif prices.regional != 1:
-            total = reduce(_CONTEXT.add, parts.values(), _NOTHING)
-            parts[REGIONAL] = _rounded(_CONTEXT.multiply(total, prices.regional - 1))
+            parts[REGIONAL] = _rounded(_CONTEXT.multiply(_sum(parts.values()), prices.regional - 1))
     return Bill(parts, estimated or bool(uncertain), tuple(missing), uncertain)
 
 
@@ -316,6 +315,10 @@ def _token_counts(usage: Usage, rates: Mapping[str, Rate], *, by_length: bool) -
 
 def _by_the_hour(rate: Decimal, seconds: float) -> Decimal:
     return _rounded(_CONTEXT.divide(_CONTEXT.multiply(rate, Decimal(repr(seconds))), _HOUR))
+
+
+def _sum(amounts: Iterable[Decimal]) -> Decimal:
+    return reduce(_CONTEXT.add, amounts, _NOTHING)
 
 
 def _rounded(amount: Decimal) -> Decimal:
