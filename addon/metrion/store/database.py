@@ -132,6 +132,13 @@ def worded(error: duckdb.Error) -> str:
     return " ".join(str(error).split())
 
 
+def explained(store_path: Path, error: duckdb.Error) -> str:
+    """Return what DuckDB says about a query, with the way out where the file is damaged."""
+    if "orrupt" in str(error) and isinstance(error, duckdb.IOException | duckdb.FatalException):
+        return str(_unusable(store_path, error))
+    return str(error)
+
+
 def _connect(store_path: Path) -> duckdb.DuckDBPyConnection:
     """Open read-only; wait for a foreign writer, such as somebody's DuckDB shell."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
