@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def usual_memory() -> int:
     return min(_MOST_BYTES, min(sizes) // 2)
 
 
-def answer(job: Mapping[str, str], seconds: float | None, memory_bytes: int) -> Iterator[bytes]:
+def answer(job: Mapping[str, str], seconds: float | None, memory_bytes: int) -> Generator[bytes]:
     """Give the text of the answer; ``seconds`` is ``None`` where time does not matter.
 
     :raises StoreError: there is no answer, or not within the bounds.
@@ -57,11 +57,12 @@ def answer(job: Mapping[str, str], seconds: float | None, memory_bytes: int) -> 
             os.close(theirs)
         cleanup.callback(_end, process)
         limits = {"memory_bytes": int(memory_bytes * _DUCKDB_SHARE), "spill": str(spill)}
-        assert process.stdin is not None
-        process.stdin.write(json.dumps({**job, **limits}).encode() + b"\n")
-        process.stdin.flush()
+        if process.stdin is None or process.stderr is None:
+            raise ValueError("started without its pipes")
+        with suppress(BrokenPipeError):  # it says why on standard error
+            process.stdin.write(json.dumps({**job, **limits}).encode() + b"\n")
+            process.stdin.flush()
         yield from _read(process, ours, seconds, memory_bytes)
-        assert process.stderr is not None
         reason = process.stderr.read().decode("utf-8", "replace").strip()
         if (status := process.wait()) == _OVER_LIMIT:
             raise _too_large(memory_bytes, reason)
@@ -94,8 +95,8 @@ def _read(
             waited += time.monotonic() - began
             if seconds is not None and waited > seconds:
                 raise StoreError(
-                    f"the query was ended after {seconds:g} s. Ask for less, as with WHERE started_at > now() - INTERVAL "
-                    "1 DAY, or give it more time with --timeout SECONDS."
+                    f"the query was ended after {seconds:g} s. Ask for less, as with WHERE started_at > now() - "
+                    "INTERVAL 1 DAY, or give it more time with --timeout SECONDS."
                 )
             if _resident_bytes(process.pid) > memory_bytes:
                 raise _too_large(memory_bytes, "")
@@ -108,8 +109,9 @@ def _read(
 
 def _too_large(memory_bytes: int, reason: str) -> StoreError:
     return StoreError(
-        f"the query needs more than {memory_bytes / 1e6:,.0f} MB of memory, or too much disk beside it, and was ended. Ask "
-        "for less, or give it more with --memory, as in --memory 4GB." + (f" DuckDB says: {reason}" if reason else "")
+        f"the query needs more than {memory_bytes / 1e6:,.0f} MB of memory, or too much disk beside it, and was ended. "
+        "Ask for less, or give it more with --memory, as in --memory 4GB."
+        + (f" DuckDB says: {reason}" if reason else "")
     )
 
 

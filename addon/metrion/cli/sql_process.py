@@ -2,8 +2,8 @@
 
 Run as ``python -m metrion.cli.sql_process DESCRIPTOR`` by :mod:`metrion.cli.bounded`, which ends it by force where it
 takes too long or too much. Rows are printed as they are fetched. Standard output is the caller's, so that a terminal is
-known as one, and gets nothing from here. The exit status is 0, 1 with a reason on standard error, or :data:`OVER_LIMIT`.
-It ends when standard input does.
+known as one, and gets nothing from here. The exit status is 0, 1 with a reason on standard error, or
+:data:`OVER_LIMIT`. It ends when standard input does.
 """
 
 from __future__ import annotations
@@ -51,19 +51,28 @@ def main() -> None:
     spill = Path(job.spill)
     threading.Thread(target=_end_with_caller, args=(spill,), daemon=True).start()
     try:
-        with open(int(sys.argv[1]), "w", encoding="utf-8", newline="", errors="backslashreplace") as out:
-            with _spilling(spill) as limit:
-                limits = queries.Limits(job.memory_bytes, spill, limit)
-                journal_dir, store_path = Path(job.journal_dir), Path(job.store_path)
-                with queries.answering(journal_dir, store_path, job.query, limits) as answer:
-                    for text in texts(answer, job.format):
-                        out.write(text)
-                        out.flush()
+        _answer(job, spill)
     except queries.OverLimitError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(str(error))
         sys.exit(OVER_LIMIT)
     except StoreError as error:
         sys.exit(str(error))
+    except OSError as error:
+        sys.exit(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+
+
+def _answer(job: Job, spill: Path) -> None:
+    journal_dir, store_path = Path(job.journal_dir), Path(job.store_path)
+    with (
+        os.fdopen(int(sys.argv[1]), "w", encoding="utf-8", newline="", errors="backslashreplace") as out,
+        _spilling(spill) as spill_bytes,
+        queries.answering(
+            journal_dir, store_path, job.query, queries.Limits(job.memory_bytes, spill, spill_bytes)
+        ) as answer,
+    ):
+        for text in texts(answer, job.format):
+            out.write(text)
+            out.flush()
 
 
 def texts(answer: Answer, format_: str) -> Iterator[str]:
