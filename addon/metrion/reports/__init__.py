@@ -4,8 +4,8 @@ In: the name of a question, a span of time and, where the question leaves it ope
 total, and notes on what the figures leave out. What is not known is counted beside the sums, never as zero. Times are
 UTC; days and months are those of a time zone.
 
-A new question is a new file. Its first line is a comment that says what it answers. It reads ``events`` or ``billing``
-between ``$since`` and ``$until``, and selects first what it groups by, then ``requests`` and more figures, and last
+A new question is a new file. Its first line is a comment that says what it answers. It reads the sums
+(:mod:`metrion.store.rollups`), ``events`` or ``billing`` between ``$since`` and ``$until``, and selects first what it groups by, then ``requests`` and more figures, and last
 ``is_total``, which is true in the one row over everything. It may leave what to group by to ``$by``: it then selects a
 list, ``keys``, with one entry for each of ``$by``, and finds its days and months in ``$timezone``.
 """
@@ -40,6 +40,9 @@ BESIDE: tuple[str, ...] = ("estimated_usd", "at_least_usd", "subscription_usd")
 """Amounts that stand beside a sum. Most reports have none of them."""
 
 _DEFAULT_GROUP = "day"
+
+_NO_TAG = "ELSE NULL  -- tag:NAME"
+"""What a query has in place of a tag: the sums are kept without tags, and made of the rows where one is asked for."""
 
 _NOTES: Mapping[str, str] = {
     "unpriced": "of a model without a price: their usage is known, their cost is in no figure here",
@@ -91,6 +94,8 @@ def report(
         raise ValueError(f"{name} has no --by; `metrion report costs --by {by[0]}` has")
     kinds = list(dict.fromkeys(by)) or [_DEFAULT_GROUP]
     headings = [_heading(kind) for kind in kinds]
+    if any(kind.startswith("tag:") for kind in kinds):
+        query = query.replace("sums_between(", "tagged_sums_between(").replace(_NO_TAG, "ELSE tags[kind[5:]]")
     parameters = {"by": kinds, "timezone": timezone, "since": span.since, "until": span.until}
     table = store.ask(
         journal_dir, store_path, query, {key: value for key, value in parameters.items() if f"${key}" in query}

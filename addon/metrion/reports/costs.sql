@@ -7,27 +7,28 @@ WITH asked AS (
             WHEN 'month' THEN strftime(local_time, '%Y-%m')
             WHEN 'day' THEN strftime(local_time, '%Y-%m-%d')
             WHEN 'user' THEN user_label
-            WHEN 'model' THEN coalesce(model, model_requested)
+            WHEN 'model' THEN model
             WHEN 'provider' THEN provider
             WHEN 'token' THEN token_name
             WHEN 'account' THEN account
-            ELSE tags[kind[5:]]  -- tag:NAME
+            ELSE NULL  -- tag:NAME
         END) AS keys
-    FROM (SELECT *, timezone($timezone, timezone('UTC', started_at)) AS local_time FROM billing)
-    WHERE started_at >= coalesce($since::TIMESTAMP, '-infinity')
-        AND started_at < coalesce($until::TIMESTAMP, 'infinity')
+    FROM (
+        SELECT *, timezone($timezone, timezone('UTC', quarter)) AS local_time
+        FROM sums_between(coalesce($since::TIMESTAMP, '-infinity'), coalesce($until::TIMESTAMP, 'infinity'))
+    )
 )
 SELECT
     keys,
-    count(DISTINCT request_id) AS requests,
+    requests_of(requests, shared) AS requests,
     sum(input_tokens) AS input_tokens,
     sum(output_tokens) AS output_tokens,
-    if(NOT bool_or(billed), 0, sum(cost_usd) FILTER (billed)) AS cost_usd,
+    if(coalesce(sum(responses) FILTER (billed), 0) = 0, 0, sum(cost_usd) FILTER (billed)) AS cost_usd,
     sum(cost_usd) FILTER (cost_source = 'estimated') AS estimated_usd,
-    sum(cost_at_least_usd) FILTER (billed AND cost_usd IS NULL) AS at_least_usd,
-    sum(computed_cost_usd) FILTER (cost_source = 'subscription') AS subscription_usd,
-    count(*) FILTER (cost_source = 'unpriced') AS unpriced,
-    count(*) FILTER (cost_source = 'unknown' AND billed) AS unknown,
+    sum(floor_usd) FILTER (billed) AS at_least_usd,
+    sum(computed_usd) FILTER (cost_source = 'subscription') AS subscription_usd,
+    coalesce(sum(responses) FILTER (cost_source = 'unpriced'), 0)::BIGINT AS unpriced,
+    coalesce(sum(responses) FILTER (cost_source = 'unknown' AND billed), 0)::BIGINT AS unknown,
     grouping(keys) = 1 AS is_total
 FROM asked
 GROUP BY GROUPING SETS ((keys), ())

@@ -1,25 +1,27 @@
 -- What went to each provider: requests, failures, refusals of Metrion's own, tokens, the share read from caches, dollars.
 SELECT
     provider,
-    count(DISTINCT request_id) AS requests,
-    count(DISTINCT request_id) FILTER (
-        status >= 400 AND coalesce(end_reason, '') NOT IN ('refused', 'retried')
-    ) AS failed,
-    count(DISTINCT request_id) FILTER (end_reason = 'refused') AS refused,
+    requests_of(requests, shared) AS requests,
+    requests_of(if(is_failed, requests, 0), if(is_failed, shared, NULL)) AS failed,
+    requests_of(if(is_refused, requests, 0), if(is_refused, shared, NULL)) AS refused,
     sum(input_tokens) AS input_tokens,
     round(
         100.0 * sum(cache_read_tokens)
-        / nullif(sum(input_tokens) FILTER (cache_read_tokens IS NOT NULL), 0), 1
+        / nullif(sum(cacheable_tokens), 0), 1
     )::DOUBLE AS cached_percent,
     sum(output_tokens) AS output_tokens,
-    if(NOT bool_or(billed), 0, sum(cost_usd) FILTER (billed)) AS cost_usd,
-    sum(cost_at_least_usd) FILTER (billed AND cost_usd IS NULL) AS at_least_usd,
-    sum(computed_cost_usd) FILTER (cost_source = 'subscription') AS subscription_usd,
-    count(*) FILTER (cost_source = 'unpriced') AS unpriced,
-    count(*) FILTER (cost_source = 'unknown' AND billed) AS unknown,
+    if(coalesce(sum(responses) FILTER (billed), 0) = 0, 0, sum(cost_usd) FILTER (billed)) AS cost_usd,
+    sum(floor_usd) FILTER (billed) AS at_least_usd,
+    sum(computed_usd) FILTER (cost_source = 'subscription') AS subscription_usd,
+    coalesce(sum(responses) FILTER (cost_source = 'unpriced'), 0)::BIGINT AS unpriced,
+    coalesce(sum(responses) FILTER (cost_source = 'unknown' AND billed), 0)::BIGINT AS unknown,
     grouping(provider) = 1 AS is_total
-FROM billing
-WHERE started_at >= coalesce($since::TIMESTAMP, '-infinity')
-    AND started_at < coalesce($until::TIMESTAMP, 'infinity')
+FROM (
+    SELECT
+        *,
+        status >= 400 AND coalesce(end_reason, '') NOT IN ('refused', 'retried') AS is_failed,
+        end_reason = 'refused' AS is_refused
+    FROM sums_between(coalesce($since::TIMESTAMP, '-infinity'), coalesce($until::TIMESTAMP, 'infinity'))
+)
 GROUP BY GROUPING SETS ((provider), ())
 ORDER BY is_total, cost_usd DESC NULLS LAST, requests DESC, 1

@@ -2,20 +2,18 @@
 SELECT
     account,
     token_name AS token,
-    count(DISTINCT request_id) AS requests,
-    count(DISTINCT request_id) FILTER (end_reason = 'refused') AS refused,
+    requests_of(requests, shared) AS requests,
+    requests_of(if(end_reason = 'refused', requests, 0), if(end_reason = 'refused', shared, NULL)) AS refused,
     count(DISTINCT user_label) AS users,
     sum(input_tokens) AS input_tokens,
     sum(output_tokens) AS output_tokens,
-    if(NOT bool_or(billed), 0, sum(cost_usd) FILTER (billed)) AS cost_usd,
-    sum(cost_at_least_usd) FILTER (billed AND cost_usd IS NULL) AS at_least_usd,
-    sum(computed_cost_usd) FILTER (cost_source = 'subscription') AS subscription_usd,
-    count(*) FILTER (cost_source = 'unpriced') AS unpriced,
-    count(*) FILTER (cost_source = 'unknown' AND billed) AS unknown,
-    date_trunc('second', max(started_at)) AS last_seen,
+    if(coalesce(sum(responses) FILTER (billed), 0) = 0, 0, sum(cost_usd) FILTER (billed)) AS cost_usd,
+    sum(floor_usd) FILTER (billed) AS at_least_usd,
+    sum(computed_usd) FILTER (cost_source = 'subscription') AS subscription_usd,
+    coalesce(sum(responses) FILTER (cost_source = 'unpriced'), 0)::BIGINT AS unpriced,
+    coalesce(sum(responses) FILTER (cost_source = 'unknown' AND billed), 0)::BIGINT AS unknown,
+    date_trunc('second', max(last_at)) AS last_seen,
     grouping(account) = 1 AS is_total
-FROM billing
-WHERE started_at >= coalesce($since::TIMESTAMP, '-infinity')
-    AND started_at < coalesce($until::TIMESTAMP, 'infinity')
+FROM sums_between(coalesce($since::TIMESTAMP, '-infinity'), coalesce($until::TIMESTAMP, 'infinity'))
 GROUP BY GROUPING SETS ((account, token_name), ())
 ORDER BY is_total, cost_usd DESC NULLS LAST, requests DESC, 1, 2

@@ -15,7 +15,7 @@ import duckdb
 
 from metrion.errors import StoreError
 from metrion.repricing.rows import WRITTEN
-from metrion.store import database, locks, schema
+from metrion.store import database, locks, rolling, rollups, schema
 from metrion.store.ingester import Ingester
 
 SETTLING_SECONDS = 30.0
@@ -87,6 +87,11 @@ def _commit(connection: duckdb.DuckDBPyConnection, count: int) -> None:
         if changed != count:
             connection.execute("ROLLBACK")
             raise StoreError(f"{count} events were to change and {changed} are there; nothing was changed, try again")
+        ((first, last),) = connection.execute(
+            f"SELECT time_bucket({rollups.QUARTER}, min(started_at)), time_bucket({rollups.QUARTER}, max(started_at)) "  # noqa: S608 -- written here
+            "FROM store.ingested WHERE event_id IN (SELECT event_id FROM memory.changes)"
+        ).fetchall()
+        rolling.remake(connection, first, last)
         connection.execute("COMMIT")
     finally:
         connection.execute("DETACH store")

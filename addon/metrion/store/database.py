@@ -21,7 +21,7 @@ from pathlib import Path
 import duckdb
 
 from metrion.errors import StoreError
-from metrion.store import is_there, locks, schema
+from metrion.store import is_there, locks, rolling, rollups, schema
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,8 @@ _PATIENCE_SECONDS = 10.0
 """Seconds to wait for whoever has the store open, before giving up."""
 _EMPTY_SECONDS = 1.0
 """How long a file must have been empty to be taken for a store that is gone: a copy begins empty, too."""
-_TABLES = {"ingested", "watermarks"}
+_SUMS = {"rollups", "latencies", "settling"}
+_TABLES = {"ingested", "watermarks", *_SUMS}
 
 _in_this_process = threading.Lock()
 
@@ -287,6 +288,11 @@ def _complete(connection: duckdb.DuckDBPyConnection, journal_dir: Path) -> None:
         for name, kind in schema.COLUMN_TYPES.items():
             if name not in columns:
                 connection.execute(f"ALTER TABLE ingested ADD COLUMN {name} {kind}")
+        if not present >= _SUMS:
+            connection.execute(
+                f"DROP TABLE IF EXISTS {'; DROP TABLE IF EXISTS '.join(sorted(_SUMS))}; {rollups.TABLES}"
+            )
+            rolling.make(connection)
         connection.execute(schema.views(journal_dir))
         connection.execute("COMMIT")
     except duckdb.Error:

@@ -29,7 +29,7 @@ from pathlib import Path
 import duckdb
 
 from metrion.errors import StoreError
-from metrion.store import database, is_there, locks, schema
+from metrion.store import database, is_there, locks, rolling, schema
 from metrion.store.parent_watch import ParentWatch
 from metrion.store.segments import any_sealed, sealed
 
@@ -153,7 +153,7 @@ class Ingester:
 
         There is no statement for the latter, but setting the memory limit does it, even to the value that it has.
         """
-        self.connection.execute("DROP TABLE IF EXISTS memory.batch")
+        self.connection.execute("DROP TABLE IF EXISTS memory.batch; DROP TABLE IF EXISTS memory.new")
         self.connection.execute(f"SET memory_limit = {schema.literal(self._memory_limit)}")
 
     def _read(self, files: list[Path]) -> int:
@@ -202,11 +202,12 @@ class Ingester:
             return False
 
     def _insert(self) -> None:
-        columns = schema.COLUMNS
         new = schema.above_watermark("memory.batch", "store.watermarks")
+        self.connection.execute(f"CREATE OR REPLACE TABLE memory.new AS {new}")
         self.connection.execute("BEGIN")
         try:
-            self.connection.execute(f"INSERT INTO store.ingested ({columns}) {new}")
+            self.connection.execute(f"INSERT INTO store.ingested ({schema.COLUMNS}) FROM memory.new")
+            rolling.add(self.connection, "memory.new")
             self.connection.execute("""
                 MERGE INTO store.watermarks AS mark
                 USING (SELECT writer, max(seq) AS seq FROM memory.batch GROUP BY writer) AS batch

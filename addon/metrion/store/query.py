@@ -17,7 +17,7 @@ from typing import Any
 import duckdb
 
 from metrion.errors import StoreError
-from metrion.store import database, schema
+from metrion.store import database, rollups, schema
 
 _READING = frozenset({duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN})
 """To DuckDB, DESCRIBE, SHOW, SUMMARIZE, VALUES and FROM … are all of type SELECT."""
@@ -185,7 +185,10 @@ def see_all(connection: duckdb.DuckDBPyConnection, journal_dir: Path) -> None:
     connection.execute("SET TimeZone = 'UTC'")  # so that started_at compares with now()
     connection.execute(f"CREATE TEMP TABLE journal_tail AS {schema.tail(journal_dir)}")
     connection.execute(f"CREATE TEMP VIEW events AS {schema.events('FROM journal_tail')}")
-    connection.execute(f"CREATE TEMP VIEW billing AS {schema.billing()}")
+    connection.execute(f"CREATE TEMP VIEW billing AS {schema.billing('FROM journal_tail')}")
+    connection.execute(f"CREATE TEMP VIEW sums AS {rollups.sums('FROM journal_tail')}")
+    connection.execute(f"CREATE TEMP VIEW times AS {rollups.times('FROM journal_tail')}")
+    connection.execute(rollups.MACROS)
 
 
 def _answer(

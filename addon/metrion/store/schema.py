@@ -16,8 +16,8 @@ from __future__ import annotations
 from hashlib import sha256
 from pathlib import Path
 
-from metrion.endpoints import OPERATIONS
 from metrion.model import event
+from metrion.store import rollups
 
 STORAGE_VERSION = "v1.4.0"
 """The file format: any DuckDB from 1.4 on opens it."""
@@ -48,8 +48,6 @@ SEGMENTS = "*.ndjson"
 
 SENTINEL = "0-sentinel.ndjson"
 """A segment that is always there and always empty: a pattern that matches no file is an error to DuckDB."""
-
-_DEFERRED_OPERATIONS = tuple(name for name, operation in OPERATIONS.items() if operation.deferred)
 
 _WATERMARKS = "CREATE TABLE watermarks (writer VARCHAR, seq BIGINT);"
 
@@ -114,37 +112,26 @@ def events(tail: str) -> str:
     return f"SELECT {COLUMNS} FROM ingested UNION ALL {tail}"  # noqa: S608 -- all of it is written here
 
 
-def billing() -> str:
-    """Return the query of the view ``billing``."""
-    deferred = ", ".join(map(literal, _DEFERRED_OPERATIONS))
-    # A deferred completion has an id of its own: the id that was asked for is the last segment of its path.
-    return f"""
-WITH settling AS (
-    SELECT provider, id, max(started_at) AS settled_at FROM (
-        SELECT provider, unnest([generation_id, split_part(path, '/', -1)]) AS id, started_at FROM events
-        WHERE (method <> 'POST' OR operation IN ({deferred})) AND cost_source NOT IN ('not_billed', 'unknown')
-    ) GROUP BY ALL
-), settled AS (
-    SELECT
-        events.* REPLACE (coalesce(cost_source, 'unknown') AS cost_source),
-        coalesce(cost_source, 'unknown') = 'unknown' AND coalesce(settled_at >= started_at, false) AS settled_later
-    FROM events LEFT JOIN settling ON settling.provider = events.provider AND settling.id = events.generation_id
-)
-SELECT *, cost_source NOT IN ('not_billed', 'subscription') AND NOT settled_later AS billed FROM settled"""  # noqa: S608 -- all of it is written here
+def billing(tail: str) -> str:
+    """Return the query of the view ``billing``; ``tail`` as for :func:`events`."""
+    return rollups.billing("events", f"(FROM settling UNION ALL ({rollups.settling(f'({tail})')}))")
 
 
 def views(journal_dir: Path) -> str:
     """Return the statements that make the views; a comment says which definition they have, for :func:`version`."""
     return f"""
 CREATE OR REPLACE VIEW events AS {events(tail(journal_dir))};
-CREATE OR REPLACE VIEW billing AS {billing()};
+CREATE OR REPLACE VIEW billing AS {billing(tail(journal_dir))};
+CREATE OR REPLACE VIEW sums AS {rollups.sums(tail(journal_dir))};
+CREATE OR REPLACE VIEW times AS {rollups.times(tail(journal_dir))};
 COMMENT ON VIEW events IS {literal(version(journal_dir))};
 """
 
 
 def version(journal_dir: Path) -> str:
     """Return the comment of ``events`` in a store whose views are up to date for a journal at this place."""
-    definitions = events(tail(journal_dir)) + billing()
+    made = tail(journal_dir)
+    definitions = events(made) + billing(made) + rollups.sums(made) + rollups.times(made)
     return f"All that is metered, journal included. {sha256(definitions.encode()).hexdigest()[:16]}"
 
 
