@@ -52,7 +52,6 @@ def test_a_query_without_end_is_ended(metrion: Console, query: str) -> None:
         "SELECT list_sort(range(100000000))",
         "SELECT md5(repeat('abcdefgh', 400000000))",
         "SELECT range(30000000)",  # fits into DuckDB's memory, and not into Python's
-        "SELECT hash(a.range), b.range FROM range(10000000) a, range(100) b ORDER BY 1",
     ],
 )
 @pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
@@ -162,6 +161,20 @@ def test_a_large_sort_spills_to_a_private_folder_that_is_gone_afterwards(metrion
         _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, b"")
     assert not is_at_work(metrion)
+
+
+def test_what_spills_is_bounded_too(metrion: Console) -> None:
+    query = "SELECT max(h) FROM (SELECT hash(range) AS h, repeat('x', 500) FROM range(100000000) ORDER BY h OFFSET 1)"
+    home, work = metrion.home, "from metrion.cli import sql_process as p; p._SPILL_FACTOR = 0.01; p.main()"
+    job = {"journal_dir": f"{home}/journal", "store_path": f"{home}/usage.duckdb", "format": "csv", "query": query}
+    limits = {"memory_bytes": 200_000_000, "spill": f"{home}/.sql-1"}
+    with subprocess.Popen([sys.executable, "-c", work, "1"], stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(job | limits).encode() + b"\n")
+        process.stdin.flush()
+        assert process.wait(50) == sql_process.OVER_LIMIT
+        assert process.stderr is not None
+        assert b"max_temp_directory_size" in process.stderr.read()
 
 
 def test_an_abandoned_folder_is_deleted_by_the_next_query(metrion: Console) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import subprocess
@@ -69,8 +70,10 @@ def test_csv_in_a_pipe_is_exact(metrion: Console) -> None:
     assert out == f"user_label\r\n{EVIL}\r\n"
 
 
-def test_json_has_the_same_value_anywhere(metrion: Console) -> None:
-    import json
+def test_the_csv_of_a_report_in_a_pipe_is_exact(metrion: Console) -> None:
+    assert EVIL in metrion.ok("report", "costs", "--by", "user", "--format", "csv")
 
+
+def test_json_has_the_same_value_anywhere(metrion: Console) -> None:
     out = metrion.ok("sql", "--format", "json", "SELECT DISTINCT user_label FROM events")
     assert json.loads(out) == [{"user_label": EVIL}]
