@@ -30,7 +30,7 @@ OVER_LIMIT = 3
 TABLE_ROWS = 10_000
 """So many rows of a table are held, to make its columns as wide as they have to be; then a new one begins."""
 _SPILL_FACTOR = 10
-"""How much disk a query may use, in multiples of its memory; at most a quarter of what is free: events need some, too."""
+"""How much disk a query may use, in multiples of its memory; at most a quarter of what is free: events need it too."""
 _ABANDONED_SECONDS = 60.0
 """A folder that nobody has locked for so long is abandoned."""
 
