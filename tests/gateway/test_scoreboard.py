@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from metrion.gateway.scoreboard import STRANGERS_EVENTS_PER_MINUTE, Scoreboard
+from metrion.gateway.scoreboard import STRANGERS_EVENTS_PER_MINUTE, Scoreboard, Slot
 
 # pytest-xdist has threads; these children write a few figures and are gone.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
@@ -23,6 +23,11 @@ def in_child(work: Callable[[], None]) -> None:
         finally:
             os.kill(os.getpid(), signal.SIGKILL)  # a figure needs no orderly end to be seen
     os.waitpid(pid, 0)
+
+
+def note(slot: Slot, *, in_flight: int, lost: int, waiting: int = 0) -> None:
+    slot.note_requests(in_flight)
+    slot.note_events(lost, waiting)
 
 
 def test_fresh_board_knows_of_nothing() -> None:
@@ -42,8 +47,8 @@ def test_figures_of_all_workers_are_added_up() -> None:
     scoreboard = Scoreboard(3)
     scoreboard.set_ingester(99)
     scoreboard.set_backlog(2, 3_000_000_000)
-    in_child(lambda: scoreboard.take(0, 10).note(in_flight=3, lost=1))
-    in_child(lambda: scoreboard.take(2, 12).note(in_flight=4, lost=0))
+    in_child(lambda: note(scoreboard.take(0, 10), in_flight=3, lost=1))
+    in_child(lambda: note(scoreboard.take(2, 12), in_flight=4, lost=0))
     report = scoreboard.report("1.0")
     assert report["workers"] == [{"pid": 10, "in_flight": 3}, {"pid": 12, "in_flight": 4}]
     assert (report["in_flight"], report["lost_events"]) == (7, 1)
@@ -56,12 +61,24 @@ def test_figures_of_all_workers_are_added_up() -> None:
 def test_what_a_worker_counted_outlives_it() -> None:
     scoreboard = Scoreboard(1)
     for _ in range(2):
-        scoreboard.take(0, 10).note(in_flight=3, lost=2)
+        note(scoreboard.take(0, 10), in_flight=3, lost=2)
         assert scoreboard.free_slot() is None
         scoreboard.release(0)
         assert scoreboard.free_slot() == 0
     report = scoreboard.report("1.0")
     assert (report["workers"], report["in_flight"], report["lost_events"]) == ([], 0, 4)
+
+
+def test_events_that_wait_in_memory_are_lost_with_their_worker() -> None:
+    scoreboard = Scoreboard(2)
+    note(scoreboard.take(0, 10), in_flight=0, lost=1, waiting=5)
+    note(scoreboard.take(1, 11), in_flight=0, lost=0, waiting=7)
+    assert scoreboard.lost_events == 1
+    scoreboard.release(0)
+    assert scoreboard.lost_events == 6
+    note(scoreboard.take(1, 11), in_flight=0, lost=0, waiting=0)
+    scoreboard.release(1)
+    assert scoreboard.lost_events == 6
 
 
 def test_strangers_are_admitted_sixty_times_in_any_minute_by_all_workers_together() -> None:
@@ -95,7 +112,7 @@ def test_workers_that_admit_at_the_same_time_admit_no_more_than_sixty() -> None:
         if pid == 0:
             slot = scoreboard.take(number, os.getpid())
             admitted = sum(slot.admit_stranger() for _ in range(100))
-            slot.note(in_flight=admitted, lost=0)
+            slot.note_requests(admitted)
             os.kill(os.getpid(), signal.SIGKILL)
         started.append(pid)
     for pid in started:

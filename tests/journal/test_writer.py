@@ -322,6 +322,41 @@ def test_what_no_disk_takes_for_too_long_is_dropped_and_counted(
     assert kept == [f"r{number}" for number in range(journal.dropped, 20)]
 
 
+def test_all_that_waits_is_written_at_the_end_however_much(tmp_path: Path, disk: Disk) -> None:
+    disk.room = 0
+    journal = Journal(tmp_path)
+    for _ in range(2500):
+        journal.append(event())
+    with journal._lock:  # the thread must not come first
+        disk.room = None
+        journal._stop.set()
+    journal.close()
+    assert len(lines(tmp_path)) == 2500
+    assert journal.dropped == 0
+
+
+def test_what_no_disk_takes_until_the_end_is_counted_once(
+    tmp_path: Path, disk: Disk, caplog: pytest.LogCaptureFixture
+) -> None:
+    changes: list[tuple[int, int]] = []
+    journal = Journal(tmp_path, on_change=lambda *counts: changes.append(counts))
+    journal.append(event())
+    assert changes == []
+    disk.room = 0
+    for _ in range(3):
+        journal.append(event())
+    assert changes == [(0, 1), (0, 2), (0, 3)]
+    journal.close()
+    journal.close()
+    assert journal.dropped == 3
+    assert changes[-1] == (3, 0)
+    assert "3 events that no disk took" in caplog.text
+    disk.room = None
+    journal.append(event())
+    journal.close()
+    assert [read["seq"] for read in lines(tmp_path)] == [1, 5]
+
+
 # --- processes ---
 
 

@@ -184,7 +184,7 @@ def test_an_ingester_of_a_former_version_that_is_still_at_work_is_not_disturbed(
     assert home.values("SELECT server_tools, client FROM ingested") == [({"web_search": 1}, None)]
 
 
-@pytest.mark.parametrize("content", [b"this is no database" * 1000, b""])
+@pytest.mark.parametrize("content", [b"this is no database" * 1000, b"short"])
 def test_a_file_that_is_no_store_is_named_in_the_error(tmp_path: Path, content: bytes) -> None:
     home = Home(tmp_path)
     home.store_path.write_bytes(content)

@@ -48,9 +48,28 @@ def test_everything_is_seen_at_once(home: Home) -> None:
         "SUMMARIZE events",
         "PRAGMA table_info('events')",
         "PIVOT events ON provider IN ('openai') USING count(*)",
+        "PIVOT events ON provider USING count(*)",
+        "PIVOT events ON provider USING sum(cost_usd) GROUP BY model ORDER BY ALL; -- the end",
+        "PIVOT events ON provider USING max(now());;",
+        "FROM (PIVOT events ON provider USING count(*))",
+        "WITH x AS (FROM events) PIVOT x ON provider USING count(*)",
+        "SELECT * FROM (PIVOT events ON provider) a, (PIVOT events ON model) b",
+        "PIVOT (SELECT ';' AS a, 1 AS b) ON a USING sum(b)",
+        "EXPLAIN PIVOT events ON provider USING count(*)",
+        "EXPLAIN ANALYZE PIVOT events ON provider USING count(*)",
+        "DESCRIBE PIVOT events ON provider USING count(*)",
+        "SUMMARIZE PIVOT events ON provider USING count(*)",
+        "UNPIVOT (SELECT input_tokens, output_tokens FROM events) ON COLUMNS(*) INTO NAME name VALUE n",
+        "(SELECT 1)",
+        "FROM events",
+        "SHOW ALL TABLES",
     ],
 )
 def test_what_reads_is_answered(home: Home, query: str) -> None:
+    home.initialise()
+    home.record(event(provider="xai"))
+    home.ingest()
+    home.record(event())
     assert home.ask(query).columns
 
 
@@ -81,6 +100,19 @@ def test_what_reads_is_answered(home: Home, query: str) -> None:
         ("CHECKPOINT", "type CALL"),
         ("EXPLAIN ANALYZE DELETE FROM ingested", "read-only"),
         ("WITH gone AS (DELETE FROM ingested RETURNING *) SELECT * FROM gone", "CTE|read-only"),
+        ("PIVOT events ON provider; SELECT 1", "one at a time"),
+        ("PIVOT events ON provider; PIVOT events ON model", "one at a time"),
+        ("CREATE TABLE t AS FROM (PIVOT events ON provider)", "type CREATE"),
+        ("CREATE TEMP TABLE t AS FROM (PIVOT events ON provider); PIVOT events ON model", "one at a time|type CREATE"),
+        ("INSERT INTO ingested FROM (PIVOT events ON provider)", "type INSERT"),
+        ("DELETE FROM ingested USING (PIVOT events ON provider)", "type DELETE"),
+        ("COPY (PIVOT events ON provider) TO '{home}/copy.csv'", "type COPY"),
+        ("EXPLAIN ANALYZE COPY (PIVOT events ON provider) TO '{home}/copy.csv'", "disabled"),
+        ("EXPLAIN ANALYZE CREATE TABLE t AS FROM (PIVOT events ON provider)", "read-only"),
+        ("CREATE TYPE t AS ENUM (SELECT provider FROM events)", "type CREATE"),
+        ("BEGIN; PIVOT events ON provider", "type TRANSACTION"),
+        ("PIVOT '{home}/secret.csv' ON sk", "disabled"),
+        ("PIVOT read_text('{home}/secret') ON size", "disabled"),
         ("SELECT * FROM read_text('{home}/secret')", "disabled"),
         ("SELECT * FROM read_csv('https://example.com/x.csv')", "disabled|httpfs"),
         ("SELECT * FROM '{home}/secret.csv'", "disabled"),

@@ -63,6 +63,9 @@ COMMANDS: Mapping[str, Entry] = {
 _SECRET = re.compile(r"(?<![A-Za-z0-9])(?:sk-|xai-|AIza)[A-Za-z0-9_-]{16,}")
 """What tokens and most providers' keys look like. Where a person may type another key, no message repeats it."""
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""What controls a terminal, but for tabs and ends of lines."""
+
 
 class LazyGroup(click.Group):
     """A group whose commands are :data:`COMMANDS`."""
@@ -164,4 +167,6 @@ def _run() -> int:
 
 def _complain(text: str) -> None:
     # Masked here, not by `admission.mask`: what reports a failed import must not import.
-    click.echo(_SECRET.sub("***", text).rstrip("\n"), err=True)
+    # An error may quote what a caller chose, which must not control the terminal.
+    shown = _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    click.echo(_SECRET.sub("***", shown).rstrip("\n"), err=True)

@@ -40,8 +40,16 @@ def settings_option[R](command: Callable[..., R]) -> Callable[..., R]:
     @functools.wraps(command)
     def run(*args: object, config: Path | None, **kwargs: object) -> R:
         from metrion.settings import load_settings
+        from metrion.settings.ownership import other_owner, user_name
 
-        return command(*args, settings=load_settings(config, os.environ), **kwargs)
+        settings = load_settings(config, os.environ)
+        if owner := other_owner(settings.home):
+            me = user_name(os.geteuid())
+            note(
+                f"METRION_HOME {settings.home} belongs to another user ({owner}), and this is {me}: files that are "
+                f"made there now belong to {me}, and {owner} may be locked out of them. Run this as {owner}."
+            )
+        return command(*args, settings=settings, **kwargs)
 
     return run
 

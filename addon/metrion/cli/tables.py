@@ -44,11 +44,15 @@ def as_json_lines(table: Table) -> str:
 
 
 def as_csv(table: Table) -> str:
-    """RFC 4180, with a header line. NULL is empty; maps, lists and JSON are JSON."""
+    """RFC 4180, with a header line. NULL is empty; maps, lists and JSON are JSON.
+
+    Exact in a file or a pipe. On a terminal, control characters are escaped.
+    """
+    shown = printable if sys.stdout.isatty() else str
     out = io.StringIO()
     writer = csv.writer(out)
-    writer.writerow(table.columns)
-    writer.writerows([_text(value, "") for value in row] for row in table.rows)
+    writer.writerow(map(shown, table.columns))
+    writer.writerows([shown(_text(value, "")) for value in row] for row in table.rows)
     return out.getvalue()
 
 
@@ -175,9 +179,15 @@ def printable(text: str) -> str:
 def _objects(table: Table) -> list[str]:
     names = _distinct(table.columns)
     return [
-        json.dumps(dict(zip(names, map(_plain, row), strict=True)), ensure_ascii=False, allow_nan=False)
+        _CONTROL.sub(
+            _in_json, json.dumps(dict(zip(names, map(_plain, row), strict=True)), ensure_ascii=False, allow_nan=False)
+        )
         for row in table.rows
     ]
+
+
+def _in_json(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"  # JSON itself escapes only those below the space
 
 
 def _shown(found: re.Match[str]) -> str:

@@ -52,7 +52,7 @@ class Gateway:
         self._control.access_snapshot()  # a key that does not open is an error now, not at every request
         self._counters = Counters(settings.counters_dir)
         self._generations = Generations(settings.generations_db)
-        self._journal = Journal(settings.journal_dir)
+        self._journal = Journal(settings.journal_dir, on_change=slot.note_events)
         self._recorder = Recorder(prices, self._journal.append, self._generations)
         self._meters = os.environ.get(_METERING) != "off"
 
@@ -126,7 +126,7 @@ class Gateway:
         self._control.close()
 
     def _update_scoreboard(self) -> None:
-        self._slot.note(in_flight=len(self.live), lost=self._journal.dropped)
+        self._slot.note_requests(len(self.live))
 
     def _answer(self, endpoint: Endpoint) -> Answer:
         match endpoint:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +24,10 @@ logger = logging.getLogger(__name__)
 
 CHECK_SECONDS = 2.0
 """How often the owner calls :meth:`Ingestion.tend`."""
+_EARLY_SECONDS = 30.0
+"""An ingester that ends sooner than this after its start has ended early, as one does that cannot read the store."""
+_MOST_DELAY_SECONDS = 60.0
+"""The longest time until the next ingester starts."""
 _STORE_SECONDS = 30.0
 """How long the store may take to be ready: another process may be ingesting into it."""
 _LAST_ROUND_SECONDS = 10.0
@@ -35,6 +40,9 @@ class Ingestion:
     def __init__(self, settings: Settings, scoreboard: Scoreboard) -> None:
         self._settings = settings
         self._scoreboard = scoreboard
+        self._deaths = 0
+        """How many ingesters in a row ended within :data:`_EARLY_SECONDS`."""
+        self._started_at = self._start_at = 0.0
         self._process = self._start()
 
     def wait_until_ready(self) -> None:
@@ -47,13 +55,19 @@ class Ingestion:
         wait_until_ready(self._process, _STORE_SECONDS)
 
     def tend(self) -> None:
-        """Replace an ingester that has ended, and count what waits for it."""
+        """Replace an ingester that has ended, one that ends early after a growing delay; count what waits for it."""
         process = self._process
-        if process is None or (status := process.poll()) is not None:
+        if process is not None and (status := process.poll()) is not None:
             self._scoreboard.set_ingester(None)
-            if process is not None:
-                logger.warning("The ingester ended with status %s; starting another.", status)
             self.close()
+            self._process = None
+            now = time.monotonic()
+            self._deaths = self._deaths + 1 if now - self._started_at < _EARLY_SECONDS else 0
+            delay = min(CHECK_SECONDS * 2**self._deaths, _MOST_DELAY_SECONDS) if self._deaths else 0.0
+            self._start_at = now + delay
+            when = f"in {delay:g} s" if delay else "now"
+            logger.warning("The ingester ended with status %s; another starts %s.", status, when)
+        if self._process is None and time.monotonic() >= self._start_at:
             self._process = self._start()
         self._scoreboard.set_backlog(*backlog(self._settings.journal_dir))
 
@@ -80,6 +94,7 @@ class Ingestion:
         except OSError as error:  # out of processes or memory, which passes
             logger.error("The ingester could not be started (%s); the journal keeps everything until it can.", error)  # noqa: TRY400 -- says it all
             return None
+        self._started_at = time.monotonic()
         self._scoreboard.set_ingester(process.pid)
         return process
 

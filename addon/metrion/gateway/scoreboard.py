@@ -17,8 +17,8 @@ STRANGERS_EVENTS_PER_MINUTE = 60
 
 _DRAINING, _INGESTER, _SEGMENTS, _SEGMENT_BYTES, _PAST_UNRECORDED, _PAST_LOST = range(6)
 _HEAD_CELLS = 6
-_PID, _IN_FLIGHT, _UNRECORDED, _LOST = range(4)
-_STRANGERS = slice(4, 4 + STRANGERS_EVENTS_PER_MINUTE)
+_PID, _IN_FLIGHT, _UNRECORDED, _LOST, _WAITING = range(5)
+_STRANGERS = slice(5, 5 + STRANGERS_EVENTS_PER_MINUTE)
 _SLOT_CELLS = _STRANGERS.stop
 _NOT_KNOWN = -1.0
 _LONG_AGO = -1e9
@@ -61,14 +61,23 @@ class Scoreboard:
         return Slot(self, number)
 
     def release(self, number: int) -> None:
-        """Free the slot of a worker that has ended; what it has counted stays counted."""
+        """Free the slot of a worker that has ended; what it has counted stays counted.
+
+        Events that it still had in memory are lost.
+        """
         cells = self._slots[number]
-        cells[_PID] = cells[_IN_FLIGHT] = 0
+        cells[_LOST] += cells[_WAITING]
+        cells[_PID] = cells[_IN_FLIGHT] = cells[_WAITING] = 0
         for past, counter in ((_PAST_UNRECORDED, _UNRECORDED), (_PAST_LOST, _LOST)):
             self._head[past] += cells[counter]
             cells[counter] = 0
 
     # --- by anybody ---
+
+    @property
+    def lost_events(self) -> int:
+        """How many events no disk took before they had to be given up."""
+        return int(self._head[_PAST_LOST] + sum(cells[_LOST] for cells in self._slots))
 
     def report(self, version: str) -> Mapping[str, object]:
         """Return what ``GET /health`` reports; a figure that is not known is ``None``."""
@@ -79,7 +88,7 @@ class Scoreboard:
             "version": version,
             "in_flight": sum(cells[_IN_FLIGHT] for cells in workers),
             "unrecorded_refusals": head[_PAST_UNRECORDED] + sum(cells[_UNRECORDED] for cells in workers),
-            "lost_events": head[_PAST_LOST] + sum(cells[_LOST] for cells in workers),
+            "lost_events": self.lost_events,
             "workers": [{"pid": cells[_PID], "in_flight": cells[_IN_FLIGHT]} for cells in workers],
             "ingester": {"pid": head[_INGESTER] or None, "alive": bool(head[_INGESTER])},
             "journal": {
@@ -116,10 +125,13 @@ class Slot:
         self._number = number
         self._cells = scoreboard._slots[number]
 
-    def note(self, *, in_flight: int, lost: int) -> None:
-        """Record how many requests are in flight, and how many events no disk took."""
+    def note_requests(self, in_flight: int) -> None:
+        """Record how many requests are in flight."""
         self._cells[_IN_FLIGHT] = in_flight
-        self._cells[_LOST] = lost
+
+    def note_events(self, lost: int, waiting: int) -> None:
+        """Record how many events no disk took: those that are lost, and those that wait in memory."""
+        self._cells[_LOST], self._cells[_WAITING] = lost, waiting
 
     def admit_stranger(self) -> bool:
         """Whether the event of a request without a valid token may be kept; if not, it is counted here."""

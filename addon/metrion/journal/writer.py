@@ -21,6 +21,7 @@ import secrets
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,14 +61,22 @@ class Journal:
 
     ``writer`` is a name to find the segments by (letters, digits, ``_``). The writer's id is always unique, because
     sequence numbers start again with it. ``failed`` counts writes that the disk refused, ``dropped`` events that were
-    lost because it refused for too long.
+    lost because it refused for too long, or until the end. ``on_change`` is called, from any thread, when ``dropped``
+    or the number of events that wait in memory changes; it must not raise.
     """
 
-    def __init__(self, directory: Path, *, writer: str | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        writer: str | None = None,
+        on_change: Callable[[int, int], None] = lambda _dropped, _pending: None,
+    ) -> None:
         if writer is not None and not re.fullmatch(r"\w+", writer, re.ASCII):
             raise ValueError(f"a journal's writer is named with letters, digits and _, not {writer!r}")
         self.directory = directory
         self._label = writer or "proxy"
+        self._on_change = on_change
         self.failed = 0
         self.dropped = 0
         self._begin()
@@ -112,9 +121,17 @@ class Journal:
         self._wake.set()
         if thread is not None:
             thread.join()
-        self._tend_once(seal=True)
-        if self._pending:
-            logger.error("journal %s: closed with %d events that no disk took", self.writer, len(self._pending))
+        waiting = -1
+        while len(self._pending) != waiting:  # until all is written, or the disk takes nothing
+            waiting = len(self._pending)
+            self._tend_once(seal=True)
+        with self._lock:
+            if lost := len(self._pending):
+                self.dropped += lost
+                self._pending.clear()
+                self._pending_bytes = 0
+                self._on_change(self.dropped, 0)
+                logger.error("journal %s: closed with %d events that no disk took; they are lost", self.writer, lost)
 
     def _after_fork(self) -> None:
         """Become another writer: the parent goes on with the old id and its numbers."""
@@ -177,6 +194,7 @@ class Journal:
             self.dropped += 1
             if self.dropped.bit_count() == 1:  # 1, 2, 4, 8, …: a full disk must not fill the log too
                 logger.error("journal %s: cannot be written; %d events are lost", self.directory, self.dropped)
+        self._on_change(self.dropped, len(self._pending))
         self._start_thread()
         self._wake.set()
 
@@ -188,6 +206,7 @@ class Journal:
                 self._refused(error)
                 return
             self._pending_bytes -= len(self._pending.popleft())
+            self._on_change(self.dropped, len(self._pending))
         if not self._pending:
             logger.warning("journal %s: can be written again", self.directory)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metrion import estimates
+from metrion.errors import ServeError
 from metrion.gateway.ingestion import Ingestion
 from metrion.gateway.scoreboard import Scoreboard
 from metrion.serving.listening import Listeners, Listening
@@ -37,7 +38,7 @@ def run(
 ) -> None:
     """Serve until a signal stops it. ``on_listening`` is called once, when all workers accept connections.
 
-    :raises ServeError: it cannot be done, or workers keep dying.
+    :raises ServeError: it cannot be done, workers keep dying, or events were lost.
     :raises StoreError: the ingester cannot start.
     """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s")
@@ -60,7 +61,18 @@ def run(
 
         supervisor = Supervisor(work, listeners, scoreboard, ingestion, workers=workers, drain_seconds=drain_seconds)
         scheme = "https" if tls else "http"
-        supervisor.run(lambda: on_listening(Listening(host, listeners.port, scheme)))
+        failures = []
+        try:
+            supervisor.run(lambda: on_listening(Listening(host, listeners.port, scheme)))
+        except ServeError as error:
+            failures.append(str(error))
+        if lost := scoreboard.lost_events:
+            failures.append(
+                f"{lost} {'event is' if lost == 1 else 'events are'} lost: the disk of {settings.journal_dir} did not "
+                "take what was kept in memory for it."
+            )
+        if failures:
+            raise ServeError(" ".join(failures))
     finally:
         ingestion.end()  # who waits for this process then finds everything in the store, and nobody at work in the home
 

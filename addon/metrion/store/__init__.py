@@ -19,7 +19,7 @@ from metrion.errors import StoreError
 if TYPE_CHECKING:
     from metrion.store.query import Table
 
-__all__ = ["ask", "initialise", "spawn_ingester", "wait_until_ready"]
+__all__ = ["ask", "initialise", "is_there", "spawn_ingester", "wait_until_ready"]
 
 READY = b"ready\n"
 """What the ingester prints once, when the store has its view."""
@@ -28,13 +28,21 @@ READY = b"ready\n"
 def initialise(journal_dir: Path, store_path: Path) -> None:
     """Make the store with its tables and views, the journal's directory and its sentinel, where they are missing.
 
-    Cheap when all is there.
+    A store that was moved away, or is an empty file, is made anew. Cheap when all is there.
 
     :raises StoreError: the store cannot be made or read.
     """
     from metrion.store import database
 
     database.initialise(journal_dir, store_path)
+
+
+def is_there(store_path: Path) -> bool:
+    """Return whether there is anything at the store's place but an empty file. Opens nothing."""
+    try:
+        return store_path.is_dir() or store_path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def spawn_ingester(journal_dir: Path, store_path: Path) -> subprocess.Popen[bytes]:

@@ -8,6 +8,9 @@ has happened. If it is killed after it, the watermark hides what is left of the 
 A line that cannot be read is written to ``set-aside`` beside the segments and logged; it never stops the rest. A last
 line without its end is one that a killed writer never finished; it is skipped.
 
+A store that was moved away meanwhile is made anew: its events are in the file that was moved, those of the journal go
+into the new one. While the store's place holds something else, the journal keeps everything.
+
 The store is open for at most 5 % of the time. The memory of a round goes back to the system at its end.
 """
 
@@ -15,15 +18,18 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import tempfile
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 
-from metrion.store import database, locks, schema
+from metrion.errors import StoreError
+from metrion.store import database, is_there, locks, schema
 from metrion.store.parent_watch import ParentWatch
 from metrion.store.segments import any_sealed, sealed
 
@@ -47,6 +53,7 @@ _LONG_SECONDS = 5.0
 """If the next round is this far away, there is nothing to do."""
 _LAST_ROUND_SECONDS = 5.0
 """How long the last ingest may take to get hold of the store. What it leaves is for the next ingester."""
+_MADE_ANEW = "%s was gone or empty, and is made anew, with what is in the journal."
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +74,10 @@ class Ingester:
     def __init__(self, journal_dir: Path, store_path: Path) -> None:
         self.journal_dir = journal_dir
         self.store_path = store_path
-        self.connection = duckdb.connect(config={**schema.WRITER_CONFIG, "threads": 1})
+        self.connection = _connection()
         (self._memory_limit,) = self.connection.execute("SELECT current_setting('memory_limit')").fetchall()[0]
+        self._failure = ""
+        """What went wrong last, until something works again."""
 
     def load(self) -> Batch | None:
         """Load the oldest sealed segments of each writer; ``None``: there is none."""
@@ -87,16 +96,25 @@ class Ingester:
         return Batch(segments, held)
 
     def commit(self, batch: Batch) -> bool:
-        """Move the loaded batch into the store and delete its segments; ``False``: somebody has the store open."""
+        """Move the loaded batch into the store and delete its segments; ``False``: somebody has the store open.
+
+        A store that is gone, or without its tables, is made anew.
+
+        :raises StoreError: what is in its place cannot be a store, or it was deleted while it was written.
+        """
         try:
             with locks.writing(self.store_path, _READER_SECONDS):
-                database.attach(self.connection, self.store_path)
-                try:
-                    self._insert()
-                    for segment in batch.segments:
-                        segment.unlink(missing_ok=True)
-                finally:
-                    self.connection.execute("DETACH store")
+                if database.attach_whole(self.connection, self.journal_dir, self.store_path):
+                    logger.warning(_MADE_ANEW, self.store_path)
+                with _file(self.store_path) as store:
+                    try:
+                        self._insert()
+                        if not os.fstat(store).st_nlink:
+                            raise StoreError(f"{self.store_path} was deleted while events were written to it")
+                        for segment in batch.segments:
+                            segment.unlink(missing_ok=True)
+                    finally:
+                        self.connection.execute("DETACH store")
         except locks.Busy:
             return False
         except duckdb.Error as error:
@@ -104,7 +122,31 @@ class Ingester:
                 return False
             raise
         batch.release()
+        self._failure = ""
         return True
+
+    def ensure_store(self) -> None:
+        """Make a store that is gone, though nothing waits for it: who opens the file itself finds it.
+
+        :raises StoreError: it cannot be made.
+        """
+        if not is_there(self.store_path):
+            database.initialise(self.journal_dir, self.store_path)
+            logger.warning(_MADE_ANEW, self.store_path)
+
+    def recover(self, failure: Exception) -> None:
+        """Log a failure once, and begin with another DuckDB: after some failures the old one works no more."""
+        message = " ".join(str(failure).split())
+        if message != self._failure:
+            logger.error(
+                "Events wait in the journal, which keeps them all, until they can be ingested (tried every %g s): %s",
+                _FAILURE_SECONDS,
+                message,
+            )
+            self._failure = message
+        with suppress(duckdb.Error):
+            self.connection.close()
+        self.connection = _connection()
 
     def give_memory_back(self) -> None:
         """Drop the batch, and have DuckDB's allocator return the freed memory, which would grow for many rounds.
@@ -177,6 +219,20 @@ class Ingester:
             raise
 
 
+def _connection() -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(config={**schema.WRITER_CONFIG, "threads": 1})
+
+
+@contextmanager
+def _file(path: Path) -> Iterator[int]:
+    """Hold a file open, whatever its name becomes. Closing it gives up the locks that DuckDB has on it."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
 def _lines(file: Path) -> int:
     content = file.read_bytes()
     return content.count(b"\n") + (not content.endswith(b"\n") and content != b"")
@@ -197,6 +253,7 @@ def run(ingester: Ingester, parent: ParentWatch) -> float:
         if parent.is_gone:
             last_round = min(last_round, now + _LAST_ROUND_SECONDS)
         try:
+            ingester.ensure_store()
             due = open_again_at if any_sealed(ingester.journal_dir) else math.inf
             if now >= due or (parent.is_gone and due < math.inf):
                 pause = _round(ingester, parent, last_round)
@@ -204,8 +261,8 @@ def run(ingester: Ingester, parent: ParentWatch) -> float:
                 open_again_at = idle_since + pause
             elif parent.is_gone or (now >= idle_since + _IDLE_SECONDS and due >= now + _LONG_SECONDS):
                 break
-        except (duckdb.Error, OSError):
-            logger.exception("journal: ingesting failed; the journal keeps everything, next try in a moment")
+        except (duckdb.Error, StoreError, OSError) as error:
+            ingester.recover(error)
             open_again_at = idle_since = time.monotonic() + _FAILURE_SECONDS
         parent.wait(_LOOK_SECONDS)
     return open_again_at
@@ -229,4 +286,5 @@ def _round(ingester: Ingester, parent: ParentWatch, deadline: float) -> float:
             parent.wait(max(_RETRY_SECONDS, pause))
     finally:
         batch.release()
-        ingester.give_memory_back()
+        with suppress(duckdb.Error):  # after some failures nothing works any more
+            ingester.give_memory_back()

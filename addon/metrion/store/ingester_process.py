@@ -3,7 +3,7 @@
 While awake, it has DuckDB loaded and moves segments into the store (:mod:`metrion.store.ingester`). When there is
 nothing to do for a while, it replaces itself with a fresh run of its own program (``exec``). That frees all memory, and
 keeps its pid, its standard streams and the signals that it ignores. The fresh run dozes, without DuckDB, until a
-segment has waited for a while. Readers see the journal anyway, so nobody waits for it to wake.
+segment has waited for a while or the store is gone. Readers see the journal anyway, so nobody waits for it to wake.
 
 One ingester at a time works on a journal; others wait and take over. It lives until its standard input ends, ingests
 what is there then, and ends.
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from metrion.errors import StoreError
-from metrion.store import READY, locks, schema
+from metrion.store import READY, is_there, locks, schema
 from metrion.store.parent_watch import ParentWatch
 from metrion.store.segments import any_sealed
 
@@ -48,7 +48,7 @@ def main() -> None:
             if mine and dozes:
                 waiting_since = min(waiting_since, time.monotonic()) if any_sealed(journal_dir) else math.inf
                 due = waiting_since if parent.is_gone else max(waiting_since + _WAKE_SECONDS, open_again_at)
-                dozes = time.monotonic() < due
+                dozes = time.monotonic() < due and is_there(store_path)
             if mine and not dozes:
                 from metrion.store import ingester as intake  # here, since it loads DuckDB
 

@@ -1,14 +1,15 @@
 """Read-only SQL over everything metered so far.
 
-In: one query as a person typed it. Out: a :class:`Table`. A query never changes anything, neither the store nor any
-file: the file is opened read-only, what the journal holds is copied into memory first, then the database is shut off
-from files and network, and the query runs in a read-only transaction.
+In: one query as a person typed it. Out: a :class:`Table`, or the rows one batch after the other. A query never changes
+anything, neither the store nor any file: the file is opened read-only, what the journal holds is copied into memory
+first, then the database is shut off from files and network, and the query runs in a read-only transaction.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,49 +48,156 @@ class Table:
     rows: list[tuple[Any, ...]]
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer that is still being computed; columns and values as in :class:`Table`."""
+
+    columns: tuple[str, ...]
+    types: tuple[str, ...]
+    batches: Iterator[list[tuple[Any, ...]]]
+    """The rows, at most :data:`BATCH_ROWS` at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What DuckDB may use for a query."""
+
+    memory_bytes: int
+    spill: Path
+    """A folder for what does not fit into memory."""
+    spill_bytes: int
+
+
+BATCH_ROWS = 1000
+
+
 def ask(journal_dir: Path, store_path: Path, query: str, parameters: Mapping[str, Any] | None = None) -> Table:
     """See :func:`metrion.store.ask`."""
-    _gate(query)
+    with _asked(journal_dir, store_path, query, parameters) as answer:
+        return Table(answer.columns, answer.types, [row for batch in answer.batches for row in batch])
+
+
+@contextmanager
+def answering(journal_dir: Path, store_path: Path, query: str, limits: Limits) -> Iterator[Answer]:
+    """Answer a query as :func:`metrion.store.ask` does, while its rows are fetched; the writer stays away meanwhile.
+
+    :raises StoreError: as there; or it needs more than the limits.
+    """
+    with _asked(journal_dir, store_path, query, limits=limits) as answer:
+        yield answer
+
+
+@contextmanager
+def _asked(
+    journal_dir: Path,
+    store_path: Path,
+    query: str,
+    parameters: Mapping[str, Any] | None = None,
+    limits: Limits | None = None,
+) -> Iterator[Answer]:
+    statements = _gate(query)
     database.initialise(journal_dir, store_path)
     with database.opened(store_path) as connection:
         try:
+            if limits:
+                _limit(connection, limits)
             _shut(connection, journal_dir)
-            return _answer(connection, query, dict(parameters or {}))
+            yield _answer(connection, query, statements, dict(parameters or {}))
+        except duckdb.OutOfMemoryException as error:
+            raise OverLimitError(str(error)) from error
         except duckdb.Error as error:
-            raise StoreError(str(error)) from error
+            raise StoreError(database.explained(store_path, error)) from error
 
 
-def _gate(query: str) -> None:
-    """Refuse what is not exactly one statement that reads."""
+class OverLimitError(StoreError):
+    """A query needs more memory, or disk beside it, than it may use."""
+
+
+def _gate(query: str) -> list[duckdb.Statement]:
+    """Refuse what is not exactly one statement that reads; return what DuckDB makes of it.
+
+    A PIVOT whose columns are not listed becomes several statements: the first make the list, as a temporary type.
+    """
+    first, has_more = _split(query)
     try:
-        statements = duckdb.extract_statements(query)
+        statements = duckdb.extract_statements(query if has_more else first)
     except duckdb.Error as error:
         raise StoreError(str(error)) from error
     if not statements:
         raise StoreError("the query is empty; try: SELECT * FROM events ORDER BY started_at DESC LIMIT 10")
+    if not has_more and _is_pivot(statements):
+        return _without_transaction(statements)
     for statement in statements:
-        if statement.type not in _READING and not _READING_PRAGMA.match(statement.query):
-            raise StoreError(
-                f"this is a statement of type {statement.type.name}; only queries that read are answered here "
-                "(SELECT, WITH, FROM, EXPLAIN, DESCRIBE, SHOW, SUMMARIZE)"
-            )
+        if statement.type not in _READING and not _READING_PRAGMA.match(statement.query) and statement.query:
+            raise _refusal(statement)
+    if has_more:
+        raise StoreError("these are several statements; ask one at a time")
     if len(statements) > 1:
-        raise StoreError(f"these are {len(statements)} statements; ask one at a time")
+        raise _refusal(_without_transaction(statements)[-1])
+    return statements
+
+
+def _refusal(statement: duckdb.Statement) -> StoreError:
+    return StoreError(
+        f"this is a statement of type {statement.type.name}; only queries that read are answered here "
+        "(SELECT, WITH, FROM, PIVOT, UNPIVOT, EXPLAIN, DESCRIBE, SHOW, SUMMARIZE)"
+    )
+
+
+def _is_pivot(statements: list[duckdb.Statement]) -> bool:
+    """Whether one statement that reads became several. DuckDB gives no text with these, unlike with what was typed."""
+    if len(statements) == 1 or any(each.query for each in statements):
+        return False
+    *before, last = _without_transaction(statements)
+    return last.type in _READING and all(each.type == duckdb.StatementType.CREATE for each in before)
+
+
+def _without_transaction(statements: list[duckdb.Statement]) -> list[duckdb.Statement]:
+    return [each for each in statements if each.type != duckdb.StatementType.TRANSACTION]
+
+
+def _split(query: str) -> tuple[str, bool]:
+    """Return the first statement, without the semicolon at its end, and whether there is another one."""
+    text = query.encode()
+    tokens = [(at, text[at : at + 1]) for at, kind in duckdb.tokenize(query) if kind != duckdb.token_type.comment]
+    ends = [at for at, first in tokens if first == b";"]
+    if not ends:
+        return query, False
+    return text[: ends[0]].decode(), any(at > ends[0] and first != b";" for at, first in tokens)
+
+
+def _limit(connection: duckdb.DuckDBPyConnection, limits: Limits) -> None:
+    connection.execute(f"SET memory_limit = '{limits.memory_bytes}B'")
+    connection.execute(f"SET temp_directory = {schema.literal(str(limits.spill))}")
+    connection.execute(f"SET max_temp_directory_size = '{limits.spill_bytes}B'")
 
 
 def _shut(connection: duckdb.DuckDBPyConnection, journal_dir: Path) -> None:
     """Make the views over copies in memory, then let nothing in or out any more."""
-    connection.execute("SET TimeZone = 'UTC'")  # so that started_at compares with now()
-    connection.execute(f"CREATE TEMP TABLE journal_tail AS {schema.tail(journal_dir)}")
-    connection.execute(f"CREATE TEMP VIEW events AS {schema.events('FROM journal_tail')}")
-    connection.execute(f"CREATE TEMP VIEW billing AS {schema.billing()}")
+    see_all(connection, journal_dir)
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     connection.execute("BEGIN TRANSACTION READ ONLY")
 
 
-def _answer(connection: duckdb.DuckDBPyConnection, query: str, parameters: dict[str, Any]) -> Table:
-    answer = connection.execute(query, parameters)
+def see_all(connection: duckdb.DuckDBPyConnection, journal_dir: Path) -> None:
+    """Make the views, with a copy of what is in the journal."""
+    connection.execute("SET TimeZone = 'UTC'")  # so that started_at compares with now()
+    connection.execute(f"CREATE TEMP TABLE journal_tail AS {schema.tail(journal_dir)}")
+    connection.execute(f"CREATE TEMP VIEW events AS {schema.events('FROM journal_tail')}")
+    connection.execute(f"CREATE TEMP VIEW billing AS {schema.billing()}")
+
+
+def _answer(
+    connection: duckdb.DuckDBPyConnection,
+    query: str,
+    statements: list[duckdb.Statement],
+    parameters: dict[str, Any],
+) -> Answer:
+    *before, last = statements
+    for statement in before:
+        connection.execute(statement)
+    answer = connection.execute(last, parameters)
     columns = [name for name, *_ in answer.description]
     if any("TIME ZONE" in str(kind) for _, kind, *_ in answer.description):
         # Python's DuckDB needs pytz for these; in UTC they say the same without.
@@ -101,11 +209,13 @@ def _answer(connection: duckdb.DuckDBPyConnection, query: str, parameters: dict[
             parameters,
         )
     kinds = [kind for _, kind, *_ in answer.description]
-    rows = answer.fetchall()
+    return Answer(tuple(columns), tuple(map(str, kinds)), _batches(answer, kinds))
+
+
+def _batches(answer: duckdb.DuckDBPyConnection, kinds: list[Any]) -> Iterator[list[tuple[Any, ...]]]:
     nested = [number for number, kind in enumerate(kinds) if "JSON" in str(kind)]
-    if nested:
-        rows = [_with_json(row, kinds, nested) for row in rows]
-    return Table(tuple(columns), tuple(map(str, kinds)), rows)
+    while rows := answer.fetchmany(BATCH_ROWS):
+        yield [_with_json(row, kinds, nested) for row in rows] if nested else rows
 
 
 def _without_zone(name: str, kind: str) -> str:

@@ -51,9 +51,11 @@ SENTINEL = "0-sentinel.ndjson"
 
 _DEFERRED_OPERATIONS = tuple(name for name, operation in OPERATIONS.items() if operation.deferred)
 
+_WATERMARKS = "CREATE TABLE watermarks (writer VARCHAR, seq BIGINT);"
+
 TABLES = f"""
 CREATE TABLE ingested ({", ".join(f"{name} {kind}" for name, kind in COLUMN_TYPES.items())});
-CREATE TABLE watermarks (writer VARCHAR, seq BIGINT);
+{_WATERMARKS}
 """
 
 
@@ -87,8 +89,16 @@ WHERE event_id IS NOT NULL AND writer IS NOT NULL AND seq IS NOT NULL"""  # noqa
 
 def tail(journal_dir: Path) -> str:
     """Return a query for the journal's rows that are not in ``ingested`` yet."""
-    pattern = literal(f"{_without_wildcards(journal_dir.absolute())}/{SEGMENTS}")
-    return above_watermark(f"({lines(pattern)})", "watermarks")
+    return above_watermark(f"({lines(_pattern(journal_dir))})", "watermarks")
+
+
+def watermarks(journal_dir: Path) -> str:
+    """Return the statements that make the table ``watermarks`` anew for the rows that ``ingested`` has."""
+    return f"""
+{_WATERMARKS}
+INSERT INTO watermarks SELECT writer, max(seq) FROM ({lines(_pattern(journal_dir))})
+WHERE event_id IN (SELECT event_id FROM ingested) GROUP BY writer;
+"""  # noqa: S608 -- all of it is written here
 
 
 def above_watermark(rows: str, watermarks: str) -> str:
@@ -136,6 +146,10 @@ def version(journal_dir: Path) -> str:
     """Return the comment of ``events`` in a store whose views are up to date for a journal at this place."""
     definitions = events(tail(journal_dir)) + billing()
     return f"All that is metered, journal included. {sha256(definitions.encode()).hexdigest()[:16]}"
+
+
+def _pattern(journal_dir: Path) -> str:
+    return literal(f"{_without_wildcards(journal_dir.absolute())}/{SEGMENTS}")
 
 
 def _without_wildcards(path: Path) -> str:
