@@ -4,6 +4,7 @@
 call the rest. Every error is a :class:`~metrion.errors.ControlError`, and none holds a secret.
 """
 
+from metrion.control.fingerprint import fingerprint, make_fingerprint, serves_home
 from metrion.control.names import DEFAULT_ACCOUNT, check_name, suggestion
 from metrion.control.records import Account, KeyRecord, Limits, NewToken, TokenRecord
 from metrion.control.store import ControlStore
@@ -17,5 +18,8 @@ __all__ = [
     "NewToken",
     "TokenRecord",
     "check_name",
+    "fingerprint",
+    "make_fingerprint",
+    "serves_home",
     "suggestion",
 ]

@@ -16,7 +16,7 @@ from metrion.admission.codes import INTERNAL, UNKNOWN_ROUTE
 from metrion.admission.cors import preflight
 from metrion.admission.limits import refusal
 from metrion.admission.routing import Endpoint, Router
-from metrion.control import ControlStore
+from metrion.control import ControlStore, make_fingerprint
 from metrion.control.counters import Counters
 from metrion.control.generations import Generations
 from metrion.faults import log_fault
@@ -54,6 +54,7 @@ class Gateway:
         self._generations = Generations(settings.generations_db)
         self._journal = Journal(settings.journal_dir)
         self._recorder = Recorder(prices, self._journal.append, self._generations)
+        self._home = make_fingerprint(settings)
         self._meters = os.environ.get(_METERING) != "off"
 
     @property
@@ -131,7 +132,8 @@ class Gateway:
     def _answer(self, endpoint: Endpoint) -> Answer:
         match endpoint:
             case Endpoint.HEALTH:
-                body = json.dumps(self._slot.scoreboard.report(metrion.__version__)).encode()
+                report = {**self._slot.scoreboard.report(metrion.__version__), "home": self._home}
+                body = json.dumps(report).encode()
                 headers = ((b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)))
                 return Answer(200, headers, body)
 
