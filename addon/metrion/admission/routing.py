@@ -2,7 +2,7 @@
 
 Matching and forwarding work on the raw path: what goes out is a slice of what came in behind a fixed prefix, and
 nothing is decoded and encoded again. What a path asks for is read by :mod:`metrion.admission.paths`. Nothing here looks
-at a credential's value.
+at a credential's value, only for a token that stands where none may be.
 
 Routes are remembered by method, target and host, since most programs use few of them. Never remembered: a refusal, a
 target whose query may hold a credential, and a route that the kind of a credential decided.
@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from metrion.admission.codes import BAD_REQUEST, NOT_A_PROVIDER, UNKNOWN_ROUTE
+from metrion.admission.credentials import misplaced_token
+from metrion.admission.masking import without_tokens
 from metrion.admission.paths import (
     deployment,
     has_version_within,
@@ -139,7 +141,7 @@ class Router:
             return route
         raw, mark, query = inbound.target.partition(b"?")
         found = self._by_path(inbound, raw) if inbound.origin is None else self._by_host(inbound.origin, raw)
-        if trouble := _trouble(inbound.target, raw):
+        if trouble := _trouble(inbound, raw):
             served = found.served if isinstance(found, _Match) else None
             return _refuse(BAD_REQUEST, trouble, served)
         if not isinstance(found, _Match):
@@ -175,7 +177,7 @@ class Router:
     def _by_host(self, origin: Origin, raw: bytes) -> _Match | Refusal:
         candidates = self._by_origin.get(origin)
         if not candidates:
-            where = f"{origin.scheme}://{origin.host}:{origin.port}"
+            where = f"{origin.scheme}://{without_tokens(origin.host.encode()).decode()}:{origin.port}"
             message = (
                 f"{where} is the host of no configured provider, and Metrion is no open relay. To add it, give a "
                 f"provider that `upstream` in metrion.yaml. {self._routes}"
@@ -277,14 +279,14 @@ def _has_native_credential(inbound: Inbound) -> bool:
     return native
 
 
-def _trouble(target: bytes, raw: bytes) -> str | None:
-    """Say why a path must not be sent; ``None`` if it may be."""
-    if not raw.startswith(b"/") or _UNSENDABLE.search(target):
+def _trouble(inbound: Inbound, raw: bytes) -> str | None:
+    """Say why a request line must not be sent; ``None`` if it may be."""
+    if not raw.startswith(b"/") or _UNSENDABLE.search(inbound.target):
         return "The request target is no path: it begins with / and has no spaces or control characters."
     if (b"." in raw or b"%" in raw) and _DOT_SEGMENT.search(raw):
         return "The path has a dot segment (. or ..), plain or encoded. Send the path that it stands for."
-    if b"sk-metrion-" in raw:
-        return "A Metrion token stands in the path, where logs would keep it. Send it as Authorization: Bearer instead."
+    if where := misplaced_token(inbound.method, inbound.target):
+        return f"A Metrion token stands {where}, where logs would keep it. Send it as Authorization: Bearer instead."
     return None
 
 

@@ -37,6 +37,7 @@ from mitmproxy.proxy.layers.http import (
 )
 
 from metrion.admission import shown
+from metrion.admission.masking import shown_method
 from metrion.gateway.gateway import Gateway
 from metrion.lane.deadline import Deadline
 from metrion.model import EndReason, Forward, Headers, Refusal
@@ -132,6 +133,7 @@ class MeteredStream(HttpStream):
         decision = self.relay.decision
         replace_head(request, decision.shown if isinstance(decision, Forward) else shown(inbound))
         if not isinstance(decision, Forward):
+            request.data.method = shown_method(request.data.method)
             yield from self._answer(request, effects)
             return
         request.headers.pop("expect", None)  # the relay sees to it

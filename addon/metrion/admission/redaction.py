@@ -1,0 +1,158 @@
+"""Finds credentials that a text repeats, however they are spelled: texts and credentials in; masked texts out.
+
+A provider may put the key that it was given into any field of its answer, and a client its token into any label. Found
+are the whole credential and every part of it with 12 characters or more: as it is, in another case, in base64, with
+percent-encoding and with the escapes of JSON. A credential of fewer than 8 characters is no secret, and would mask
+ordinary words. Never: an exception, or a change to a text that repeats nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import b64encode
+from collections.abc import Iterable, Iterator
+from urllib.parse import unquote
+
+from metrion.admission.credentials import MOST_DECODINGS, TOKEN_PREFIX, credentials, notable
+from metrion.admission.masking import mask
+from metrion.model import Forward, Inbound, Refusal
+
+_MASK = "***"
+_SHORTEST = 8
+_PART = 12
+"""A part of a credential that is as long is masked."""
+_BLOCK, _BLOCK_BASE64 = 6, 9
+"""A part is found by a block of it: a credential is cut into blocks, and any part this long has one of them whole."""
+_LONGEST = 16 << 10
+"""A longer text that repeats a credential is masked whole: to look closer would take too long."""
+
+_TOKEN_PREFIX = TOKEN_PREFIX.decode()
+_TOKEN = re.compile(rf"{_TOKEN_PREFIX}[\w-]+", re.ASCII)
+_WORD = re.compile(r"[^\s\"'<>(),;{}\[\]]+")
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*+"')
+"""A string in JSON."""
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|(.))", re.DOTALL)
+_IN_BASE64 = 3
+"""The characters in base64 depend on where in a group of three bytes a text begins."""
+
+
+def redactor_of(inbound: Inbound, decision: Forward | Refusal) -> Redactor:
+    """Return what masks the credentials that came with a request, and the key that went out for it."""
+    if isinstance(decision, Forward):
+        return Redactor(decision.credentials)
+    identities, placed = credentials(inbound, notable(inbound.headers))
+    return Redactor((*identities, *placed))
+
+
+class Redactor:
+    """Masks what repeats one of these credentials."""
+
+    __slots__ = ("_folded", "_in_base64")
+
+    def __init__(self, credentials: Iterable[bytes]) -> None:
+        secrets = [secret for secret in dict.fromkeys(credentials) if len(secret) >= _SHORTEST]
+        self._folded = [secret.decode("utf-8", "replace").lower() for secret in secrets]
+        self._in_base64 = [spelling for secret in secrets for spelling in _base64_spellings(secret)]
+
+    def repeats(self, text: str) -> bool:
+        """Whether a text may repeat a credential. May be wrong in one direction only: it misses nothing."""
+        if self._has_block(text):
+            return True
+        return ("%" in text or "\\" in text) and any(map(self._has_block, _decodings(text)))
+
+    def text(self, text: str) -> str:
+        """Return a text with everything masked in it that repeats a credential."""
+        if len(text) > _LONGEST:
+            return _MASK if self.repeats(text) else text
+        if "%" in text or "\\" in text:
+            text = _WORD.sub(self._word, text)
+        return self._without_parts(_TOKEN.sub(lambda token: mask(token[0]), text))
+
+    def json(self, text: str) -> str:
+        """Return a JSON text with its strings masked, and all else as it is."""
+        if len(text) > _LONGEST:
+            return f'"{_MASK}"' if self.repeats(text) else text
+        return _STRING.sub(self._string, text)
+
+    def _has_block(self, text: str) -> bool:
+        folded = text.lower()
+        return (
+            _TOKEN_PREFIX in folded
+            or any(block in folded for secret in self._folded for block in _blocks(secret, _BLOCK))
+            or any(block in text for spelling in self._in_base64 for block in _blocks(spelling, _BLOCK_BASE64))
+        )
+
+    def _without_parts(self, text: str) -> str:
+        for secret in self._folded:
+            text = _without_parts(text, text.lower(), secret)
+        for spelling in self._in_base64:
+            text = _without_parts(text, text, spelling)
+        return text
+
+    def _word(self, word: re.Match[str]) -> str:
+        return _MASK if any(self._has_part(decoded) for decoded in _decodings(word[0])) else word[0]
+
+    def _has_part(self, text: str) -> bool:
+        return _TOKEN_PREFIX in text or self._without_parts(text) != text
+
+    def _string(self, string: re.Match[str]) -> str:
+        try:
+            text = json.loads(string[0])
+        except ValueError:
+            text = string[0][1:-1]
+        masked = self.text(text)
+        return string[0] if masked == text else json.dumps(masked)
+
+
+def _without_parts(text: str, folded: str, secret: str) -> str:
+    """Mask every part of ``secret``. ``folded``: the text as it is compared, character by character."""
+    shortest = min(_PART, len(secret))
+    if len(folded) != len(text):  # a few letters have more of them in lower case
+        return _MASK if any(block in folded for block in _blocks(secret, _BLOCK)) else text
+    kept: list[str] = []
+    at = begin = 0
+    while at <= len(text) - shortest:
+        end = at + shortest
+        if folded[at:end] not in secret:
+            at += 1
+            continue
+        while end < len(text) and folded[at : end + 1] in secret:
+            end += 1
+        kept += (text[begin:at], _MASK)
+        at = begin = end
+    return "".join((*kept, text[begin:])) if begin else text
+
+
+def _blocks(secret: str, size: int) -> Iterator[str]:
+    if len(secret) < _PART:
+        yield secret
+        return
+    for at in range(0, len(secret) - size + 1, size):
+        yield secret[at : at + size]
+
+
+def _base64_spellings(secret: bytes) -> Iterator[str]:
+    """Yield what is in the base64 of any text that has ``secret`` in it."""
+    for before in range(_IN_BASE64):
+        encoded = b64encode(b"\0" * before + secret).rstrip(b"=").decode()
+        # The first and the last character may be of its neighbours, too.
+        inner = encoded[before + 1 if before else 0 : -1]
+        yield inner
+        if (for_urls := inner.replace("+", "-").replace("/", "_")) != inner:
+            yield for_urls
+
+
+def _decodings(text: str) -> Iterator[str]:
+    """Yield what a text stands for, decoded again and again."""
+    for _ in range(MOST_DECODINGS):
+        decoded = unquote(_ESCAPE.sub(_unescaped, text)) if "\\" in text else unquote(text)
+        if decoded == text:
+            return
+        yield decoded
+        text = decoded
+
+
+def _unescaped(escape: re.Match[str]) -> str:
+    digits = escape[1] or escape[2]
+    return chr(int(digits, 16)) if digits else escape[3]
