@@ -23,7 +23,7 @@ ENCODED = [TOKEN.replace(b"-", b"%2D"), b"%73" + TOKEN[1:], encoded(TOKEN), enco
 
 
 def refuse(inbound: Inbound) -> Refusal:
-    decision = ROUTER.route(inbound)
+    decision: object = ROUTER.route(inbound)
     if not isinstance(decision, Refusal):
         assert isinstance(decision, Route)
         decision = admit(inbound, decision, ACCESS, PLANS, now=NOW)
