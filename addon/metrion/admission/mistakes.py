@@ -59,7 +59,7 @@ def has_doubled_version(own: bytes, *, is_built_in: bool, has_compatible: bool) 
 def probable_provider(path: bytes, names: Collection[str]) -> str | None:
     """Return the provider that a path probably means, one of ``names``."""
     words = [word for word in _read(path).split("/") if word]
-    if not words or words[0] in FIRST_WORDS:
+    if not words or _is_version_or_first(words[0]):
         return None
     return _meant(words[0], names) or next((word for word in words[1:3] if word in names), None)
 
@@ -67,12 +67,16 @@ def probable_provider(path: bytes, names: Collection[str]) -> str | None:
 def is_an_apis(path: bytes) -> bool:
     """Whether a path without a provider is one of an API."""
     words = [word for word in _read(path).split("/") if word]
-    return bool(words) and (words[0] in FIRST_WORDS or re.fullmatch(_VERSION.decode(), words[0]) is not None)
+    return bool(words) and _is_version_or_first(words[0])
 
 
 def is_a_mistake(method: bytes, path: bytes) -> bool:
     """Whether somebody meant to reach something with a path that leads nowhere."""
     return method not in (b"GET", b"HEAD") or _BROWSERS_OWN.match(_read(path)) is None
+
+
+def _is_version_or_first(word: str) -> bool:
+    return word in FIRST_WORDS or re.fullmatch(_VERSION.decode(), word) is not None
 
 
 def _read(path: bytes) -> str:
@@ -83,8 +87,9 @@ def _meant(word: str, names: Collection[str]) -> str | None:
     """Return the name that a word is, or is meant to be."""
     plain = _plain(word)
     spellings = {_plain(name): name for name in names}
-    if plain in spellings:
-        return spellings[plain]
+    for spelling in (plain, plain.removeprefix("api")):  # of a host, as in api.x.ai
+        if spelling in spellings:
+            return spellings[spelling]
     if (known := _BY_NICKNAME.get(plain) or _BY_NICKNAME.get(plain.removesuffix("s"))) in names:
         return known
     if len(plain) <= 2:

@@ -37,7 +37,7 @@ _IN_BASE64 = 3
 """The characters in base64 depend on where in a group of three bytes a text begins."""
 
 
-def redactor_of(inbound: Inbound, decision: Forward | Refusal) -> Redactor:
+def redactor_of(inbound: Inbound, decision: Forward | Refusal | None = None) -> Redactor:
     """Return what masks the credentials that came with a request, and the key that went out for it."""
     if isinstance(decision, Forward):
         return Redactor(decision.credentials)

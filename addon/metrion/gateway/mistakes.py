@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import time
 from collections.abc import Callable
 
 from metrion.admission.masking import shown, shown_method
 from metrion.admission.mistakes import is_a_mistake
+from metrion.admission.redaction import redactor_of
 from metrion.control.mistakes import PATH_CHARACTERS, record_mistake
 from metrion.gateway.scoreboard import Slot
 from metrion.model import Inbound
+from metrion.providers import KEY_SHAPE
 from metrion.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+_KEY = re.compile(KEY_SHAPE, re.ASCII)
 _SECONDS_BETWEEN_LINES = 60.0
 
 
@@ -39,9 +43,15 @@ class Mistakes:
             return
         self._slot.count_unknown_address()
         method = shown_method(inbound.method).decode("latin-1")
-        path = _printable(shown(inbound).target.partition(b"?")[0])
+        path = self._shown_path(inbound)
         record_mistake(self._settings, method, path)
         self._say(method, path)
+
+    @staticmethod
+    def _shown_path(inbound: Inbound) -> str:
+        """Return the path without the credentials of its request, or what looks like a key."""
+        raw = shown(inbound).target.partition(b"?")[0][: 4 * PATH_CHARACTERS]
+        return _printable(_KEY.sub("***", redactor_of(inbound).text(raw.decode("utf-8", "replace"))))
 
     def _say(self, method: str, path: str) -> None:
         self._unsaid += 1
@@ -53,7 +63,6 @@ class Mistakes:
         self._last_line, self._unsaid = now, 0
 
 
-def _printable(path: bytes) -> str:
-    """Return a path as it may be shown on a terminal, cut to a length."""
-    text = path[: 4 * PATH_CHARACTERS].decode("utf-8", "replace")
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)[:PATH_CHARACTERS]
+def _printable(text: str) -> str:
+    """Return a text as it may be shown on a terminal, cut to a length."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)[:PATH_CHARACTERS]
