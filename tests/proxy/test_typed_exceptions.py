@@ -173,6 +173,7 @@ ONCE, AGAIN = False, True
 CODES = [
     (400, "bad_request", ONCE),
     (400, "no_provider_key", ONCE),
+    (400, "unknown_route", ONCE),
     (401, "missing_token", ONCE),
     (401, "invalid_token", ONCE),
     (401, "conflicting_tokens", ONCE),
@@ -357,10 +358,17 @@ PROVOKED = [
         in_node=False,  # its `fetch` knows no HTTP proxy
     ),
     Provoked(
-        404,
+        400,
         "unknown_route",
         lambda it, client, label: Call(it.proxy.url() + "/nowhere" + client.path, it.proxy.token, label),
         "/{provider}",
+        end_reason=None,
+    ),
+    Provoked(
+        400,
+        "unknown_route",
+        lambda it, client, label: Call(it.proxy.url(client.provider + "s") + client.path, it.proxy.token, label),
+        "Did you mean /",
         end_reason=None,
     ),
     Provoked(
