@@ -1,29 +1,38 @@
 """Finds credentials that a text repeats, however they are spelled: texts and credentials in; masked texts out.
 
 A provider may put the key that it was given into any field of its answer, and a client its token into any label. Found
-are the whole credential and every part of it with 12 characters or more: as it is, in another case, in base64, with
-percent-encoding and with the escapes of JSON. A credential of fewer than 8 characters is no secret, and would mask
-ordinary words. Never: an exception, or a change to a text that repeats nothing.
+are the whole credential and every part of it with 16 characters or more: as it is, in another case, in base64, with
+percent-encoding and with the escapes of JSON. Of a Metrion token, which no provider gets, its beginning is enough. A
+credential of fewer than 8 characters is no secret, and would mask ordinary words. Never: an exception, or a change to a
+text that repeats nothing.
+
+Nearly every text repeats nothing, and is looked at once: eight bytes at a time are compared with every eight bytes in a
+row that a key has. These are remembered for the keys of the latest requests, since to cut them takes longer than to
+compare.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+import sys
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 from urllib.parse import unquote
 
-from metrion.admission.credentials import MOST_DECODINGS, TOKEN_PREFIX, credentials, notable
+from metrion.admission.credentials import MOST_DECODINGS, TOKEN_PREFIX, credentials, has_prefix, notable
 from metrion.admission.masking import mask
 from metrion.model import Forward, Inbound, Refusal
 
 _MASK = "***"
 _SHORTEST = 8
 _PART = 12
-"""A part of a credential that is as long is masked."""
-_BLOCK, _BLOCK_BASE64 = 6, 9
-"""A part is found by a block of it: a credential is cut into blocks, and any part this long has one of them whole."""
+"""A part of a credential that is as long is masked, once the text is known to have a part of 16."""
+_BLOCK = 8
+_SURELY_WITH_BLOCK = 2 * _BLOCK - 1
+"""A part that is as long has a whole block in it, wherever the blocks of the text begin."""
 _LONGEST = 16 << 10
 """A longer text that repeats a credential is masked whole: to look closer would take too long."""
 
@@ -45,21 +54,34 @@ def redactor_of(inbound: Inbound, decision: Forward | Refusal | None = None) -> 
     return Redactor((*identities, *placed))
 
 
+class _Traces(NamedTuple):
+    """What shows in a text, in lower case, that it may repeat a key."""
+
+    blocks: frozenset[int]
+    """Every eight bytes in a row of all its spellings."""
+    whole: tuple[bytes, ...]
+    """Spellings that are too short to be found by a block."""
+
+
+_MOST_REMEMBERED = 64
+_REMEMBERED: dict[bytes, _Traces] = {}
+"""By digest."""
+
+
 class Redactor:
     """Masks what repeats one of these credentials."""
 
-    __slots__ = ("_folded", "_in_base64")
+    __slots__ = ("_secrets", "_traces")
 
     def __init__(self, credentials: Iterable[bytes]) -> None:
-        secrets = [secret for secret in dict.fromkeys(credentials) if len(secret) >= _SHORTEST]
-        self._folded = [secret.decode("utf-8", "replace").lower() for secret in secrets]
-        self._in_base64 = [spelling for secret in secrets for spelling in _base64_spellings(secret)]
+        self._secrets = [secret for secret in dict.fromkeys(credentials) if len(secret) >= _SHORTEST]
+        self._traces = [_traces(secret) for secret in self._secrets if not has_prefix(secret)]
 
     def repeats(self, text: str) -> bool:
-        """Whether a text may repeat a credential. May be wrong in one direction only: it misses nothing."""
-        if self._has_block(text):
+        """Whether a text may repeat a credential. It may say so of one that does not, but it misses none."""
+        if self._has_trace(text):
             return True
-        return ("%" in text or "\\" in text) and any(map(self._has_block, _decodings(text)))
+        return ("%" in text or "\\" in text) and any(map(self._has_trace, _decodings(text)))
 
     def text(self, text: str) -> str:
         """Return a text with everything masked in it that repeats a credential."""
@@ -75,19 +97,21 @@ class Redactor:
             return f'"{_MASK}"' if self.repeats(text) else text
         return _STRING.sub(self._string, text)
 
-    def _has_block(self, text: str) -> bool:
-        folded = text.lower()
-        return (
-            _TOKEN_PREFIX in folded
-            or any(block in folded for secret in self._folded for block in _blocks(secret, _BLOCK))
-            or any(block in text for spelling in self._in_base64 for block in _blocks(spelling, _BLOCK_BASE64))
+    def _has_trace(self, text: str) -> bool:
+        raw = text.encode("utf-8", "replace").lower()
+        if any(raw.find(trace) >= 0 for trace in _TOKEN_TRACES):
+            return True
+        words = memoryview(raw)[: len(raw) & -_BLOCK].cast("Q")
+        return any(
+            not traces.blocks.isdisjoint(words) or any(whole in raw for whole in traces.whole)
+            for traces in self._traces
         )
 
     def _without_parts(self, text: str) -> str:
-        for secret in self._folded:
-            text = _without_parts(text, text.lower(), secret)
-        for spelling in self._in_base64:
-            text = _without_parts(text, text, spelling)
+        for secret in self._secrets:
+            text = _without_parts(text, text.lower(), secret.decode("utf-8", "replace").lower())
+            for spelling in _base64_spellings(secret):
+                text = _without_parts(text, text, spelling)
         return text
 
     def _word(self, word: re.Match[str]) -> str:
@@ -109,7 +133,7 @@ def _without_parts(text: str, folded: str, secret: str) -> str:
     """Mask every part of ``secret``. ``folded``: the text as it is compared, character by character."""
     shortest = min(_PART, len(secret))
     if len(folded) != len(text):  # a few letters have more of them in lower case
-        return _MASK if any(block in folded for block in _blocks(secret, _BLOCK)) else text
+        return _MASK if any(secret[at : at + _PART] in folded for at in range(len(secret))) else text
     kept: list[str] = []
     at = begin = 0
     while at <= len(text) - shortest:
@@ -124,12 +148,20 @@ def _without_parts(text: str, folded: str, secret: str) -> str:
     return "".join((*kept, text[begin:])) if begin else text
 
 
-def _blocks(secret: str, size: int) -> Iterator[str]:
-    if len(secret) < _PART:
-        yield secret
-        return
-    for at in range(0, len(secret) - size + 1, size):
-        yield secret[at : at + size]
+def _traces(secret: bytes) -> _Traces:
+    digest = hashlib.sha256(secret).digest()
+    if (known := _REMEMBERED.get(digest)) is None:
+        spellings = [secret.lower(), *(each.lower().encode() for each in _base64_spellings(secret))]
+        blocks = frozenset(
+            int.from_bytes(spelling[at : at + _BLOCK], sys.byteorder)
+            for spelling in spellings
+            for at in range(len(spelling) - _BLOCK + 1)
+        )
+        whole = tuple(each for each in spellings if _SHORTEST <= len(each) < _SURELY_WITH_BLOCK)
+        if len(_REMEMBERED) >= _MOST_REMEMBERED:
+            _REMEMBERED.clear()
+        known = _REMEMBERED[digest] = _Traces(blocks, whole)
+    return known
 
 
 def _base64_spellings(secret: bytes) -> Iterator[str]:
@@ -156,3 +188,7 @@ def _decodings(text: str) -> Iterator[str]:
 def _unescaped(escape: re.Match[str]) -> str:
     digits = escape[1] or escape[2]
     return chr(int(digits, 16)) if digits else escape[3]
+
+
+_TOKEN_TRACES = (TOKEN_PREFIX, *(each.lower().encode() for each in _base64_spellings(TOKEN_PREFIX)))
+"""What shows that a text may have a Metrion token in it."""
