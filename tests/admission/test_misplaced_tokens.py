@@ -100,6 +100,7 @@ def test_a_token_in_a_label_or_a_tag_is_masked(token: bytes) -> None:
         b"/openai/v1/files/a%20b%2Fc",
         b"/openai/v1/files/100%",
         b"/openai/v1/files/task-metri%6fn",
+        b"/openai/v1/files?q=tokens%20begin%20with%20sk%2Dmetrion%2D",
         b"/openai/v1/files?name=%73k-proj-x&q=%25%32%35",
         b"/openai/v1/models?key=%73k-metrion-" + TOKEN[11:],
     ],

@@ -181,6 +181,8 @@ def test_what_is_ours_does_not_leave(dropped: tuple[bytes, bytes]) -> None:
         (b"Sec-WebSocket-Protocol", b" realtime ,  x "),
         (b"X-Metrion", b"not ours: no dash follows"),
         (b"x-note", b"tokens begin with sk-metrion-"),
+        (b"x-note", b"tokens begin with %73k%2Dmetrion-"),
+        (b"x-100%", b"50%"),
     ],
 )
 def test_everything_else_leaves_as_it_came(kept: tuple[bytes, bytes]) -> None:

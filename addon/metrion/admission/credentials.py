@@ -63,7 +63,11 @@ def hides_token(text: bytes) -> bool:
 
 def holds_token(*texts: bytes) -> bool:
     """Whether any of these texts has a Metrion token in it, percent-encoded or not."""
-    return any((has_prefix(text) and TOKEN.search(text)) or hides_token(text) for text in texts)
+    return any((has_prefix(text) and TOKEN.search(text)) or _hides_whole_token(text) for text in texts)
+
+
+def _hides_whole_token(text: bytes) -> bool:
+    return text.find(b"%") >= 0 and any(map(TOKEN.search, decodings(text)))
 
 
 def decodings(text: bytes) -> Iterator[bytes]:
@@ -100,7 +104,7 @@ def names_token(headers: Headers) -> bool:
 def _hides_token_from_its_place(parameter: bytes) -> bool:
     """Whether a parameter has a token in it that nobody would take for one. A key may be percent-encoded once."""
     name, _, value = parameter.partition(b"=")
-    return hides_token(unquote_to_bytes(value) if is_key(name) else parameter)
+    return _hides_whole_token(unquote_to_bytes(value) if is_key(name) else parameter)
 
 
 def credentials(inbound: Inbound, places: Places) -> tuple[list[bytes], list[bytes]]:
