@@ -132,6 +132,17 @@ def test_a_long_text_is_masked_whole() -> None:
     assert (REDACTOR.text(long + KEY), REDACTOR.json(f'"{long}{KEY}"')) == ("***", '"***"')
 
 
+def test_a_letter_that_is_longer_in_lower_case_hides_nothing() -> None:
+    assert REDACTOR.text(f"\u0130 {KEY}") == "***"
+    assert REDACTOR.text("\u0130 sk-proj-Zx91") == "\u0130 sk-proj-Zx91"
+
+
+def test_a_credential_of_any_length_is_found_by_its_beginning() -> None:
+    long = "".join(f"{each:x}Q" for each in range(9000)).encode()
+    redactor = Redactor([long])
+    assert redactor.text(f"a {long[:100].decode()} b") == "a *** b"
+
+
 @given(st.text(max_size=60), st.text(max_size=60), st.integers(0, 24), st.integers(15, 40))
 def test_any_part_in_any_text_is_found(before: str, after: str, start: int, length: int) -> None:
     part = KEY[start : start + length]

@@ -244,12 +244,12 @@ def refusing() -> Iterator[Refusing]:
         server.shutdown()
 
 
-@pytest.mark.parametrize(("status", "code", "again"), CODES, ids=[code for _, code, _ in CODES])
+@pytest.mark.parametrize(("status", "code", "again"), CODES, ids=[f"{status}-{code}" for status, code, _ in CODES])
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.id)
 def test_rendered_refusal(
     client: Client, status: int, code: str, again: bool, refusing: Refusing, runtime: Node | None
 ) -> None:
-    label = f"{client.id}-{code}"
+    label = f"{client.id}-{status}-{code}"
     base_url = f"{refusing.url}/{status}/{code}/{client.provider}{client.path}"
 
     outcome = client.call(Call(base_url, UNKNOWN, label), runtime)

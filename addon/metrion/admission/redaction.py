@@ -33,8 +33,10 @@ _PART = 12
 _BLOCK = 8
 _SURELY_WITH_BLOCK = 2 * _BLOCK - 1
 """A part that is as long has a whole block in it, wherever the blocks of the text begin."""
-_LONGEST = 16 << 10
+_LONGEST = 4 << 10
 """A longer text that repeats a credential is masked whole: to look closer would take too long."""
+_LONGEST_SECRET = 2 << 10
+"""Of a longer credential, only the beginning is looked for."""
 
 _TOKEN_PREFIX = TOKEN_PREFIX.decode()
 _TOKEN = re.compile(rf"{_TOKEN_PREFIX}[\w-]+", re.ASCII)
@@ -63,7 +65,7 @@ class _Traces(NamedTuple):
     """Spellings that are too short to be found by a block."""
 
 
-_MOST_REMEMBERED = 64
+_MOST_REMEMBERED = 32
 _REMEMBERED: dict[bytes, _Traces] = {}
 """By digest."""
 
@@ -74,7 +76,7 @@ class Redactor:
     __slots__ = ("_secrets", "_traces")
 
     def __init__(self, credentials: Iterable[bytes]) -> None:
-        self._secrets = [secret for secret in dict.fromkeys(credentials) if len(secret) >= _SHORTEST]
+        self._secrets = [each[:_LONGEST_SECRET] for each in dict.fromkeys(credentials) if len(each) >= _SHORTEST]
         self._traces = [_traces(secret) for secret in self._secrets if not has_prefix(secret)]
 
     def repeats(self, text: str) -> bool:
@@ -85,16 +87,20 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """Return a text with everything masked in it that repeats a credential."""
+        if not self.repeats(text):
+            return text
         if len(text) > _LONGEST:
-            return _MASK if self.repeats(text) else text
+            return _MASK
         if "%" in text or "\\" in text:
             text = _WORD.sub(self._word, text)
         return self._without_parts(_TOKEN.sub(lambda token: mask(token[0]), text))
 
     def json(self, text: str) -> str:
         """Return a JSON text with its strings masked, and all else as it is."""
+        if not self.repeats(text):
+            return text
         if len(text) > _LONGEST:
-            return f'"{_MASK}"' if self.repeats(text) else text
+            return f'"{_MASK}"'
         return _STRING.sub(self._string, text)
 
     def _has_trace(self, text: str) -> bool:
@@ -133,7 +139,8 @@ def _without_parts(text: str, folded: str, secret: str) -> str:
     """Mask every part of ``secret``. ``folded``: the text as it is compared, character by character."""
     shortest = min(_PART, len(secret))
     if len(folded) != len(text):  # a few letters have more of them in lower case
-        return _MASK if any(secret[at : at + _PART] in folded for at in range(len(secret))) else text
+        parts = (secret[at : at + shortest] for at in range(len(secret) - shortest + 1))
+        return _MASK if any(part in folded for part in parts) else text
     kept: list[str] = []
     at = begin = 0
     while at <= len(text) - shortest:
