@@ -25,8 +25,8 @@ SECRET = KEYS | SCHEMES | {IDENTITY, b"cookie", b"sec-websocket-protocol"}
 """Fields that may hold anybody's credential."""
 NOT_FORWARDED = frozenset({b"expect", b"proxy-authorization", b"proxy-connection"})
 
-MOST_DECODINGS = 4
-"""So often is percent-encoding taken off a text to see what it hides."""
+_MOST_DECODINGS, _LONG = 4, 8 << 10
+
 
 _PLACES = KEYS | {IDENTITY, b"sec-websocket-protocol"}
 _NOTABLE = SECRET | NOT_FORWARDED | {b"host"}
@@ -70,9 +70,14 @@ def _hides_whole_token(text: bytes) -> bool:
     return text.find(b"%") >= 0 and any(map(TOKEN.search, decodings(text)))
 
 
+def most_decodings(size: int) -> int:
+    """Return how often percent-encoding is taken off a text of a size: of a long one once, since it takes that long."""
+    return _MOST_DECODINGS if size <= _LONG else 1
+
+
 def decodings(text: bytes) -> Iterator[bytes]:
     """Yield what a text is without its percent-encoding, and without the one below that."""
-    for _ in range(MOST_DECODINGS):
+    for _ in range(most_decodings(len(text))):
         decoded = unquote_to_bytes(text)
         if decoded == text:
             return

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from metrion.admission.credentials import MOST_DECODINGS, TOKEN_PREFIX, credentials, has_prefix, notable
+from metrion.admission.credentials import TOKEN_PREFIX, credentials, has_prefix, most_decodings, notable
 from metrion.admission.masking import mask
 from metrion.model import Forward, Inbound, Refusal
 
@@ -184,7 +184,7 @@ def _base64_spellings(secret: bytes) -> Iterator[str]:
 
 def _decodings(text: str) -> Iterator[str]:
     """Yield what a text stands for, decoded again and again."""
-    for _ in range(MOST_DECODINGS):
+    for _ in range(most_decodings(len(text))):
         decoded = unquote(_ESCAPE.sub(_unescaped, text)) if "\\" in text else unquote(text)
         if decoded == text:
             return
