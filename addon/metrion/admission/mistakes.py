@@ -25,6 +25,8 @@ _NICKNAMES = {
 }
 """What else people call a provider, in letters and digits only."""
 _BY_NICKNAME = {nickname: name for name, nicknames in _NICKNAMES.items() for nickname in nicknames}
+_LONGEST_WORD = 1000
+"""Bytes at the beginning and at the end of a path; what is between them says nothing."""
 _LONG = 5
 """Names with as many letters are recognised within a longer word, too."""
 
@@ -44,7 +46,7 @@ _BROWSERS_OWN = re.compile(r"/(?:favicon\.ico|robots\.txt|sitemap\.xml|apple-tou
 
 def generates(path: bytes) -> ErrorShape | None:
     """Return whose errors the client of a path that generates reads; ``None`` for any other path."""
-    found = _GENERATES.search(_read(path))
+    found = _GENERATES.search(_read(path[-_LONGEST_WORD:]))
     return ErrorShape(found.lastgroup) if found and found.lastgroup else None
 
 
@@ -80,7 +82,7 @@ def _is_version_or_first(word: str) -> bool:
 
 
 def _read(path: bytes) -> str:
-    return unquote(path.decode("utf-8", "replace"))
+    return unquote(path[:_LONGEST_WORD].decode("utf-8", "replace"))
 
 
 def _meant(word: str, names: Collection[str]) -> str | None:
