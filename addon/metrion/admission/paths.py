@@ -61,7 +61,7 @@ def row_of(surface: Surface, words: list[str]) -> tuple[Path, str | None]:
         publisher = words[words.index("publishers") + 1] if "publishers" in words[:-1] else ""
         for spelling in (f"{publisher}:{verb}", f":{verb}"):
             if colon and (row := surface.paths.get(spelling)):
-                return row, name if row.is_read_back else None
+                return row, name if row.names_generation else None
         if colon and model_in(words):
             return _OTHER, None  # it may generate, unlike what only looks at a model
     for depth in range(min(_TABLE_DEPTH, len(words)), 0, -1):
@@ -70,7 +70,7 @@ def row_of(surface: Surface, words: list[str]) -> tuple[Path, str | None]:
                 if depth < len(words):
                     return Path(row.operation), None
                 ids = [word for word, name in zip(words, path.split("/"), strict=True) if name == "*"]
-                return row, ids[-1] if ids and row.is_read_back else None
+                return row, ids[-1] if ids and row.names_generation else None
     return _OTHER, None
 
 
