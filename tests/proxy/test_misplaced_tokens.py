@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.credentials import UNKNOWN
-from tests.processes import MITMDUMP, Proxy, running_mitmdump
+from tests.processes import MITMDUMP, ROOT, Proxy, free_port, running_mitmdump, running_proxy, upstreams
 from tests.simulated import Simulator
 
 ENCODED = "".join(f"%{ord(each):02X}" for each in UNKNOWN)
@@ -96,3 +96,21 @@ def test_a_token_in_a_label_is_masked_and_passes(serve: Proxy, simulator: Simula
         assert UNKNOWN[11:40] not in row
     for received in simulator.received(3):
         assert b"x-metrion" not in b"".join(name for name, _ in received.headers).lower()
+
+
+def test_a_token_as_a_host_is_shown_nowhere(simulator: Simulator, tmp_path: Path) -> None:
+    port = free_port()
+    command = [*MITMDUMP, "-s", str(ROOT / "addon" / "metrion_addon.py"), "--set", f"confdir={tmp_path / 'mitmproxy'}"]
+    command += ["-p", str(port), "-w", str(tmp_path / "flows.mitm"), "--flow-detail", "4"]
+    with running_proxy(tmp_path / "home", command, upstreams(simulator), ports=[port]) as proxy:
+        for line in (f"CONNECT {UNKNOWN}:443 HTTP/1.1", f"GET http://{UNKNOWN}/v1 HTTP/1.1"):
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+                client.sendall(f"{line}\r\nhost: {UNKNOWN}\r\nconnection: close\r\n\r\n".encode())
+                answer = b""
+                while piece := client.recv(65536):
+                    answer += piece
+            assert answer.startswith(b"HTTP/1.1 403 ")
+            assert UNKNOWN[11:40].encode() not in answer
+        assert proxy.stop() == 0
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or UNKNOWN[11:40].encode() not in path.read_bytes(), path

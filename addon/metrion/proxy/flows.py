@@ -8,6 +8,8 @@ from __future__ import annotations
 from mitmproxy import http
 from mitmproxy.proxy.context import Context
 
+from metrion.admission.credentials import has_prefix
+from metrion.admission.masking import shown_method
 from metrion.model import Head, Origin
 
 MARK = "metrion"
@@ -20,6 +22,13 @@ def replace_head(request: http.Request, head: Head) -> None:
     """Give a request another head."""
     request.data.path = head.target
     request.data.headers = http.Headers(head.headers)
+
+
+def mask_request_line(request: http.Request) -> None:
+    """Mask a Metrion token that stands as the method or in the host of a refused request."""
+    request.data.method = shown_method(request.data.method)
+    if has_prefix(request.data.host.lower().encode("utf-8", "replace")):
+        request.data.host, request.data.authority = "***", b"***"
 
 
 def aim(request: http.Request, upstream: Origin) -> None:

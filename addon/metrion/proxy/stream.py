@@ -37,13 +37,20 @@ from mitmproxy.proxy.layers.http import (
 )
 
 from metrion.admission import shown
-from metrion.admission.masking import shown_method
 from metrion.gateway.gateway import Gateway
 from metrion.lane.deadline import Deadline
 from metrion.model import EndReason, Forward, Headers, Refusal
 from metrion.proxy import websocket
 from metrion.proxy.connections import is_client_slow, wake
-from metrion.proxy.flows import MARK, NO_EVENT, aim, asks_for_websocket, flow_of_own_answer, replace_head
+from metrion.proxy.flows import (
+    MARK,
+    NO_EVENT,
+    aim,
+    asks_for_websocket,
+    flow_of_own_answer,
+    mask_request_line,
+    replace_head,
+)
 from metrion.proxy.hooks import MetrionEstimateHook
 from metrion.proxy.http1 import Commands, Interim
 from metrion.proxy.inbound import inbound_request, inbound_tunnel, is_intercepted, trouble
@@ -133,7 +140,7 @@ class MeteredStream(HttpStream):
         decision = self.relay.decision
         replace_head(request, decision.shown if isinstance(decision, Forward) else shown(inbound))
         if not isinstance(decision, Forward):
-            request.data.method = shown_method(request.data.method)
+            mask_request_line(request)
             yield from self._answer(request, effects)
             return
         request.headers.pop("expect", None)  # the relay sees to it
@@ -150,6 +157,7 @@ class MeteredStream(HttpStream):
         decision = self._gateway.decide_tunnel(inbound)
         replace_head(request, replace(shown(inbound), target=b""))
         if isinstance(decision, Refusal):
+            mask_request_line(request)
             yield from self._answer(request, self.relay.answer(inbound, decision, ends=False, began=began))
             return
         if decision is not None:
