@@ -56,6 +56,7 @@ def refusal(target: bytes, router: Router = ROUTER) -> Refusal:
         # what people call them
         (b"/claude/v1/messages", 400, "anthropic", "anthropic"),
         (b"/Claude-Code/v1/messages", 400, "anthropic", "anthropic"),
+        (b"/calude/v1/messages", 400, "anthropic", "anthropic"),
         (b"/gpt/v1/chat/completions", 400, "openai", "openai"),
         (b"/chatgpt/v1/responses", 400, "openai", "openai"),
         (b"/googleai/v1beta/models/m:generateContent", 400, "google", "gemini"),
@@ -160,6 +161,16 @@ def test_what_only_looks_like_a_doubled_version_passes(target: bytes) -> None:
 )
 def test_nothing_is_suggested_for_what_is_like_nothing(target: bytes) -> None:
     assert "Did you mean" not in refusal(target).message
+
+
+@pytest.mark.parametrize(
+    "target", [b"/deepseek/v1/chat/completions", b"/together/chat/completions", b"/fireworks/v1/models", b"/zz/models"]
+)
+def test_a_server_that_nobody_has_configured(target: bytes) -> None:
+    message = refusal(target).message
+    assert "No provider has the name" in message
+    assert "`providers` in metrion.yaml" in message
+    assert "Did you mean" not in message
 
 
 def test_a_message_repeats_nothing_of_the_path() -> None:

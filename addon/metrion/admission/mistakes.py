@@ -1,7 +1,7 @@
 """Explains a mistaken base URL: a path that leads nowhere in; what is wrong with it, and the error's shape, out.
 
-Known are a version that stands twice, a provider's name that is misspelt or hidden behind something else, and an API's
-path without a provider. Pure. Never: a part of the path in a message, since it may hold a secret.
+Recognises a version that is there twice, a provider's name that is misspelt or hidden behind something else, and an
+API's path without a provider. Pure. Never: a part of the path in a message, since it may hold a secret.
 """
 
 from __future__ import annotations
@@ -99,6 +99,11 @@ def _meant(word: str, names: Collection[str]) -> str | None:
     near = [
         (distance, name) for spelling, name in spellings.items() if (distance := _near(plain, spelling)) is not None
     ]
+    near += [
+        (1, name)
+        for nickname, name in _BY_NICKNAME.items()
+        if len(nickname) >= _LONG and name in names and _near(plain, nickname) == 1
+    ]
     if near:
         return min(near)[1]
     parts = [_plain(part) for part in re.split(r"[^0-9A-Za-z]+", word)]
@@ -144,4 +149,6 @@ def words_about(path: bytes, meant: str | None, suggestions: Iterable[str]) -> s
     if is_an_apis(path):
         places = ", ".join(f"/{each}/…" for each in suggestions)
         return f"This path of an API names no provider. Put one before it, in the base URL: {places}."
+    if generates(path) or any(map(_is_version_or_first, _read(path).split("/")[2:4])):
+        return "No provider has the name that this path begins with. `providers` in metrion.yaml adds another server."
     return "Nothing is served here."
