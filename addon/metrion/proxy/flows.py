@@ -24,8 +24,8 @@ def replace_head(request: http.Request, head: Head) -> None:
     request.data.headers = http.Headers(head.headers)
 
 
-def mask_request_line(request: http.Request) -> None:
-    """Mask a Metrion token that stands as the method or in the host of a refused request."""
+def _mask_request_line(request: http.Request) -> None:
+    """Mask a Metrion token that is the method, or in the host, of a refused request."""
     request.data.method = shown_method(request.data.method)
     if has_prefix(request.data.host.lower().encode("utf-8", "replace")):
         request.data.host, request.data.authority = "***", b"***"
@@ -39,6 +39,7 @@ def aim(request: http.Request, upstream: Origin) -> None:
 
 def flow_of_own_answer(request: http.Request, context: Context, mark: str) -> http.HTTPFlow:
     """Return a flow for a request that Metrion answers itself."""
+    _mask_request_line(request)
     flow = http.HTTPFlow(context.client, context.server)
     flow.request = request
     if not request.data.host:  # addressed to the proxy itself

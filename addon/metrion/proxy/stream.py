@@ -42,15 +42,7 @@ from metrion.lane.deadline import Deadline
 from metrion.model import EndReason, Forward, Headers, Refusal
 from metrion.proxy import websocket
 from metrion.proxy.connections import is_client_slow, wake
-from metrion.proxy.flows import (
-    MARK,
-    NO_EVENT,
-    aim,
-    asks_for_websocket,
-    flow_of_own_answer,
-    mask_request_line,
-    replace_head,
-)
+from metrion.proxy.flows import MARK, NO_EVENT, aim, asks_for_websocket, flow_of_own_answer, replace_head
 from metrion.proxy.hooks import MetrionEstimateHook
 from metrion.proxy.http1 import Commands, Interim
 from metrion.proxy.inbound import inbound_request, inbound_tunnel, is_intercepted, trouble
@@ -140,7 +132,6 @@ class MeteredStream(HttpStream):
         decision = self.relay.decision
         replace_head(request, decision.shown if isinstance(decision, Forward) else shown(inbound))
         if not isinstance(decision, Forward):
-            mask_request_line(request)
             yield from self._answer(request, effects)
             return
         request.headers.pop("expect", None)  # the relay sees to it
@@ -157,7 +148,6 @@ class MeteredStream(HttpStream):
         decision = self._gateway.decide_tunnel(inbound)
         replace_head(request, replace(shown(inbound), target=b""))
         if isinstance(decision, Refusal):
-            mask_request_line(request)
             yield from self._answer(request, self.relay.answer(inbound, decision, ends=False, began=began))
             return
         if decision is not None:
