@@ -35,7 +35,7 @@ def test_an_empty_database_gets_the_tables_the_default_account_and_a_write_ahead
     db: sqlite3.Connection, path: Path
 ) -> None:
     schema.migrate(db, path)
-    assert tables(db) == {"accounts", "tokens", "provider_keys"}
+    assert tables(db) == {"accounts", "tokens", "former_secrets", "provider_keys", "shared_keys"}
     assert db.execute("SELECT name, plan FROM accounts").fetchall() == [("default", "pro")]
     assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert version(db) == len(schema.MIGRATIONS)
@@ -52,7 +52,7 @@ def test_an_older_database_gets_only_what_it_lacks(
     db: sqlite3.Connection, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     schema.migrate(db, path)
-    db.execute("INSERT INTO accounts VALUES ('team', 'free', '2026-01-01T00:00:00Z')")
+    db.execute("INSERT INTO accounts (name, plan, created_at) VALUES ('team', 'free', '2026-01-01T00:00:00Z')")
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, ("ALTER TABLE accounts ADD COLUMN note TEXT",)))
     schema.migrate(db, path)
     assert db.execute("SELECT name, note FROM accounts ORDER BY name").fetchall() == [("default", None), ("team", None)]

@@ -11,7 +11,7 @@ Nothing here keeps anything from one request to the next.
 
 from metrion.admission.access_snapshot import AccessSnapshot, Token, token_digest
 from metrion.admission.authentication import admit, admit_tunnel, identified
-from metrion.admission.labels import labels
+from metrion.admission.labels import labels, sends_label_not_allowed
 from metrion.admission.masking import mask, shown
 from metrion.admission.outgoing_head import trailers_out
 
@@ -23,6 +23,7 @@ __all__ = [
     "identified",
     "labels",
     "mask",
+    "sends_label_not_allowed",
     "shown",
     "token_digest",
     "trailers_out",

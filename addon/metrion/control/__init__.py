@@ -4,11 +4,12 @@
 call the rest. Every error is a :class:`~metrion.errors.ControlError`, and none holds a secret.
 """
 
-from metrion.control.names import DEFAULT_ACCOUNT, check_name, suggestion
-from metrion.control.records import Account, KeyRecord, Limits, NewToken, TokenRecord
+from metrion.control.names import ALL_ACCOUNTS, DEFAULT_ACCOUNT, check_label, check_name, check_tag_name, suggestion
+from metrion.control.records import Account, KeyRecord, Limits, NewToken, TokenRecord, TokenTerms
 from metrion.control.store import ControlStore
 
 __all__ = [
+    "ALL_ACCOUNTS",
     "DEFAULT_ACCOUNT",
     "Account",
     "ControlStore",
@@ -16,6 +17,9 @@ __all__ = [
     "Limits",
     "NewToken",
     "TokenRecord",
+    "TokenTerms",
+    "check_label",
     "check_name",
+    "check_tag_name",
     "suggestion",
 ]

@@ -20,6 +20,7 @@ from metrion.control import ControlStore
 from metrion.control.counters import Counters
 from metrion.control.generations import Generations
 from metrion.faults import log_fault
+from metrion.gateway.label_warnings import LabelWarnings
 from metrion.gateway.scoreboard import Slot
 from metrion.journal.writer import Journal
 from metrion.model import Answer, EndReason, Forward, Inbound, Refusal, Route
@@ -54,6 +55,7 @@ class Gateway:
         self._generations = Generations(settings.generations_db)
         self._journal = Journal(settings.journal_dir)
         self._recorder = Recorder(prices, self._journal.append, self._generations)
+        self._label_warnings = LabelWarnings()
         self._meters = os.environ.get(_METERING) != "off"
 
     @property
@@ -97,6 +99,7 @@ class Gateway:
 
         ``began``: when its head arrived, by ``time.perf_counter``.
         """
+        self._label_warnings.note(inbound, decision)
         request = Request(inbound, decision, began=began)
         attempt = self.live[key] = Attempt(request, self._recorder)
         if not self._meters:
