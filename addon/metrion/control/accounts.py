@@ -53,10 +53,11 @@ def remove(db: sqlite3.Connection, name: str) -> tuple[str, ...]:
         for row in db.execute("SELECT name FROM tokens WHERE account = ? AND revoked_at IS NULL ORDER BY id", (name,))
     ]
     if tokens:
+        first = tokens[0]
+        has, them = ("the token", "it") if len(tokens) == 1 else (f"{len(tokens)} tokens:", "each")
         raise ControlError(
-            f"the account {name!r} has {'the token' if len(tokens) == 1 else f'{len(tokens)} tokens:'} "
-            f"{', '.join(tokens)}. Revoke each with `metrion token revoke {tokens[0]}`, or move it with "
-            f"`metrion token set {tokens[0]} --account {DEFAULT_ACCOUNT}`, then remove the account."
+            f"the account {name!r} has {has} {', '.join(tokens)}. Revoke {them} with `metrion token revoke {first}`, "
+            f"or move {them} with `metrion token set {first} --account {DEFAULT_ACCOUNT}`, then remove the account."
         )
     providers = [
         row[0] for row in db.execute("SELECT provider FROM provider_keys WHERE account = ? ORDER BY provider", (name,))
