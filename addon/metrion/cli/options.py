@@ -109,15 +109,12 @@ def print_records(records: Sequence[Mapping[str, object]], headings: Mapping[str
 
 def _fitting(rows: Sequence[Sequence[str]], headings: Sequence[str], width: int | None) -> str:
     """Return a table that is at most so wide: without the columns that say nothing, else a block for each row."""
-    for kept in (
-        range(len(headings)),
-        [n for n in range(len(headings)) if any(row[n] not in _NOTHING for row in rows)],
-    ):
+    every = range(len(headings))
+    telling = [n for n in every if any(row[n] not in _NOTHING for row in rows)]
+    for kept in (every, telling):
         text = _tabulated([[row[n] for n in kept] for row in rows], [headings[n] for n in kept])
-        if width is None or max(map(len, text.splitlines())) <= width:
+        if not rows or width is None or max(map(len, text.splitlines())) <= width:
             return text
-    if not rows:
-        return text
     indent = max(map(len, headings)) + 2
     blocks = (
         [f"{name:<{indent}}{cell}" for name, cell in zip(headings, row, strict=True) if cell not in _NOTHING]
