@@ -38,9 +38,7 @@ COMMANDS: Mapping[str, Entry] = {
     "demo": Entry("metrion.cli.demo", "demo", "Try everything with no key and no network.", _FIRST),
     "key": Entry("metrion.cli.key", "key", "Store, list and remove provider keys.", _FIRST),
     "serve": Entry("metrion.cli.serve", "serve", "Run the proxy.", _FIRST),
-    "token": Entry(
-        "metrion.cli.token", "token", "Make, list, change, rotate and revoke the tokens that callers use.", _FIRST
-    ),
+    "token": Entry("metrion.cli.token", "token", "Make, list, change, rotate and revoke tokens of callers.", _FIRST),
     "reconcile": Entry(
         "metrion.cli.reconcile", "reconcile", "Compare what providers say they billed with what was metered.", _SPENT
     ),
