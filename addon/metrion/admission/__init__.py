@@ -12,7 +12,7 @@ and by what a repeated key is recognised.
 
 from metrion.admission.access_snapshot import AccessSnapshot, Token, token_digest
 from metrion.admission.authentication import admit, admit_tunnel, identified
-from metrion.admission.labels import labels
+from metrion.admission.labels import labels, sends_label_not_allowed
 from metrion.admission.masking import mask, shown
 from metrion.admission.outgoing_head import trailers_out
 
@@ -24,6 +24,7 @@ __all__ = [
     "identified",
     "labels",
     "mask",
+    "sends_label_not_allowed",
     "shown",
     "token_digest",
     "trailers_out",

@@ -60,7 +60,7 @@ def admit(
     key = None if pass_through else access.provider_key(token.account, route.provider) if needs_key else ""
     sent = placed if pass_through else (key.encode("utf-8", "replace"),) if key else ()
     in_plan = any(_is_of_plan(value, route) for value in sent)
-    caller = Caller(token.account, token.name, credential, _timeout(token, route, plan), in_plan)
+    caller = Caller(token.account, token.name, credential, _timeout(token, route, plan), in_plan, token.labels)
     if not pass_through and needs_key and not key:
         where = "" if token.account == "default" else f" --account {token.account}"
         message = (
@@ -116,6 +116,8 @@ def _identify(secret: bytes, access: AccessSnapshot, now: datetime | None) -> tu
     if token.revoked:
         return f"The Metrion token {token.name} was revoked. {_HOW}"
     if token.expires_at is not None and (now or datetime.now(UTC)) >= _utc(token.expires_at):
+        if token.rotated:
+            return f"The Metrion token {token.name} has a new secret, and this one is no longer valid. {_HOW}"
         return f"The Metrion token {token.name} has expired. {_HOW}"
     return digest, token
 
@@ -141,7 +143,7 @@ def _quota(digest: bytes, token: Token, plan: Plan) -> Quota:
     """Token, then plan; 0 says none."""
     minute, month = token.requests_per_minute, token.requests_per_month
     return Quota(
-        digest,
+        token.counted_as or digest,
         (plan.requests_per_minute if minute is None else minute) or None,
         (plan.requests_per_month if month is None else month) or None,
     )

@@ -105,14 +105,15 @@ def _greeting(settings: Settings, control: ControlStore, listening: Listening) -
     """Say where everything is; make the first token when there is none."""
     from tabulate import tabulate
 
-    from metrion.control import DEFAULT_ACCOUNT
+    from metrion.control import ALL_ACCOUNTS, DEFAULT_ACCOUNT
 
     lines = [f"Metrion {__version__} listens on {listening.url}", ""]
     if not control.tokens():
         secret = control.create_token().secret
         lines += [f"Your token, shown this once: {secret}", ""]
     records = control.keys()
-    keys = {record.provider: record for record in records if record.account == DEFAULT_ACCOUNT and record.in_use}
+    whose = (ALL_ACCOUNTS, DEFAULT_ACCOUNT)  # shared ones come first, and an own one replaces them
+    keys = {record.provider: record for record in records if record.account in whose and record.in_use}
     rows = [
         (
             name,

@@ -21,6 +21,7 @@ from metrion.control import ControlStore, make_fingerprint
 from metrion.control.counters import Counters
 from metrion.control.generations import Generations
 from metrion.faults import log_fault
+from metrion.gateway.label_warnings import LabelWarnings
 from metrion.gateway.mistakes import Mistakes
 from metrion.gateway.scoreboard import Slot
 from metrion.journal.writer import Journal
@@ -58,6 +59,7 @@ class Gateway:
         self._recorder = Recorder(prices, self._journal.append, self._generations)
         self._mistakes = Mistakes(settings, slot)
         self._home = make_fingerprint(settings)
+        self._label_warnings = LabelWarnings()
         self._meters = os.environ.get(_METERING) != "off"
 
     @property
@@ -103,6 +105,7 @@ class Gateway:
 
         ``began``: when its head arrived, by ``time.perf_counter``.
         """
+        self._label_warnings.note(inbound, decision)
         request = Request(inbound, decision, began=began)
         attempt = self.live[key] = Attempt(request, self._recorder)
         if not self._meters:

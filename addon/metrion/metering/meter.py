@@ -72,7 +72,7 @@ def measure(
 def _asked(inbound: Inbound, decision: Forward | Refusal, fields: Mapping[bytes, bytes]) -> dict[str, Any]:
     """Return the columns of who asked for what."""
     route, caller = decision.route, decision.caller
-    user_label, tags = labels(inbound)
+    user_label, tags = labels(inbound, caller.labels if caller else None)
     return {
         "account": caller.account if caller else None,
         "token_name": caller.token_name if caller else None,
