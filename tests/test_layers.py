@@ -14,7 +14,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "addon" / "metrion"
 
 CORE = {
-    "admission", "dialects", "estimates", "faults", "metering", "endpoints", "parsing", "pricing", "providers",
+    "admission", "dialects", "estimates", "faults", "logs", "metering", "endpoints", "parsing", "pricing", "providers",
     "relay", "settings",
 }  # fmt: skip
 FLOORS: list[set[str]] = [

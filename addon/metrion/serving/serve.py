@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import ssl
 import subprocess
@@ -14,6 +13,9 @@ from typing import TYPE_CHECKING
 from metrion import estimates
 from metrion.gateway.ingestion import Ingestion
 from metrion.gateway.scoreboard import Scoreboard
+from metrion.logs.output import FORMAT, LogOptions, configure
+from metrion.logs.remembered import Remembered
+from metrion.logs.request_log import RequestLog
 from metrion.serving.listening import Listeners, Listening
 from metrion.serving.supervisor import Supervisor
 from metrion.settings import Settings
@@ -34,13 +36,17 @@ def run(
     drain_seconds: float,
     on_listening: Callable[[Listening], None],
     tls: ssl.SSLContext | None = None,
+    log: LogOptions | None = None,
 ) -> None:
     """Serve until a signal stops it. ``on_listening`` is called once, when all workers accept connections.
 
     :raises ServeError: it cannot be done, or workers keep dying.
     :raises StoreError: the ingester cannot start.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s")
+    log = log or LogOptions()
+    configure(log)
+    os.environ[FORMAT] = log.format  # for the ingester
+    remembered = Remembered(settings.providers)  # by all workers
     listeners = Listeners(host, port, workers)
     # A worker that drains by itself and the one that replaces it are both at work.
     scoreboard = Scoreboard(2 * workers)
@@ -55,8 +61,10 @@ def run(
             authority.wait()
         listeners.listen()
 
+        request_log = RequestLog.of(settings.providers, log, remembered)
+
         def work(context: WorkerContext) -> None:
-            worker.work(settings, context, drain_seconds, tls)
+            worker.work(settings, context, drain_seconds, tls, request_log)
 
         supervisor = Supervisor(work, listeners, scoreboard, ingestion, workers=workers, drain_seconds=drain_seconds)
         scheme = "https" if tls else "http"
