@@ -78,7 +78,7 @@ class LineFormatter(logging.Formatter):
             fields["notice"] = notice
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
-        return json.dumps(fields)
+        return json.dumps(fields, ensure_ascii=False)
 
 
 class Outlet(logging.Handler):
