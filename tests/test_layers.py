@@ -21,7 +21,7 @@ FLOORS: list[set[str]] = [
     {"errors", "model"},
     CORE,
     {"journal", "store", "control"},
-    {"gateway"},
+    {"gateway", "running_proxy"},
     {"lane", "proxy", "reports", "repricing", "reconciling", "doctor"},
     {"serving"},
     {"web", "cli", "demo", "simulator", "__main__"},

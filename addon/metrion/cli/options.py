@@ -167,6 +167,14 @@ def note(text: str) -> None:
     click.echo(text, err=True)
 
 
+def note_other_home(settings: Settings) -> None:
+    """Say so if the proxy that runs serves another home, and so does not know what this command has made."""
+    from metrion.running_proxy import other_home
+
+    if (words := other_home(settings)) is not None:
+        note(f"Note: {words}")
+
+
 def _as_json(value: object) -> str:
     return _utc(value).strftime("%Y-%m-%dT%H:%M:%SZ") if isinstance(value, datetime) else str(value)
 

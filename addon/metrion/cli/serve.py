@@ -21,6 +21,13 @@ if TYPE_CHECKING:  # these import cryptography and mitmproxy, which `serve --hel
 _DRAIN_SECONDS = 30.0
 _MOST_WORKERS = 256
 
+LAST_REQUESTS = """SELECT started_at::TIMESTAMP_S AS time, token_name AS token, model,
+    input_tokens AS input, output_tokens AS output, cost_usd
+    FROM events ORDER BY started_at DESC LIMIT 10"""
+_PLAIN_HTTP = """\
+This is plain HTTP: the tokens, keys and prompts that clients send can be read on the way. Put
+TLS in front, give --tls-cert and --tls-key, or listen on 127.0.0.1."""
+
 
 @click.command()
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1, or `listen` in metrion.yaml]")
@@ -128,7 +135,8 @@ def _greeting(settings: Settings, control: ControlStore, listening: Listening) -
 
     from metrion.control import DEFAULT_ACCOUNT
 
-    lines = [f"Metrion {__version__} listens on {listening.url}", ""]
+    here = f" (on all addresses; here also {listening.local_url})" if listening.is_everywhere else ""
+    lines = [f"Metrion {__version__} listens on {listening.url}{here}", ""]
     if not control.tokens():
         secret = control.create_token().secret
         lines += [f"Your token, shown this once: {secret}", ""]
@@ -143,7 +151,9 @@ def _greeting(settings: Settings, control: ControlStore, listening: Listening) -
         for name, provider in settings.providers.items()
     ]
     lines.append(tabulate(rows, headers=("provider", "base URL", "key"), disable_numparse=True))
-    lines += ["", "What was spent: metrion report costs, or metrion sql 'SELECT * FROM events'"]
+    if listening.is_readable:
+        lines += ["", _PLAIN_HTTP]
+    lines += ["", "What was spent: metrion report costs", "The last requests:", f'  metrion sql "{LAST_REQUESTS}"']
     return "\n".join(lines)
 
 

@@ -19,6 +19,7 @@ from metrion.cli.options import (
     complete_tokens,
     format_option,
     note,
+    note_other_home,
     print_records,
     settings_option,
 )
@@ -125,6 +126,7 @@ def create(
         made = store.create_token(name, account=account, limits=limits, expires_at=expires)
     click.echo(made.secret)
     note(f"Token {made.name} for account {made.account}. It cannot be shown again: keep it now.")
+    note_other_home(settings)
 
 
 @token.command("list")

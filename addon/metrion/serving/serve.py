@@ -16,6 +16,7 @@ from metrion.gateway.scoreboard import Scoreboard
 from metrion.logs.output import FORMAT, LogOptions, configure
 from metrion.logs.remembered import Remembered
 from metrion.logs.request_log import RequestLog
+from metrion.running_proxy import words_of_holder
 from metrion.serving.listening import Listeners, Listening
 from metrion.serving.supervisor import Supervisor
 from metrion.settings import Settings
@@ -47,7 +48,7 @@ def run(
     configure(log)
     os.environ[FORMAT] = log.format  # for the ingester
     remembered = Remembered(settings.providers)  # by all workers
-    listeners = Listeners(host, port, workers)
+    listeners = Listeners(host, port, workers, lambda host, port: words_of_holder(host, port, settings))
     # A worker that drains by itself and the one that replaces it are both at work.
     scoreboard = Scoreboard(2 * workers)
     ingestion = Ingestion(settings, scoreboard)
