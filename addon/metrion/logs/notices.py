@@ -17,7 +17,7 @@ or a provider sent, but for a path that names no provider, masked.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -30,6 +30,7 @@ from metrion.settings import ProviderSettings, why_not_inject
 
 ASKING_FOR_USAGE = frozenset(row.name for row in OPERATIONS.values() if row.asks_usage_in is not None)
 """Operations whose streams report a usage only if the request asks for it."""
+_COMPLETE = EndReason.COMPLETE
 _DAY = 86_400.0
 _BETWEEN_OUTAGES = 300.0
 """Seconds: a provider that comes and goes is not said to be out more often."""
@@ -52,30 +53,36 @@ class Notices:
         self._remembered = remembered
         self._known: set[tuple[object, ...]] = set()
         """What this process knows to be said: the memory that all share is looked at once for each."""
+        self._tokens: set[tuple[str | None, str | None]] = set()
+        """The same, of tokens alone."""
         self._began = remembered.clock()
 
-    def finished(self, event: Event, refusal: Refusal | None = None) -> list[Notice]:
+    def finished(self, event: Event, refusal: Refusal | None = None) -> Sequence[Notice]:
         """Take the event of a request, and what its client got in the provider's place."""
-        found: list[Notice | None] = []
         status, end_reason = event.status, event.end_reason
+        is_new = event.token_name is not None and (event.account, event.token_name) not in self._tokens
+        is_well = refusal is None and end_reason == _COMPLETE and status is not None and status < 400
+        if is_well and not is_new and not event.streamed and not self._remembered.is_out(event.provider):
+            return ()  # as nearly all are
+        found: list[Notice | None] = []
         if refusal is not None and refusal.kind is UPSTREAM_UNREACHABLE:
             found.append(self._unreachable(event, refusal))
-        elif end_reason != EndReason.COMPLETE or status is None or status >= 400:
+        elif not is_well:
             found.append(self._failure(event, refusal))
         elif event.streamed and event.usage_source != "reported" and event.operation in ASKING_FOR_USAGE:
             found.append(self._no_usage(event))
         if refusal is None and status is not None and self._remembered.is_out(event.provider):
             found.append(self._reachable(event))
-        if event.token_name is not None and ("token", event.account, event.token_name) not in self._known:
+        if is_new:
             found.append(self._token(event))
         return [notice for notice in found if notice is not None]
 
-    def refused(self, refusal: Refusal, path: str = "") -> list[Notice]:
+    def refused(self, refusal: Refusal, path: str = "") -> Sequence[Notice]:
         """Take a refusal that has no event. ``path``: what was asked for, as it may be shown."""
         notice = self._refused(refusal, None, path)
         return [] if notice is None else [notice]
 
-    def unreadable(self, status: int, message: str) -> list[Notice]:
+    def unreadable(self, status: int, message: str) -> Sequence[Notice]:
         """Take a request whose head could not be read. ``message``: Metrion's own words."""
         key = ("unreadable", status, message)
         notice = self._first("refused", key, lambda: f"A request was refused: {status}: {message}")
@@ -85,13 +92,16 @@ class Notices:
 
     def _token(self, event: Event) -> Notice | None:
         key = ("token", event.account, event.token_name)
-        return self._first(
+        notice = self._first(
             "token",
             key,
             lambda: f"First request of token {event.token_name} (account {event.account}): {_what(event)}.",
             level=logging.INFO,
             daily=False,
         )
+        if key in self._known:
+            self._tokens.add((event.account, event.token_name))
+        return notice
 
     def _failure(self, event: Event, refusal: Refusal | None) -> Notice | None:
         match event.end_reason:
@@ -106,7 +116,7 @@ class Notices:
                 return self._failed(event, "stream_error", f"{event.provider} reported an error within a stream.")
             case EndReason.UPSTREAM_ERROR:
                 return self._failed(event, "broken", f"{event.provider} broke an answer off.")
-        if event.status is None:
+        if event.status is None or event.status < 400:
             return None
         words = f"{event.provider} answered {event.status}{_phrase(event.status)}."
         if event.status in (401, 403) and event.credential == "stored":
