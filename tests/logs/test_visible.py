@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from urllib.parse import quote, unquote
 
@@ -35,7 +36,7 @@ def in_hex(text: str) -> str:
     return "".join(f"%{ord(character):02x}" for character in text)
 
 
-SPELLINGS = {
+SPELLINGS: dict[str, Callable[[str], str]] = {
     "plain": lambda text: text,
     "quoted": lambda text: quote(text, safe=""),
     "hex": in_hex,
@@ -82,12 +83,13 @@ def spellings_of(line: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    ("name", "place"),
+    # A refusal's message is Metrion's own: it may quote a path, and has no key without a shape in it.
+    [(name, place) for name in SECRETS for place in PLACES if (name, place) != ("own", "message")],
+)
 @pytest.mark.parametrize("spelling", SPELLINGS)
-@pytest.mark.parametrize("name", SECRETS)
 def test_a_secret_in_an_odd_place_is_in_no_line(name: str, spelling: str, place: str) -> None:
-    if name == "own" and place == "message":
-        pytest.skip("a refusal's message is Metrion's own, and has no key of any shape in it")
     secret = SECRETS[name]
     for line in lines(place, SPELLINGS[spelling](secret), secret, "", ""):
         assert not any(secret in each for each in spellings_of(line)), line
