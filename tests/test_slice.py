@@ -15,7 +15,7 @@ from tests.recordings import read, route
 NOT_STREAMED = {
     "anthropic_batch_results", "anthropic_batches", "gemini_batch_output", "gemini_batches", "mistral_batch_output",
     "mistral_batches", "mistral_ocr", "openai_batches", "openai_embeddings", "openai_evals", "openai_speech",
-    "openai_videos", "resource", "vertex_predict", "xai_batch_results",
+    "anthropic_dreams", "anthropic_sessions", "openai_videos", "resource", "vertex_predict", "xai_batch_results",
 }  # fmt: skip
 """Wire formats without a stream of their own, or whose stream is only sound."""
 

@@ -64,13 +64,15 @@ class Path:
     """That of the WebSocket session which a GET opens: its operation is :data:`REALTIME`, whatever a POST does here."""
     names_results: bool = False
     """Its answers may say by an absolute URL where the results of a batch are."""
+    continues: bool = False
+    """A POST has the provider go on with what the path names; a later GET of that reports what it used."""
     is_output: bool = False
     """Serves files of any kind. A GET is read only if a finished batch named the file as its output."""
 
     @property
-    def is_read_back(self) -> bool:
-        """Whether the id in the path says what a GET reads back."""
-        return self.get is not None or self.session is not None
+    def names_generation(self) -> bool:
+        """Whether the id in the path is that of something generated."""
+        return self.get is not None or self.session is not None or self.continues
 
     def asked_with(self, method: bytes) -> tuple[Operation, str | None]:
         """Return what a request with this method asks for, and the wire format of its answer."""
@@ -92,12 +94,12 @@ PATHS: Mapping[str, Path] = {
     "agents": Path(AGENTS, "resource"),
     "agents/*": Path(AGENTS, get="resource"),
     "agents/automations": Path(CONFIGURATION),
-    "agents/automations/*/invocations": Path(AGENT_SESSIONS),
+    "agents/automations/*/invocations": Path(AGENT_SESSIONS, "openai_agent_sessions"),
     "agents/completions": Path(CHAT, "openai_chat"),
     "agents/environments": Path(CONFIGURATION),
-    "agents/sessions": Path(AGENT_SESSIONS),  # unlike Anthropic's, most are created with an input, and begin at once
-    "agents/sessions/*": Path(SESSIONS),
-    "agents/sessions/*/events": Path(AGENT_SESSIONS),
+    "agents/sessions": Path(AGENT_SESSIONS, "openai_agent_sessions"),
+    "agents/sessions/*": Path(SESSIONS, get="openai_agent_sessions"),
+    "agents/sessions/*/events": Path(AGENT_SESSIONS, "openai_agent_sessions", continues=True),
     "assistants": Path(ASSISTANTS, "resource"),
     "assistants/*": Path(ASSISTANTS, "resource"),
     "audio": Path(AUDIO),
@@ -130,9 +132,10 @@ PATHS: Mapping[str, Path] = {
     "decisions": Path(DECISIONS, "openai_responses"),
     "deployment_runs": Path(CONFIGURATION),
     "deployments": Path(CONFIGURATION),
-    "deployments/*/run": Path(AGENT_SESSIONS),
-    "dreams": Path(DREAMS),
-    "dreams/*": Path(CONFIGURATION),
+    "deployments/*/run": Path(AGENT_SESSIONS, "anthropic_sessions"),
+    "dreams": Path(DREAMS, "anthropic_dreams"),
+    "dreams/*": Path(DREAMS, get="anthropic_dreams"),
+    "dreams/*/archive": Path(CONFIGURATION),
     "dreams/*/cancel": Path(CANCEL),
     "embedding-models": Path(MODELS),
     "embeddings": Path(EMBEDDINGS, "openai_embeddings"),
@@ -182,8 +185,9 @@ PATHS: Mapping[str, Path] = {
     "responses/compact": Path(RESPONSES, "openai_responses"),
     "responses/input_tokens": Path(COUNT_TOKENS),
     "score": Path(RERANK, "openai_embeddings"),  # vLLM
-    "sessions": Path(SESSIONS),
-    "sessions/*/events": Path(AGENT_SESSIONS),
+    "sessions": Path(AGENT_SESSIONS, "anthropic_sessions"),
+    "sessions/*": Path(SESSIONS, get="anthropic_sessions"),
+    "sessions/*/events": Path(AGENT_SESSIONS, continues=True),
     "skills": Path(CONFIGURATION),
     "stt": Path(AUDIO, "openai_audio"),
     "threads": Path(ASSISTANTS),

@@ -23,6 +23,7 @@ from tests.corpus import at_least, exchanges
 CODES = [
     (400, "bad_request"),
     (400, "no_provider_key"),
+    (400, "unknown_route"),
     (401, "missing_token"),
     (401, "invalid_token"),
     (401, "conflicting_tokens"),

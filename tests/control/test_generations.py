@@ -28,6 +28,30 @@ def test_what_nobody_expects_settles_nothing(provider: str, generation_id: str, 
     assert not generations.settle(provider, generation_id)
 
 
+def test_a_session_is_billed_for_what_it_adds(tmp_path: Path) -> None:
+    generations, other = Generations(tmp_path / "generations.db"), Generations(tmp_path / "generations.db")
+    told = [
+        generations.advance("anthropic", "sesn_1", "first", 10),
+        other.advance("anthropic", "sesn_1", "first", 10),
+        other.advance("anthropic", "sesn_1", "second", 15),
+        generations.advance("anthropic", "sesn_1", "first", 10),
+        generations.advance("openai", "sesn_1", "another's", 1),
+    ]
+    assert told == ["", None, "first", None, ""]
+
+
+def test_what_a_session_has_used_is_never_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "generations.db"
+    generations = Generations(path)
+    generations.expect("anthropic", "sesn_1")
+    generations.advance("anthropic", "sesn_1", "first", 10)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE generations SET since = datetime('now', '-400 days')")
+    generations.expect("anthropic", "sesn_2")
+    assert generations.advance("anthropic", "sesn_1", "second", 15) == "first"
+    assert generations.overdue(timedelta(days=1)) == {}
+
+
 def test_what_a_batch_names_is_expected_in_its_place_once(tmp_path: Path) -> None:
     generations, other = Generations(tmp_path / "generations.db"), Generations(tmp_path / "generations.db")
     generations.expect("mistral", "job")

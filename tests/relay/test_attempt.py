@@ -192,6 +192,18 @@ def test_what_a_response_reports_of_an_earlier_request_is_noted() -> None:
     assert journal.generations.noted == [("expect", "openai", "resp_1")]
 
 
+def test_no_file_keeps_a_key_that_is_repeated_as_an_id() -> None:
+    key = "sk-proj-0123456789abcdefghijklmnop"
+    route = replace(forward().route, operation=RESPONSES, dialect="openai_responses")
+    journal = Journal()
+    attempt = journal.attempt(replace(forward(), route=route, credentials=(key.encode(),)))
+    attempt.response_head(route, 200, JSON)
+    attempt.response_data(f'{{"id": "resp_{key}", "object": "response", "status": "queued"}}'.encode())
+    attempt.finish(COMPLETE)
+    assert journal.generations.noted == []
+    assert journal.event.generation_id == "resp_***"
+
+
 # --- estimates --------------------------------------------------------------------------------------------------------
 
 

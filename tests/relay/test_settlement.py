@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 
 from metrion.endpoints import FILES, RESPONSES, RUNS
 from metrion.model import CredentialPlace, EndReason, ErrorShape, Origin, Reading, Route, Usage
-from metrion.relay.settlement import Expect, Replace, Settle, Settlement, carry_out, settlement
+from metrion.relay.settlement import Advance, Expect, Replace, Settle, Settlement, carry_out, settlement
 from tests.relay.ways import Nothing
 
 ROUTE = Route(
@@ -48,6 +49,19 @@ CASES: dict[str, tuple[Route | None, bytes, Reading, EndReason, Settlement]] = {
     "an empty page": (
         PAGE, b"GET", replace(UNTOLD, output="?3"), COMPLETE, Replace("openai", "batch/b_1?2", "batch/b_1?3"),
     ),
+    "all that a session used so far": (
+        READ_BACK, b"GET", replace(TOLD, growing=True, usage=replace(USAGE, raw="{}")), COMPLETE,
+        Advance("openai", "resp_1", "{}", 3),
+    ),
+    "the same in the stream that asked": (
+        ROUTE, b"POST", replace(TOLD, growing=True, usage=replace(USAGE, raw="{}", provider_cost_usd=Decimal("0.02"))),
+        COMPLETE, Advance("openai", "resp_1", "{}", 5),
+    ),
+    "a session that has used nothing": (
+        ROUTE, b"POST", replace(TOLD, growing=True, usage=Usage(input_tokens=0, output_tokens=0, raw="{}")), COMPLETE,
+        False,
+    ),
+    "all of it in part": (READ_BACK, b"GET", replace(TOLD, growing=True), ABORT, False),
     "no route": (None, b"GET", TOLD, COMPLETE, False),
     "no id": (ROUTE, b"GET", Reading(usage=USAGE), COMPLETE, False),
 }  # fmt: skip
@@ -76,6 +90,7 @@ def test_a_session_bills_itself_unless_its_responses_do(in_session: bool) -> Non
         (Replace("openai", "a", "b", bills=True), [("replace", "openai", "a", "b")], None),
         (Settle("openai", "a", bills=True), [("settle", "openai", "a")], None),
         (Settle("openai", "a", bills=False), [("settle", "openai", "a")], False),
+        (Advance("openai", "a", "{}", 3), [("advance", "openai", "a", "{}", 3)], None),
     ],
 )
 def test_only_the_first_is_billed(decided: Settlement, noted: list[object], bills: bool | None, first: bool) -> None:

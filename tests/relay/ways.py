@@ -63,6 +63,10 @@ class Nothing:
         self.noted.append(("settle", *what))
         return self.first
 
+    def advance(self, provider: str, generation_id: str, usage: str, progress: int) -> str | None:
+        self.noted.append(("advance", provider, generation_id, usage, progress))
+        return "" if self.first else None
+
     def expects(self, *what: str) -> bool:
         return bool(what)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ def test_any_duckdb_from_the_first_with_this_format_on_opens_the_store(tmp_path:
     assert tags == ("v1.4.0+",)
 
 
+DAY = datetime(2026, 11, 1)  # noqa: DTZ001 -- events have naive UTC times
 UNKNOWN: dict[str, Any] = {"method": "POST", "generation_id": "resp_1", "cost_source": "unknown", "cost_usd": None}
 READ_BACK: dict[str, Any] = {"method": "GET", "generation_id": "resp_1", "request_id": "later"}
 
@@ -67,6 +69,9 @@ READ_BACK: dict[str, Any] = {"method": "GET", "generation_id": "resp_1", "reques
         (UNKNOWN, [READ_BACK | {"generation_id": "done_1", "path": "/v1/chat/deferred-completion/resp_1"}], True),
         (UNKNOWN, [READ_BACK | {"method": "POST", "operation": "responses"}], False),
         (UNKNOWN, [READ_BACK | {"method": "POST", "operation": "runs"}], True),
+        # An agent goes on with a session that was read back before.
+        (UNKNOWN | {"started_at": DAY + timedelta(hours=1)}, [READ_BACK | {"started_at": DAY}], False),
+        (UNKNOWN | {"started_at": DAY}, [READ_BACK | {"started_at": DAY + timedelta(hours=1)}], True),
     ],
 )
 @pytest.mark.parametrize("ingested", [False, True])

@@ -6,7 +6,8 @@ came in, byte for byte, without Metrion's own fields; no Metrion token leaves, w
 every credential is masked.
 
 Any exception here must refuse the request: whoever calls :func:`admit` treats it as a refusal 500, never as a pass.
-Nothing here keeps anything from one request to the next.
+Nothing here keeps anything from one request to the next but what is quicker to remember than to find again: a route,
+and by what a repeated key is recognised.
 """
 
 from metrion.admission.access_snapshot import AccessSnapshot, Token, token_digest

@@ -9,14 +9,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from metrion.admission.access_snapshot import AccessSnapshot, Token, token_digest
-from metrion.admission.codes import CONFLICTING_TOKENS, INVALID_TOKEN, MISSING_TOKEN, NO_PROVIDER_KEY
-from metrion.admission.credentials import IDENTITY, TOKEN, credentials, has_prefix, notable
+from metrion.admission.codes import BAD_REQUEST, CONFLICTING_TOKENS, INVALID_TOKEN, MISSING_TOKEN, NO_PROVIDER_KEY
+from metrion.admission.credentials import IDENTITY, TOKEN, credentials, has_prefix, names_token, notable
 from metrion.admission.masking import shown
 from metrion.admission.outgoing_head import wire_head
 from metrion.model import Caller, CredentialPlace, Forward, Inbound, Quota, Refusal, Route
 from metrion.settings import Plan
 
 _HOW = "Send a token from `metrion token create` where your SDK sends its API key, as in Authorization: Bearer."
+_IN_A_NAME = f"A Metrion token stands in the name of a header field, where logs would keep it. {_HOW}"
 _OWN_KEY = " Or leave the key there that you sent, and send the token as x-metrion-token."
 
 
@@ -34,13 +35,16 @@ def admit(
     ``intercepted``: where clients do not know of the proxy, the account of a request without a token. ``now``: the time
     at which a token may have expired.
     """
+    if names_token(inbound.headers):
+        return Refusal.of_routed(route, BAD_REQUEST, _IN_A_NAME)
     places = notable(inbound.headers)
     identities, placed = credentials(inbound, places)
     tokens = {value for value in placed if has_prefix(value)}.union(identities)
     if not tokens and intercepted is not None and placed:
         in_plan = any(_is_of_plan(value, route) for value in placed)
         caller = Caller(intercepted, None, "pass_through", route.timeout, in_plan)
-        return Forward(route, caller, wire_head(inbound, places, route, None), shown(inbound, places))
+        wire, masked = wire_head(inbound, places, route, None), shown(inbound, places)
+        return Forward(route, caller, wire, masked, credentials=tuple(placed))
     if not tokens:
         return Refusal.of_routed(route, MISSING_TOKEN, f"No Metrion token. {_HOW}{_OWN_KEY if placed else ''}")
     if len(tokens) > 1:
@@ -65,8 +69,8 @@ def admit(
             "as x-metrion-token."
         )
         return Refusal.of_routed(route, NO_PROVIDER_KEY, message, caller=caller)
-    quota = _quota(digest, token, plan)
-    return Forward(route, caller, wire_head(inbound, places, route, key), shown(inbound, places), quota)
+    quota, wire, masked = _quota(digest, token, plan), wire_head(inbound, places, route, key), shown(inbound, places)
+    return Forward(route, caller, wire, masked, quota, (*identities, *placed, *sent))
 
 
 def admit_tunnel(inbound: Inbound, route: Route, access: AccessSnapshot) -> bytes | Refusal | None:

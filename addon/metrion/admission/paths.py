@@ -17,7 +17,7 @@ _OTHER = Path(OTHER)
 _VERSION_WORD = re.compile(r"v\d[\w.-]*")
 _DEPLOYMENTS = "deployments"
 _TABLE_PATHS = [path.split("/") for path in (*PATHS, *GOOGLE_PATHS)]
-_FIRST_WORDS = frozenset(words[0] for words in _TABLE_PATHS)
+FIRST_WORDS = frozenset(words[0] for words in _TABLE_PATHS)
 """What a path without a version begins with."""
 _TABLE_DEPTH = max(map(len, _TABLE_PATHS))
 """How many segments the longest path in these tables has."""
@@ -61,7 +61,7 @@ def row_of(surface: Surface, words: list[str]) -> tuple[Path, str | None]:
         publisher = words[words.index("publishers") + 1] if "publishers" in words[:-1] else ""
         for spelling in (f"{publisher}:{verb}", f":{verb}"):
             if colon and (row := surface.paths.get(spelling)):
-                return row, name if row.is_read_back else None
+                return row, name if row.names_generation else None
         if colon and model_in(words):
             return _OTHER, None  # it may generate, unlike what only looks at a model
     for depth in range(min(_TABLE_DEPTH, len(words)), 0, -1):
@@ -70,7 +70,7 @@ def row_of(surface: Surface, words: list[str]) -> tuple[Path, str | None]:
                 if depth < len(words):
                     return Path(row.operation), None
                 ids = [word for word, name in zip(words, path.split("/"), strict=True) if name == "*"]
-                return row, ids[-1] if ids and row.is_read_back else None
+                return row, ids[-1] if ids and row.names_generation else None
     return _OTHER, None
 
 
@@ -106,7 +106,7 @@ def parameter(query: bytes, name: bytes) -> str | None:
 
 def _behind_version(segments: list[str]) -> int:
     """Return the place behind the version of a path, 0 where it has none."""
-    if segments and segments[0] in _FIRST_WORDS:
+    if segments and segments[0] in FIRST_WORDS:
         return 0
     return next((at + 1 for at, word in enumerate(segments[:3]) if _VERSION_WORD.fullmatch(word)), 0)
 

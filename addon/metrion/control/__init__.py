@@ -5,6 +5,7 @@ call the rest. Every error is a :class:`~metrion.errors.ControlError`, and none 
 """
 
 from metrion.control.fingerprint import fingerprint, make_fingerprint, serves_home
+from metrion.control.mistakes import Mistake, last_mistake, record_mistake
 from metrion.control.names import DEFAULT_ACCOUNT, check_name, suggestion
 from metrion.control.records import Account, KeyRecord, Limits, NewToken, TokenRecord
 from metrion.control.store import ControlStore
@@ -15,11 +16,14 @@ __all__ = [
     "ControlStore",
     "KeyRecord",
     "Limits",
+    "Mistake",
     "NewToken",
     "TokenRecord",
     "check_name",
     "fingerprint",
+    "last_mistake",
     "make_fingerprint",
+    "record_mistake",
     "serves_home",
     "suggestion",
 ]

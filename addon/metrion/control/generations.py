@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 _KEPT_DAYS = 60
 """No provider keeps what it generated in the background for longer (OpenAI 30 days, Anthropic's batches 29)."""
-_ADDED = {"settled": "INTEGER NOT NULL DEFAULT 0", "done": "TEXT"}
+_ADDED = {"settled": "INTEGER NOT NULL DEFAULT 0", "done": "TEXT", "used": "TEXT", "progress": "INTEGER"}
 """Columns that a file of an older Metrion lacks."""
 _BUSY_SECONDS = 0.2
 """How long a call waits for another process's write, on the event loop."""
@@ -39,7 +39,8 @@ class Generations:
         try:
             db = self._open()
             db.execute("INSERT OR IGNORE INTO generations (provider, id) VALUES (?, ?)", (provider, generation_id))
-            db.execute("DELETE FROM generations WHERE since < datetime('now', ?)", (f"-{_KEPT_DAYS} days",))
+            forgotten = "DELETE FROM generations WHERE since < datetime('now', ?) AND used IS NULL"
+            db.execute(forgotten, (f"-{_KEPT_DAYS} days",))
         except sqlite3.Error as error:
             self._give_up(error)
 
@@ -64,6 +65,33 @@ class Generations:
                 "INSERT OR IGNORE INTO generations (provider, id, settled) VALUES (?, ?, 1)", provider, generation_id
             )
         return is_first
+
+    def advance(self, provider: str, generation_id: str, usage: str, progress: int) -> str | None:
+        """Record all that something has used so far, and ``progress``, a number that grows with it.
+
+        Return the usage recorded before, ``""`` where there was none. ``None``: this adds nothing, and is not billed.
+        """
+        try:
+            db = self._open()
+            db.execute("BEGIN IMMEDIATE")  # of two processes that read the same answer, one is billed
+            try:
+                known = db.execute(
+                    "SELECT used, progress FROM generations WHERE provider = ? AND id = ?", (provider, generation_id)
+                ).fetchone()
+                before, reached = known or (None, None)
+                if reached is not None and reached >= progress:
+                    return None
+                db.execute(
+                    "INSERT INTO generations (provider, id, settled, used, progress) VALUES (?, ?, 1, ?, ?) "
+                    "ON CONFLICT DO UPDATE SET settled = 1, used = excluded.used, progress = excluded.progress",
+                    (provider, generation_id, usage, progress),
+                )
+                return before or ""
+            finally:
+                db.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._give_up(error)
+            return None
 
     def expects(self, provider: str, generation_id: str) -> bool:
         """Return whether no answer has reported yet what this is billed for."""
@@ -129,7 +157,8 @@ class Generations:
             db.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing, and a power cut little
             db.execute(
                 "CREATE TABLE IF NOT EXISTS generations (provider TEXT, id TEXT, since TEXT DEFAULT (datetime('now')), "
-                "settled INTEGER NOT NULL DEFAULT 0, done TEXT, PRIMARY KEY (provider, id)) WITHOUT ROWID"
+                "settled INTEGER NOT NULL DEFAULT 0, done TEXT, used TEXT, progress INTEGER, "
+                "PRIMARY KEY (provider, id)) WITHOUT ROWID"
             )
             known = {row[1] for row in db.execute("PRAGMA table_info(generations)")}
             for name, kind in _ADDED.items():

@@ -12,6 +12,7 @@ from metrion.dialects import resource
 from metrion.dialects.anthropic import batches as anthropic_batches
 from metrion.dialects.anthropic import completions as anthropic_completions
 from metrion.dialects.anthropic import messages as anthropic_messages
+from metrion.dialects.anthropic import sessions as anthropic_sessions
 from metrion.dialects.dialect import Dialect, SessionFormat, SessionReader, WireFormat
 from metrion.dialects.google import batches as gemini_batches
 from metrion.dialects.google import generate_content as gemini
@@ -21,6 +22,7 @@ from metrion.dialects.google import vertex_predict
 from metrion.dialects.mistral import batches as mistral_batches
 from metrion.dialects.mistral import conversations as mistral_conversations
 from metrion.dialects.mistral import ocr as mistral_ocr
+from metrion.dialects.openai import agent_sessions as openai_agent_sessions
 from metrion.dialects.openai import audio as openai_audio
 from metrion.dialects.openai import batches as openai_batches
 from metrion.dialects.openai import chat as openai_chat
@@ -41,6 +43,8 @@ DIALECTS: Mapping[str, Dialect] = {
         anthropic_batches.RESULTS,
         anthropic_batches.DIALECT,
         anthropic_completions.DIALECT,
+        anthropic_sessions.DREAMS,
+        anthropic_sessions.DIALECT,
         anthropic_messages.DIALECT,
         gemini.DIALECT,
         gemini_batches.OUTPUT,
@@ -50,6 +54,7 @@ DIALECTS: Mapping[str, Dialect] = {
         mistral_batches.DIALECT,
         mistral_conversations.DIALECT,
         mistral_ocr.DIALECT,
+        openai_agent_sessions.DIALECT,
         openai_audio.DIALECT,
         openai_batches.DIALECT,
         openai_chat.DIALECT,

@@ -56,6 +56,8 @@ class Draft:
     stream_error: bool = False
     terminal: bool = False
     pending: bool = False
+    growing: bool = False
+    """The usage is all that was used so far; earlier responses may have reported a part of it."""
     has_output: bool = False
     """Something was generated."""
     is_results: bool = False

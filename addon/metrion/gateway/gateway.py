@@ -16,10 +16,12 @@ from metrion.admission.codes import INTERNAL, UNKNOWN_ROUTE
 from metrion.admission.cors import preflight
 from metrion.admission.limits import refusal
 from metrion.admission.routing import Endpoint, Router
+from metrion.admission.welcome import welcome
 from metrion.control import ControlStore, make_fingerprint
 from metrion.control.counters import Counters
 from metrion.control.generations import Generations
 from metrion.faults import log_fault
+from metrion.gateway.mistakes import Mistakes
 from metrion.gateway.scoreboard import Slot
 from metrion.journal.writer import Journal
 from metrion.logs.request_log import RequestLog
@@ -59,6 +61,7 @@ class Gateway:
         self._generations = Generations(settings.generations_db)
         self._journal = Journal(settings.journal_dir)
         self._recorder = Recorder(prices, self._journal.append, self._generations)
+        self._mistakes = Mistakes(settings, slot)
         self._home = make_fingerprint(settings)
         self._meters = os.environ.get(_METERING) != "off"
 
@@ -75,9 +78,11 @@ class Gateway:
                 return answer
             route = self.router.route(inbound)
             if isinstance(route, Refusal):
+                if route.provider is None and route.code == UNKNOWN_ROUTE.code:
+                    self._mistakes.note(inbound)
                 return route
             if isinstance(route, Endpoint):
-                return self._answer(route)
+                return self._answer(route, inbound)
             account = self.settings.intercept.account if intercepted else None
             return admit(inbound, route, self._control.access_snapshot(), self.settings.plans, intercepted=account)
         except Exception as error:  # noqa: BLE001 -- authentication fails closed, whatever the fault is
@@ -145,13 +150,15 @@ class Gateway:
     def _update_scoreboard(self) -> None:
         self._slot.note(in_flight=len(self.live), lost=self._journal.dropped)
 
-    def _answer(self, endpoint: Endpoint) -> Answer:
+    def _answer(self, endpoint: Endpoint, inbound: Inbound) -> Answer:
         match endpoint:
             case Endpoint.HEALTH:
                 report = {**self._slot.scoreboard.report(metrion.__version__), "home": self._home}
                 body = json.dumps(report).encode()
                 headers = ((b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)))
                 return Answer(200, headers, body)
+            case Endpoint.WELCOME:
+                return welcome(inbound, self.settings.providers, metrion.__version__)
 
 
 def _is_strangers(decision: Forward | Refusal) -> bool:

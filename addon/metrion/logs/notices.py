@@ -11,7 +11,7 @@ a kind:
 
 A kind of failure is said again on another day. :class:`~metrion.logs.remembered.Remembered` holds the bound on lines
 for all workers; what finds no room is said at its next occasion. No I/O. Never: a credential, or a text that a client
-or a provider sent, but for a path that names no provider, masked.
+or a provider sent, but for the masked path of a refused request that names no provider.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import NamedTuple
 
-from metrion.admission.codes import TIMEOUT, UPSTREAM_UNREACHABLE
+from metrion.admission.codes import TIMEOUT, UNKNOWN_ROUTE, UPSTREAM_UNREACHABLE
 from metrion.endpoints import OPERATIONS
 from metrion.logs.remembered import Remembered
 from metrion.logs.visible import visible
@@ -78,7 +78,12 @@ class Notices:
         return [notice for notice in found if notice is not None]
 
     def refused(self, refusal: Refusal, path: str = "") -> Sequence[Notice]:
-        """Take a refusal that has no event. ``path``: what was asked for, as it may be shown."""
+        """Take a refusal that has no event. ``path``: what was asked for, as it may be shown.
+
+        A path that leads nowhere has a line of its own, from :mod:`metrion.gateway.mistakes`.
+        """
+        if refusal.provider is None and refusal.code == UNKNOWN_ROUTE.code:
+            return ()
         notice = self._refused(refusal, None, path)
         return [] if notice is None else [notice]
 

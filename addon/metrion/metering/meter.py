@@ -10,9 +10,12 @@ from dataclasses import replace
 from typing import Any
 
 from metrion.admission import labels, shown
+from metrion.admission.masking import shown_method
+from metrion.admission.redaction import Redactor, redactor_of
 from metrion.metering import head_fields
 from metrion.metering.cost import NOTHING_BILLED, UNKNOWN, cost
 from metrion.metering.outcome import Outcome
+from metrion.metering.redacted import redacted
 from metrion.model import Cost, Event, Forward, Inbound, Reading, Refusal, Route, Usage, first_values
 from metrion.pricing import PriceBook
 
@@ -28,12 +31,14 @@ def measure(
     settles: bool = False,
     asked_here: bool = False,
     fields: Mapping[bytes, bytes] | None = None,
+    redactor: Redactor | None = None,
 ) -> Event | None:
     """Return the event of one request, or ``None`` for one that named no provider.
 
     ``settles``: the response is the first to report the usage of an earlier request, such as the results of a batch or
     a background response that is read back. ``asked_here``: that request came through Metrion, so that its usage is in
-    another row, or will be. ``fields``: the request's headers by name, where they are known already.
+    another row, or will be. ``fields``: the request's headers by name, ``redactor``: what masks its credentials, where
+    they are known already.
     """
     route = decision.route
     provider = route.provider if route else decision.provider if isinstance(decision, Refusal) else None
@@ -50,7 +55,7 @@ def measure(
     if not is_billable:
         # The row of the request that generated it has the usage of what is read back; sums must not count it twice.
         reading = replace(reading, usage=None)
-    return Event(
+    event = Event(
         event_id=outcome.event_id,
         request_id=outcome.request_id,
         started_at=outcome.started_at,
@@ -61,6 +66,7 @@ def measure(
         **_used(reading),
         **_costs(costs),
     )
+    return redacted(event, redactor or redactor_of(inbound, decision))
 
 
 def _asked(inbound: Inbound, decision: Forward | Refusal, fields: Mapping[bytes, bytes]) -> dict[str, Any]:
@@ -74,7 +80,7 @@ def _asked(inbound: Inbound, decision: Forward | Refusal, fields: Mapping[bytes,
         "tags": tags or None,
         "credential": caller.credential if caller else None,
         "operation": route.operation.name if route else None,
-        "method": inbound.method.decode("latin-1"),
+        "method": shown_method(inbound.method).decode("latin-1"),
         # A refused path may hold a credential.
         "path": (route.target if route else shown(inbound).target).partition(b"?")[0].decode("utf-8", "replace"),
         "client_retry": head_fields.client_retry(fields),

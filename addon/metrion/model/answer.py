@@ -83,6 +83,8 @@ class Reading:
     """The body says that the request failed, though its status is a success and it is no stream."""
     pending: bool = False
     """The provider is still at work, as on a background response: what ``generation_id`` names will have usage."""
+    growing: bool = False
+    """The usage is all that was used so far: earlier responses may have reported less of it, and later ones more."""
     output: str | None = None
     """What reports the usage of a finished batch, by the name that a :class:`Route` has for it in ``output``. Only its
     part from the ``?`` on, where this response is a page of it and that is the next."""

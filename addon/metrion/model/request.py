@@ -242,3 +242,5 @@ class Forward:
     shown: Head
     quota: Quota | None = None
     """``None``: it belongs to no token."""
+    credentials: tuple[bytes, ...] = field(default=(), repr=False)
+    """Every credential that came in or goes out: no text of the event may repeat one."""

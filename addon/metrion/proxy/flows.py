@@ -8,6 +8,8 @@ from __future__ import annotations
 from mitmproxy import http
 from mitmproxy.proxy.context import Context
 
+from metrion.admission.credentials import has_prefix
+from metrion.admission.masking import shown_method
 from metrion.model import Head, Origin
 
 MARK = "metrion"
@@ -22,6 +24,13 @@ def replace_head(request: http.Request, head: Head) -> None:
     request.data.headers = http.Headers(head.headers)
 
 
+def _mask_request_line(request: http.Request) -> None:
+    """Mask a Metrion token that is the method, or in the host, of a refused request."""
+    request.data.method = shown_method(request.data.method)
+    if has_prefix(request.data.host.lower().encode("utf-8", "replace")):
+        request.data.host, request.data.authority = "***", b"***"
+
+
 def aim(request: http.Request, upstream: Origin) -> None:
     """Set where mitmproxy connects to."""
     request.data.host, request.data.port = upstream.host, upstream.port
@@ -30,6 +39,7 @@ def aim(request: http.Request, upstream: Origin) -> None:
 
 def flow_of_own_answer(request: http.Request, context: Context, mark: str) -> http.HTTPFlow:
     """Return a flow for a request that Metrion answers itself."""
+    _mask_request_line(request)
     flow = http.HTTPFlow(context.client, context.server)
     flow.request = request
     if not request.data.host:  # addressed to the proxy itself

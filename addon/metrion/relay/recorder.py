@@ -11,9 +11,12 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
+from metrion.dialects import FORMATS
+from metrion.dialects.reading import growing_usage
+from metrion.dialects.reading.usage_check import check
 from metrion.metering.meter import measure
 from metrion.metering.outcome import Outcome
-from metrion.model import Event, Reading, Route
+from metrion.model import Event, Reading, Route, Usage
 from metrion.pricing import PriceBook
 from metrion.relay.request import Request
 from metrion.relay.settlement import Generations, carry_out, settlement
@@ -39,15 +42,30 @@ class Recorder:
         ``in_session``: each billed response of the WebSocket session has an event of its own.
         """
         inbound, decision = request.inbound, request.decision
-        route = decision.route
+        route, redactor = decision.route, request.redactor
         for warning in reading.warnings:
-            logger.warning("%s %s: %s", route.provider if route else "-", inbound.path.decode("latin-1"), warning)
+            path = redactor.text(inbound.path.decode("latin-1"))
+            logger.warning("%s %s: %s", route.provider if route else "-", path, redactor.text(warning))
         names = _names(route, reading)
-        if route is not None and reading.done_at is not None:
+        # No file may hold a credential, not even as the id of what is billed later.
+        is_storable = not any(map(redactor.repeats, (*names, reading.output or "")))
+        if route is not None and reading.done_at is not None and is_storable:
             for name in names:
                 self._generations.finish(route.provider, name, reading.done_at)
-        decided = settlement(route, inbound.method, outcome.status, reading, outcome.end_reason, in_session=in_session)
-        settles = carry_out(decided, self._generations)
+        if reading.growing and reading.usage is not None and reading.usage.raw is not None:
+            reading = replace(reading, usage=replace(reading.usage, raw=redactor.json(reading.usage.raw)))
+        decided = settlement(
+            route if is_storable else None,
+            inbound.method,
+            outcome.status,
+            reading,
+            outcome.end_reason,
+            in_session=in_session,
+        )
+        carried_out = carry_out(decided, self._generations)
+        settles = carried_out is not False
+        if reading.growing and reading.usage is not None and is_storable:
+            reading = _since(reading, reading.usage, carried_out)
         if route is not None and settles and reading.done_at is None:
             days = (self._generations.done_at(route.provider, name) for name in names)
             reading = replace(reading, done_at=next((day for day in days if day is not None), None))
@@ -63,11 +81,33 @@ class Recorder:
             settles=settles,
             asked_here=asked_here,
             fields=request.fields,
+            redactor=redactor,
         )
 
     def session_event(self, request: Request, outcome: Outcome, reading: Reading) -> Event | None:
         """Return the event of one billed response in a WebSocket session."""
-        return measure(request.inbound, request.decision, outcome, reading, self.prices, settles=True)
+        return measure(
+            request.inbound,
+            request.decision,
+            outcome,
+            reading,
+            self.prices,
+            settles=True,
+            fields=request.fields,
+            redactor=request.redactor,
+        )
+
+
+def _since(reading: Reading, usage: Usage, before: bool | str) -> Reading:
+    """Return the reading with what was used since the usage ``before`` was reported; ``False``: nothing was."""
+    if before is False and not usage.unbilled:
+        return replace(reading, usage=Usage(raw=usage.raw, unbilled=True))
+    form = FORMATS.get(reading.wire_format or "")
+    if isinstance(before, bool) or form is None or usage.raw is None:
+        return reading
+    document, text = growing_usage.both(usage.raw, before)
+    checked = check(document, form, model=reading.model, source=text)
+    return replace(reading, usage=replace(checked.usage, raw=text), doubtful=reading.doubtful or checked.is_doubtful)
 
 
 def _names(route: Route | None, reading: Reading) -> tuple[str, ...]:

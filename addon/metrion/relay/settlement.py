@@ -1,7 +1,8 @@
 """Decides which response is billed for usage that comes later: its reading in, what to record of generations out.
 
 A background response and a batch have no usage when they are asked for. A later GET reports it, and so does every
-further one; the first that brings it whole is billed. Pure: :func:`settlement` decides, :func:`carry_out` records it.
+further one; the first that brings it whole is billed. An agent's session reports all that it has used so far, and each
+response is billed for what it adds. Pure: :func:`settlement` decides, :func:`carry_out` records it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from metrion.model import EndReason, Reading, Route
+from metrion.model import EndReason, Reading, Route, Usage
 
 
 class Generations(Protocol):
@@ -27,6 +28,9 @@ class Generations(Protocol):
 
     def expects(self, provider: str, generation_id: str) -> bool:
         """Whether its usage has not been reported yet."""
+
+    def advance(self, provider: str, generation_id: str, usage: str, progress: int) -> str | None:
+        """Record all that it has used so far; return what was recorded before, or ``""``. ``None``: nothing is new."""
 
     def finish(self, provider: str, generation_id: str, done_at: datetime) -> None:
         """Record when the provider was done with it, naive UTC."""
@@ -65,7 +69,18 @@ class Settle:
     bills: bool
 
 
-type Settlement = bool | Expect | Replace | Settle
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """This response reports all that was used so far, as JSON text. It is billed for what was not reported before."""
+
+    provider: str
+    id: str
+    usage: str
+    progress: int
+    """How far that is: a number that only grows."""
+
+
+type Settlement = bool | Expect | Replace | Settle | Advance
 """A bool: there is nothing to record, and the response is or is not billed for an earlier request."""
 
 
@@ -83,6 +98,8 @@ def settlement(
         return _of_output(provider, route.output, reading) if whole else False
     if reading.pending:
         return Expect(provider, generation_id) if method == b"POST" else False
+    if reading.growing and reading.usage is not None:
+        return _of_growing(provider, route.generation_id or generation_id, reading.usage) if whole else False
     is_read_back = method != b"POST"
     asked_for = route.generation_id or generation_id
     if reading.output is not None and is_read_back:
@@ -102,8 +119,17 @@ def _of_output(provider: str, output: str, reading: Reading) -> Settlement:
     return Settle(provider, output, bills=True) if reading.usage is not None else False
 
 
-def carry_out(decided: Settlement, generations: Generations) -> bool:
-    """Record a decision; return whether the response is billed for an earlier request."""
+def _of_growing(provider: str, generation_id: str, usage: Usage) -> Settlement:
+    """Decide on a response that reports all that was used so far."""
+    progress = (usage.input_tokens or 0) + (usage.output_tokens or 0) + int(100 * (usage.provider_cost_usd or 0))
+    return Advance(provider, generation_id, usage.raw, progress) if usage.raw is not None and progress else False
+
+
+def carry_out(decided: Settlement, generations: Generations) -> bool | str:
+    """Record a decision; return whether the response is billed for an earlier request.
+
+    A string: it is billed for what was not in this usage yet, which was reported before.
+    """
     match decided:
         case bool():
             return decided
@@ -114,3 +140,6 @@ def carry_out(decided: Settlement, generations: Generations) -> bool:
             return generations.replace(provider, generation_id, output) and bills
         case Settle(provider, generation_id, bills):
             return generations.settle(provider, generation_id) and bills
+        case Advance(provider, generation_id, usage, progress):
+            before = generations.advance(provider, generation_id, usage, progress)
+            return before or before is not None

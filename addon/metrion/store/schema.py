@@ -110,15 +110,15 @@ def billing() -> str:
     # A deferred completion has an id of its own: the id that was asked for is the last segment of its path.
     return f"""
 WITH settling AS (
-    SELECT provider, unnest([generation_id, split_part(path, '/', -1)]) AS id FROM events
-    WHERE (method <> 'POST' OR operation IN ({deferred})) AND cost_source NOT IN ('not_billed', 'unknown')
+    SELECT provider, id, max(started_at) AS settled_at FROM (
+        SELECT provider, unnest([generation_id, split_part(path, '/', -1)]) AS id, started_at FROM events
+        WHERE (method <> 'POST' OR operation IN ({deferred})) AND cost_source NOT IN ('not_billed', 'unknown')
+    ) GROUP BY ALL
 ), settled AS (
     SELECT
-        * REPLACE (coalesce(cost_source, 'unknown') AS cost_source),
-        coalesce(cost_source, 'unknown') = 'unknown' AND coalesce(
-            (provider, generation_id) IN (FROM settling WHERE id IS NOT NULL), false
-        ) AS settled_later
-    FROM events
+        events.* REPLACE (coalesce(cost_source, 'unknown') AS cost_source),
+        coalesce(cost_source, 'unknown') = 'unknown' AND coalesce(settled_at >= started_at, false) AS settled_later
+    FROM events LEFT JOIN settling ON settling.provider = events.provider AND settling.id = events.generation_id
 )
 SELECT *, cost_source NOT IN ('not_billed', 'subscription') AND NOT settled_later AS billed FROM settled"""  # noqa: S608 -- all of it is written here
 

@@ -86,6 +86,7 @@ def finish(
         stream_error=draft.stream_error,
         is_error=is_error,
         pending=draft.pending and not has_usage,
+        growing=draft.growing and has_usage,
         output=draft.output,
         warnings=tuple(warnings),
         cut_short=cut_short and has_usage,
