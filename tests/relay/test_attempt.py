@@ -151,7 +151,7 @@ def test_whoever_finishes_first_decides_how_it_ended() -> None:
 def test_an_answer_of_ones_own_is_what_the_client_got() -> None:
     journal = Journal()
     attempt = journal.attempt(Refusal(MISSING_TOKEN, "No token.", "openai"))
-    attempt.own_response(401, "missing_token", 60)
+    attempt.own_response(Refusal(MISSING_TOKEN, "No token."), 60)
     attempt.finish(EndReason.REFUSED)
     event = journal.event
     assert (event.status, event.error_type, event.response_bytes) == (401, "missing_token", 60)

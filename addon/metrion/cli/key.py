@@ -13,7 +13,15 @@ from contextlib import closing
 import click
 from click.core import ParameterSource
 
-from metrion.cli.options import account_option, complete_providers, format_option, note, print_records, settings_option
+from metrion.cli.options import (
+    account_option,
+    complete_providers,
+    format_option,
+    note,
+    note_other_home,
+    print_records,
+    settings_option,
+)
 from metrion.control import ALL_ACCOUNTS, DEFAULT_ACCOUNT, ControlStore, KeyRecord, suggestion
 from metrion.providers import ALIASES, PROVIDERS, canonical_name
 from metrion.settings import Settings
@@ -69,6 +77,7 @@ def set_(context: click.Context, provider: str, account: str, for_all: bool, set
         store.set_key(name, secret, account)
     overrides = f" It overrides {PROVIDERS[name].environment}." if _overrides(name, account, settings) else ""
     note(f"Stored the {name} key for {_shown(account)}.{overrides}")
+    note_other_home(settings)
 
 
 @key.command("list")

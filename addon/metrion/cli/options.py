@@ -215,6 +215,14 @@ def note(text: str) -> None:
     click.echo(text, err=True)
 
 
+def note_other_home(settings: Settings) -> None:
+    """Say so if the proxy that runs serves another home, and so does not know what this command has made."""
+    from metrion.running_proxy import other_home
+
+    if (words := other_home(settings)) is not None:
+        note(f"Note: {words}")
+
+
 _NOTHING = ("", "-")
 """Cells that say nothing."""
 

@@ -22,6 +22,7 @@ from metrion.cli.options import (
     complete_tokens,
     format_option,
     note,
+    note_other_home,
     print_records,
     settings_option,
 )
@@ -163,6 +164,7 @@ def create(name: str | None, account: str, settings: Settings, **given: Any) -> 
         )
     click.echo(made.secret)
     note(f"Token {made.name} for account {made.account}. It cannot be shown again: keep it now.")
+    note_other_home(settings)
 
 
 @token.command("set")

@@ -25,6 +25,7 @@ from metrion.gateway.label_warnings import LabelWarnings
 from metrion.gateway.mistakes import Mistakes
 from metrion.gateway.scoreboard import Slot
 from metrion.journal.writer import Journal
+from metrion.logs.request_log import RequestLog
 from metrion.model import Answer, EndReason, Forward, Inbound, Refusal, Route
 from metrion.pricing import PriceBook
 from metrion.relay.attempt import Attempt
@@ -40,10 +41,14 @@ to measure what metering costs."""
 
 
 class Gateway:
-    """The one object behind all connections of a process. ``slot``: this process's own figures on the scoreboard."""
+    """The one object behind all connections of a process.
 
-    def __init__(self, settings: Settings, slot: Slot) -> None:
+    ``slot``: this process's own figures on the scoreboard. ``log``: what is written about requests; nothing by default.
+    """
+
+    def __init__(self, settings: Settings, slot: Slot, log: RequestLog | None = None) -> None:
         self.settings = settings
+        self.log = log or RequestLog()
         self._slot = slot
         self.router = Router(settings)
         self.live: dict[Hashable, Attempt] = {}
@@ -112,13 +117,24 @@ class Gateway:
             request.leave_unread()
             attempt.finished = True
         self._update_scoreboard()
+        if self.log.decisions:
+            self.log.decided(inbound, decision)
         return attempt
+
+    def answered(self, inbound: Inbound, answer: Answer, *, began: float) -> None:
+        """Record a request that is answered here, and has no event."""
+        self.log.answered(inbound, answer, began=began)
 
     def finish(self, attempt: Attempt, end_reason: EndReason) -> None:
         """Write a request's event, unless it is written or there are too many from strangers."""
-        if not attempt.finished and _is_strangers(attempt.request.decision) and not self._slot.admit_stranger():
+        if attempt.finished:
+            return
+        event = None
+        if _is_strangers(attempt.request.decision) and not self._slot.admit_stranger():
             attempt.finished = True
-        attempt.finish(end_reason)
+        else:
+            event = attempt.finish(end_reason)
+        self.log.finished(attempt, event)
 
     def forget(self, key: Hashable) -> None:
         """Forget a request that is over on the wire."""

@@ -82,6 +82,7 @@ class ClientConnection(asyncio.Protocol):
         self._lane.connections.add(self)
         tls = transport.get_extra_info("ssl_object")
         self._over_tls = tls is not None
+        self._peer = transport.get_extra_info("peername")
         if tls is not None and tls.selected_alpn_protocol() == "h2":
             self._hand_over(alpn=b"h2")
 
@@ -163,7 +164,7 @@ class ClientConnection(asyncio.Protocol):
         self._head = head
         self._response.begin(minor=head.minor, keep_alive=head.keep_alive)
         relay = self._relay = Relay(self._lane.gateway, self)
-        inbound = Inbound(head.method, head.target, head.headers, secure=self._over_tls)
+        inbound = Inbound(head.method, head.target, head.headers, secure=self._over_tls, peer=self._peer)
         effects = relay.request_head(inbound, ends=head.body == 0, began=began)
         if head.body:
             self._body = body_reader(head.body)
@@ -198,6 +199,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _refuse_unread(self, error: MalformedError) -> None:
         """Answer a head that cannot be read. It has no event: who asked, and for what, is not known."""
+        self._lane.gateway.log.unreadable(error.status, str(error), self._peer)
         answer = unreadable(self._next.take()[:4096], error.status, str(error))
         self._response.raw(wire.response_head(answer.status, reason(answer.status), answer.headers) + answer.body)
         self._unread = 0

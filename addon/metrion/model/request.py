@@ -52,6 +52,8 @@ class Inbound:
     origin: Origin | None = None
     secure: bool = False
     """It came over TLS."""
+    peer: object = field(default=None, repr=False)
+    """The other end of the connection, as its socket names it."""
 
     @property
     def path(self) -> bytes:

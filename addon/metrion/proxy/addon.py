@@ -25,11 +25,13 @@ from metrion.gateway.estimator import Estimator
 from metrion.gateway.gateway import Gateway
 from metrion.gateway.ingestion import CHECK_SECONDS, Ingestion
 from metrion.gateway.scoreboard import Scoreboard
+from metrion.logs.output import LogOptions
+from metrion.logs.request_log import RequestLog
 from metrion.model import EndReason, Refusal
 from metrion.proxy import http1
 from metrion.proxy.flows import MARK
 from metrion.proxy.layers import MeteredHttpLayer
-from metrion.proxy.logs import install_filter
+from metrion.proxy.logs import add_options, choose, install_filter
 from metrion.proxy.stream import MeteredStream
 from metrion.relay.attempt import Attempt
 from metrion.settings import Settings
@@ -70,14 +72,17 @@ class MetrionAddon:
         self._own_scoreboard: Scoreboard | None = None
         if gateway is None:
             self._own_scoreboard = Scoreboard()
-            gateway = Gateway(settings, self._own_scoreboard.take(0, os.getpid()))
+            log = RequestLog.of(settings.providers, LogOptions())
+            gateway = Gateway(settings, self._own_scoreboard.take(0, os.getpid()), log)
         self.gateway = gateway
         self._ingestion: Ingestion | None = None
         self._watch: asyncio.Task[None] | None = None
         self._estimator = estimator or Estimator()
 
-    def load(self, loader: Loader) -> None:  # noqa: ARG002 -- mitmproxy passes it by name
+    def load(self, loader: Loader) -> None:
         """Set the options that metering and fail-closed routing rely on."""
+        if self._own_scoreboard is not None:
+            add_options(loader)
         install_filter()
         http1.install()
         if (trusted := os.environ.get("SSL_CERT_FILE")) and not ctx.options.ssl_verify_upstream_trusted_ca:
@@ -92,6 +97,8 @@ class MetrionAddon:
         changed = {
             name: value for name, value in _OPTIONS.items() if name in updated and getattr(ctx.options, name) != value
         }
+        if self._own_scoreboard is not None:
+            choose(self.gateway.log, ctx.options, updated)
         if changed:
             logger.warning("Metrion needs %s; set back.", ", ".join(f"{k}={v}".lower() for k, v in changed.items()))
             ctx.options.update(**changed)

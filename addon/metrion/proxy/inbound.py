@@ -21,7 +21,15 @@ _INTERCEPTING = (TransparentMode, LocalMode, WireGuardMode, TunMode)
 def inbound_request(request: http.Request, context: Context, mode: HTTPMode, gateway: Gateway) -> Inbound:
     """Return a request as it came, identified by its tunnel where it came through one."""
     origin = _origin(request, context, mode, gateway)
-    inbound = Inbound(request.data.method, request.data.path, request.headers.fields, origin, secure=context.client.tls)
+    client = context.client
+    inbound = Inbound(
+        request.data.method,
+        request.data.path,
+        request.headers.fields,
+        origin,
+        secure=client.tls,
+        peer=client.peername,
+    )
     tunnel = gateway.tunnels.get(context.client.id)
     return identified(inbound, tunnel) if tunnel or (mode is HTTPMode.regular and origin) else inbound
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import ssl
 import subprocess
@@ -15,6 +14,10 @@ from metrion import estimates
 from metrion.errors import ServeError
 from metrion.gateway.ingestion import Ingestion
 from metrion.gateway.scoreboard import Scoreboard
+from metrion.logs.output import FORMAT, LogOptions, configure
+from metrion.logs.remembered import Remembered
+from metrion.logs.request_log import RequestLog
+from metrion.running_proxy import words_of_holder
 from metrion.serving.listening import Listeners, Listening
 from metrion.serving.supervisor import Supervisor
 from metrion.settings import Settings
@@ -35,14 +38,18 @@ def run(
     drain_seconds: float,
     on_listening: Callable[[Listening], None],
     tls: ssl.SSLContext | None = None,
+    log: LogOptions | None = None,
 ) -> None:
     """Serve until a signal stops it. ``on_listening`` is called once, when all workers accept connections.
 
     :raises ServeError: it cannot be done, workers keep dying, or events were lost.
     :raises StoreError: the ingester cannot start.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s")
-    listeners = Listeners(host, port, workers)
+    log = log or LogOptions()
+    configure(log)
+    os.environ[FORMAT] = log.format  # for the ingester
+    remembered = Remembered(settings.providers)  # by all workers
+    listeners = Listeners(host, port, workers, lambda host, port: words_of_holder(host, port, settings))
     # A worker that drains by itself and the one that replaces it are both at work.
     scoreboard = Scoreboard(2 * workers)
     ingestion = Ingestion(settings, scoreboard)
@@ -56,8 +63,10 @@ def run(
             authority.wait()
         listeners.listen()
 
+        request_log = RequestLog.of(settings.providers, log, remembered)
+
         def work(context: WorkerContext) -> None:
-            worker.work(settings, context, drain_seconds, tls)
+            worker.work(settings, context, drain_seconds, tls, request_log)
 
         supervisor = Supervisor(work, listeners, scoreboard, ingestion, workers=workers, drain_seconds=drain_seconds)
         scheme = "https" if tls else "http"

@@ -22,6 +22,8 @@ from metrion.lane.lane import Lane
 from metrion.lane.loop import new_event_loop
 from metrion.lane.pool import Pool
 from metrion.lane.upstream import Upstream
+from metrion.logs.output import write_from_thread
+from metrion.logs.request_log import RequestLog
 from metrion.providers import PROVIDERS
 from metrion.serving.listening import BACKLOG
 from metrion.serving.stop_signals import STOP_SIGNALS
@@ -40,15 +42,30 @@ _CLOSE_SECONDS = 1.0
 """How long idle connections may take to close at the end."""
 
 
-def work(settings: Settings, context: WorkerContext, drain_seconds: float, tls: ssl.SSLContext | None = None) -> None:
+def work(
+    settings: Settings,
+    context: WorkerContext,
+    drain_seconds: float,
+    tls: ssl.SSLContext | None,
+    log: RequestLog,
+) -> None:
     """Serve until a signal stops it. :data:`STOP_SIGNALS` may be blocked before; they are unblocked once handled."""
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        runner.run(_Worker(settings, context, drain_seconds, tls).run())
+    outlet = write_from_thread()
+    try:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(_Worker(settings, context, drain_seconds, tls, log).run())
+    finally:
+        outlet.close()
 
 
 class _Worker:
     def __init__(
-        self, settings: Settings, context: WorkerContext, drain_seconds: float, tls: ssl.SSLContext | None
+        self,
+        settings: Settings,
+        context: WorkerContext,
+        drain_seconds: float,
+        tls: ssl.SSLContext | None,
+        log: RequestLog,
     ) -> None:
         self._settings = settings
         self._context = context
@@ -56,7 +73,7 @@ class _Worker:
         self._tls = tls
         self._over = asyncio.Event()
         self._draining: asyncio.Task[None] | None = None
-        self._gateway = Gateway(settings, context.slot)
+        self._gateway = Gateway(settings, context.slot, log)
         self._estimator = Estimator()
         self._inner: asyncio.Task[Inner] | None = None
         self._servers: list[asyncio.Server] = []
