@@ -40,13 +40,13 @@ from metrion.admission import shown
 from metrion.gateway.gateway import Gateway
 from metrion.lane.deadline import Deadline
 from metrion.model import EndReason, Forward, Headers, Refusal
-from metrion.proxy import websocket
 from metrion.proxy.connections import is_client_slow, wake
 from metrion.proxy.flows import MARK, NO_EVENT, aim, asks_for_websocket, flow_of_own_answer, replace_head
 from metrion.proxy.hooks import MetrionEstimateHook
 from metrion.proxy.http1 import Commands, Interim
 from metrion.proxy.inbound import inbound_request, inbound_tunnel, is_intercepted, trouble
 from metrion.proxy.messages import Messages
+from metrion.proxy.websocket import SessionLayer
 from metrion.relay.effects import (
     AbortRequest,
     AbortResponse,
@@ -208,8 +208,6 @@ class MeteredStream(HttpStream):
                     self._mark()
                 if self._hooks:
                     reply = yield command
-                elif isinstance(command, websocket.HOOKS):
-                    yield from self.passthrough(events.HookCompleted(command))
                 if isinstance(command, HttpRequestHeadersHook) and self.flow.response:
                     self.flow.request.stream = False  # another script has answered, and mitmproxy does no longer stream
             elif isinstance(command, DropStream):
@@ -325,29 +323,26 @@ class MeteredStream(HttpStream):
 
     # --- WebSocket sessions ---
 
-    def passthrough(self, event: events.Event) -> Commands:
-        """Override: count what passes after an upgrade; without other addons, answer the hooks at once."""
-        if self.relay.state is State.UPGRADED:
-            if isinstance(event, RequestData):
-                self.relay.attempt.session_data(sent=len(event.data))
-            elif isinstance(event, ResponseData):
-                self.relay.attempt.session_data(received=len(event.data))
-        for command in super().passthrough(event):
-            if isinstance(command, websocket.HOOKS):
-                self._on_websocket(command)
-                if not self._hooks:
-                    yield from self.passthrough(events.HookCompleted(command))
-                    continue
-            yield command
-
-    def _on_websocket(self, hook: commands.StartHook) -> None:
-        session = self.flow.websocket
-        if session is None:
+    def flow_done(self) -> layer.CommandGenerator[None]:
+        """Override: a WebSocket session has a layer of our own."""
+        if self.flow.websocket is None:
+            yield from super().flow_done()
             return
-        ended = websocket.on_hook(hook, session, self.relay.attempt, is_shown=self._hooks)
-        if ended is not None:
-            for _ in self._carry_out(self.relay.session_end(ended)):
-                pass  # mitmproxy's stream drops itself
+        self.child_layer = SessionLayer(
+            self.context,
+            self.flow,
+            self.relay.attempt,
+            is_shown=self._hooks,
+            end=self._end_session,
+            wake=self._deadline.set,
+        )
+        self._handle_event = self.passthrough  # type: ignore[method-assign]  # mitmproxy's stream does the same
+        yield from self.child_layer.handle_event(events.Start())
+        yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
+
+    def _end_session(self, end_reason: EndReason) -> None:
+        for _ in self._carry_out(self.relay.session_end(end_reason)):
+            pass  # the stream goes with its connection
 
     # --- what flows show ---
 
