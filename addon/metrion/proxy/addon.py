@@ -18,6 +18,7 @@ from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers import HttpLayer
 from mitmproxy.proxy.tunnel import TunnelLayer
 
+from metrion.admission import BlindTunnel
 from metrion.admission.codes import INTERNAL
 from metrion.admission.refusals import render
 from metrion.faults import log_fault
@@ -26,11 +27,12 @@ from metrion.gateway.gateway import Gateway
 from metrion.gateway.ingestion import CHECK_SECONDS, Ingestion
 from metrion.gateway.scoreboard import Scoreboard
 from metrion.model import EndReason, Refusal
-from metrion.proxy import http1
+from metrion.proxy import http1, http2
 from metrion.proxy.flows import MARK
 from metrion.proxy.layers import MeteredHttpLayer
 from metrion.proxy.logs import install_filter
 from metrion.proxy.stream import MeteredStream
+from metrion.proxy.tunnels import Targets
 from metrion.relay.attempt import Attempt
 from metrion.settings import Settings
 
@@ -75,11 +77,13 @@ class MetrionAddon:
         self._ingestion: Ingestion | None = None
         self._watch: asyncio.Task[None] | None = None
         self._estimator = estimator or Estimator()
+        self._targets = Targets(gateway.router.hosts)
 
     def load(self, loader: Loader) -> None:  # noqa: ARG002 -- mitmproxy passes it by name
         """Set the options that metering and fail-closed routing rely on."""
         install_filter()
         http1.install()
+        http2.install()
         if (trusted := os.environ.get("SSL_CERT_FILE")) and not ctx.options.ssl_verify_upstream_trusted_ca:
             ctx.options.update(ssl_verify_upstream_trusted_ca=trusted)  # as with OpenSSL, curl and the SDKs
         timeouts = [plan.timeout or 0 for plan in self.settings.plans.values()]
@@ -154,6 +158,13 @@ class MetrionAddon:
     async def metrion_estimate(self, attempt: Attempt) -> None:
         """Estimate off the event loop; the stream of the attempt waits (the hook of Metrion's own streams)."""
         await self._estimator.estimate(attempt)
+
+    async def metrion_tunnel(self, tunnel: BlindTunnel, found: list[list[str] | Refusal]) -> None:
+        """Find the addresses to which a blind tunnel may lead (the hook of Metrion's own streams)."""
+        try:
+            found.append(await self._targets.addresses(tunnel))
+        except Exception as error:  # noqa: BLE001 -- a tunnel whose address is not checked is refused
+            log_fault(logger, "A tunnel was refused", error)
 
     # --- gates ---
 
