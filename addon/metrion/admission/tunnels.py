@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from metrion.admission.access_snapshot import AccessSnapshot
 from metrion.admission.authentication import tunnel_identity
 from metrion.admission.codes import NOT_A_PROVIDER, PROXY_TOKEN_INVALID, PROXY_TOKEN_MISSING
-from metrion.model import Inbound, Refusal
+from metrion.model import Inbound, Origin, Refusal
 from metrion.providers import PROVIDERS
 
 _CHALLENGE = ((b"proxy-authenticate", b'Basic realm="Metrion"'),)
@@ -43,17 +43,14 @@ class BlindTunnel:
 
 
 def admit_blind(
-    inbound: Inbound, access: AccessSnapshot, ports: Collection[int], hosts: Iterable[str]
+    inbound: Inbound, origin: Origin, access: AccessSnapshot, ports: Collection[int], hosts: Iterable[str]
 ) -> BlindTunnel | Refusal:
-    """Decide on a CONNECT to a host that is no provider's as it is written. ``hosts`` are those of the providers."""
+    """Decide on a CONNECT to an origin that is no provider's as it is written. ``hosts`` are those of the providers."""
     wrong = tunnel_identity(inbound, access)
     if wrong is not None:
         kind = PROXY_TOKEN_INVALID if wrong else PROXY_TOKEN_MISSING
         message = wrong or "No Metrion token for this tunnel: set HTTPS_PROXY to http://TOKEN@HOST:PORT of this proxy."
         return Refusal(kind, message, headers=_CHALLENGE)
-    origin = inbound.origin
-    if origin is None or not origin.host:
-        return Refusal(NOT_A_PROVIDER, "A CONNECT names a host and a port, as in example.com:443.")
     if is_providers(origin.host, hosts):
         message = f"{origin.host} is a provider's host, and no request to it passes unmetered. Write it as it is known."
         return Refusal(NOT_A_PROVIDER, message)

@@ -86,16 +86,19 @@ class Gateway:
         a host that is no provider's may be a blind one.
         """
         try:
+            origin = inbound.origin
+            if origin is None or not origin.host:
+                return Refusal(BAD_REQUEST, "A CONNECT names a host and a port, as in api.openai.com:443.")
             route, access = self.router.route(inbound), self._control.access_snapshot()
+            if isinstance(route, Route) and trouble:
+                return Refusal.of_routed(route, BAD_REQUEST, trouble)
             if isinstance(route, Route):
-                return (
-                    Refusal.of_routed(route, BAD_REQUEST, trouble) if trouble else admit_tunnel(inbound, route, access)
-                )
+                return admit_tunnel(inbound, route, access)
             if not isinstance(route, Refusal):
                 return Refusal(UNKNOWN_ROUTE, "This is no host.")
             intercept = self.settings.intercept
             is_blind = may_be_blind and not trouble and intercept.others == "tunnel" and route.kind is NOT_A_PROVIDER
-            return admit_blind(inbound, access, intercept.ports, self.router.hosts) if is_blind else route
+            return admit_blind(inbound, origin, access, intercept.ports, self.router.hosts) if is_blind else route
         except Exception as error:  # noqa: BLE001 -- as in `decide`
             return _fault(error)
 
