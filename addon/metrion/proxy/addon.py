@@ -18,7 +18,6 @@ from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers import HttpLayer
 from mitmproxy.proxy.tunnel import TunnelLayer
 
-from metrion.admission import BlindTunnel
 from metrion.admission.codes import INTERNAL
 from metrion.admission.refusals import render
 from metrion.faults import log_fault
@@ -32,7 +31,7 @@ from metrion.proxy.flows import MARK
 from metrion.proxy.layers import MeteredHttpLayer
 from metrion.proxy.logs import install_filter
 from metrion.proxy.stream import MeteredStream
-from metrion.proxy.tunnels import Targets
+from metrion.proxy.tunnels import Search, Targets
 from metrion.relay.attempt import Attempt
 from metrion.settings import Settings
 
@@ -159,10 +158,10 @@ class MetrionAddon:
         """Estimate off the event loop; the stream of the attempt waits (the hook of Metrion's own streams)."""
         await self._estimator.estimate(attempt)
 
-    async def metrion_tunnel(self, tunnel: BlindTunnel, found: list[list[str] | Refusal]) -> None:
+    async def metrion_tunnel(self, search: Search) -> None:
         """Find the addresses to which a blind tunnel may lead (the hook of Metrion's own streams)."""
         try:
-            found.append(await self._targets.addresses(tunnel))
+            search.found = await self._targets.addresses(search.tunnel)
         except Exception as error:  # noqa: BLE001 -- a tunnel whose address is not checked is refused
             log_fault(logger, "A tunnel was refused", error)
 

@@ -102,15 +102,23 @@ class Targets:
             self._executor.shutdown(wait=False, cancel_futures=True)
 
 
-@dataclass
-class MetrionTunnelHook(commands.StartHook):
-    """Asks for the addresses of a blind tunnel. Only the stream that asks waits for the answer, in ``found``.
-
-    mitmproxy makes the name of the addon's method from this one, so it must not be one of another script's.
-    """
+@dataclass(slots=True)
+class Search:
+    """The addresses of a blind tunnel, once they are ``found``."""
 
     tunnel: BlindTunnel
-    found: list[list[str] | Refusal]
+    found: list[str] | Refusal | None = None
+
+
+@dataclass
+class MetrionTunnelHook(commands.StartHook):
+    """Asks for the addresses of a blind tunnel. Only the stream that asks waits for the answer.
+
+    mitmproxy makes the name of the addon's method from this one, so it must not be one of another script's; a hook has
+    one field.
+    """
+
+    search: Search
 
 
 class BlindLayer(layer.Layer):
@@ -153,12 +161,11 @@ class BlindLayer(layer.Layer):
 
 def open_tunnel(context: Context, tunnel: BlindTunnel) -> Generator[commands.Command, object, BlindLayer | Refusal]:
     """Connect to a host, at an address that was checked; return what passes its bytes."""
-    hook = MetrionTunnelHook(tunnel, [])
-    yield hook
-    found = hook.found[0] if hook.found else no_address(tunnel, "its address could not be checked")
-    if isinstance(found, Refusal):
-        return found
-    for address in found:
+    search = Search(tunnel)
+    yield MetrionTunnelHook(search)
+    if not isinstance(search.found, list):
+        return search.found or no_address(tunnel, "its address could not be checked")
+    for address in search.found:
         if not context.client.connected:
             break
         context.server = Server(address=(address, tunnel.port))
