@@ -24,8 +24,10 @@ MOST_HELD_TOGETHER = 128 << 20
 
 _PIECE = 1 << 16
 """The most bytes that are inflated at once."""
-_FRAME_COST = 16
-"""Units for a frame. One of eight bytes earns them; what is left at the start pays for 20,000 empty pings."""
+_START = 1 << 16
+"""Units that each direction has from the start. A session shares its process with others, and may be one of many."""
+_FRAME_COST = 24
+"""Units for a frame. One of twelve bytes earns them; what is there from the start pays for 3,000 empty pings."""
 _STREAM_COST = 32
 """Units for a compressed stream that ends within a message."""
 _PLAIN_BYTES_PER_UNIT = 64
@@ -100,7 +102,7 @@ class MessageReader:
     """See the module. ``takeover``: whether messages may refer to those before; ``None``: nothing is compressed."""
 
     def __init__(self, takeover: bool | None, held: Held) -> None:
-        self._budget = WorkBudget()
+        self._budget = WorkBudget(_START)
         self._held = held
         self._takeover = takeover
         self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
