@@ -152,11 +152,6 @@ class Attempt:
         if self._session is not None:
             self._session.unread(why, from_client=from_client)
 
-    @property
-    def reads_session(self) -> bool:
-        """Whether somebody understands the messages of this WebSocket session."""
-        return self._session is not None
-
     # --- estimates ---
 
     def wants_estimate(self, end_reason: EndReason) -> bool:
