@@ -113,6 +113,7 @@ class MetrionAddon:
 
     def done(self) -> None:
         """Write the events of what is still in flight."""
+        self._targets.close()
         if self._own_scoreboard is None:
             return
         if self._watch is not None:
