@@ -332,6 +332,33 @@ def test_a_fault_in_a_session_leaves_its_messages_alone(
 # --- limits, and files that may be a batch's --------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("from_client", "source", "usd"), [(True, "not_billed", 0), (False, "unknown", None)], ids=["client", "provider"]
+)
+def test_what_passes_unread_of_a_provider_may_have_been_billed(
+    from_client: bool, source: str, usd: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = Journal()
+    attempt = in_session(journal)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            attempt.session_unread("a message is too large", from_client=from_client)
+    attempt.finish(EndReason.COMPLETE)
+    (session,) = journal.events
+    assert (session.cost_source, session.cost_usd) == (source, usd)
+    assert len(caplog.records) == 1
+
+
+def test_more_responses_than_can_be_recorded_make_the_cost_unknown() -> None:
+    journal = Journal()
+    attempt = in_session(journal)
+    for _ in range(3000):
+        attempt.session_message(b'{"type": "response.done"}', from_client=False)
+    attempt.finish(EndReason.COMPLETE)
+    assert len(journal.events) < 3000
+    assert journal.events[-1].cost_source == "unknown"
+
+
 def test_the_providers_limits_are_in_the_event() -> None:
     journal = Journal()
     attempt = answered(journal, (*JSON, (b"X-RateLimit-Remaining-Tokens", b"149984"), (b"date", b"today")))

@@ -15,11 +15,14 @@ from metrion.admission.authentication import admit, admit_tunnel, identified
 from metrion.admission.labels import labels, sends_label_not_allowed
 from metrion.admission.masking import mask, shown
 from metrion.admission.outgoing_head import trailers_out
+from metrion.admission.tunnels import BlindTunnel, admit_blind
 
 __all__ = [
     "AccessSnapshot",
+    "BlindTunnel",
     "Token",
     "admit",
+    "admit_blind",
     "admit_tunnel",
     "identified",
     "labels",

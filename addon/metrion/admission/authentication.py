@@ -85,6 +85,15 @@ def admit_tunnel(inbound: Inbound, route: Route, access: AccessSnapshot) -> byte
     return Refusal.of_routed(route, INVALID_TOKEN, wrong) if isinstance(wrong, str) else token
 
 
+def tunnel_identity(inbound: Inbound, access: AccessSnapshot) -> str | None:
+    """Return what is wrong with the token that a CONNECT brings, empty where it brings none; ``None``: nothing is."""
+    token = _proxy_token(inbound)
+    if token is None:
+        return ""
+    identity = _identify(token, access, None)
+    return identity if isinstance(identity, str) else None
+
+
 def identified(inbound: Inbound, tunnel: bytes | None) -> Inbound:
     """Return a request with the token of its tunnel, or of its hop to this proxy, as its ``x-metrion-token``."""
     token = tunnel or _proxy_token(inbound)

@@ -27,6 +27,15 @@ NOT_A_PROVIDER = RefusalKind(
     403, "not_a_provider", "the host is no configured provider's: Metrion is no open relay", lasting=True
 )
 UNKNOWN_ROUTE = RefusalKind(404, "unknown_route", "the path names no provider, or has its version twice", lasting=True)
+PROXY_TOKEN_MISSING = RefusalKind(
+    407, "missing_token", "a CONNECT to another host brings no token in `Proxy-Authorization`", lasting=True
+)
+PROXY_TOKEN_INVALID = RefusalKind(
+    407,
+    "invalid_token",
+    "the token of a CONNECT to another host is unknown, malformed, revoked or expired",
+    lasting=True,
+)
 RATE_LIMITED = RefusalKind(
     429,
     "rate_limited",
@@ -54,6 +63,8 @@ KINDS = (
     CONFLICTING_TOKENS,
     NOT_A_PROVIDER,
     UNKNOWN_ROUTE,
+    PROXY_TOKEN_MISSING,
+    PROXY_TOKEN_INVALID,
     RATE_LIMITED,
     MONTHLY_CAP,
     HEAD_TOO_LARGE,

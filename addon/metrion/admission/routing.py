@@ -153,6 +153,11 @@ class Router:
         """Whether ``origin`` is a configured provider's. A reverse mode for any other server routes by path."""
         return origin in self._by_origin
 
+    @property
+    def hosts(self) -> frozenset[str]:
+        """Every host of a configured provider."""
+        return frozenset(origin.host for origin in self._by_origin)
+
     def route(self, inbound: Inbound) -> Route | Endpoint | Refusal:
         """Decide where a request goes: a path that must not be sent is 400, an unknown one 404, a foreign host 403."""
         key = inbound.method, inbound.target, inbound.origin

@@ -11,8 +11,8 @@ import os
 from collections.abc import Collection, Hashable
 
 import metrion
-from metrion.admission import admit, admit_tunnel
-from metrion.admission.codes import INTERNAL, UNKNOWN_ROUTE
+from metrion.admission import BlindTunnel, admit, admit_blind, admit_tunnel
+from metrion.admission.codes import BAD_REQUEST, INTERNAL, NOT_A_PROVIDER, UNKNOWN_ROUTE
 from metrion.admission.cors import preflight
 from metrion.admission.limits import refusal
 from metrion.admission.routing import Endpoint, Router
@@ -90,13 +90,28 @@ class Gateway:
         except Exception as error:  # noqa: BLE001 -- authentication fails closed, whatever the fault is
             return _fault(error, route if isinstance(route, Route) else None)
 
-    def decide_tunnel(self, inbound: Inbound) -> Refusal | bytes | None:
-        """Refuse a CONNECT, or return the token that identifies its tunnel, if any. Never raises."""
+    def decide_tunnel(
+        self, inbound: Inbound, *, trouble: str | None = None, may_be_blind: bool = False
+    ) -> Refusal | BlindTunnel | bytes | None:
+        """Refuse a CONNECT, or return the token that identifies its tunnel, if any. Never raises.
+
+        ``trouble``: why there are no tunnels where it came. ``may_be_blind``: where the settings say so, the tunnel to
+        a host that is no provider's may be a blind one.
+        """
         try:
-            route = self.router.route(inbound)
+            origin = inbound.origin
+            if origin is None or not origin.host:
+                return Refusal(BAD_REQUEST, "A CONNECT names a host and a port, as in api.openai.com:443.")
+            route, access = self.router.route(inbound), self._control.access_snapshot()
+            if isinstance(route, Route) and trouble:
+                return Refusal.of_routed(route, BAD_REQUEST, trouble)
             if isinstance(route, Route):
-                return admit_tunnel(inbound, route, self._control.access_snapshot())
-            return route if isinstance(route, Refusal) else Refusal(UNKNOWN_ROUTE, "This is no host.")
+                return admit_tunnel(inbound, route, access)
+            if not isinstance(route, Refusal):
+                return Refusal(UNKNOWN_ROUTE, "This is no host.")
+            intercept = self.settings.intercept
+            is_blind = may_be_blind and not trouble and intercept.others == "tunnel" and route.kind is NOT_A_PROVIDER
+            return admit_blind(inbound, origin, access, intercept.ports, self.router.hosts) if is_blind else route
         except Exception as error:  # noqa: BLE001 -- as in `decide`
             return _fault(error)
 

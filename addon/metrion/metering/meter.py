@@ -50,7 +50,7 @@ def measure(
     if route is not None and is_billable:
         in_plan = decision.caller is not None and decision.caller.in_plan
         costs = cost(route, outcome, reading, prices, model_requested, in_plan=in_plan)
-    elif inbound.method == b"GET" and reading.is_results and not asked_here:  # they are billed, and in no row
+    elif _is_in_no_row(inbound, outcome, reading, asked_here=asked_here):
         costs = UNKNOWN
     if not is_billable:
         # The row of the request that generated it has the usage of what is read back; sums must not count it twice.
@@ -149,6 +149,12 @@ def _costs(costs: Cost) -> dict[str, Any]:
 def _is_billable(inbound: Inbound, route: Route) -> bool:
     """Whether the provider may charge for such a request. To read a stored generation back costs nothing."""
     return inbound.method == b"POST" and route.operation.is_billed_at(route.provider)
+
+
+def _is_in_no_row(inbound: Inbound, outcome: Outcome, reading: Reading, *, asked_here: bool) -> bool:
+    """Whether something billed has no row: results that others asked for, or what was not read of a session."""
+    is_others = inbound.method == b"GET" and reading.is_results and not asked_here
+    return is_others or (outcome.status == 101 and reading.cut_short)
 
 
 def _session_format(route: Route | None, outcome: Outcome) -> str | None:

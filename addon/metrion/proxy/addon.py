@@ -28,11 +28,12 @@ from metrion.gateway.scoreboard import Scoreboard
 from metrion.logs.output import LogOptions
 from metrion.logs.request_log import RequestLog
 from metrion.model import EndReason, Refusal
-from metrion.proxy import http1
+from metrion.proxy import http1, http2
 from metrion.proxy.flows import MARK
 from metrion.proxy.layers import MeteredHttpLayer
 from metrion.proxy.logs import add_options, choose, install_filter
 from metrion.proxy.stream import MeteredStream
+from metrion.proxy.tunnels import Search, Targets
 from metrion.relay.attempt import Attempt
 from metrion.settings import Settings
 
@@ -78,6 +79,7 @@ class MetrionAddon:
         self._ingestion: Ingestion | None = None
         self._watch: asyncio.Task[None] | None = None
         self._estimator = estimator or Estimator()
+        self._targets = Targets(gateway.router.hosts)
 
     def load(self, loader: Loader) -> None:
         """Set the options that metering and fail-closed routing rely on."""
@@ -85,6 +87,7 @@ class MetrionAddon:
             add_options(loader)
         install_filter()
         http1.install()
+        http2.install()
         if (trusted := os.environ.get("SSL_CERT_FILE")) and not ctx.options.ssl_verify_upstream_trusted_ca:
             ctx.options.update(ssl_verify_upstream_trusted_ca=trusted)  # as with OpenSSL, curl and the SDKs
         timeouts = [plan.timeout or 0 for plan in self.settings.plans.values()]
@@ -117,6 +120,7 @@ class MetrionAddon:
 
     def done(self) -> None:
         """Write the events of what is still in flight."""
+        self._targets.close()
         if self._own_scoreboard is None:
             return
         if self._watch is not None:
@@ -161,6 +165,13 @@ class MetrionAddon:
     async def metrion_estimate(self, attempt: Attempt) -> None:
         """Estimate off the event loop; the stream of the attempt waits (the hook of Metrion's own streams)."""
         await self._estimator.estimate(attempt)
+
+    async def metrion_tunnel(self, search: Search) -> None:
+        """Find the addresses to which a blind tunnel may lead (the hook of Metrion's own streams)."""
+        try:
+            search.found = await self._targets.addresses(search.tunnel)
+        except Exception as error:  # noqa: BLE001 -- a tunnel whose address is not checked is refused
+            log_fault(logger, "A tunnel was refused", error)
 
     # --- gates ---
 

@@ -40,6 +40,15 @@ def inbound_tunnel(request: http.Request) -> Inbound:
     return Inbound(request.data.method, b"/", request.headers.fields, origin)
 
 
+def no_tunnel(request: http.Request, mode: HTTPMode) -> str | None:
+    """Say why a CONNECT opens no tunnel here, wherever it leads; ``None``: it may."""
+    if request.is_http2:
+        return "CONNECT is served in HTTP/1.1 only."
+    if mode is HTTPMode.transparent:
+        return "CONNECT is served in regular mode only, and not within a tunnel."
+    return None
+
+
 def is_intercepted(context: Context) -> bool:
     """Whether the client does not know of the proxy."""
     return isinstance(context.client.proxy_mode, _INTERCEPTING)

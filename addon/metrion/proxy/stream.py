@@ -8,7 +8,6 @@ relay's effects. So the key is in the head on the wire and in no flow. Nothing i
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 from mitmproxy import flow, http
 from mitmproxy.connection import ConnectionState
@@ -17,12 +16,10 @@ from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http import (
     DropStream,
     ErrorCode,
-    HttpConnectHook,
     HttpErrorHook,
     HttpEvent,
     HttpRequestHeadersHook,
     HttpResponseHook,
-    HttpStream,
     RequestData,
     RequestEndOfMessage,
     RequestHeaders,
@@ -38,15 +35,14 @@ from mitmproxy.proxy.layers.http import (
 
 from metrion.admission import shown
 from metrion.gateway.gateway import Gateway
-from metrion.lane.deadline import Deadline
 from metrion.model import EndReason, Forward, Headers, Refusal
-from metrion.proxy import websocket
-from metrion.proxy.connections import is_client_slow, wake
+from metrion.proxy.connections import is_client_slow
 from metrion.proxy.flows import MARK, NO_EVENT, aim, asks_for_websocket, flow_of_own_answer, replace_head
 from metrion.proxy.hooks import MetrionEstimateHook
 from metrion.proxy.http1 import Commands, Interim
-from metrion.proxy.inbound import inbound_request, inbound_tunnel, is_intercepted, trouble
+from metrion.proxy.inbound import inbound_request, is_intercepted, trouble
 from metrion.proxy.messages import Messages
+from metrion.proxy.switching import SwitchingStream
 from metrion.relay.effects import (
     AbortRequest,
     AbortResponse,
@@ -60,22 +56,16 @@ from metrion.relay.effects import (
     SendRequestData,
     Wake,
 )
-from metrion.relay.relay import Relay
 from metrion.relay.rewrites import MOST_HELD
 from metrion.relay.states import State
 
 
-class MeteredStream(HttpStream):
+class MeteredStream(SwitchingStream):
     """One request and its response. See the module for what it does and does not do."""
 
     def __init__(self, context: Context, stream_id: int, gateway: Gateway, *, hooks: bool) -> None:
-        super().__init__(context, stream_id)
-        self.relay = Relay(gateway, self)
-        self._gateway = gateway
-        self._hooks = hooks
-        """Whether other addons see the flow; where none does, the hooks are not worth their time."""
+        super().__init__(context, stream_id, gateway, hooks=hooks)
         self._messages = Messages(stream_id)
-        self._deadline = Deadline(lambda: wake(self.context))
         self._client_left = False
         self._holds = False
         """The request goes out when it is whole; mitmproxy's stream collects it, so that scripts may see it."""
@@ -141,27 +131,6 @@ class MeteredStream(HttpStream):
         yield from self._carry_out(effects)
         yield from self._translated(super()._handle_event(event))
 
-    def _on_connect(self, event: RequestHeaders, began: float) -> Commands:
-        """Open a tunnel to a provider's host; what goes through it is decrypted, and metered request by request."""
-        request = event.request
-        inbound = inbound_tunnel(request)
-        decision = self._gateway.decide_tunnel(inbound)
-        replace_head(request, replace(shown(inbound), target=b""))
-        if isinstance(decision, Refusal):
-            yield from self._answer(request, self.relay.answer(inbound, decision, ends=False, began=began))
-            return
-        if decision is not None:
-            self._gateway.tunnels[self.context.client.id] = decision
-        generator, reply = super()._handle_event(event), None
-        while True:
-            try:
-                command = generator.send(reply)
-            except StopIteration:
-                return
-            if isinstance(command, HttpConnectHook):
-                self.flow.metadata[MARK] = NO_EVENT
-            reply = yield command
-
     def _on_client_gone(self, event: RequestProtocolError) -> Commands:
         yield from self._carry_out(self.relay.client_gone())
         yield from self._translated(super()._handle_event(event))
@@ -208,8 +177,6 @@ class MeteredStream(HttpStream):
                     self._mark()
                 if self._hooks:
                     reply = yield command
-                elif isinstance(command, websocket.HOOKS):
-                    yield from self.passthrough(events.HookCompleted(command))
                 if isinstance(command, HttpRequestHeadersHook) and self.flow.response:
                     self.flow.request.stream = False  # another script has answered, and mitmproxy does no longer stream
             elif isinstance(command, DropStream):
@@ -322,32 +289,6 @@ class MeteredStream(HttpStream):
                 case _:
                     for message in self._messages.to_client(effect):
                         yield SendHttp(message, client)
-
-    # --- WebSocket sessions ---
-
-    def passthrough(self, event: events.Event) -> Commands:
-        """Override: count what passes after an upgrade; without other addons, answer the hooks at once."""
-        if self.relay.state is State.UPGRADED:
-            if isinstance(event, RequestData):
-                self.relay.attempt.session_data(sent=len(event.data))
-            elif isinstance(event, ResponseData):
-                self.relay.attempt.session_data(received=len(event.data))
-        for command in super().passthrough(event):
-            if isinstance(command, websocket.HOOKS):
-                self._on_websocket(command)
-                if not self._hooks:
-                    yield from self.passthrough(events.HookCompleted(command))
-                    continue
-            yield command
-
-    def _on_websocket(self, hook: commands.StartHook) -> None:
-        session = self.flow.websocket
-        if session is None:
-            return
-        ended = websocket.on_hook(hook, session, self.relay.attempt, is_shown=self._hooks)
-        if ended is not None:
-            for _ in self._carry_out(self.relay.session_end(ended)):
-                pass  # mitmproxy's stream drops itself
 
     # --- what flows show ---
 

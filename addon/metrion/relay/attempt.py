@@ -151,6 +151,11 @@ class Attempt:
         if self._session is not None:
             self._session.message(message, from_client=from_client)
 
+    def session_unread(self, why: str, *, from_client: bool) -> None:
+        """Record that a part of a WebSocket session passes unread; ``why`` is for the log."""
+        if self._session is not None:
+            self._session.unread(why, from_client=from_client)
+
     # --- estimates ---
 
     def wants_estimate(self, end_reason: EndReason) -> bool:
@@ -195,6 +200,8 @@ class Attempt:
                 reading = replace(reading, usage=estimation.usage, estimated=True)
             if reading.stream_error:
                 end_reason = EndReason.STREAM_ERROR
+            if self._session is not None and self._session.is_partly_unread:
+                reading = replace(reading, cut_short=True)
             outcome = self._outcome(end_reason)
             event = self._recorder.event(self.request, outcome, reading, in_session=self._session is not None)
         except Exception as error:  # noqa: BLE001 -- a fault in metering must not reach the traffic
