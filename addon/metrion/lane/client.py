@@ -239,7 +239,7 @@ class ClientConnection(asyncio.Protocol):
     def on_interim(self, head: ResponseHead) -> None:
         """Override of :class:`~metrion.lane.upstream.Asker`, as are those below."""
         if self._relay is not None:
-            self._carry_out(self._relay.interim(head.status, head.reason, head.headers))
+            self._carry_out(self._relay.interim(head.status, head.reason, wire.unambiguous(head)))
             self._flush()
 
     def on_head(self, head: ResponseHead, headers: Headers) -> None:

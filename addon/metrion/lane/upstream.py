@@ -156,7 +156,7 @@ class Upstream(Connection):
             rest = bytes(self._buffer[end:])
             self._buffer.clear()
             self._stays = self._stays and head.keep_alive
-            self._body = body_reader(head.body)
+            self._body = body_reader(head.body, of_response=True)
             asker.on_head(head, wire.unambiguous(head))
             if self._asker is asker and (rest or self._body.over):
                 self._read_body(rest)
