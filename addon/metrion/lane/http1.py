@@ -8,7 +8,7 @@ space before a colon is dropped, equal lengths are one, chunked wins over a leng
 nothing. ``body`` reads what follows a head.
 
 Bounds count bytes on the wire: a request head 128 KB with the blank lines before it, of which 16 bytes may be; a
-response head 256 KB.
+response head 256 KB. A head, or trailers, may have 1000 lines: reading more would keep others waiting.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ UNTIL_CLOSE = -2
 """The two bodies of which no head says the length. All others are a number of bytes, 0 where there is no body."""
 
 MAX_REQUEST_HEAD, MAX_RESPONSE_HEAD, _MAX_BLANK = 128 << 10, 256 << 10, 16
+MAX_LINES = 1000
 
 
 class MalformedError(Exception):
@@ -194,8 +195,11 @@ def read_response_fields(fields: bytes) -> Headers:
 
 def _read_fields(pattern: re.Pattern[bytes], fields: bytes) -> Headers | None:
     """Read all lines but the last, which is blank; ``None`` where one is no field."""
+    lines = fields.count(b"\n") - 1
+    if lines > MAX_LINES:
+        raise MalformedError("There are more header fields than are accepted.", 431)
     headers = tuple(pattern.findall(fields))
-    return headers if len(headers) + 1 == fields.count(b"\n") else None
+    return headers if len(headers) == lines else None
 
 
 def _fault(pattern: re.Pattern[bytes], fields: bytes) -> str:
