@@ -64,7 +64,6 @@ class Acceptor:
         self._make = make
         self._tls = tls
         self._make_room = make_room
-        self._limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._starting = set[asyncio.Task[object]]()
         self._paused: asyncio.TimerHandle | None = None
         self._closed = False
@@ -123,12 +122,13 @@ class Acceptor:
 
     def _is_scarce(self) -> bool:
         """Whether the next descriptor would be one of those that are kept: the lowest free one is always taken."""
+        limit = _limit()
         try:
             lowest = os.dup(self._listener.fileno())
         except OSError:
             return True
         os.close(lowest)
-        return lowest >= self._limit - min(self._limit // 4, _MOST_KEPT) > 0
+        return lowest >= limit - min(limit // 4, _MOST_KEPT)
 
     def _warn(self, closed: int) -> None:
         now = self._loop.time()
@@ -137,10 +137,15 @@ class Acceptor:
             what = "idle connections are closed to make room" if closed else "new connections have to wait"
             logger.warning(
                 "At most %d files may be open: %s. Raise the limit (ulimit -n, or LimitNOFILE= in a systemd unit).",
-                self._limit,
+                _limit(),
                 what,
             )
 
     def _resume(self) -> None:
         self._paused = None
         self._loop.add_reader(self._listener.fileno(), self._accept)
+
+
+def _limit() -> int:
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return _MOST_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
