@@ -296,7 +296,7 @@ class Http1Client(_Trailers, _http1.Http1Client):
                 break
             yield ReceiveHttp(Interim(self.stream_id, response))
         self.response = response
-        self.body_reader = _Body(body_reader(head.body))  # type: ignore[assignment]  # does all that a reader does
+        self.body_reader = _Body(body_reader(head.body, of_response=True))  # type: ignore[assignment]  # does all that a reader does
         yield ReceiveHttp(ResponseHeaders(self.stream_id, response, head.body == 0))
         self.state = self.read_body
         yield from self.state(event)
