@@ -10,9 +10,9 @@ Nothing here keeps anything from one request to the next.
 """
 
 from metrion.admission.access_snapshot import AccessSnapshot, Token, token_digest
-from metrion.admission.authentication import admit, admit_tunnel, identified
+from metrion.admission.authentication import admit, admit_tunnel, identified, token_of
 from metrion.admission.labels import labels
-from metrion.admission.masking import mask, shown
+from metrion.admission.masking import mask, shown, unmasked
 from metrion.admission.outgoing_head import trailers_out
 from metrion.admission.tunnels import BlindTunnel, admit_blind
 
@@ -28,5 +28,7 @@ __all__ = [
     "mask",
     "shown",
     "token_digest",
+    "token_of",
     "trailers_out",
+    "unmasked",
 ]

@@ -11,9 +11,9 @@ from mitmproxy.proxy.context import Context
 from metrion.model import Head, Origin
 
 MARK = "metrion"
-"""Key in ``flow.metadata`` of a request that a metered stream has let through or answered; its value is our id."""
+"""Key in ``flow.metadata`` of our id of the request, for other scripts to read. It lets no flow through."""
 NO_EVENT = "-"
-"""The mark of a request that has no event."""
+"""In its place for a request that has no event."""
 
 
 def replace_head(request: http.Request, head: Head) -> None:
@@ -28,14 +28,13 @@ def aim(request: http.Request, upstream: Origin) -> None:
     request.data.scheme = upstream.scheme.encode()
 
 
-def flow_of_own_answer(request: http.Request, context: Context, mark: str) -> http.HTTPFlow:
+def flow_of_own_answer(request: http.Request, context: Context) -> http.HTTPFlow:
     """Return a flow for a request that Metrion answers itself."""
     flow = http.HTTPFlow(context.client, context.server)
     flow.request = request
     if not request.data.host:  # addressed to the proxy itself
         request.data.host, request.data.port = context.client.sockname[:2]
         request.data.scheme = b"http"
-    flow.metadata[MARK] = mark
     return flow
 
 
