@@ -11,9 +11,9 @@ and by what a repeated key is recognised.
 """
 
 from metrion.admission.access_snapshot import AccessSnapshot, Token, token_digest
-from metrion.admission.authentication import admit, admit_tunnel, identified
+from metrion.admission.authentication import admit, admit_tunnel, identified, token_of
 from metrion.admission.labels import labels, sends_label_not_allowed
-from metrion.admission.masking import mask, shown
+from metrion.admission.masking import mask, shown, unmasked
 from metrion.admission.outgoing_head import trailers_out
 from metrion.admission.tunnels import BlindTunnel, admit_blind
 
@@ -30,5 +30,7 @@ __all__ = [
     "sends_label_not_allowed",
     "shown",
     "token_digest",
+    "token_of",
     "trailers_out",
+    "unmasked",
 ]

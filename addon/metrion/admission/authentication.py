@@ -100,6 +100,12 @@ def identified(inbound: Inbound, tunnel: bytes | None) -> Inbound:
     return replace(inbound, headers=(*inbound.headers, (IDENTITY, token))) if token else inbound
 
 
+def token_of(inbound: Inbound) -> bytes | None:
+    """Return the Metrion token by which an admitted request was identified."""
+    identities, placed = credentials(inbound, notable(inbound.headers))
+    return next((value for value in (*identities, *placed) if has_prefix(value)), None)
+
+
 def _proxy_token(inbound: Inbound) -> bytes | None:
     """Return the Metrion token in ``Proxy-Authorization``: Bearer, or the user's name or password of Basic."""
     for name, value in inbound.headers:

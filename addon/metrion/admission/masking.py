@@ -24,6 +24,7 @@ _SCHEME = re.compile(rb"(?:basic|bearer|digest)(?=\s)", re.IGNORECASE)
 _SECRET_SUBPROTOCOLS = (SUBPROTOCOL, b"xai-client-secret.")
 _SECRET_PARAMETERS = frozenset({b"key", b"api_key", b"apikey", b"api-key", b"access_token", b"token"})
 _SHORT = "sk-metrion-…".encode()
+_NONE = b"***"
 
 
 def shown(inbound: Inbound, places: Places | None = None) -> Head:
@@ -44,6 +45,23 @@ def shown(inbound: Inbound, places: Places | None = None) -> Head:
 def shown_method(method: bytes) -> bytes:
     """Return what may be shown of a method."""
     return b"***" if has_prefix(method.lower()) else method
+
+
+def unmasked(head: Head) -> tuple[Head, bool]:
+    """Return a head of :func:`shown` without what is masked in it, and whether that is anything."""
+    headers = tuple(field for field in head.headers if not _is_masked(*field))
+    path, mark, query = head.target.partition(b"?")
+    parameters = query.split(b"&")
+    kept = [each for each in parameters if each.partition(b"=")[2] != _NONE and _SHORT not in each]
+    if len(kept) < len(parameters):
+        query = b"&".join(kept)
+        mark = b"?" if query else b""
+    target = path + mark + query
+    return Head(target, headers), len(headers) < len(head.headers) or target != head.target or _SHORT in path
+
+
+def _is_masked(name: bytes, value: bytes) -> bool:
+    return _SHORT in name or _SHORT in value or (_NONE in value and name.lower() in SECRET)
 
 
 def mask(secret: str) -> str:
@@ -85,4 +103,4 @@ def _masked_parameter(parameter: bytes) -> bytes:
 
 
 def _mask(secret: bytes) -> bytes:
-    return _SHORT + secret[-4:] if TOKEN.fullmatch(secret) else b"***"
+    return _SHORT + secret[-4:] if TOKEN.fullmatch(secret) else _NONE

@@ -196,6 +196,7 @@ def set_(name: str, settings: Settings, **given: Any) -> None:
     with closing(ControlStore.open(settings)) as store:
         changed = store.change_token(name, lambda terms: _changed(terms, given))
     note(_described(changed, settings.plans[changed.plan]))
+    note_other_home(settings)
 
 
 @token.command()
@@ -224,6 +225,7 @@ def rotate(name: str, keep: datetime, settings: Settings) -> None:
     click.echo(made.secret)
     ends = "is refused from now on" if keep <= datetime.now(UTC) else f"is valid until {keep:%Y-%m-%d %H:%M:%S} UTC"
     note(f"Token {made.name} is a new one; the old one {ends}. It cannot be shown again: keep it now.")
+    note_other_home(settings)
 
 
 @token.command("list")

@@ -13,9 +13,9 @@ from metrion.admission.masking import shown_method
 from metrion.model import Head, Origin
 
 MARK = "metrion"
-"""Key in ``flow.metadata`` of a request that a metered stream has let through or answered; its value is our id."""
+"""Key in ``flow.metadata`` of our id of the request, for other scripts to read. It lets no flow through."""
 NO_EVENT = "-"
-"""The mark of a request that has no event."""
+"""In its place for a request that has no event."""
 
 
 def replace_head(request: http.Request, head: Head) -> None:
@@ -37,7 +37,7 @@ def aim(request: http.Request, upstream: Origin) -> None:
     request.data.scheme = upstream.scheme.encode()
 
 
-def flow_of_own_answer(request: http.Request, context: Context, mark: str) -> http.HTTPFlow:
+def flow_of_own_answer(request: http.Request, context: Context) -> http.HTTPFlow:
     """Return a flow for a request that Metrion answers itself."""
     _mask_request_line(request)
     flow = http.HTTPFlow(context.client, context.server)
@@ -45,7 +45,6 @@ def flow_of_own_answer(request: http.Request, context: Context, mark: str) -> ht
     if not request.data.host:  # addressed to the proxy itself
         request.data.host, request.data.port = context.client.sockname[:2]
         request.data.scheme = b"http"
-    flow.metadata[MARK] = mark
     return flow
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from itertools import chain
+
 from mitmproxy import http
 from mitmproxy.connection import ConnectionState
 from mitmproxy.proxy.context import Context
@@ -13,6 +16,10 @@ from metrion.admission.codes import BAD_REQUEST
 from metrion.gateway.gateway import Gateway
 from metrion.model import Forward, Inbound, Origin, Refusal
 from metrion.relay.own_answers import refuse
+
+_METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_CONTROL = re.compile(rb"[\x00\r\n]")
+"""HTTP/1.1 has none of these, because they would end the line; what comes otherwise might."""
 
 _INTERCEPTING = (TransparentMode, LocalMode, WireGuardMode, TunMode)
 """Modes in which clients do not know of the proxy, and so bring no token."""
@@ -59,8 +66,10 @@ def trouble(
 ) -> Refusal | None:
     """Refuse a request for what is wrong with it beside its route and its caller."""
     error = validate_request(mode, request, context.options.validate_inbound_headers)
-    if any(b"\n" in value for _, value in inbound.headers):
-        error = "A header field goes on over several lines, which no server has to accept."
+    if error is not None:  # it quotes what is wrong, which may be a credential
+        error = "A header field has a name, or says of the body's length, what no server has to accept."
+    if not _METHOD.fullmatch(inbound.method) or any(map(_CONTROL.search, chain(*inbound.headers))):
+        error = "The method or a header field holds a character that no server has to accept."
     if context.client.state is ConnectionState.CLOSED:
         error = "The framing of the request body cannot be understood."
     return None if error is None else refuse(forward, BAD_REQUEST, error)

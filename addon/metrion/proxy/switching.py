@@ -24,6 +24,7 @@ from metrion.admission import BlindTunnel, shown
 from metrion.gateway.gateway import Gateway
 from metrion.lane.deadline import Deadline
 from metrion.model import EndReason, Refusal
+from metrion.proxy.admissions import Admissions
 from metrion.proxy.connections import wake
 from metrion.proxy.flows import MARK, NO_EVENT, flow_of_own_answer, replace_head
 from metrion.proxy.http1 import Commands
@@ -37,21 +38,29 @@ from metrion.relay.relay import Relay
 class SwitchingStream(HttpStream):
     """See the module. Whoever answers and carries out effects is a subclass."""
 
-    def __init__(self, context: Context, stream_id: int, gateway: Gateway, *, hooks: bool) -> None:
+    def __init__(
+        self, context: Context, stream_id: int, gateway: Gateway, admissions: Admissions, *, hooks: bool
+    ) -> None:
         super().__init__(context, stream_id)
         self.relay = Relay(gateway, self)
         self._gateway = gateway
+        self._admissions = admissions
         self._hooks = hooks
         """Whether other addons see the flow; where none does, the hooks are not worth their time."""
         self._deadline = Deadline(lambda: wake(self.context))
 
     @abstractmethod
-    def _answer(self, request: http.Request, effects: Effects) -> Commands:
+    def _answer(self, request: http.Request, effects: Effects, replay: http.HTTPFlow | None = None) -> Commands:
         """Show an answer of Metrion's own to other addons, and send it."""
 
     @abstractmethod
     def _carry_out(self, effects: Effects) -> Commands:
         """Do what the relay says."""
+
+    def _let_through(self, mark: str) -> None:
+        """Let the flow through the gate in the addon. The mark is for other scripts to read."""
+        self.flow.metadata[MARK] = mark
+        self._admissions.let_through(self.flow)
 
     # --- CONNECT ---
 
@@ -71,7 +80,8 @@ class SwitchingStream(HttpStream):
             yield from self._intercept(event, opened)
 
     def _pass_blindly(self, request: http.Request, blind: BlindLayer) -> Commands:
-        self.flow = flow_of_own_answer(request, self.context, NO_EVENT)
+        self.flow = flow_of_own_answer(request, self.context)
+        self._let_through(NO_EVENT)
         if self._hooks:
             yield HttpConnectHook(self.flow)
         self.child_layer = blind
@@ -88,7 +98,7 @@ class SwitchingStream(HttpStream):
             except StopIteration:
                 return
             if isinstance(command, HttpConnectHook):
-                self.flow.metadata[MARK] = NO_EVENT
+                self._let_through(NO_EVENT)
             reply = yield command
 
     # --- WebSocket sessions ---
