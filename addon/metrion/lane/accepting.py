@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 _MOST_DESCRIPTORS = 65536
 _MOST_KEPT = 64
-"""How many descriptors are kept at most; at least a quarter of a small limit is."""
+"""How many descriptors are kept: so many, or a quarter of a limit that is smaller than four times as many."""
 _PER_TURN = 16
 _PAUSE_SECONDS = 0.25
 """How long nothing is accepted where there is no room."""
@@ -112,7 +112,7 @@ class Acceptor:
     def _started(self, serving: asyncio.Task[object]) -> None:
         self._starting.discard(serving)
         if not serving.cancelled():
-            serving.exception()  # a client that is gone already, or a handshake that failed: nobody to tell
+            serving.exception()  # a client that is gone already, or a handshake that failed, is no fault of ours
 
     def _wait(self, closed: int) -> None:
         self._warn(closed)

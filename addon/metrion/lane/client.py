@@ -183,7 +183,7 @@ class ClientConnection(asyncio.Protocol):
             self._is_next_due = False
             self._read_head(self._next.data)
             self._flush()
-            if self._half_closed is not None and self in self._lane.connections:
+            if self._half_closed is not None and not self._is_next_due and self in self._lane.connections:
                 self._miss_rest()
 
     def _miss_rest(self) -> None:

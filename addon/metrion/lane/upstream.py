@@ -20,6 +20,8 @@ from metrion.lane.turn import Turn
 from metrion.model import Headers
 
 _HEADS_PER_TURN = 16
+_PIECE, _PACKED_PIECE = 32 << 10, 512
+"""How much of a body is read at first; packed bytes may be a thousand times as many once they are unpacked."""
 _CLOSED = "server closed connection"
 
 
@@ -58,7 +60,7 @@ class Upstream(Connection):
         """Something of the request has been written."""
         self._late: list[bytes] = []
         """More of it, which waits until what has arrived is read."""
-        self._turn = Turn(8 << 10)  # packed, so little may be a thousand times as much
+        self._turn = Turn(_PIECE)
         self._left = b""
         """Bytes of the body that wait for the next turn."""
         self._buffer = bytearray()
@@ -193,6 +195,7 @@ class Upstream(Connection):
         self._buffer.clear()
         self._stays = self._stays and head.keep_alive
         self._body = body_reader(head.body, of_response=True)
+        self._turn.size = _PACKED_PIECE if wire.is_packed(head.headers) else _PIECE
         asker.on_head(head, wire.unambiguous(head))
         if self._asker is asker and (rest or self._body.over):
             self._read_body(rest)

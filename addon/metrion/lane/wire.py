@@ -46,6 +46,11 @@ def has_length(headers: Headers) -> bool:
     return any(len(name) == 14 and name.lower() == b"content-length" for name, _ in headers)
 
 
+def is_packed(headers: Headers) -> bool:
+    """Whether a head says that its body has a content coding."""
+    return any(len(name) == 16 and name.lower() == b"content-encoding" for name, _ in headers)
+
+
 def says_close(headers: Headers) -> bool:
     """Whether the sender of this head closes the connection after the message, or wants it closed."""
     return any(
