@@ -12,7 +12,8 @@ from uuid import UUID
 import pytest
 
 from metrion.cli import tables
-from metrion.cli.tables import FORMATS, dollars, shortened
+from metrion.cli.dollars import dollars
+from metrion.cli.tables import FORMATS, shortened
 from metrion.store.query import Json, Table
 
 

@@ -21,6 +21,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from metrion.cli.dollars import dollars
 from metrion.store.query import Json, Table
 
 _DOLLARS = "DOLLARS"
@@ -77,13 +78,6 @@ FORMATS: Mapping[str, Callable[[Table], str]] = {
     "json": as_json,
     "markdown": as_markdown,
 }
-
-
-def dollars(amount: Decimal | float) -> str:
-    """Write an amount with four significant digits, and never without its cents: 0.0001235, 12.35, 1234.50."""
-    amount = Decimal(str(amount))
-    places = min(max(2, 3 - amount.adjusted()), 12) if amount else 2
-    return f"{amount:.{places}f}"
 
 
 def shortened(table: Table) -> Table:

@@ -8,12 +8,14 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metrion import estimates
 from metrion.gateway.ingestion import Ingestion
 from metrion.gateway.scoreboard import Scoreboard
+from metrion.running.proxies import published
 from metrion.serving.listening import Listeners, Listening
 from metrion.serving.supervisor import Supervisor
 from metrion.settings import Settings
@@ -34,8 +36,11 @@ def run(
     drain_seconds: float,
     on_listening: Callable[[Listening], None],
     tls: ssl.SSLContext | None = None,
+    shared: bool = True,
 ) -> None:
     """Serve until a signal stops it. ``on_listening`` is called once, when all workers accept connections.
+
+    ``shared``: each ``metrion run`` of this home may use this proxy.
 
     :raises ServeError: it cannot be done, or workers keep dying.
     :raises StoreError: the ingester cannot start.
@@ -59,8 +64,9 @@ def run(
             worker.work(settings, context, drain_seconds, tls)
 
         supervisor = Supervisor(work, listeners, scoreboard, ingestion, workers=workers, drain_seconds=drain_seconds)
-        scheme = "https" if tls else "http"
-        supervisor.run(lambda: on_listening(Listening(host, listeners.port, scheme)))
+        listening = Listening(host, listeners.port, "https" if tls else "http")
+        with published(settings.home, listening.url) if shared else nullcontext():
+            supervisor.run(lambda: on_listening(listening))
     finally:
         ingestion.end()  # who waits for this process then finds everything in the store, and nobody at work in the home
 

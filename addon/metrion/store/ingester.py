@@ -17,13 +17,14 @@ import logging
 import math
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
-from metrion.store import database, locks, schema
+from metrion.store import database, locks, recent, schema
 from metrion.store.parent_watch import ParentWatch
 from metrion.store.segments import any_sealed, sealed
 
@@ -95,8 +96,11 @@ class Ingester:
                     self._insert()
                     for segment in batch.segments:
                         segment.unlink(missing_ok=True)
+                    figures = self._recent()
                 finally:
                     self.connection.execute("DETACH store")
+                with suppress(OSError):
+                    recent.write(self.store_path, figures)
         except locks.Busy:
             return False
         except duckdb.Error as error:
@@ -105,6 +109,15 @@ class Ingester:
             raise
         batch.release()
         return True
+
+    def _recent(self) -> dict[str, Any] | None:
+        try:
+            return recent.summary(self.connection, catalog="store.")
+        except duckdb.Error:
+            logger.exception(
+                "journal: what was metered since yesterday could not be added up; readers do it themselves"
+            )
+            return None
 
     def give_memory_back(self) -> None:
         """Drop the batch, and have DuckDB's allocator return the freed memory, which would grow for many rounds.
