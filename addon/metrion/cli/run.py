@@ -165,6 +165,4 @@ def _spent(settings: Settings, began: datetime, token: str) -> Spent:
     from metrion.store import recent
 
     since = began.replace(minute=began.minute // 15 * 15, second=0, microsecond=0, tzinfo=None)
-    while (spent := recent.spent(settings.journal_dir, settings.store_path, since, token=token, patience=10)) is None:
-        recent.refresh(settings.store_path, since, patience=10)
-    return spent
+    return recent.spent(settings.journal_dir, settings.store_path, since, token=token, patience=10)

@@ -22,12 +22,12 @@ from typing import Any
 from uuid import UUID
 
 from metrion.cli.dollars import dollars
+from metrion.cli.printable import printable
 from metrion.store.query import Json, Table
 
 _DOLLARS = "DOLLARS"
 """The type of a column of amounts as :func:`dollars` writes them: their decimal points are in one line."""
 _NUMBER = re.compile(r"\w*INT\b|DOUBLE|FLOAT|DECIMAL|BIGNUM")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def as_json(table: Table) -> str:
@@ -59,7 +59,7 @@ def as_table(table: Table) -> str:
     If they are wider than the terminal, they move together, then headings are broken into lines; if that is not enough,
     each row is a block of lines.
     """
-    width = _terminal_width()
+    width = terminal_width()
     for layout in (_WIDE, _CLOSE, _BROKEN):
         text = _tabulated(table, layout)
         if width is None or _fits(text, width):
@@ -149,7 +149,8 @@ def _is_number(kind: str) -> bool:
     return _NUMBER.fullmatch(kind.partition("(")[0]) is not None
 
 
-def _terminal_width() -> int | None:
+def terminal_width() -> int | None:
+    """Return how many characters a line on standard output has; ``None``: it is no terminal."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
@@ -158,12 +159,8 @@ def _fits(text: str, width: int) -> bool:
 
 
 def _cell(value: object) -> str:
-    return printable(_text(value, "NULL"))
-
-
-def printable(text: str) -> str:
-    """Return text that a caller chose as it may reach a terminal: its control characters are escaped."""
-    return _CONTROL.sub(_shown, text)
+    # Of no money at all, twelve places say nothing.
+    return "0" if isinstance(value, Decimal) and not value else printable(_text(value, "NULL"))
 
 
 def _objects(table: Table) -> list[str]:
@@ -172,10 +169,6 @@ def _objects(table: Table) -> list[str]:
         json.dumps(dict(zip(names, map(_plain, row), strict=True)), ensure_ascii=False, allow_nan=False)
         for row in table.rows
     ]
-
-
-def _shown(found: re.Match[str]) -> str:
-    return found[0].encode("unicode_escape").decode()
 
 
 def _text(value: object, null: str) -> str:

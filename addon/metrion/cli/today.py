@@ -56,14 +56,7 @@ def today(token: str | None, account: str | None, format_: str, config: Path | N
 
     place = place_of(config)
     since = _midnight(place.timezone)
-
-    def ask() -> recent.Spent | None:
-        return recent.spent(place.journal_dir, place.store_path, since, account=account, token=token)
-
-    spent = ask()
-    while spent is None:  # the store changed, or another Metrion wrote it
-        recent.refresh(place.store_path, since)
-        spent = ask()
+    spent = recent.spent(place.journal_dir, place.store_path, since, account=account, token=token)
     if format_ == "json":
         amount = None if spent.cost_usd is None else format(spent.cost_usd, "f")
         figures = {"requests": spent.requests, "unpriced": spent.unpriced, "unknown": spent.unknown}

@@ -91,16 +91,18 @@ class Ingester:
         """Move the loaded batch into the store and delete its segments; ``False``: somebody has the store open."""
         try:
             with locks.writing(self.store_path, _READER_SECONDS):
+                sums = recent.load(self.store_path)
                 database.attach(self.connection, self.store_path)
                 try:
+                    sums = self._with_batch(sums)
                     self._insert()
                     for segment in batch.segments:
                         segment.unlink(missing_ok=True)
-                    figures = self._recent()
                 finally:
                     self.connection.execute("DETACH store")
-                with suppress(OSError):
-                    recent.write(self.store_path, figures)
+                if sums is not None:
+                    with suppress(OSError):  # then the first reader adds up
+                        recent.write(self.store_path, sums)
         except locks.Busy:
             return False
         except duckdb.Error as error:
@@ -109,15 +111,6 @@ class Ingester:
             raise
         batch.release()
         return True
-
-    def _recent(self) -> dict[str, Any] | None:
-        try:
-            return recent.summary(self.connection, catalog="store.")
-        except duckdb.Error:
-            logger.exception(
-                "journal: what was metered since yesterday could not be added up; readers do it themselves"
-            )
-            return None
 
     def give_memory_back(self) -> None:
         """Drop the batch, and have DuckDB's allocator return the freed memory, which would grow for many rounds.
@@ -171,6 +164,15 @@ class Ingester:
             return self._read(files) == sum(_lines(file) for file in files)
         except (duckdb.DataError, duckdb.ProgrammingError):  # others, such as a failing disk, say nothing of the lines
             return False
+
+    def _with_batch(self, sums: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Return the sums of what was metered lately, with those of the batch; ``None``: there are none."""
+        try:
+            return recent.with_batch(sums, self.connection, "memory.batch", "store.ingested", "store.watermarks")
+        except Exception:
+            # Whatever it is: readers can add up without, and nothing may keep events out of the store.
+            logger.exception("journal: what was metered lately could not be added up; the next reader does")
+            return None
 
     def _insert(self) -> None:
         columns = schema.COLUMNS

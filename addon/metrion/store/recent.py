@@ -1,12 +1,12 @@
 """What was metered since yesterday, added up: what a prompt asks at each turn, answered without DuckDB.
 
-The ingester writes the sums of what is in the store into a small file beside it, by quarter of an hour, account and
-token. Every zone's midnight begins a quarter. A reader adds the journal's lines above the watermarks. The file says of
-which state of the store it is, and is believed only while the store is as it was then: after a repricing, or where an
-older Metrion ingested, :func:`refresh` writes it anew.
+The sums of what is in the store are in a small file beside it, by quarter of an hour, account and token; every zone's
+midnight begins a quarter. The ingester adds each batch to it, and a reader adds the journal's lines above the
+watermarks. The file says of which state of the store it is, and is believed only while the store is as it was then:
+after a repricing, or where an older Metrion ingested, the first reader writes it anew, with DuckDB.
 
 In: where journal and store are, and since when. Out: :class:`Spent`, the figures of ``metrion report costs``. Nothing
-here imports DuckDB but :func:`refresh`, and nothing that matters is lost with the file.
+is lost with the file.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ _QUARTER = 15 * 60
 _VERSION = 1
 _MOST_ROWS = 50_000
 """Of a longer file the reading would take longer than DuckDB does."""
+NEVER_DEFERRED = ("chat", "messages", "responses", "generate_content", "embeddings")
+"""What nearly all operations are. What knows of the others takes a while to import."""
 _SENTINEL = "0-sentinel.ndjson"
 
 type _State = list[int]
@@ -66,12 +68,12 @@ def spent(
     account: str | None = None,
     token: str | None = None,
     patience: float = 2.0,
-) -> Spent | None:
+) -> Spent:
     """Add up what was metered from ``since`` on, which is naive UTC and the start of a quarter; filters are names.
 
-    ``None``: the file beside the store is missing or of another state; :func:`refresh` helps.
+    Where the file beside the store is of another state, or does not go back far enough, it is written anew.
 
-    :raises StoreError: somebody writes into the store for longer than ``patience``, in seconds.
+    :raises StoreError: the store cannot be read, or others write into it for longer than ``patience``, in seconds.
     """
     if not store_path.parent.is_dir():
         return Spent()
@@ -79,9 +81,11 @@ def spent(
     try:
         # The lock, so that no line moves from the journal into the store in between.
         with locks.reading(store_path, patience):
-            found = _loaded(store_path)
+            found = load(store_path)
             if found is None or found["since"] > began:
-                return None
+                found = _from_store(store_path, began, patience)
+                with suppress(OSError):  # then the next reader does the same
+                    write(store_path, found)
             lines = list(_lines(journal_dir, found["watermarks"]))
     except locks.Busy:
         raise StoreError(f"{store_path} is being written for unusually long; try again") from None
@@ -94,11 +98,7 @@ def spent(
     return _sum(found, lines, is_wanted)
 
 
-def refresh(store_path: Path, since: datetime | None = None, patience: float = 2.0) -> None:
-    """Write the file anew from the store, with DuckDB. ``since``: from when on, if that is before yesterday.
-
-    :raises StoreError: the store cannot be read, or somebody keeps it open for writing.
-    """
+def _from_store(store_path: Path, since: int, patience: float) -> dict[str, Any]:
     import duckdb
 
     from metrion.store import schema
@@ -106,14 +106,12 @@ def refresh(store_path: Path, since: datetime | None = None, patience: float = 2
     deadline = time.monotonic() + patience
     while True:
         try:
-            with (
-                locks.reading(store_path, patience),
-                closing(duckdb.connect(str(store_path), read_only=True, config=schema.CONFIG)) as connection,
-            ):
-                return write(store_path, summary(connection, since))
-        except locks.Busy:
-            raise StoreError(f"{store_path} is being written for unusually long; try again") from None
-        except (duckdb.Error, OSError) as error:
+            with closing(duckdb.connect(str(store_path), read_only=True, config=schema.CONFIG)) as connection:
+                quarter = min(since, int(time.time()) - KEPT_SECONDS) // _QUARTER
+                sums = _added_up(connection, "ingested", quarter)
+                marks = dict(connection.execute("SELECT writer, seq FROM watermarks").fetchall())
+                return {**_nothing(), "since": quarter * _QUARTER, "watermarks": marks, **sums}
+        except duckdb.Error as error:
             locked = isinstance(error, duckdb.IOException) and "lock on file" in str(error)
             if not locked or time.monotonic() >= deadline:
                 why = "is open for writing in another process" if locked else f"cannot be read: {error}"
@@ -124,29 +122,67 @@ def refresh(store_path: Path, since: datetime | None = None, patience: float = 2
 # --- the file ---------------------------------------------------------------------------------------------------------
 
 
-def summary(
-    connection: duckdb.DuckDBPyConnection, since: datetime | None = None, catalog: str = ""
-) -> dict[str, Any] | None:
-    """Add up what is in the store; ``catalog``: where its tables are. ``None``: it would be too long."""
-    earliest = datetime.now(UTC).timestamp() - KEPT_SECONDS
-    if since is not None:
-        earliest = min(earliest, since.replace(tzinfo=UTC).timestamp())
-    quarter = int(earliest) // _QUARTER
-    parts = _queries(catalog)
-    rows = {
-        name: connection.execute(query, {"since": quarter * _QUARTER * 1_000_000}).fetchmany(_MOST_ROWS + 1)
-        for name, query in parts.items()
-    }
-    if sum(map(len, rows.values())) > _MOST_ROWS:
+def load(store_path: Path) -> dict[str, Any] | None:
+    """Read the file. ``None``: there is none of the store's present state. The caller holds a lock of the store."""
+    state = _state(store_path)
+    if not state:  # there is no store yet
+        return _nothing()
+    try:
+        found: dict[str, Any] = json.loads(_path(store_path).read_bytes())
+    except (OSError, ValueError):
         return None
-    marks = connection.execute(f"SELECT writer, seq FROM {catalog}watermarks").fetchall()  # noqa: S608 -- ours
-    return {"version": _VERSION, "since": quarter * _QUARTER, "watermarks": dict(marks), **rows}
+    return found if found.get("version") == _VERSION and found.get("state") == state else None
 
 
-def write(store_path: Path, found: Mapping[str, Any] | None) -> None:
+def with_batch(
+    found: Mapping[str, Any] | None, connection: duckdb.DuckDBPyConnection, batch: str, table: str, watermarks: str
+) -> dict[str, Any] | None:
+    """Return the sums as they will be once the rows of ``batch`` above their watermarks are in ``table``.
+
+    ``None`` where there is nothing to add to: then a reader adds everything up, if one ever asks.
+    """
+    if found is None and connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() is None:  # noqa: S608 -- ours
+        found = _nothing()
+    if found is None:
+        return None
+    from metrion.store.schema import above_watermark
+
+    earliest = (int(time.time()) - KEPT_SECONDS) // _QUARTER
+    added = _added_up(connection, f"({above_watermark(batch, watermarks)})", earliest)
+    marks = dict(found["watermarks"])
+    for writer, seq in connection.execute(f"SELECT writer, max(seq) FROM {batch} GROUP BY writer").fetchall():  # noqa: S608 -- ours
+        marks[writer] = max(seq, marks.get(writer, 0))
+    groups: dict[tuple[Any, ...], list[Any]] = {}
+    for quarter, account, token, *figures in (*found["groups"], *added["groups"]):
+        if quarter >= earliest:
+            known = groups.setdefault((quarter, account, token), figures)
+            if known is not figures:
+                known[:] = map(_plus, known, figures)
+    lists: dict[str, list[Any]] = {name: [] for name in ("repeated", "unsettled", "settling")}
+    for name, kept in lists.items():
+        both = (*map(tuple, found[name]), *map(tuple, added[name]))
+        # Every row whose usage is not known counts, of the others each id once.
+        kept += [each for each in (both if name == "unsettled" else dict.fromkeys(both)) if each[0] >= earliest]
+    return {
+        "version": _VERSION,
+        "since": max(found["since"], earliest * _QUARTER),
+        "watermarks": marks,
+        "groups": [[*who, *figures] for who, figures in groups.items()],
+        **lists,
+    }
+
+
+def _plus(one: Any, other: Any) -> Any:
+    """Add two figures. An amount is a decimal or its text, and ``None`` adds nothing."""
+    if one is None or other is None:
+        return other if one is None else one
+    return one + other if isinstance(one, int) else Decimal(one) + Decimal(other)
+
+
+def write(store_path: Path, found: Mapping[str, Any]) -> None:
     """Write the file. The caller holds a lock of the store, so that it is in the state which was added up."""
     path = _path(store_path)
-    if found is None:
+    if sum(len(found[name]) for name in _QUERIES) > _MOST_ROWS:
         path.unlink(missing_ok=True)
         return
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
@@ -160,15 +196,19 @@ def write(store_path: Path, found: Mapping[str, Any] | None) -> None:
         raise
 
 
-def _loaded(store_path: Path) -> dict[str, Any] | None:
-    state = _state(store_path)
-    if not state:  # there is no store yet
-        return {"since": 0, "watermarks": {}, **{name: [] for name in _QUERIES}}
-    try:
-        found: dict[str, Any] = json.loads(_path(store_path).read_bytes())
-    except (OSError, ValueError):
-        return None
-    return found if found.get("version") == _VERSION and found.get("state") == state else None
+def _added_up(connection: duckdb.DuckDBPyConnection, rows: str, quarter: int) -> dict[str, list[Any]]:
+    from metrion.store.schema import DEFERRED_OPERATIONS, literal
+
+    deferred = ", ".join(map(literal, DEFERRED_OPERATIONS))
+    since = {"since": quarter * _QUARTER * 1_000_000}
+    return {
+        name: connection.execute(query.format(rows=rows, deferred=deferred), since).fetchall()
+        for name, query in _QUERIES.items()
+    }
+
+
+def _nothing() -> dict[str, Any]:
+    return {"version": _VERSION, "since": 0, "watermarks": {}, **{name: [] for name in _QUERIES}}
 
 
 def _state(store_path: Path) -> _State:
@@ -187,8 +227,9 @@ def _path(store_path: Path) -> Path:
     return store_path.with_name(f".{store_path.name}.recent")
 
 
-_RECENT = "FROM {catalog}ingested WHERE started_at >= make_timestamp($since)"
-_WHO = "CAST(floor(epoch(started_at) / 900) AS BIGINT) AS quarter, account, token_name"
+_RECENT = "FROM {rows} WHERE started_at >= make_timestamp($since)"
+_QUARTER_OF = f"CAST(floor(epoch(started_at) / {_QUARTER}) AS BIGINT) AS quarter"
+_WHO = f"{_QUARTER_OF}, account, token_name"
 _SOURCE = "coalesce(cost_source, 'unknown')"
 _BILLED = f"{_SOURCE} NOT IN ('not_billed', 'subscription')"
 _REPEATS = "(status = 101 OR attempt > 1 OR coalesce(end_reason, '') = 'retried')"
@@ -202,17 +243,11 @@ _QUERIES: Mapping[str, str] = {
     "repeated": f"SELECT DISTINCT {_WHO}, request_id {_RECENT} AND {_REPEATS}",
     "unsettled": f"""SELECT {_WHO}, provider, generation_id {_RECENT}
         AND {_SOURCE} = 'unknown' AND generation_id IS NOT NULL""",
-    "settling": f"""SELECT DISTINCT provider, unnest([generation_id, split_part(path, '/', -1)]) {_RECENT}
-        AND (method <> 'POST' OR operation IN ({{deferred}})) AND {_SOURCE} NOT IN ('not_billed', 'unknown')""",
+    "settling": f"""SELECT DISTINCT {_QUARTER_OF}, provider, unnest([generation_id, split_part(path, '/', -1)])
+        {_RECENT} AND {_SOURCE} NOT IN ('not_billed', 'unknown')
+        AND (method <> 'POST' OR operation IN ({{deferred}}))""",
 }
 """What the file holds. An unknown cost that a later request settles is not counted, as in the view ``billing``."""
-
-
-def _queries(catalog: str) -> dict[str, str]:
-    from metrion.store.schema import DEFERRED_OPERATIONS, literal
-
-    deferred = ", ".join(map(literal, DEFERRED_OPERATIONS))
-    return {name: query.format(catalog=catalog, deferred=deferred) for name, query in _QUERIES.items()}
 
 
 # --- the journal ------------------------------------------------------------------------------------------------------
@@ -241,7 +276,7 @@ def _sum(found: Mapping[str, Any], lines: list[dict[str, Any]], is_wanted: Calla
             total.add(*figures)
     repeated = {request for *who, request in found["repeated"] if is_wanted(*who)}
     unsettled = [(provider, made) for *who, provider, made in found["unsettled"] if is_wanted(*who)]
-    settling = {tuple(each) for each in found["settling"]} | set(_settling(lines))
+    settling = {(provider, made) for _, provider, made in found["settling"]} | set(_settling(lines))
     for event in lines:
         moment = datetime.fromisoformat(event["started_at"]).replace(tzinfo=UTC).timestamp()
         if not is_wanted(int(moment // _QUARTER), event.get("account"), event.get("token_name")):
@@ -277,8 +312,8 @@ def _settling(lines: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str | None, 
 
 
 def _is_deferred(event: Mapping[str, Any]) -> bool:
-    if event.get("operation") in ("chat", "messages", "responses", "generate_content", "embeddings"):
-        return False  # nearly all are, and what knows of the others takes a while to import
+    if event.get("operation") in NEVER_DEFERRED:
+        return False
     from metrion.store.schema import DEFERRED_OPERATIONS
 
     return event.get("operation") in DEFERRED_OPERATIONS
