@@ -104,7 +104,7 @@ def run(
         if not quiet and status not in (_CANNOT_RUN, _NOT_FOUND):
             from metrion.cli.spent import of_a_run
 
-            note(of_a_run(_spent(settings, began, token.name), token.name))
+            note(of_a_run(_spent(settings, began, token.name), token.name, intercepted=intercept))
     sys.exit(status)
 
 

@@ -19,13 +19,11 @@ def of_today(spent: Spent) -> str:
     return " · ".join(parts)
 
 
-def of_a_run(spent: Spent, token: str) -> str:
+def of_a_run(spent: Spent, token: str, *, intercepted: bool = False) -> str:
     """Word what a run cost, and what is not in the sum."""
     if not spent.requests:
-        return (
-            "metrion: no request came. A program that reads no base URL from its environment is metered by "
-            "`metrion run --intercept`."
-        )
+        way_out = "A program that reads no base URL from its environment is metered by `metrion run --intercept`."
+        return "metrion: no request came." if intercepted else f"metrion: no request came. {way_out}"
     tokens = [
         f"{count:,} tokens {way}"
         for count, way in ((spent.input_tokens, "in"), (spent.output_tokens, "out"))

@@ -85,7 +85,8 @@ def environment(program: str, environ: Mapping[str, str], proxy: Proxy, *, own_k
             del changed["ANTHROPIC_API_KEY"]
     if proxy.bundle is not None:
         address = urlsplit(proxy.url)
-        changed |= dict.fromkeys(_PROXIES, f"{address.scheme}://{proxy.token}@{address.netloc}")
+        # As the password: Python's urllib sends no user without one.
+        changed |= dict.fromkeys(_PROXIES, f"{address.scheme}://metrion:{proxy.token}@{address.netloc}")
         changed |= dict.fromkeys(_AUTHORITIES, str(proxy.bundle))
         changed["NODE_USE_ENV_PROXY"] = "1"  # Node's fetch reads HTTPS_PROXY only then
     return changed
