@@ -2,11 +2,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import pty
 import signal
+import struct
 import subprocess
+import termios
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -244,6 +247,26 @@ def test_only_a_terminal_gets_colour(metrion: Console, home: Home, environment: 
     os.close(controller)
     assert ("\x1b[31m" in shown) is coloured
     assert "gpt-5" in shown
+
+
+@pytest.mark.parametrize("width", [60, 80, 132])
+def test_a_line_fits_the_terminal(metrion: Console, home: Home, width: int) -> None:
+    home.record(event(model="m" * 100, user_label="u" * 100, session_id="s" * 100))
+    controller, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+    subprocess.run(
+        [SCRIPT, "tail", "--no-follow"],
+        stdin=terminal,
+        stdout=terminal,
+        env=metrion.environment({"NO_COLOR": "1"}),
+        check=True,
+        timeout=60,
+    )
+    os.close(terminal)
+    shown = os.read(controller, 1 << 16).decode().splitlines()
+    os.close(controller)
+    assert len(shown) == 2
+    assert width - 30 < max(map(len, shown)) <= width
 
 
 def test_it_works_before_the_first_serve(metrion: Console) -> None:

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -189,7 +188,7 @@ def test_it_answers_at_once(metrion: Console, home: Home) -> None:
     home.record(*(event(started_at=NOW) for _ in range(300)))
 
     def seconds() -> float:
-        before: Any = os.times()
+        before = os.times()
         metrion.ok("today")
         after = os.times()
         return after.children_user + after.children_system - before.children_user - before.children_system

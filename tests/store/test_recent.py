@@ -25,7 +25,7 @@ MIDNIGHT = NOW.replace(minute=0, second=0, microsecond=0) - timedelta(hours=20)
 """That of some zone."""
 
 UNKNOWN: dict[str, Any] = {"cost_usd": None, "cost_source": "unknown"}
-DAY = [
+DAY: list[dict[str, Any]] = [
     {},
     {"cost_usd": Decimal("0.25"), "token_name": "ci", "account": "team"},
     {"cost_usd": Decimal(0), "cost_source": "not_billed", "status": 401, "input_tokens": None, "output_tokens": None},
