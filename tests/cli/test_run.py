@@ -17,7 +17,17 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.cli.console import SCRIPT
-from tests.processes import STORED_KEYS, Proxy, eventually, prepare_home, running_serve, store_keys, upstreams
+from tests.node.sdks import installed
+from tests.processes import (
+    STORED_KEYS,
+    Proxy,
+    eventually,
+    prepare_home,
+    printed_token,
+    running_serve,
+    store_keys,
+    upstreams,
+)
 from tests.simulated import Simulator
 from tests.tls import Terminator, tls_in_front_of
 
@@ -162,6 +172,26 @@ def test_with_its_own_keys_a_program_is_only_metered(proxy: Proxy, simulator: Si
     assert row["credential"] == "pass_through"
 
 
+NODE = """
+import Anthropic from '@anthropic-ai/sdk';
+import { GoogleGenAI } from '@google/genai';
+import OpenAI from 'openai';
+const messages = [{ role: 'user', content: 'hi' }];
+await new OpenAI().chat.completions.create({ model: 'gpt-4o-mini', messages });
+await new Anthropic().messages.create({ model: 'claude-haiku-4-5-20251001', max_tokens: 20, messages });
+await new GoogleGenAI({}).models.generateContent({ model: 'gemini-2.5-flash', contents: 'hi' });
+"""
+
+
+def test_the_sdks_for_node_as_they_are(proxy: Proxy, tmp_path: Path) -> None:
+    (tmp_path / "node_modules").symlink_to(installed())
+    (tmp_path / "script.mjs").write_text(NODE)
+    done = run(proxy.environment, "--", "node", str(tmp_path / "script.mjs"))
+    assert done.returncode == 0, done.stderr
+    rows = proxy.events(f"FROM events WHERE token_name = '{token_of(done)}' ORDER BY started_at")
+    assert [(row["provider"], row["status"]) for row in rows] == [("openai", 200), ("anthropic", 200), ("google", 200)]
+
+
 @pytest.fixture(scope="module")
 def tls(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminator]:
     with tls_in_front_of(simulator.ports["openai"], tmp_path_factory.mktemp("tls")) as terminator:
@@ -182,10 +212,7 @@ def test_what_reads_no_base_url_is_intercepted(simulator: Simulator, tls: Termin
         tmp_path / "home", {"providers": {"openai": {"upstream": url[: -len("/v1/chat/completions")]}}}
     )
     store_keys(tmp_path / "home", environment)
-    # The proxy has to trust the provider; the command does not, and trusts the proxy's authority by --intercept.
-    proxys = {**environment, "SSL_CERT_FILE": str(tls.certificate)}
-    command = ["--", "env", f"SSL_CERT_FILE={os.devnull}", sys.executable, "-c", program, url]
-    assert "CERTIFICATE_VERIFY_FAILED" in run(proxys, "--intercept", *command).stderr
+    proxys = {**environment, "SSL_CERT_FILE": str(tls.certificate)}  # with which it trusts the provider
     done = run(proxys, "--intercept", "--", sys.executable, "-c", program, url)
     assert (done.returncode, done.stdout) == (0, "chat.completion\n"), done.stderr
     assert "1 request ·" in done.stderr
@@ -211,6 +238,17 @@ def test_a_proxy_runs_as_long_as_the_command(lonely: Mapping[str, str]) -> None:
         check=True,
     )
     assert events.stdout.splitlines()[1:] == [f"{token_of(done)},200"]
+
+
+def test_the_first_serve_makes_a_token_all_the_same(tmp_path: Path) -> None:
+    environment = prepare_home(tmp_path / "home")
+    assert run(environment, "-q", "--", "true").returncode == 0
+    command = [SCRIPT, "serve", "--port", "0"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as serve:
+        assert serve.stdout is not None
+        greeting = [serve.stdout.readline() for _ in range(3)]
+        serve.terminate()
+    assert printed_token("".join(greeting))
 
 
 def test_nobody_else_uses_the_proxy_of_a_run(lonely: Mapping[str, str]) -> None:

@@ -37,9 +37,7 @@ _FIRST, _SPENT, _UPKEEP = "First steps", "What was spent", "Upkeep"
 COMMANDS: Mapping[str, Entry] = {
     "demo": Entry("metrion.cli.demo", "demo", "Try everything with no key and no network.", _FIRST),
     "key": Entry("metrion.cli.key", "key", "Store, list and remove provider keys.", _FIRST),
-    "run": Entry(
-        "metrion.cli.run", "run", "Run a command so that its calls are metered, and say what it cost.", _FIRST
-    ),
+    "run": Entry("metrion.cli.run", "run", "Run a command so that its calls are metered.", _FIRST),
     "serve": Entry("metrion.cli.serve", "serve", "Run the proxy.", _FIRST),
     "token": Entry("metrion.cli.token", "token", "Make, list and revoke the tokens that callers use.", _FIRST),
     "reconcile": Entry(

@@ -95,6 +95,8 @@ def _end_with_stdin() -> None:
     proxy = os.getpid()
     if os.fork():
         return
+    os.close(1)  # the parent waits for the end of what the proxy prints
+    os.close(2)
     with suppress(OSError):
         while os.read(0, 1):
             pass

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import click
 
 from metrion.cli.options import Name, complete_accounts, note
+from metrion.running import TOKEN_PREFIX
 
 if TYPE_CHECKING:  # it imports pydantic, which --help need not load
     from metrion.control import NewToken
@@ -74,11 +75,11 @@ def run(
     quiet: bool,
     config: Path | None,
 ) -> None:
-    """Run COMMAND so that its calls to LLM APIs are metered, and say at the end what they cost.
+    """Run a command so that its calls are metered, and say at the end what they cost.
 
     The variables that SDKs and tools read name the proxy, and the keys in them are a token of this run's own, which is
-    revoked at the end. A proxy of this home that runs is used; where there is none, one runs as long as the command.
-    The exit status is the command's.
+    revoked at the end. A proxy of this home that runs is used; where there is none, one runs as long as COMMAND does.
+    The exit status is that of COMMAND.
 
     \b
     Examples:
@@ -115,7 +116,7 @@ def _token(settings: Settings, name: str | None, account: str) -> Iterator[NewTo
     from metrion.errors import ControlError
 
     now = datetime.now(UTC)
-    name = name or f"run-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    name = name or f"{TOKEN_PREFIX}{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     with closing(ControlStore.open(settings)) as control:
         made = control.create_token(name, account=account, expires_at=now + timedelta(days=_TOKEN_DAYS))
         try:

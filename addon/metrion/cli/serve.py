@@ -11,6 +11,7 @@ import click
 from metrion import __version__
 from metrion.cli.options import settings_option
 from metrion.providers import base_segment
+from metrion.running import TOKEN_PREFIX
 
 if TYPE_CHECKING:  # these import cryptography and mitmproxy, which `serve --help` does not need
     from metrion.control import ControlStore, KeyRecord
@@ -108,7 +109,7 @@ def _greeting(settings: Settings, control: ControlStore, listening: Listening) -
     from metrion.control import DEFAULT_ACCOUNT
 
     lines = [f"Metrion {__version__} listens on {listening.url}", ""]
-    if not control.tokens():
+    if all(token.name.startswith(TOKEN_PREFIX) for token in control.tokens()):
         secret = control.create_token().secret
         lines += [f"Your token, shown this once: {secret}", ""]
     records = control.keys()
