@@ -243,8 +243,9 @@ def test_a_proxy_runs_as_long_as_the_command(lonely: Mapping[str, str]) -> None:
 def test_the_first_serve_makes_a_token_all_the_same(tmp_path: Path) -> None:
     environment = prepare_home(tmp_path / "home")
     assert run(environment, "-q", "--", "true").returncode == 0
-    command = [SCRIPT, "serve", "--port", "0"]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as serve:
+    with subprocess.Popen(
+        [SCRIPT, "serve", "--port", "0"], env=environment, stdout=subprocess.PIPE, text=True
+    ) as serve:
         assert serve.stdout is not None
         greeting = [serve.stdout.readline() for _ in range(3)]
         serve.terminate()

@@ -159,8 +159,7 @@ def _fits(text: str, width: int) -> bool:
 
 
 def _cell(value: object) -> str:
-    # Of no money at all, twelve places say nothing.
-    return "0" if isinstance(value, Decimal) and not value else printable(_text(value, "NULL"))
+    return printable(_text(value, "NULL"))
 
 
 def _objects(table: Table) -> list[str]:
