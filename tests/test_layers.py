@@ -20,7 +20,7 @@ CORE = {
 FLOORS: list[set[str]] = [
     {"errors", "model"},
     CORE,
-    {"journal", "store", "control"},
+    {"journal", "store", "control", "running"},
     {"gateway", "running_proxy"},
     {"lane", "proxy", "reports", "repricing", "reconciling", "doctor"},
     {"serving"},

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from metrion.settings import Settings
 
 
+type Completion = Callable[[click.Context, click.Parameter, str], list[str]]
+"""Completes the value of an option: its context, itself and what is typed so far in, what it may be out."""
+
 ANSWER_FORMATS = ("table", "csv", "json", "markdown")
 """What ``--format`` offers where the answer is a table: the keys of :data:`metrion.cli.tables.FORMATS`."""
 

@@ -12,6 +12,7 @@ from metrion import __version__
 from metrion.cli.options import settings_option
 from metrion.logs.output import LEVELS, LogFormat, LogOptions
 from metrion.providers import base_segment
+from metrion.running import TOKEN_PREFIX
 
 if TYPE_CHECKING:  # these import cryptography and mitmproxy, which `serve --help` does not need
     from metrion.control import ControlStore, KeyRecord
@@ -137,7 +138,7 @@ def _greeting(settings: Settings, control: ControlStore, listening: Listening) -
 
     here = f" (on all addresses; here also {listening.local_url})" if listening.is_everywhere else ""
     lines = [f"Metrion {__version__} listens on {listening.url}{here}", ""]
-    if not control.tokens():
+    if all(token.name.startswith(TOKEN_PREFIX) for token in control.tokens()):
         secret = control.create_token().secret
         lines += [f"Your token, shown this once: {secret}", ""]
     records = control.keys()

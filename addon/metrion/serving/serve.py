@@ -7,6 +7,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from metrion.gateway.scoreboard import Scoreboard
 from metrion.logs.output import FORMAT, LogOptions, configure
 from metrion.logs.remembered import Remembered
 from metrion.logs.request_log import RequestLog
+from metrion.running.proxies import published
 from metrion.running_proxy import words_of_holder
 from metrion.serving.listening import Listeners, Listening
 from metrion.serving.supervisor import Supervisor
@@ -39,8 +41,11 @@ def run(
     on_listening: Callable[[Listening], None],
     tls: ssl.SSLContext | None = None,
     log: LogOptions | None = None,
+    shared: bool = True,
 ) -> None:
     """Serve until a signal stops it. ``on_listening`` is called once, when all workers accept connections.
+
+    ``shared``: each ``metrion run`` of this home may use this proxy.
 
     :raises ServeError: it cannot be done, workers keep dying, or events were lost.
     :raises StoreError: the ingester cannot start.
@@ -69,10 +74,11 @@ def run(
             worker.work(settings, context, drain_seconds, tls, request_log)
 
         supervisor = Supervisor(work, listeners, scoreboard, ingestion, workers=workers, drain_seconds=drain_seconds)
-        scheme = "https" if tls else "http"
+        listening = Listening(host, listeners.port, "https" if tls else "http")
         failures = []
         try:
-            supervisor.run(lambda: on_listening(Listening(host, listeners.port, scheme)))
+            with published(settings.home, listening.local_url) if shared else nullcontext():
+                supervisor.run(lambda: on_listening(listening))
         except ServeError as error:
             failures.append(str(error))
         if lost := scoreboard.lost_events:

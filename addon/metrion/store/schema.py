@@ -49,7 +49,7 @@ SEGMENTS = "*.ndjson"
 SENTINEL = "0-sentinel.ndjson"
 """A segment that is always there and always empty: a pattern that matches no file is an error to DuckDB."""
 
-_DEFERRED_OPERATIONS = tuple(name for name, operation in OPERATIONS.items() if operation.deferred)
+DEFERRED_OPERATIONS = tuple(name for name, operation in OPERATIONS.items() if operation.deferred)
 
 _WATERMARKS = "CREATE TABLE watermarks (writer VARCHAR, seq BIGINT);"
 
@@ -116,7 +116,7 @@ def events(tail: str) -> str:
 
 def billing() -> str:
     """Return the query of the view ``billing``."""
-    deferred = ", ".join(map(literal, _DEFERRED_OPERATIONS))
+    deferred = ", ".join(map(literal, DEFERRED_OPERATIONS))
     # A deferred completion has an id of its own: the id that was asked for is the last segment of its path.
     return f"""
 WITH settling AS (
