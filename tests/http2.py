@@ -58,6 +58,16 @@ class Http2Connection:
         self.send(number, body, end=end)
         return number
 
+    def connect(self, headers: Iterable[tuple[str, str]]) -> int:
+        """Begin a CONNECT with these headers, pseudo-headers among them; returns its number."""
+        number = self._h2.get_next_available_stream_id()
+        self._h2.config.validate_outbound_headers = False  # this library demands a path of it
+        self._h2.send_headers(number, list(headers))
+        self._h2.config.validate_outbound_headers = True
+        self.streams[number] = Stream()
+        self._flush()
+        return number
+
     def send(self, number: int, body: bytes, *, end: bool = False) -> None:
         """Send a further piece of a request's body."""
         self._h2.send_data(number, body, end_stream=end)

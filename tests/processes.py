@@ -33,6 +33,9 @@ STORED_KEYS = {provider: f"stored-{provider}-key-0123456789abcdef" for provider 
 METRION = (sys.executable, "-m", "metrion")
 MITMDUMP = (sys.executable, "-c", "from mitmproxy.tools.main import mitmdump; mitmdump()")
 
+MITMDUMP_MODES = {"mitmdump": "regular@127.0.0.1:{port}", "reverse": "reverse:http://127.0.0.1:9@127.0.0.1:{port}"}
+"""Modes of ``mitmdump -s`` in which providers are known by path; nothing is at the target of the second."""
+
 type Road = Mapping[str, str]
 """What in the environment of ``metrion serve`` says by which of its two roads requests go."""
 LANE: Road = {}
@@ -213,6 +216,24 @@ def running_mitmdump(
         command += ["--mode", f"reverse:{simulator.upstream_by_port(provider)}@127.0.0.1:{port}"]
     with running_proxy(home, [*command, *arguments], config, ports=ports.values()) as proxy:
         proxy.ports = ports
+        yield proxy
+
+
+@contextlib.contextmanager
+def running_by_path(
+    home: Path,
+    config: Mapping[str, Any],
+    mode: str,
+    *,
+    arguments: Sequence[str] = (),
+    program: Sequence[str] = MITMDUMP,
+) -> Iterator[Proxy]:
+    """Run ``mitmdump -s`` in one mode on one port."""
+    port = free_port()
+    command = [*program, "-s", str(ROOT / "addon" / "metrion_addon.py"), "--set", f"confdir={home / 'mitmproxy'}"]
+    command += ["--mode", mode.format(port=port), *arguments]
+    with running_proxy(home, command, config, ports=[port]) as proxy:
+        proxy.port = port
         yield proxy
 
 

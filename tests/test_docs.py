@@ -103,7 +103,8 @@ def test_commands_that_a_page_names_are_there(page: Path) -> None:
     scripts = "\n".join(block.text for block in blocks(page) if block.language == "sh").replace("\\\n", " ")
     named = re.findall(r"(?:^|\| |\$\()(metrion [^|)>#\n]+)", scripts, re.MULTILINE)
     for line in (*named, *(span for span in CODE.findall(prose(page)) if span.startswith("metrion "))):
-        words = [word for word in line.split() if word not in ("…", "COMMAND")]
+        # What stands after -- is another program's.
+        words = [word for word in line.partition(" -- ")[0].split() if word not in ("…", "COMMAND")]
         name = next((name for name in (" ".join(words[:3]), " ".join(words[:2])) if name in LEAVES), None)
         group = any(leaf.startswith(" ".join([*words[:2], ""])) for leaf in LEAVES)
         assert name or (group and len(words) == 2) or words[1:2] in ([], ["--help"], ["--version"]), line

@@ -51,7 +51,9 @@ def _echo(connection: socket.socket, server: EchoServer) -> None:
     with connection, contextlib.suppress(OSError):
         while True:
             data = connection.recv(65536)
-            ws.receive_data(data or None)
+            if not data:
+                return
+            ws.receive_data(data)
             for event in ws.events():
                 if isinstance(event, Request):
                     server.heads.append((event.target, list(event.extra_headers)))
@@ -63,8 +65,6 @@ def _echo(connection: socket.socket, server: EchoServer) -> None:
                 elif isinstance(event, CloseConnection):
                     connection.sendall(ws.send(event.response()))
                     return
-            if not data:
-                return
 
 
 class Client:

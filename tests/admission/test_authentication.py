@@ -205,6 +205,29 @@ def test_limits_are_the_tokens_then_the_plans(
     assert decision.quota == Quota(digest, *expected)
 
 
+def test_a_former_secret_is_counted_with_the_new_one_and_says_why_it_ended() -> None:
+    first = token_digest(OTHER.decode())
+    token = Token("ci", "default", "pro", expires_at=NOW, rotated=True, counted_as=first)
+    access = AccessSnapshot({token_digest(TOKEN.decode()): token}, ACCESS.provider_keys)
+    decision = decide(bearer(TOKEN), access=access, now=NOW - timedelta(seconds=1))
+    assert isinstance(decision, Forward)
+    assert decision.quota is not None
+    assert decision.quota.token == first
+    refusal = decide(bearer(TOKEN), access=access)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.code, "ci has a new secret, and this one is no longer valid" in refusal.message) == (
+        "invalid_token",
+        True,
+    )
+
+
+def test_an_accounts_own_key_goes_before_the_shared_one() -> None:
+    access = AccessSnapshot(ACCESS.tokens, {("team", "openai"): "own"}, {"openai": "shared", "xai": "shared"})
+    asked = (("team", "openai"), ("default", "openai"), ("team", "xai"), ("team", "mistral"))
+    assert [access.provider_key(*each) for each in asked] == ["own", "shared", "shared", None]
+    assert "shared" not in repr(access)
+
+
 def test_a_snapshot_shows_no_secret() -> None:
     assert "stored-" not in repr(ACCESS)
     assert TOKEN.decode() not in repr(ACCESS)

@@ -95,6 +95,22 @@ def test_months_are_numbered_in_a_row() -> None:
     assert (second - first, third - second) == (1, 1)
 
 
+@pytest.mark.parametrize(
+    ("now", "used", "says"),
+    [
+        (NOW, Used(10, None, None), "the next passes on 2026-12-01 at 00:00 UTC."),
+        (datetime(2026, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC), Used(10, None, None), "on 2027-01-01 at 00:00 UTC."),
+        # The minute lasts longer than the month.
+        (datetime(2026, 12, 31, 23, 59, 50, tzinfo=UTC), Used(10, ago(20), TICK), "on 2027-01-01 at 00:01 UTC."),
+        (NOW, Used(9, ago(20), TICK), "the next passes in 40 s."),
+    ],
+)
+def test_what_passes_in_days_is_given_with_date_and_time(now: datetime, used: Used, says: str) -> None:
+    excess = judge(BOTH, used, Moment(TICK, now))
+    assert excess is not None
+    assert says in refusal(forward(), excess).message
+
+
 def forward(target: bytes = b"/openai/v1/chat/completions") -> Forward:
     route = Router(Settings(home=Path("/nowhere"))).route(Inbound(b"POST", target, ()))
     assert isinstance(route, Route)

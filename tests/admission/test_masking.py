@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from metrion.admission import mask, shown
+from metrion.admission import mask, shown, unmasked
 from metrion.model import Head, Inbound
 from tests.admission.calls import FOREIGN, OTHER, PATHS, TOKEN, bearer, forwarded
 
@@ -84,3 +84,28 @@ def test_a_forwarded_request_is_shown_as_it_came() -> None:
 )
 def test_mask(secret: str, expected: str) -> None:
     assert mask(secret) == expected
+
+
+@pytest.mark.parametrize(
+    ("target", "field", "left"),
+    [
+        (b"/v1/m", bearer(TOKEN), (b"/v1/m", ())),
+        (b"/v1/m", bearer(FOREIGN), (b"/v1/m", ())),
+        (b"/v1/m", (b"cookie", b"a=b"), (b"/v1/m", ())),
+        (b"/v1/m", (b"x-other", TOKEN), (b"/v1/m", ())),
+        (b"/v1/m?key=" + TOKEN, None, (b"/v1/m", ())),
+        (b"/v1/m?a=1&key=" + FOREIGN + b"&b=2", None, (b"/v1/m?a=1&b=2", ())),
+        (b"/v1/m?x=" + TOKEN, None, (b"/v1/m", ())),
+    ],
+)
+def test_what_is_masked_can_be_left_out(
+    target: bytes, field: tuple[bytes, bytes] | None, left: tuple[bytes, tuple[object, ...]]
+) -> None:
+    head, was_masked = unmasked(shown(Inbound(b"POST", target, (field,) if field else ())))
+    assert ((head.target, head.headers), was_masked) == (left, True)
+
+
+@pytest.mark.parametrize("target", [b"/v1/m", b"/v1/m?", b"/v1/m?a=1&&b=***b", b"/v1/m?key"])
+def test_a_head_without_credentials_stays_as_it_is(target: bytes) -> None:
+    head = shown(Inbound(b"POST", target, ((b"x-stars", b"***"), (b"authorization", b""))))
+    assert unmasked(head) == (head, False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -439,7 +440,9 @@ def test_credential_place_and_error_shape(target: bytes, place: CredentialPlace,
 def test_an_openai_path_at_the_root_is_told_the_prefixes(prefix: bytes, segment: bytes) -> None:
     for rest in (b"", b"/", b"/x", b"?a=1"):
         refused = refusal(prefix + b"/v1/" + segment + rest)
-        assert (refused.status, refused.code, refused.provider) == (404, "unknown_route", None)
+        status = 400 if segment == b"responses" and rest != b"/x" else 404
+        assert (refused.status, refused.code, refused.provider) == (status, "unknown_route", None)
+        assert refused.error_shape is ErrorShape.OPENAI
         for name in ("/openai/", "/mistral/", "/gemini/", "/grok/", f"/openai/v1/{segment.decode()}"):
             assert name in refused.message
 
@@ -448,7 +451,7 @@ def test_an_openai_path_at_the_root_is_told_the_prefixes(prefix: bytes, segment:
     "target",
     (
         b"/ /v1 /nope /api/proxy /api/proxy/ /api/proxyopenai/v1/x /api/openai/v1 //openai/v1 /OpenAI/v1/x "
-        b"/open%61i/v1/x /v1beta/models/m:generateContent /favicon.ico /messagesx"
+        b"/open%61i/v1/x /v1beta/models/m /favicon.ico /messagesx"
     ).split(),
 )
 def test_an_unknown_path_is_told_every_route(target: bytes) -> None:
@@ -500,6 +503,42 @@ def test_a_token_in_the_path_is_refused_and_not_repeated() -> None:
 @pytest.mark.parametrize("target", [b"/health", b"/health?x=1", b"/api/proxy/health"])
 def test_health(method: bytes, target: bytes) -> None:
     assert ROUTER.route(Inbound(method, target, ())) is Endpoint.HEALTH
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+@pytest.mark.parametrize("prefix", [b"", b"/api/proxy"])
+@pytest.mark.parametrize("slash", [b"", b"/"])
+@pytest.mark.parametrize("query", [b"", b"?x=1"])
+@pytest.mark.parametrize(
+    "path", [b"", b"/anthropic", b"/openai", b"/gemini", b"/google", b"/mistral", b"/grok", b"/xai", b"/my-vllm"]
+)
+@pytest.mark.parametrize("default", [None, "openai"])
+def test_somebody_is_there(
+    method: bytes, prefix: bytes, path: bytes, slash: bytes, query: bytes, default: str | None
+) -> None:
+    target = (prefix + path + slash) + query
+    if not target.startswith(b"/"):
+        return
+    assert configured(default, my_vllm="vllm.local").route(Inbound(method, target, ())) is Endpoint.WELCOME
+
+
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [
+        (b"POST", b"/anthropic"),
+        (b"OPTIONS", b"/anthropic/"),
+        (b"GET", b"/anthropic//"),
+        (b"GET", b"/anthropic/v1"),
+        (b"HEAD", b"/anthropic/v1/messages"),
+    ],
+)
+def test_what_is_more_than_a_look_goes_to_the_provider(method: bytes, target: bytes) -> None:
+    assert route(target, method).provider == "anthropic"
+
+
+def test_by_host_a_look_goes_to_the_provider() -> None:
+    for path in (b"/", b"/anthropic"):
+        assert route(path, b"HEAD", origin=PROVIDERS["openai"].upstream).provider == "openai"
 
 
 def test_health_is_only_asked_for() -> None:
@@ -689,6 +728,7 @@ SEGMENT = st.binary(max_size=12).map(lambda raw: raw.translate(None, bytes(range
 def test_what_follows_the_version_goes_out_byte_for_byte(segments: list[bytes], query: bytes | None) -> None:
     tail = b"".join(b"/" + segment for segment in segments) + (b"" if query is None else b"?" + query)
     assume(b"sk-metrion-" not in tail)  # refused, wherever it stands
+    assume(not re.match(rb"/+v\d", tail))  # nor may the version stand twice
     assert route(b"/mistral/v1" + tail).target == (b"/v1" + tail)
 
 

@@ -9,6 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from click.testing import CliRunner
+
+from metrion.cli import commands
+
 SCRIPT = Path(sys.executable).with_name("metrion")
 
 
@@ -50,6 +54,13 @@ class Console:
         result = self(*arguments, stdin=stdin, env=env)
         assert result.status == 0, result.err
         return result.out
+
+    def inside(self, *arguments: str, stdin: str = "", env: Mapping[str, str] | None = None) -> Result:
+        """Run a command in this process: for tables of many cases. Exit status and output are those of a process."""
+        environment = {name: None for name in os.environ if name.startswith("METRION_")} | self.environment(env)
+        done = CliRunner().invoke(commands, arguments, input=stdin, env=environment, prog_name="metrion")
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+        return Result(done.exit_code, done.stdout, done.stderr)
 
     def state(self) -> bytes:
         """Return the content of every file in the home."""

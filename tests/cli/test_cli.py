@@ -123,10 +123,10 @@ def test_version(metrion: Console) -> None:
     [
         (("tokn",), 2, "No such command 'tokn'. Did you mean 'token'?"),
         (("zzz",), 2, "No such command 'zzz'."),
-        (("token", "crate"), 2, "Did you mean 'create'?"),
-        (("token", "create", "--rat", "5"), 2, "No such option '--rat'. Did you mean '--rate'?"),
+        (("token", "crate"), 2, "Did you mean one of: 'create', 'rotate'?"),
+        (("token", "create", "--rat", "5"), 2, "No such option '--rat'. (Did you mean one of: '--rate', '--tag'?)"),
         (("token", "revoke"), 2, "Missing argument 'NAME'."),
-        (("token", "list", "--format", "xml"), 2, "'xml' is not one of 'table', 'json'."),
+        (("token", "list", "--format", "xml"), 2, "'xml' is not one of 'table', 'json', 'csv'."),
         (("account", "create", "team", "--plan", "gold"), 2, "'gold' is not one of 'free', 'pro'."),
         (("account", "set", "default"), 2, "Missing option '--plan'. Choose from:"),
         (("token", "list", "--config", "/nowhere/metrion.yaml"), 1, "Error: /nowhere/metrion.yaml: no such file"),

@@ -22,7 +22,7 @@ def completed(metrion: Console, *words: str, env: dict[str, str] | None = None) 
     ("words", "offered"),
     [
         (("metrion", ""), list(COMMANDS)),
-        (("metrion", "t"), ["token", "tail"]),
+        (("metrion", "t"), ["token", "tail", "today"]),
         (("metrion", "token", ""), ["create", "list", "revoke"]),
         (("metrion", "report", "l"), ["latency"]),
         (("metrion", "completion", ""), ["bash", "zsh", "fish"]),

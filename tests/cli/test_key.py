@@ -203,3 +203,81 @@ def test_at_a_terminal_the_key_is_asked_for_and_not_echoed(metrion: Console) -> 
     assert process.returncode == 0
     assert KEY.encode() not in screen + rest
     assert stored(metrion) == {("default", "openai"): KEY}
+
+
+# --- a key that accounts share ---
+
+
+def succeed(metrion: Console, *arguments: str, stdin: str = "") -> str:
+    result = metrion.inside(*arguments, stdin=stdin)
+    assert result.status == 0, result.err
+    return result.out
+
+
+def now(metrion: Console, **env: str) -> list[dict[str, object]]:
+    result = metrion.inside("key", "list", "--format", "json", env=env)
+    found: list[dict[str, object]] = json.loads(result.out)
+    return found
+
+
+def test_a_shared_key_is_used_by_every_account_without_one_of_its_own(metrion: Console) -> None:
+    succeed(metrion, "account", "create", "team")
+    result = metrion.inside("key", "set", "openai", "--for-all", stdin="shared-key")
+    assert result.err == "Stored the openai key for all accounts that have none of their own.\n"
+    succeed(metrion, "key", "set", "openai", "--account", "team", stdin="own-key")
+    with closing(ControlStore.open(Settings(home=metrion.home))) as store:
+        access = store.access_snapshot()
+    assert access.provider_key("team", "openai") == "own-key"
+    assert access.provider_key("default", "openai") == "shared-key"
+    assert access.provider_key("default", "xai") is None
+    assert [(key["account"], key["state"]) for key in now(metrion)] == [("*", "in use"), ("team", "in use")]
+    removed = metrion.inside("key", "remove", "openai", "--account", "team")
+    assert removed.err == "Removed the openai key of account team. The one for all accounts is used now.\n"
+    removed = metrion.inside("key", "remove", "openai", "--for-all")
+    assert removed.err == "Removed the openai key of all accounts that have none of their own.\n"
+    assert now(metrion) == []
+    assert b"shared-key" not in metrion.state()
+
+
+def test_a_shared_key_goes_before_the_environment_s(metrion: Console) -> None:
+    env = {"OPENAI_API_KEY": "sk-env"}
+    result = metrion.inside("key", "set", "openai", "--for-all", stdin="shared-key", env=env)
+    assert "It overrides OPENAI_API_KEY." in result.err
+    states = [(key["account"], key["state"]) for key in now(metrion, **env)]
+    assert states == [("*", "in use"), ("default", "overridden")]
+    result = metrion.inside("key", "remove", "openai", "--for-all", env=env)
+    assert "OPENAI_API_KEY is used now by account default." in result.err
+
+
+def test_a_shared_key_that_is_not_there_is_not_removed(metrion: Console) -> None:
+    succeed(metrion, "key", "set", "openai", stdin="own-key")
+    result = metrion.inside("key", "remove", "openai", "--for-all")
+    assert result.status == 1
+    assert "no key for all accounts is stored of this provider. `metrion key list`" in result.err
+    succeed(metrion, "key", "set", "xai", "--for-all", stdin="shared-key")
+    result = metrion.inside("key", "remove", "xai")
+    assert result.status == 1
+    assert "It uses the one for all accounts, which `--for-all` removes." in result.err
+
+
+@pytest.mark.parametrize("command", ["set", "remove"])
+def test_a_key_belongs_to_one_account_or_to_all(metrion: Console, command: str) -> None:
+    result = metrion.inside("key", command, "openai", "--for-all", "--account", "default", stdin="x-key")
+    assert result.status == 2
+    assert "leave out --account or --for-all" in result.err
+
+
+def test_a_shared_key_that_does_not_open_is_named(metrion: Console) -> None:
+    succeed(metrion, "key", "set", "openai", "--for-all", stdin="shared-key")
+    (metrion.home / "master.key").unlink()
+    result = metrion.inside("key", "list")
+    assert result.status == 1
+    assert "the master key is missing" in result.err
+    succeed(metrion, "key", "remove", "openai", "--for-all")
+
+
+def test_the_list_of_keys_is_csv_too(metrion: Console) -> None:
+    succeed(metrion, "key", "set", "openai", stdin="own-key")
+    lines = succeed(metrion, "key", "list", "--format", "csv").splitlines()
+    assert lines[0] == "provider,account,key,source,state,stored_at"
+    assert lines[1].startswith("openai,default,***,stored,in use,20")

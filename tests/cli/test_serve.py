@@ -86,6 +86,52 @@ def test_port_in_use_is_an_error(serve: Proxy, tmp_path: Path) -> None:
     assert "--port" in done.stderr
     assert "sk-metrion-" not in done.stdout + done.stderr
     assert len(done.stderr.splitlines()) == 1
+    assert "A Metrion proxy of another METRION_HOME holds the port" in done.stderr
+
+
+def test_port_of_the_same_home_s_proxy(serve: Proxy) -> None:
+    command = [*METRION, "serve", "--port", str(serve.port)]
+    done = subprocess.run(command, env=serve.environment, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert f"A Metrion proxy of this METRION_HOME holds the port: http://127.0.0.1:{serve.port}" in done.stderr
+
+
+def test_the_greeting_s_query_is_one_to_read(simulator: Simulator, tmp_path: Path) -> None:
+    with running_serve(tmp_path / "home", upstreams(simulator)) as proxy:
+        for number in range(3):
+            connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=20)
+            headers = {"authorization": f"Bearer {proxy.token}"}
+            body = json.dumps({"model": "claude-sonnet-4-5-20250929" if number else "gpt-4o-mini", "messages": []})
+            path = "/anthropic/v1/messages" if number else "/openai/v1/chat/completions"
+            connection.request("POST", path, body, headers)
+            connection.getresponse().read()
+        greeting = proxy.log.read_text()
+        query = re.search(r'metrion sql "(SELECT [^"]+)"', greeting)
+        assert query
+        assert all(len(line) <= 100 for line in greeting.splitlines() if " INFO " not in line), greeting
+        lines = proxy.metrion("sql", query[1]).splitlines()
+    assert all(len(line) <= 100 for line in lines), "\n".join(lines)
+    assert re.split(r"[ |│]+", lines[0].strip(" |│")) == ["time", "token", "model", "input", "output", "cost_usd"]
+    assert sum("tests" in line for line in lines) == 3
+
+
+@pytest.mark.parametrize(
+    ("host", "warns"),
+    [("0.0.0.0", True), ("127.0.0.1", False)],  # noqa: S104 -- what it is to listen on
+)
+def test_an_address_that_people_can_use_and_a_word_about_plain_http(
+    simulator: Simulator, tmp_path: Path, host: str, *, warns: bool
+) -> None:
+    with running_serve(tmp_path / "home", upstreams(simulator), arguments=("--host", host)) as proxy:
+        greeting = proxy.log.read_text()
+        assert "0.0.0.0" not in greeting  # noqa: S104 -- see above
+        assert ("This is plain HTTP" in greeting) is warns
+        assert f"http://127.0.0.1:{proxy.port}" in greeting
+        url = re.search(r"openai +http://([^:]+):\d+/openai", greeting)
+        assert url
+        connection = http.client.HTTPConnection(url[1], proxy.port, timeout=20)
+        connection.request("GET", "/health")
+        assert connection.getresponse().status == 200
 
 
 @pytest.mark.parametrize(

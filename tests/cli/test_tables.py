@@ -12,7 +12,8 @@ from uuid import UUID
 import pytest
 
 from metrion.cli import tables
-from metrion.cli.tables import FORMATS, dollars, shortened
+from metrion.cli.dollars import dollars
+from metrion.cli.tables import FORMATS, shortened
 from metrion.store.query import Json, Table
 
 
@@ -161,7 +162,7 @@ BLOCK = ["model              gpt-5-mini", "cache_read_tokens  12345", "reasoning
 def test_a_table_is_no_wider_than_the_terminal(
     width: int | None, printed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "_terminal_width", lambda: width)
+    monkeypatch.setattr(tables, "terminal_width", lambda: width)
     lines = FORMATS["table"](WIDE).splitlines()
     assert [line.rstrip() for line in lines[: len(printed)]] == printed
     assert max(map(len, lines)) <= (width or 68)
@@ -169,5 +170,5 @@ def test_a_table_is_no_wider_than_the_terminal(
 
 
 def test_no_rows_are_headings_however_narrow_the_terminal_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "_terminal_width", lambda: 10)
+    monkeypatch.setattr(tables, "terminal_width", lambda: 10)
     assert "model" in FORMATS["table"](Table(WIDE.columns, WIDE.types, []))

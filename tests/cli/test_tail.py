@@ -2,11 +2,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import pty
 import signal
+import struct
 import subprocess
+import termios
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -62,11 +65,14 @@ USUAL = event(
 @pytest.mark.parametrize(
     ("columns", "shown"),
     [
-        ({}, "alice openai gpt-5 200 12,345 20 1,000 $0.001235 1,234 ms complete"),
-        ({"cost_source": "estimated"}, "alice openai gpt-5 200 12,345 20 1,000 ~$0.001235 1,234 ms complete"),
+        ({}, "alice openai gpt-5 200 12,345 20 1,000 $0.001235 1,234 ms laptop default - - - complete"),
+        (
+            {"cost_source": "estimated"},
+            "alice openai gpt-5 200 12,345 20 1,000 ~$0.001235 1,234 ms laptop default - - - complete",
+        ),
         (
             {"cost_usd": None, "cost_source": "unpriced", "model": None, "model_requested": "mine"},
-            "alice openai mine 200 12,345 20 1,000 unpriced 1,234 ms complete",
+            "alice openai mine 200 12,345 20 1,000 unpriced 1,234 ms laptop default - - - complete",
         ),
         (
             {
@@ -78,19 +84,33 @@ USUAL = event(
                 "end_reason": "stream_error",
                 "error_type": "overloaded_error",
             },
-            "alice openai gpt-5 200 - 0 - unknown 1,234 ms stream_error overloaded_error",
+            "alice openai gpt-5 200 - 0 - unknown 1,234 ms laptop default - - - stream_error overloaded_error",
         ),
         (
             {"cost_usd": None, "cost_source": "unknown", "cost_at_least_usd": Decimal("0.0002")},
-            "alice openai gpt-5 200 12,345 20 1,000 ≥$0.000200 1,234 ms complete",
+            "alice openai gpt-5 200 12,345 20 1,000 ≥$0.0002000 1,234 ms laptop default - - - complete",
         ),
         (
             {"cost_usd": Decimal(0), "cost_source": "subscription", "computed_cost_usd": Decimal("0.25")},
-            "alice openai gpt-5 200 12,345 20 1,000 subscription 1,234 ms complete",
+            "alice openai gpt-5 200 12,345 20 1,000 subscription 1,234 ms laptop default - - - complete",
         ),
         (
             {"user_label": "\x1b[31mx\n", "status": None, "latency_ms": None, "cost_usd": Decimal(0)},
-            "\\x1b[31mx\\n openai gpt-5 - 12,345 20 1,000 $0.000000 - complete",
+            "\\x1b[31mx\\n openai gpt-5 - 12,345 20 1,000 $0 - laptop default - - - complete",
+        ),
+        (
+            {
+                "token_name": None,
+                "account": "team",
+                "tags": {"b": "2", "a": "x"},
+                "session_id": "s-1",
+                "client": "cli/2",
+            },
+            "alice openai gpt-5 200 12,345 20 1,000 $0.001235 1,234 ms - team b=2,a=x s-1 cli/2 complete",
+        ),
+        (
+            {"cost_usd": Decimal("0E-12"), "cost_source": "not_billed", "status": 401, "end_reason": "refused"},
+            "alice openai gpt-5 401 12,345 20 1,000 $0 1,234 ms laptop default - - - refused",
         ),
     ],
 )
@@ -128,6 +148,16 @@ def test_json_is_that_of_sql(metrion: Console, home: Home) -> None:
         (("--status", "4xx"), "c"),
         (("--status", "429", "--status", "5*"), "cd"),
         (("--status", "5XX", "--user", "a"), ""),
+        (("--token", "run-*"), "b"),
+        (("--token", "run-1", "--token", "ci"), "bc"),
+        (("--account", "team"), "cd"),
+        (("--tag", "feature=search"), "a"),
+        (("--tag", "Feature"), "ab"),
+        (("--tag", "feature=s*", "--tag", "it's $1=x"), "abd"),
+        (("--session", "01a2*"), "b"),
+        (("--client", "claude-cli"), "bc"),
+        (("--client", "claude-cli/2.1", "--client", "OpenAI/*"), "bd"),
+        (("--client", "claude"), ""),
     ],
 )
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -135,10 +165,27 @@ def test_filters_say_the_same_of_old_and_new(
     metrion: Console, home: Home, arguments: tuple[str, ...], users: str, when: str
 ) -> None:
     events = (
-        event(user_label="a"),
-        event(user_label="b", provider="xai", model="grok-4"),
-        event(user_label="c", provider="google", model=None, model_requested="asked", status=429),
-        event(user_label="d", status=500),
+        event(user_label="a", tags={"feature": "search"}),
+        event(
+            user_label="b",
+            provider="xai",
+            model="grok-4",
+            token_name="run-1",
+            tags={"feature": "sum", "x": "y"},
+            session_id="01a2-3",
+            client="claude-cli/2.1",
+        ),
+        event(
+            user_label="c",
+            provider="google",
+            model=None,
+            model_requested="asked",
+            status=429,
+            token_name="ci",
+            account="team",
+            client="claude-cli",
+        ),
+        event(user_label="d", status=500, account="team", tags={"it's $1": "x"}, client="OpenAI/Python"),
     )
     end = event(user_label="the end", provider="xai", model="gpt-asked", status=429)
     if when == "before":
@@ -200,6 +247,26 @@ def test_only_a_terminal_gets_colour(metrion: Console, home: Home, environment: 
     os.close(controller)
     assert ("\x1b[31m" in shown) is coloured
     assert "gpt-5" in shown
+
+
+@pytest.mark.parametrize("width", [60, 80, 132])
+def test_a_line_fits_the_terminal(metrion: Console, home: Home, width: int) -> None:
+    home.record(event(model="m" * 100, user_label="u" * 100, session_id="s" * 100))
+    controller, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+    subprocess.run(
+        [SCRIPT, "tail", "--no-follow"],
+        stdin=terminal,
+        stdout=terminal,
+        env=metrion.environment({"NO_COLOR": "1"}),
+        check=True,
+        timeout=60,
+    )
+    os.close(terminal)
+    shown = os.read(controller, 1 << 16).decode().splitlines()
+    os.close(controller)
+    assert len(shown) == 2
+    assert width - 30 < max(map(len, shown)) <= width
 
 
 def test_it_works_before_the_first_serve(metrion: Console) -> None:

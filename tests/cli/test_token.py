@@ -1,12 +1,24 @@
 from __future__ import annotations
 
+import csv
+import fcntl
+import io
 import json
+import os
+import pty
 import re
+import struct
 import subprocess
+import termios
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from metrion.control import ControlStore
+from metrion.settings import Settings
 from tests.cli.console import SCRIPT, Console
 
 TOKEN = re.compile(r"sk-metrion-[A-Za-z0-9_-]{43}\n")
@@ -64,6 +76,11 @@ def test_limits_and_times_are_kept_and_listed(metrion: Console) -> None:
         "expires_at": "2999-01-31T00:00:00Z",
         "revoked_at": None,
         "state": "active",
+        "user_label": None,
+        "tags": None,
+        "label_fixed": False,
+        "allowed_labels": None,
+        "last_used_at": None,
     }
     assert second["requests_per_minute"] is None
     table = metrion.ok("token", "list").splitlines()
@@ -154,3 +171,234 @@ def test_commands_at_the_same_time_on_a_new_home_all_succeed(metrion: Console) -
     assert [status for _, _, status in results] == [0] * 8, results
     assert len({out for out, _, _ in results}) == 8
     assert sorted(str(token["name"]) for token in listed(metrion)) == [f"token-{n}" for n in range(1, 9)]
+
+
+# --- changing, rotating ---
+
+
+def made(metrion: Console, *arguments: str) -> str:
+    result = metrion.inside(*arguments)
+    assert result.status == 0, result.err
+    return result.out
+
+
+def now(metrion: Console) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = json.loads(made(metrion, "token", "list", "--format", "json"))
+    return found
+
+
+def changed(metrion: Console, name: str = "ci") -> dict[str, object]:
+    return next(token for token in now(metrion) if token["name"] == name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field", "value"),
+    [
+        (["--rate", "5"], "requests_per_minute", 5),
+        (["--rate", "0"], "requests_per_minute", 0),
+        (["--rate", "plan"], "requests_per_minute", None),
+        (["--monthly-requests", "7"], "requests_per_month", 7),
+        (["--monthly-requests", "plan"], "requests_per_month", None),
+        (["--monthly-budget", "1.50"], "monthly_budget_usd", "1.50"),
+        (["--monthly-budget", "plan"], "monthly_budget_usd", None),
+        (["--timeout", "2.5"], "timeout", 2.5),
+        (["--timeout", "plan"], "timeout", None),
+        (["--expires", "2998-02-03"], "expires_at", "2998-02-03T00:00:00Z"),
+        (["--expires", "never"], "expires_at", None),
+        (["--account", "team"], "account", "team"),
+        (["--user", " Zoë "], "user_label", "Zoë"),
+        (["--user", "研究"], "user_label", "研究"),
+        (["--no-user"], "user_label", None),
+        (["--tag", "Cost-Center=4 2", "--tag", "b=c=d"], "tags", {"cost-center": "4 2", "b": "c=d"}),
+        (["--no-tags"], "tags", None),
+        (["--no-label-fixed"], "label_fixed", False),
+        (["--allow-user", "b-*", "--allow-user", "c", "--allow-user", "c"], "allowed_labels", ["b-*", "c"]),
+        (["--allow-any-user"], "allowed_labels", None),
+    ],
+)
+def test_set_changes_what_is_given_and_nothing_else(
+    metrion: Console, arguments: list[str], field: str, value: object
+) -> None:
+    made(metrion, "account", "create", "team")
+    limits = ["--rate", "9", "--monthly-requests", "9", "--monthly-budget", "9", "--timeout", "9"]
+    labels = ["--user", "ann", "--tag", "team=a", "--label-fixed", "--allow-user", "a*"]
+    made(metrion, "token", "create", "ci", *limits, *labels, "--expires", "2999-01-31")
+    before = changed(metrion)
+    result = metrion.inside("token", "set", "ci", *arguments)
+    assert (result.status, result.out) == (0, "")
+    assert result.err.startswith("Token ci of account ")
+    assert changed(metrion) == before | {field: value}
+
+
+def test_set_says_what_holds_now(metrion: Console) -> None:
+    made(metrion, "token", "create", "ci")
+    said = metrion.inside("token", "set", "ci", "--rate", "5", "--user", "ann", "--label-fixed", "--tag", "a=b").err
+    assert said == (
+        "Token ci of account default: rate 5/min, requests a month none, budget none, timeout 600 s, "
+        "label ann (fixed), expires never, tags a=b.\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["set", "rotate", "revoke"])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("lapto", "Error: there is no token named 'lapto'. Did you mean 'laptop'? `metrion token list` shows them.\n"),
+        ("CJ", "Error: there is no token named 'CJ'. Did you mean 'ci'? `metrion token list` shows them.\n"),
+        ("gone", "'gone' is revoked already, since 20"),
+    ],
+)
+def test_a_token_that_is_not_there_is_not_changed(metrion: Console, command: str, name: str, message: str) -> None:
+    for each in ("laptop", "ci", "gone"):
+        made(metrion, "token", "create", each)
+    made(metrion, "token", "revoke", "gone")
+    before = now(metrion)
+    result = metrion.inside("token", command, name, *(["--rate", "1"] if command == "set" else []))
+    assert (result.status, result.out) == (1, "")
+    assert message in result.err
+    assert now(metrion) == before
+
+
+def test_a_token_is_not_moved_to_an_account_that_is_not_there(metrion: Console) -> None:
+    made(metrion, "account", "create", "team")
+    made(metrion, "token", "create", "ci")
+    result = metrion.inside("token", "set", "ci", "--account", "taem", "--rate", "1")
+    assert result.status == 1
+    assert "no account named 'taem'. Did you mean 'team'?" in result.err
+    assert (changed(metrion)["account"], changed(metrion)["requests_per_minute"]) == ("default", None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "there is nothing to change: say what, as in `metrion token set ci --rate 20`."),
+        (["--rate", "many"], "'--rate': 'many' is not a valid integer range. Or write plan."),
+        (["--rate", "-1"], "'--rate': -1 is not in the range"),
+        (["--rate", "9" * 400], "'--rate'"),
+        (["--rate", "Plan"], "'--rate'"),
+        (["--monthly-budget", "-1"], "'--monthly-budget': '-1' is no amount in US dollars."),
+        (["--expires", "3m"], "'--expires': '3m' is no time. Write 12h, 30d, 2w,"),
+        (["--expires", ""], "'--expires': '' is no time."),
+        (["--expires", "999999y"], "Months are 3mo, years 1y. Or write never."),
+        (["--expires", "9" * 400 + "d"], "'--expires'"),
+        (["--expires", "9999-12-31T23:59-23:00"], "'--expires'"),
+        (["--expires", "٣d"], "'--expires'"),
+        (["--user", ""], "'--user': an empty label is none: leave the option out."),
+        (["--user", " "], "'--user': an empty label is none"),
+        (["--user", "a" * 257], "'--user': it has 257 characters: write at most 256."),
+        (["--user", "a\x1b[31m"], "'--user': it has control characters"),
+        (["--user", "a\nb"], "'--user': it has control characters"),
+        (["--user", "a\u202eb"], "'--user': it has control characters"),
+        (["--user", "sk-metrion-" + "a" * 43], "'--user': this looks like a token or a key"),
+        (["--allow-user", ""], "'--allow-user': an empty label"),
+        (["--allow-user", "\x07*"], "'--allow-user': it has control characters"),
+        (["--tag", "team"], "'--tag': a tag is written NAME=VALUE, as in team=search."),
+        (["--tag", "=x"], "'--tag': the name of a tag is 1 to 64 letters, digits and `._-`."),
+        (["--tag", "a b=x"], "'--tag': the name of a tag"),
+        (["--tag", "é=x"], "'--tag': the name of a tag"),
+        (["--tag", "a" * 65 + "=x"], "'--tag': the name of a tag"),
+        (["--tag", "a=\x01"], "'--tag': it has control characters"),
+        ([part for n in range(33) for part in ("--tag", f"t{n}=x")], "'--tag': 33 tags are more than the 32"),
+        (["--user", "a", "--no-user"], "--user and --no-user contradict each other"),
+        (["--tag", "a=b", "--no-tags"], "--tag and --no-tags contradict each other"),
+        (["--allow-user", "a", "--allow-any-user"], "--allow-user and --allow-any-user contradict each other"),
+        (["--account", "a b"], "'--account'"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_change_that_makes_no_sense_is_bad_usage(metrion: Console, arguments: list[str], message: str) -> None:
+    made(metrion, "token", "create", "ci")
+    before = changed(metrion)
+    result = metrion.inside("token", "set", "ci", *arguments)
+    assert (result.status, result.out) == (2, "")
+    assert message in result.err
+    assert "Traceback" not in result.err
+    assert "sk-metrion-" not in result.err
+    assert changed(metrion) == before
+
+
+def test_bytes_that_are_no_text_are_no_label(metrion: Console) -> None:
+    done = subprocess.run(
+        [SCRIPT, "token", "create", "x", b"--user=\xff"], capture_output=True, env=metrion.environment(), check=False
+    )
+    assert done.returncode == 2
+    assert b"bytes that are not UTF-8" in done.stderr
+
+
+def test_rotate_prints_the_new_token_alone_and_keeps_everything_else(metrion: Console) -> None:
+    old = metrion.ok("token", "create", "ci", "--rate", "5", "--user", "ann").strip()
+    before = changed(metrion)
+    result = metrion("token", "rotate", "ci")
+    assert result.status == 0
+    assert TOKEN.fullmatch(result.out)
+    assert "the old one is refused from now on. It cannot be shown again: keep it now.\n" in result.err
+    new = result.out.strip()
+    assert new != old
+    assert changed(metrion) == before | {"token": f"sk-metrion-…{new[-4:]}"}
+    assert not {old.encode(), new.encode()} & set(re.findall(rb"sk-metrion-[A-Za-z0-9_-]{43}", metrion.state()))
+
+
+def test_rotate_says_how_long_the_old_one_is_valid(metrion: Console) -> None:
+    made(metrion, "token", "create", "ci")
+    assert re.search(
+        r"the old one is valid until 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC",
+        metrion.inside("token", "rotate", "ci", "--keep", "7d").err,
+    )
+
+
+@pytest.mark.parametrize("keep", ["", "-1", "7", "soon", "9" * 400 + "d", "999999y", "1.5h", "٣d", "7d\n"])
+def test_a_length_of_time_that_is_none_rotates_nothing(metrion: Console, keep: str) -> None:
+    made(metrion, "token", "create", "ci")
+    before = changed(metrion)
+    result = metrion.inside("token", "rotate", "ci", f"--keep={keep}")
+    assert (result.status, result.out) == (2, "")
+    assert "'--keep'" in result.err
+    assert "Write 90s, 30m, 12h, 7d, 2w or 1mo; 0 is at once." in result.err
+    assert changed(metrion) == before
+
+
+def test_an_expired_token_is_not_rotated(metrion: Console) -> None:
+    made(metrion, "token", "create", "ci")
+    with closing(ControlStore.open(Settings(home=metrion.home))) as store:
+        store.change_token("ci", lambda terms: replace(terms, expires_at=datetime(2020, 1, 1, tzinfo=UTC)))
+    result = metrion.inside("token", "rotate", "ci")
+    assert (result.status, result.out) == (1, "")
+    assert "'ci' has expired" in result.err
+    assert "`metrion token set ci --expires WHEN` first" in result.err
+
+
+# --- the list ---
+
+
+def test_the_list_is_csv_too(metrion: Console) -> None:
+    assert made(metrion, "token", "list", "--format", "csv").startswith("name,account,plan,token,")
+    made(metrion, "token", "create", "ci", "--user", 'Ann "A", Zoë', "--tag", "a=b", "--monthly-budget", "9.90")
+    (row,) = csv.DictReader(io.StringIO(made(metrion, "token", "list", "--format", "csv")))
+    assert (row["name"], row["user_label"], row["tags"]) == ("ci", 'Ann "A", Zoë', '{"a": "b"}')
+    assert (row["monthly_budget_usd"], row["expires_at"], row["label_fixed"]) == ("9.90", "", "false")
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_the_list_fits_the_terminal(metrion: Console, width: int) -> None:
+    made(metrion, "account", "create", "research-and-development", "--plan", "free")
+    made(metrion, "token", "create", "laptop")
+    busy = ["--account", "research-and-development", "--monthly-budget", "49.99", "--expires", "3mo", "--user", "ann"]
+    for arguments in ([], busy):
+        if arguments:
+            made(metrion, "token", "create", "the-build-server", *arguments)
+        shown = on_terminal(metrion, width, "token", "list")
+        assert max(map(len, shown.splitlines())) <= width
+        for part in ("laptop", "sk-metrion-…", "100/min", "600 s", "active"):
+            assert part in shown
+        assert ("ann" in shown) is bool(arguments)
+
+
+def on_terminal(metrion: Console, width: int, *arguments: str) -> str:
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
+    done = subprocess.run([SCRIPT, *arguments], stdout=follower, stdin=follower, env=metrion.environment(), check=True)
+    assert done.returncode == 0
+    os.close(follower)
+    text = os.read(leader, 100_000).decode()
+    os.close(leader)
+    return text.replace("\r\n", "\n")

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from metrion import __version__
+from metrion.control import make_fingerprint
 from metrion.doctor import Level
+from metrion.settings import load_settings
 from tests.doctor.patient import FAIL, OK, WARN, Patient
 from tests.processes import free_port
 
@@ -62,6 +64,17 @@ def test_no_proxy(patient: Patient) -> None:
 def test_a_proxy(patient: Patient, health: dict[str, Any], level: Level, words: str) -> None:
     with listening(patient, 200, json.dumps(HEALTHY | health).encode()):
         patient.found(level, "proxy:", words)
+
+
+@pytest.mark.parametrize(("own", "level"), [(True, OK), (False, FAIL), (None, OK)])
+def test_a_proxy_of_another_home(patient: Patient, level: Level, *, own: bool | None) -> None:
+    made = make_fingerprint(load_settings(None, patient.environ))
+    health = HEALTHY if own is None else HEALTHY | {"home": made if own else "0123456789abcdef"}
+    with listening(patient, 200, json.dumps(health).encode()):
+        found = patient.found(level, "proxy:")
+    if own is False:
+        assert "serves another METRION_HOME" in found.what
+        assert str(patient.path) in str(found.way_out)
 
 
 @pytest.mark.parametrize(("status", "body"), [(200, b"hello"), (404, b"{}"), (200, b"[]"), (200, b'{"status": "ok"}')])

@@ -36,6 +36,7 @@ def test_fresh_board_knows_of_nothing() -> None:
         "version": "1.0",
         "in_flight": 0,
         "unrecorded_refusals": 0,
+        "unknown_addresses": 0,
         "lost_events": 0,
         "workers": [],
         "ingester": {"pid": None, "alive": False},
@@ -61,12 +62,15 @@ def test_figures_of_all_workers_are_added_up() -> None:
 def test_what_a_worker_counted_outlives_it() -> None:
     scoreboard = Scoreboard(1)
     for _ in range(2):
-        note(scoreboard.take(0, 10), in_flight=3, lost=2)
+        slot = scoreboard.take(0, 10)
+        note(slot, in_flight=3, lost=2)
+        slot.count_unknown_address()
         assert scoreboard.free_slot() is None
         scoreboard.release(0)
         assert scoreboard.free_slot() == 0
     report = scoreboard.report("1.0")
     assert (report["workers"], report["in_flight"], report["lost_events"]) == ([], 0, 4)
+    assert report["unknown_addresses"] == 2
 
 
 def test_events_that_wait_in_memory_are_lost_with_their_worker() -> None:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Coroutine, Iterator
 import pytest
 
 from metrion.lane.loop import new_event_loop
+from tests.processes import LANE, PROVIDERS, Proxy, running_serve
+from tests.upstream import Upstream, running_upstream
 
 type Run = Callable[[Coroutine[object, object, None]], None]
 
@@ -44,3 +46,23 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not condition():  # noqa: ASYNC110 -- what is waited for happens outside the loop
             await asyncio.sleep(0.001)
+
+
+@pytest.fixture(scope="session")
+def upstream() -> Iterator[Upstream]:
+    with running_upstream() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def lane(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    """``metrion serve`` whose providers say what a test lets them say."""
+    config = {
+        "providers": {name: {"upstream": upstream.url} for name in PROVIDERS},
+        "plans": {"pro": {"requests_per_minute": 0, "timeout": 60}},
+    }
+    with running_serve(tmp_path_factory.mktemp("wired") / "home", config, environment=LANE) as proxy:
+        workers = proxy.workers()
+        yield proxy
+        assert proxy.workers() == workers, "a worker died"
+        assert "Traceback" not in proxy.log.read_text()

@@ -16,9 +16,9 @@ type Body = tuple[bytes, bytes, Headers]
 """Payload, what follows, trailers."""
 
 
-def read_body(body: int, pieces: Sequence[bytes], *, ends: bool = False) -> Body:
+def read_body(body: int, pieces: Sequence[bytes], *, ends: bool = False, of_response: bool = False) -> Body:
     """Raise what is malformed, with all of the payload before the fault."""
-    reader, payload, rest = body_reader(body), b"", b""
+    reader, payload, rest = body_reader(body, of_response=of_response), b"", b""
     try:
         for piece in pieces:
             found, after = reader.feed(piece)
@@ -121,10 +121,48 @@ def test_chunks_that_are_malformed(data: bytes, payload: bytes, message: str) ->
         assert caught.value.payload == payload
 
 
+@pytest.mark.parametrize(
+    ("data", "trailers"),
+    [
+        (b"3 \r\nabc\r\n0\t \r\n\r\n", ()),
+        (b"3 ;a=b\r\nabc\r\n0  ;x\r\n\r\n", ()),
+        (b"3\r\nabc\r\n0\r\nA : b\r\nc\t:d\r\n\r\n", ((b"A", b"b"), (b"c", b"d"))),
+        (b"3\r\nabc\r\n0\r\na: b\r\n c\r\n\r\n", ((b"a", b"b c"),)),
+        (b"3\r\nabc\r\n0\r\na: b\nc: d\n\n", ((b"a", b"b"), (b"c", b"d"))),
+    ],
+    ids=["spaces", "spaces before an extension", "spaces before colons", "fold", "lone LF"],
+)
+def test_chunks_that_only_a_response_may_have(data: bytes, trailers: Headers) -> None:
+    """The providers' SDKs read them."""
+    for pieces in ([data], [data[at : at + 1] for at in range(len(data))]):
+        assert read_body(CHUNKED, pieces, ends=True, of_response=True) == (b"abc", b"", trailers)
+        with pytest.raises(MalformedError):
+            read_body(CHUNKED, pieces)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b" 3\r\nabc\r\n",
+        b"3 3\r\nabc\r\n",
+        b"3\nabc\n0\n\n",
+        b"3\r\nabc\n0\r\n\r\n",
+        b"1" + b" " * MAX_SIZE_LINE,
+        b"0\r\n" + b"a: \n" * MAX_TRAILERS,
+        b"0\r\na b: c\r\n\r\n",
+        b"0\r\na: b\rc\r\n\r\n",
+    ],
+)
+def test_chunks_that_no_response_may_have(data: bytes) -> None:
+    for pieces in ([data], [data[at : at + 1] for at in range(len(data))]):
+        with pytest.raises(MalformedError):
+            read_body(CHUNKED, pieces, of_response=True)
+
+
 CHUNKS = st.lists(
     st.one_of(
         st.sampled_from(
-            [b"\r\n", b"3\r\nabc\r\n", b"1;a=b\r\nx\r\n", b"0\r\n", b"a: b\r\n", b"\n", b"1", b"g", b"\r", b"0"]
+            [b"\r\n", b"3\r\nabc\r\n", b" ", b"1;a=b\r\nx\r\n", b"0\r\n", b"a: b\r\n", b"\n", b"1", b"g", b"\r", b"0"]
         ),
         st.binary(max_size=2),
     ),
@@ -132,12 +170,12 @@ CHUNKS = st.lists(
 ).map(b"".join)
 
 
-@given(CHUNKS, st.lists(st.integers(0, 60), max_size=6).map(sorted))
+@given(CHUNKS, st.lists(st.integers(0, 60), max_size=6).map(sorted), st.booleans())
 @settings(max_examples=600)
-def test_chunks_are_the_same_wherever_they_are_cut(data: bytes, cuts: list[int]) -> None:
+def test_chunks_are_the_same_wherever_they_are_cut(data: bytes, cuts: list[int], of_response: bool) -> None:
     def result(pieces: list[bytes]) -> tuple[str, bytes, object]:
         try:
-            return "whole", *read_body(CHUNKED, pieces, ends=True)[:2]
+            return "whole", *read_body(CHUNKED, pieces, ends=True, of_response=of_response)[:2]
         except MalformedError as error:
             return "malformed", error.payload, None
 

@@ -111,9 +111,46 @@ def test_a_request_is_not_sent_again(why: str) -> None:
         (b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", [(b"Transfer-Encoding", b"chunked")]),
         (b"Transfer-Encoding: gzip\r\n", [(b"Transfer-Encoding", b"gzip")]),
         (b"X-A : 1\r\n", [(b"X-A", b"1")]),
+        (b"Content-Length: 5, ,5,\r\n", [(b"Content-Length", b"5")]),
+        (b"Transfer-Encoding: Chunked;q=1\r\n", [(b"Transfer-Encoding", b"chunked")]),
+        (b"Transfer-Encoding: gzip, chunked\r\n", [(b"Transfer-Encoding", b"gzip, chunked")]),
+        (
+            b"Content-Length: 5\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked, chunked\r\n",
+            [(b"Transfer-Encoding", b"gzip, chunked")],
+        ),
+        (b"Content-Length: 5\r\nTransfer-Encoding: gzip\r\n", [(b"Transfer-Encoding", b"gzip")]),
+        (b"Content-Length: 5\r\nTransfer-Encoding: identity\r\n", [(b"Content-Length", b"5")]),
+        (b"Transfer-Encoding: identity\r\n", []),
+        (b"Transfer-Encoding:\r\nContent-Length: 5\r\n", [(b"Content-Length", b"5")]),
     ],
 )
 def test_framing_is_said_once(sent: bytes, said: list[tuple[bytes, bytes]]) -> None:
     found = read_response_head(b"HTTP/1.1 200 OK\r\n" + sent + b"\r\n", method=b"GET")
     assert found is not None
     assert list(unambiguous(found[0])) == said
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        (b"Content-Length: 5\r\n", [(b"Content-Length", b"5")]),
+        (b"Content-Length: 5\r\nContent-Length: 5\r\n", [(b"Content-Length", b"5")]),
+        (b"Content-Length: 5\r\nContent-Length: 6\r\n", []),
+        (b"Content-Length: five\r\n", []),
+        (b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", [(b"Transfer-Encoding", b"chunked")]),
+        (b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", [(b"Transfer-Encoding", b"chunked")]),
+    ],
+)
+@pytest.mark.parametrize(("method", "status"), [(b"HEAD", 200), (b"GET", 304), (b"POST", 204), (b"POST", 103)])
+def test_framing_of_a_response_without_a_body_is_said_once_too(
+    method: bytes, status: int, sent: bytes, said: list[tuple[bytes, bytes]]
+) -> None:
+    found = read_response_head(b"HTTP/1.1 %d x\r\n%b\r\n" % (status, sent), method=method)
+    assert found is not None
+    assert list(unambiguous(found[0])) == said
+
+
+def test_a_body_in_another_coding_ends_with_the_connection() -> None:
+    """Chunks would be a framing that the head does not name."""
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n"
+    assert written(((b"Transfer-Encoding", b"gzip"),)) == (EARLY + head + b"{}", True, True)

@@ -86,7 +86,7 @@ class Node:
 @contextlib.contextmanager
 def running_node(folder: Path) -> Iterator[Node]:
     """Run ``calls.mjs`` for the length of the block, from ``folder``."""
-    (folder / "node_modules").symlink_to(_installed())
+    (folder / "node_modules").symlink_to(installed())
     script = shutil.copy(HERE / "calls.mjs", folder)  # an import is looked for beside the file that asks for it
     with subprocess.Popen(["node", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -95,7 +95,7 @@ def running_node(folder: Path) -> Iterator[Node]:
             process.terminate()
 
 
-def _installed() -> Path:
+def installed() -> Path:
     """Return the folder ``node_modules`` that belongs to the lock file; install it unless it is there."""
     if not (shutil.which("node") and shutil.which("npm")):
         pytest.skip("needs Node: neither `node` nor `npm` may be missing on PATH")

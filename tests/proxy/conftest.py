@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.node.sdks import Node, running_node
-from tests.processes import LANE, PROVIDERS, ROADS, Proxy, Road, running_serve
+from tests.processes import LANE, MITMDUMP_MODES, PROVIDERS, ROADS, Proxy, Road, running_by_path, running_serve
 from tests.upstream import Upstream, running_upstream
 from tests.websocket import EchoServer, echo_server
+
+WAYS = (*ROADS, *MITMDUMP_MODES)
 
 
 @pytest.fixture(scope="module", params=ROADS)
@@ -31,18 +36,30 @@ def upstream() -> Iterator[Upstream]:
         yield running
 
 
+@pytest.fixture(scope="module", params=WAYS)
+def way(request: pytest.FixtureRequest) -> str:
+    """Each program and mode in turn that serves requests by path."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def wired(road: Road, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    """A proxy whose providers say what a test lets them say, on each road in turn."""
+def wired(way: str, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    """A proxy whose providers say what a test lets them say, in each way in turn."""
     providers = {name: {"upstream": upstream.url} for name in PROVIDERS}
     config = {"providers": providers, "plans": {"pro": {"requests_per_minute": 0, "timeout": 60}}}
-    with running_serve(tmp_path_factory.mktemp("wired") / "home", config, environment=road) as proxy:
+    with _running(way, tmp_path_factory.mktemp("wired") / "home", config) as proxy:
         workers = proxy.workers()
         upstream.malformed.clear()
         yield proxy
         assert proxy.workers() == workers, "a worker died"
         assert upstream.malformed == []
         assert "Traceback" not in proxy.log.read_text()
+
+
+def _running(way: str, home: Path, config: dict[str, Any]) -> AbstractContextManager[Proxy]:
+    if way in ROADS:
+        return running_serve(home, config, environment=ROADS[way])
+    return running_by_path(home, config, MITMDUMP_MODES[way])
 
 
 @pytest.fixture(scope="session")

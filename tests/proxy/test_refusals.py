@@ -38,7 +38,8 @@ def post(
     ("path", "headers", "status", "code", "says"),
     [
         ("/nowhere", {}, 404, "unknown_route", "/openai"),
-        ("/v1/chat/completions", {"x-api-key": "{token}"}, 404, "unknown_route", "/openai"),
+        ("/v1/chat/completions", {"x-api-key": "{token}"}, 400, "unknown_route", "/openai"),
+        ("/v1/embeddings", {"x-api-key": "{token}"}, 404, "unknown_route", "/openai"),
         ("/openai/v1/chat/completions", {}, 401, "missing_token", "token"),
         ("/openai/v1/chat/completions", {"authorization": "Bearer sk-proj-mine"}, 401, "missing_token", "token"),
         ("/openai/v1/chat/completions", {"authorization": "Bearer sk-metrion-short"}, 401, "invalid_token", ""),
@@ -84,6 +85,8 @@ def test_refusal(
         ("/openai/v1/models", {"authorization": "Bearer {token}", "x-api-key": OTHER}, 401, "conflicting_tokens"),
         ("http://127.0.0.2/v1/models", {"authorization": "Bearer {token}"}, 403, "not_a_provider"),
         ("/nowhere", {"authorization": "Bearer {token}"}, 404, "unknown_route"),
+        ("/antropic/v1/messages", {"authorization": "Bearer {token}"}, 400, "unknown_route"),
+        ("/anthropic/v1/v1/messages", {"authorization": "Bearer {token}"}, 400, "unknown_route"),
     ],
 )
 def test_what_will_not_pass_by_itself_is_not_to_be_tried_again(
@@ -104,6 +107,19 @@ def test_what_the_provider_was_told_whole_is_not_to_be_tried_again(
     status, answered, _ = post(serve.url(), "/openai/v1/chat/completions", headers)
     assert (status, answered["x-metrion-error"]) == (502, "upstream_unreachable")
     assert answered["x-should-retry"] == "false"
+
+
+def test_what_the_provider_has_only_in_part_may_be_tried_again(serve: Proxy, simulator: Simulator) -> None:
+    """The provider hangs up while it is being asked; it cannot have generated anything."""
+    fields = {"authorization": f"Bearer {serve.token}", **simulator.select(delivery=Delivery(early=True, cut="head"))}
+    head = "POST /openai/v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    with socket.create_connection(("127.0.0.1", serve.port), timeout=20) as client:
+        client.sendall(f"{head}\r\n{{".encode())
+        answer = client.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 502 ")
+    assert b"x-metrion-error: upstream_unreachable" in answer
+    assert b"x-should-retry" not in answer
 
 
 def test_refusals_are_the_sdks_own_exceptions(serve: Proxy) -> None:

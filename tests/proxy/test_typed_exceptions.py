@@ -173,6 +173,7 @@ ONCE, AGAIN = False, True
 CODES = [
     (400, "bad_request", ONCE),
     (400, "no_provider_key", ONCE),
+    (400, "unknown_route", ONCE),
     (401, "missing_token", ONCE),
     (401, "invalid_token", ONCE),
     (401, "conflicting_tokens", ONCE),
@@ -243,12 +244,12 @@ def refusing() -> Iterator[Refusing]:
         server.shutdown()
 
 
-@pytest.mark.parametrize(("status", "code", "again"), CODES, ids=[code for _, code, _ in CODES])
+@pytest.mark.parametrize(("status", "code", "again"), CODES, ids=[f"{status}-{code}" for status, code, _ in CODES])
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.id)
 def test_rendered_refusal(
     client: Client, status: int, code: str, again: bool, refusing: Refusing, runtime: Node | None
 ) -> None:
-    label = f"{client.id}-{code}"
+    label = f"{client.id}-{status}-{code}"
     base_url = f"{refusing.url}/{status}/{code}/{client.provider}{client.path}"
 
     outcome = client.call(Call(base_url, UNKNOWN, label), runtime)
@@ -357,10 +358,17 @@ PROVOKED = [
         in_node=False,  # its `fetch` knows no HTTP proxy
     ),
     Provoked(
-        404,
+        400,
         "unknown_route",
         lambda it, client, label: Call(it.proxy.url() + "/nowhere" + client.path, it.proxy.token, label),
         "/{provider}",
+        end_reason=None,
+    ),
+    Provoked(
+        400,
+        "unknown_route",
+        lambda it, client, label: Call(it.proxy.url(client.provider + "s") + client.path, it.proxy.token, label),
+        "Did you mean /",
         end_reason=None,
     ),
     Provoked(

@@ -81,6 +81,42 @@ def test_an_odd_framing_passes(wire: bytes, wired: Proxy, upstream: Upstream) ->
 @pytest.mark.parametrize(
     "wire",
     [
+        b"HTTP/1.0 200 OK\r\n" + CHUNKED + b"\r\n" + CHUNKS,
+        b"HTTP/1.0 200 OK\r\n" + LENGTH + b"\r\n" + BODY,
+        OK + b"Content-Length: 00%d\r\n\r\n%s" % (len(BODY), BODY),
+        OK + b"Transfer-Encoding: identity\r\n" + LENGTH + b"\r\n" + BODY,
+        OK + b"Transfer-Encoding: identity\r\n\r\n" + BODY,
+        OK + b"Transfer-Encoding: \r\n" + LENGTH + b"\r\n" + BODY,
+        b"HTTP/1.2 200 OK\r\n" + LENGTH + b"\r\n" + BODY,
+    ],
+    ids=["1.0 and chunked", "1.0", "zeros", "identity", "identity until it closes", "no coding", "1.2"],
+)  # fmt: skip
+def test_an_odd_framing_of_a_provider_that_closes_passes(wire: bytes, wired: Proxy, upstream: Upstream) -> None:
+    label, line = labelled()
+    answer = ask(wired, upstream.script(answering(wire, close=True)), line)
+    assert (answer.status, answer.body, answer.whole) == (200, BODY, True)
+    assert wired.event(label)["end_reason"] == "complete"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
+        b"HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
+    ],
+    ids=["204", "204 with both", "304 with both"],
+)
+def test_an_odd_head_without_a_body_passes(head: bytes, wired: Proxy, upstream: Upstream) -> None:
+    label, line = labelled()
+    answer = ask(wired, upstream.script(answering(head)), line)
+    assert (answer.status, answer.body, answer.whole) == (int(head[9:12]), b"", True)
+    assert wired.event(label)["end_reason"] == "complete"
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
         OK + LENGTH + b"Content-Length: 3\r\n\r\n" + BODY,
         OK + b"Content-Length: 3, %d\r\n\r\n%s" % (len(BODY), BODY),
         OK + b"Content-Length: five\r\n\r\n" + BODY,

@@ -151,7 +151,7 @@ def test_whoever_finishes_first_decides_how_it_ended() -> None:
 def test_an_answer_of_ones_own_is_what_the_client_got() -> None:
     journal = Journal()
     attempt = journal.attempt(Refusal(MISSING_TOKEN, "No token.", "openai"))
-    attempt.own_response(401, "missing_token", 60)
+    attempt.own_response(Refusal(MISSING_TOKEN, "No token."), 60)
     attempt.finish(EndReason.REFUSED)
     event = journal.event
     assert (event.status, event.error_type, event.response_bytes) == (401, "missing_token", 60)
@@ -190,6 +190,18 @@ def test_what_a_response_reports_of_an_earlier_request_is_noted() -> None:
     attempt.response_data(b'{"id": "resp_1", "object": "response", "status": "queued", "usage": null}')
     attempt.finish(COMPLETE)
     assert journal.generations.noted == [("expect", "openai", "resp_1")]
+
+
+def test_no_file_keeps_a_key_that_is_repeated_as_an_id() -> None:
+    key = "sk-proj-0123456789abcdefghijklmnop"
+    route = replace(forward().route, operation=RESPONSES, dialect="openai_responses")
+    journal = Journal()
+    attempt = journal.attempt(replace(forward(), route=route, credentials=(key.encode(),)))
+    attempt.response_head(route, 200, JSON)
+    attempt.response_data(f'{{"id": "resp_{key}", "object": "response", "status": "queued"}}'.encode())
+    attempt.finish(COMPLETE)
+    assert journal.generations.noted == []
+    assert journal.event.generation_id == "resp_***"
 
 
 # --- estimates --------------------------------------------------------------------------------------------------------
@@ -318,6 +330,33 @@ def test_a_fault_in_a_session_leaves_its_messages_alone(
 
 
 # --- limits, and files that may be a batch's --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("from_client", "source", "usd"), [(True, "not_billed", 0), (False, "unknown", None)], ids=["client", "provider"]
+)
+def test_what_passes_unread_of_a_provider_may_have_been_billed(
+    from_client: bool, source: str, usd: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = Journal()
+    attempt = in_session(journal)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            attempt.session_unread("a message is too large", from_client=from_client)
+    attempt.finish(EndReason.COMPLETE)
+    (session,) = journal.events
+    assert (session.cost_source, session.cost_usd) == (source, usd)
+    assert len(caplog.records) == 1
+
+
+def test_more_responses_than_can_be_recorded_make_the_cost_unknown() -> None:
+    journal = Journal()
+    attempt = in_session(journal)
+    for _ in range(3000):
+        attempt.session_message(b'{"type": "response.done"}', from_client=False)
+    attempt.finish(EndReason.COMPLETE)
+    assert len(journal.events) < 3000
+    assert journal.events[-1].cost_source == "unknown"
 
 
 def test_the_providers_limits_are_in_the_event() -> None:

@@ -98,6 +98,9 @@ class Gate:
         self.counted += 1
         return self.limited or decision
 
+    def answered(self, inbound: Inbound, answer: Answer, *, began: float) -> None:
+        pass
+
     def begin(self, _key: object, inbound: Inbound, decision: Forward | Refusal, *, began: float) -> Attempt:
         request = Request(inbound, decision, began=began)
         request.sample = request.response_sample = None  # what is estimated has tests of its own

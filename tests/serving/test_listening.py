@@ -128,3 +128,35 @@ def test_host_that_is_not_here_is_an_error(host: str, names: str) -> None:
 @pytest.mark.parametrize(("host", "url"), [("127.0.0.1", "http://127.0.0.1:1"), ("::1", "http://[::1]:1")])
 def test_url(host: str, url: str) -> None:
     assert Listening(host, 1).url == url
+
+
+@pytest.mark.parametrize(
+    ("host", "everywhere", "readable", "local"),
+    [
+        ("127.0.0.1", False, False, "127.0.0.1"),
+        ("127.8.8.8", False, False, "127.8.8.8"),
+        ("::1", False, False, "[::1]"),
+        ("localhost", False, False, "localhost"),
+        ("0.0.0.0", True, True, "127.0.0.1"),  # noqa: S104 -- not listened on
+        ("::", True, True, "[::1]"),
+        ("192.0.2.7", False, True, "192.0.2.7"),
+        ("2001:db8::7", False, True, "[2001:db8::7]"),
+    ],
+)
+def test_what_a_person_reads_of_a_host(host: str, local: str, *, everywhere: bool, readable: bool) -> None:
+    plain, secure = Listening(host, 8080), Listening(host, 8080, "https")
+    assert (plain.is_everywhere, plain.is_readable, secure.is_readable) == (everywhere, readable, False)
+    assert plain.local_url == f"http://{local}:8080"
+    if everywhere:
+        assert "0.0.0.0" not in plain.url  # noqa: S104 -- not listened on
+        assert "[::]" not in plain.url
+    else:
+        assert plain.url == plain.local_url
+
+
+def test_an_error_says_who_holds_the_port() -> None:
+    held = Listeners("127.0.0.1", 0, 1)
+    held.listen()
+    with pytest.raises(ServeError, match=r"cannot listen on 127\.0\.0\.1:\d+: .* Ann's proxy holds it; choose one"):
+        Listeners("127.0.0.1", held.port, 1, lambda _host, _port: "Ann's proxy holds it")
+    held.close()

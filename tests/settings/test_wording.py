@@ -73,6 +73,8 @@ KEYS: dict[str, tuple[str, set[str]]] = {
     "cors.origins": ("write a list, as in [one, two], also of one", {"list", "empty list"}),
     "intercept": (MAPPING, MAPPINGS),
     "intercept.account": ("write text of at least one character", {"text"}),
+    "intercept.others": ("write refuse or tunnel, or leave the key out", set()),
+    "intercept.ports": ("write a list of at least one entry, as in [443, 8443], or leave the key out", {"list"}),
     "rewrite_result_urls": ("write true or false", {"null", "truth value"}),
     "pricing": ("write a list of at least one entry, as in [one, two], or leave the key out", {"null", "list"}),
     "store": ("write text of at least one character", {"null", "text"}),

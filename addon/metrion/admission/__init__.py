@@ -6,24 +6,31 @@ came in, byte for byte, without Metrion's own fields; no Metrion token leaves, w
 every credential is masked.
 
 Any exception here must refuse the request: whoever calls :func:`admit` treats it as a refusal 500, never as a pass.
-Nothing here keeps anything from one request to the next.
+Nothing here keeps anything from one request to the next but what is quicker to remember than to find again: a route,
+and by what a repeated key is recognised.
 """
 
 from metrion.admission.access_snapshot import AccessSnapshot, Token, token_digest
-from metrion.admission.authentication import admit, admit_tunnel, identified
-from metrion.admission.labels import labels
-from metrion.admission.masking import mask, shown
+from metrion.admission.authentication import admit, admit_tunnel, identified, token_of
+from metrion.admission.labels import labels, sends_label_not_allowed
+from metrion.admission.masking import mask, shown, unmasked
 from metrion.admission.outgoing_head import trailers_out
+from metrion.admission.tunnels import BlindTunnel, admit_blind
 
 __all__ = [
     "AccessSnapshot",
+    "BlindTunnel",
     "Token",
     "admit",
+    "admit_blind",
     "admit_tunnel",
     "identified",
     "labels",
     "mask",
+    "sends_label_not_allowed",
     "shown",
     "token_digest",
+    "token_of",
     "trailers_out",
+    "unmasked",
 ]

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
+from metrion.model import LabelRules
+
 
 @dataclass(frozen=True, slots=True)
 class Token:
@@ -24,6 +26,11 @@ class Token:
     revoked: bool = False
     expires_at: datetime | None = None
     """UTC, naive or aware."""
+    labels: LabelRules | None = None
+    rotated: bool = False
+    """It is an earlier secret of a token that has a new one, and holds until ``expires_at``."""
+    counted_as: bytes | None = field(default=None, repr=False)
+    """The digest under which its requests are counted: all secrets of a token share one. ``None``: its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +45,16 @@ class AccessSnapshot:
     """By ``token_digest``."""
     provider_keys: Mapping[tuple[str, str], str] = field(default_factory=dict, repr=False)
     """By account and provider; those of the environment included."""
+    shared_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """By provider: for every account that has none of its own."""
 
     def find_token(self, secret: str) -> Token | None:
         """Find a token by the whole of it."""
         return self.tokens.get(token_digest(secret))
 
     def provider_key(self, account: str, provider: str) -> str | None:
-        """Find the stored key of an account for a provider."""
-        return self.provider_keys.get((account, provider))
+        """Find the key that an account uses at a provider: its own, else the shared one."""
+        return self.provider_keys.get((account, provider)) or self.shared_keys.get(provider)
 
 
 def token_digest(secret: str | bytes) -> bytes:

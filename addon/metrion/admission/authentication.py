@@ -9,14 +9,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from metrion.admission.access_snapshot import AccessSnapshot, Token, token_digest
-from metrion.admission.codes import CONFLICTING_TOKENS, INVALID_TOKEN, MISSING_TOKEN, NO_PROVIDER_KEY
-from metrion.admission.credentials import IDENTITY, TOKEN, credentials, has_prefix, notable
+from metrion.admission.codes import BAD_REQUEST, CONFLICTING_TOKENS, INVALID_TOKEN, MISSING_TOKEN, NO_PROVIDER_KEY
+from metrion.admission.credentials import IDENTITY, TOKEN, credentials, has_prefix, names_token, notable
 from metrion.admission.masking import shown
 from metrion.admission.outgoing_head import wire_head
 from metrion.model import Caller, CredentialPlace, Forward, Inbound, Quota, Refusal, Route
 from metrion.settings import Plan
 
 _HOW = "Send a token from `metrion token create` where your SDK sends its API key, as in Authorization: Bearer."
+_IN_A_NAME = f"A Metrion token stands in the name of a header field, where logs would keep it. {_HOW}"
 _OWN_KEY = " Or leave the key there that you sent, and send the token as x-metrion-token."
 
 
@@ -34,13 +35,16 @@ def admit(
     ``intercepted``: where clients do not know of the proxy, the account of a request without a token. ``now``: the time
     at which a token may have expired.
     """
+    if names_token(inbound.headers):
+        return Refusal.of_routed(route, BAD_REQUEST, _IN_A_NAME)
     places = notable(inbound.headers)
     identities, placed = credentials(inbound, places)
     tokens = {value for value in placed if has_prefix(value)}.union(identities)
     if not tokens and intercepted is not None and placed:
         in_plan = any(_is_of_plan(value, route) for value in placed)
         caller = Caller(intercepted, None, "pass_through", route.timeout, in_plan)
-        return Forward(route, caller, wire_head(inbound, places, route, None), shown(inbound, places))
+        wire, masked = wire_head(inbound, places, route, None), shown(inbound, places)
+        return Forward(route, caller, wire, masked, credentials=tuple(placed))
     if not tokens:
         return Refusal.of_routed(route, MISSING_TOKEN, f"No Metrion token. {_HOW}{_OWN_KEY if placed else ''}")
     if len(tokens) > 1:
@@ -56,7 +60,7 @@ def admit(
     key = None if pass_through else access.provider_key(token.account, route.provider) if needs_key else ""
     sent = placed if pass_through else (key.encode("utf-8", "replace"),) if key else ()
     in_plan = any(_is_of_plan(value, route) for value in sent)
-    caller = Caller(token.account, token.name, credential, _timeout(token, route, plan), in_plan)
+    caller = Caller(token.account, token.name, credential, _timeout(token, route, plan), in_plan, token.labels)
     if not pass_through and needs_key and not key:
         where = "" if token.account == "default" else f" --account {token.account}"
         message = (
@@ -65,8 +69,8 @@ def admit(
             "as x-metrion-token."
         )
         return Refusal.of_routed(route, NO_PROVIDER_KEY, message, caller=caller)
-    quota = _quota(digest, token, plan)
-    return Forward(route, caller, wire_head(inbound, places, route, key), shown(inbound, places), quota)
+    quota, wire, masked = _quota(digest, token, plan), wire_head(inbound, places, route, key), shown(inbound, places)
+    return Forward(route, caller, wire, masked, quota, (*identities, *placed, *sent))
 
 
 def admit_tunnel(inbound: Inbound, route: Route, access: AccessSnapshot) -> bytes | Refusal | None:
@@ -81,10 +85,25 @@ def admit_tunnel(inbound: Inbound, route: Route, access: AccessSnapshot) -> byte
     return Refusal.of_routed(route, INVALID_TOKEN, wrong) if isinstance(wrong, str) else token
 
 
+def tunnel_identity(inbound: Inbound, access: AccessSnapshot) -> str | None:
+    """Return what is wrong with the token that a CONNECT brings, empty where it brings none; ``None``: nothing is."""
+    token = _proxy_token(inbound)
+    if token is None:
+        return ""
+    identity = _identify(token, access, None)
+    return identity if isinstance(identity, str) else None
+
+
 def identified(inbound: Inbound, tunnel: bytes | None) -> Inbound:
     """Return a request with the token of its tunnel, or of its hop to this proxy, as its ``x-metrion-token``."""
     token = tunnel or _proxy_token(inbound)
     return replace(inbound, headers=(*inbound.headers, (IDENTITY, token))) if token else inbound
+
+
+def token_of(inbound: Inbound) -> bytes | None:
+    """Return the Metrion token by which an admitted request was identified."""
+    identities, placed = credentials(inbound, notable(inbound.headers))
+    return next((value for value in (*identities, *placed) if has_prefix(value)), None)
 
 
 def _proxy_token(inbound: Inbound) -> bytes | None:
@@ -112,6 +131,8 @@ def _identify(secret: bytes, access: AccessSnapshot, now: datetime | None) -> tu
     if token.revoked:
         return f"The Metrion token {token.name} was revoked. {_HOW}"
     if token.expires_at is not None and (now or datetime.now(UTC)) >= _utc(token.expires_at):
+        if token.rotated:
+            return f"The Metrion token {token.name} has a new secret, and this one is no longer valid. {_HOW}"
         return f"The Metrion token {token.name} has expired. {_HOW}"
     return digest, token
 
@@ -137,7 +158,7 @@ def _quota(digest: bytes, token: Token, plan: Plan) -> Quota:
     """Token, then plan; 0 says none."""
     minute, month = token.requests_per_minute, token.requests_per_month
     return Quota(
-        digest,
+        token.counted_as or digest,
         (plan.requests_per_minute if minute is None else minute) or None,
         (plan.requests_per_month if month is None else month) or None,
     )

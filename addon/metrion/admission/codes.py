@@ -17,13 +17,25 @@ BAD_REQUEST = RefusalKind(
 NO_PROVIDER_KEY = RefusalKind(
     400, "no_provider_key", "no key is stored for the account, and the request brought none", lasting=True
 )
+MISTAKEN_CALL = RefusalKind(
+    400, "unknown_route", "the base URL is mistaken, and the path ends as one that generates", lasting=True
+)
 MISSING_TOKEN = RefusalKind(401, "missing_token", "there is no Metrion token", lasting=True)
 INVALID_TOKEN = RefusalKind(401, "invalid_token", "the token is unknown, malformed, revoked or expired", lasting=True)
 CONFLICTING_TOKENS = RefusalKind(401, "conflicting_tokens", "there are two different tokens", lasting=True)
 NOT_A_PROVIDER = RefusalKind(
     403, "not_a_provider", "the host is no configured provider's: Metrion is no open relay", lasting=True
 )
-UNKNOWN_ROUTE = RefusalKind(404, "unknown_route", "the path names no provider", lasting=True)
+UNKNOWN_ROUTE = RefusalKind(404, "unknown_route", "the path names no provider, or has its version twice", lasting=True)
+PROXY_TOKEN_MISSING = RefusalKind(
+    407, "missing_token", "a CONNECT to another host brings no token in `Proxy-Authorization`", lasting=True
+)
+PROXY_TOKEN_INVALID = RefusalKind(
+    407,
+    "invalid_token",
+    "the token of a CONNECT to another host is unknown, malformed, revoked or expired",
+    lasting=True,
+)
 RATE_LIMITED = RefusalKind(
     429,
     "rate_limited",
@@ -45,11 +57,14 @@ TIMEOUT = RefusalKind(504, "timeout", "the provider sent nothing for as long as 
 KINDS = (
     BAD_REQUEST,
     NO_PROVIDER_KEY,
+    MISTAKEN_CALL,
     MISSING_TOKEN,
     INVALID_TOKEN,
     CONFLICTING_TOKENS,
     NOT_A_PROVIDER,
     UNKNOWN_ROUTE,
+    PROXY_TOKEN_MISSING,
+    PROXY_TOKEN_INVALID,
     RATE_LIMITED,
     MONTHLY_CAP,
     HEAD_TOO_LARGE,

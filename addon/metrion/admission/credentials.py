@@ -6,6 +6,7 @@ All other fields of a request go out, and may be shown, as they came: only this 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from urllib.parse import unquote_to_bytes
 
 from metrion.model import Headers, Inbound
@@ -24,6 +25,9 @@ SECRET = KEYS | SCHEMES | {IDENTITY, b"cookie", b"sec-websocket-protocol"}
 """Fields that may hold anybody's credential."""
 NOT_FORWARDED = frozenset({b"expect", b"proxy-authorization", b"proxy-connection"})
 
+_MOST_DECODINGS, _LONG = 4, 8 << 10
+
+
 _PLACES = KEYS | {IDENTITY, b"sec-websocket-protocol"}
 _NOTABLE = SECRET | NOT_FORWARDED | {b"host"}
 _OWN_OR_TOKEN = b"-metrion-"
@@ -38,7 +42,11 @@ def notable(headers: Headers) -> Places:
     return [
         (place, lower)
         for place, (name, value) in enumerate(headers)
-        if (lower := name.lower()) in _NOTABLE or lower.find(_OWN_OR_TOKEN) >= 0 or value.find(TOKEN_PREFIX) >= 0
+        if (lower := name.lower()) in _NOTABLE
+        or lower.find(_OWN_OR_TOKEN) >= 0
+        or lower.find(b"%") >= 0
+        or value.find(TOKEN_PREFIX) >= 0
+        or (value.find(b"%") >= 0 and hides_token(value))
     ]
 
 
@@ -48,9 +56,60 @@ def has_prefix(text: bytes) -> bool:
     return text.find(TOKEN_PREFIX) >= 0
 
 
+def hides_token(text: bytes) -> bool:
+    """Whether only percent-encoding, once or several times, hides the beginning of a Metrion token in a text."""
+    return text.find(b"%") >= 0 and any(map(has_prefix, decodings(text)))
+
+
 def holds_token(*texts: bytes) -> bool:
-    """Whether any of these texts has a Metrion token in it."""
-    return any(has_prefix(text) and TOKEN.search(text) for text in texts)
+    """Whether any of these texts has a Metrion token in it, percent-encoded or not."""
+    return any((has_prefix(text) and TOKEN.search(text)) or _hides_whole_token(text) for text in texts)
+
+
+def _hides_whole_token(text: bytes) -> bool:
+    return text.find(b"%") >= 0 and any(map(TOKEN.search, decodings(text)))
+
+
+def most_decodings(size: int) -> int:
+    """Return how often percent-encoding is taken off a text of a size: of a long one once, since it takes that long."""
+    return _MOST_DECODINGS if size <= _LONG else 1
+
+
+def decodings(text: bytes) -> Iterator[bytes]:
+    """Yield what a text is without its percent-encoding, and without the one below that."""
+    for _ in range(most_decodings(len(text))):
+        decoded = unquote_to_bytes(text)
+        if decoded == text:
+            return
+        yield decoded
+        text = decoded
+
+
+def misplaced_token(method: bytes, target: bytes) -> str | None:
+    """Return where in a request line a Metrion token is that logs would keep; ``None``: nowhere.
+
+    A whole token in a parameter of the query is dropped instead, or identifies the caller as ``?key=``.
+    """
+    if has_prefix(method.lower()):
+        return "as the method"
+    path, _, query = target.partition(b"?")
+    if has_prefix(path) or hides_token(path):
+        return "in the path"
+    if query.find(b"%") >= 0 and any(map(_hides_token_from_its_place, query.split(b"&"))):
+        return "percent-encoded in the query"
+    return None
+
+
+def names_token(headers: Headers) -> bool:
+    """Whether the name of a header field has a Metrion token in it. Programs write names in lower case."""
+    names = b"\n".join([name for name, _ in headers]).lower()
+    return has_prefix(names) or hides_token(names)
+
+
+def _hides_token_from_its_place(parameter: bytes) -> bool:
+    """Whether a parameter has a token in it that nobody would take for one. A key may be percent-encoded once."""
+    name, _, value = parameter.partition(b"=")
+    return _hides_whole_token(unquote_to_bytes(value) if is_key(name) else parameter)
 
 
 def credentials(inbound: Inbound, places: Places) -> tuple[list[bytes], list[bytes]]:

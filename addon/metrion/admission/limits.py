@@ -6,8 +6,8 @@ a refused request uses up nothing, and what one limit refuses does not count for
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from metrion.admission.codes import MONTHLY_CAP, RATE_LIMITED
@@ -49,6 +49,8 @@ class Excess:
     """Until a request would pass, if no other comes before it."""
     until_reset: int
     """Until the limit is whole again."""
+    next_at: datetime | None = field(default=None, compare=False)
+    """When a request would pass, aware and in UTC, where that is too far away to count in seconds."""
 
 
 def judge(quota: Quota, used: Used, moment: Moment) -> Excess | None:
@@ -60,7 +62,9 @@ def judge(quota: Quota, used: Used, moment: Moment) -> Excess | None:
     wait = left_in_window(used.nth_last, moment.tick) if quota.requests_per_minute is not None else 0
     if quota.requests_per_month is not None and used.this_month >= quota.requests_per_month:
         turn = _until_next_month(moment.now)
-        return Excess(MONTHLY_CAP, quota.requests_per_month, max(turn, wait), turn)
+        until_next = max(turn, wait)
+        next_at = moment.now + timedelta(microseconds=until_next // 1000)
+        return Excess(MONTHLY_CAP, quota.requests_per_month, until_next, turn, next_at)
     if quota.requests_per_minute is not None and wait:
         return Excess(RATE_LIMITED, quota.requests_per_minute, wait, left_in_window(used.last, moment.tick))
     return None
@@ -73,9 +77,10 @@ def refusal(forward: Forward, excess: Excess) -> Refusal:
         span, option, key = "a calendar month (UTC)", "--monthly-requests", "requests_per_month"
     else:
         span, option, key = "any 60 seconds", "--rate", "requests_per_minute"
+    when = f"in {seconds} s" if excess.next_at is None else f"on {_minute(excess.next_at):%Y-%m-%d at %H:%M} UTC"
     message = (
         f"The Metrion token {forward.caller.token_name} has used up its limit of {excess.limit} requests in {span}; "
-        f"the next passes in {seconds} s. The limit is the token's own (`metrion token create {option}`) or its "
+        f"the next passes {when}. The limit is the token's own (`metrion token create {option}`) or its "
         f"plan's (`{key}` in metrion.yaml)."
     )
     headers = (
@@ -85,6 +90,11 @@ def refusal(forward: Forward, excess: Excess) -> Refusal:
         (b"x-ratelimit-reset-requests", b"%ds" % _seconds(excess.until_reset)),
     )
     return Refusal.of_routed(forward.route, excess.kind, message, caller=forward.caller, headers=headers)
+
+
+def _minute(moment: datetime) -> datetime:
+    """Return the first whole minute at which it is not too early, but for what clocks are wrong by."""
+    return (moment + timedelta(seconds=59, milliseconds=900)).replace(second=0, microsecond=0)
 
 
 def month_number(now: datetime) -> int:

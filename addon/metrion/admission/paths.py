@@ -17,7 +17,7 @@ _OTHER = Path(OTHER)
 _VERSION_WORD = re.compile(r"v\d[\w.-]*")
 _DEPLOYMENTS = "deployments"
 _TABLE_PATHS = [path.split("/") for path in (*PATHS, *GOOGLE_PATHS)]
-_FIRST_WORDS = frozenset(words[0] for words in _TABLE_PATHS)
+FIRST_WORDS = frozenset(words[0] for words in _TABLE_PATHS)
 """What a path without a version begins with."""
 _TABLE_DEPTH = max(map(len, _TABLE_PATHS))
 """How many segments the longest path in these tables has."""
@@ -106,7 +106,7 @@ def parameter(query: bytes, name: bytes) -> str | None:
 
 def _behind_version(segments: list[str]) -> int:
     """Return the place behind the version of a path, 0 where it has none."""
-    if segments and segments[0] in _FIRST_WORDS:
+    if segments and segments[0] in FIRST_WORDS:
         return 0
     return next((at + 1 for at, word in enumerate(segments[:3]) if _VERSION_WORD.fullmatch(word)), 0)
 

@@ -2,7 +2,7 @@
 
 Matching and forwarding work on the raw path: what goes out is a slice of what came in behind a fixed prefix, and
 nothing is decoded and encoded again. What a path asks for is read by :mod:`metrion.admission.paths`. Nothing here looks
-at a credential's value.
+at a credential's value, only for a token that stands where none may be.
 
 Routes are remembered by method, target and host, since most programs use few of them. Never remembered: a refusal, a
 target whose query may hold a credential, and a route that the kind of a credential decided.
@@ -15,7 +15,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from metrion.admission.codes import BAD_REQUEST, NOT_A_PROVIDER, UNKNOWN_ROUTE
+from metrion.admission.codes import BAD_REQUEST, MISTAKEN_CALL, NOT_A_PROVIDER, UNKNOWN_ROUTE
+from metrion.admission.credentials import misplaced_token
+from metrion.admission.masking import without_tokens
+from metrion.admission.mistakes import generates, has_doubled_version, probable_provider, words_about
 from metrion.admission.paths import (
     deployment,
     has_version_within,
@@ -26,13 +29,14 @@ from metrion.admission.paths import (
     without_version,
 )
 from metrion.endpoints import TELEMETRY, Path
-from metrion.model import CredentialPlace, Inbound, Origin, Refusal, RefusalKind, Route
+from metrion.model import CredentialPlace, ErrorShape, Inbound, Origin, Refusal, RefusalKind, Route
 from metrion.providers import (
     ALIASES,
     PROVIDERS,
     Compatible,
     Provider,
     Surface,
+    base_segment,
     canonical_name,
 )
 from metrion.settings import Settings
@@ -42,15 +46,28 @@ class Endpoint(StrEnum):
     """What Metrion answers itself."""
 
     HEALTH = "health"
+    WELCOME = "welcome"
+    """Says that somebody is there, at ``/`` and at the base URL of a provider."""
 
 
 _ENDPOINTS = {(b"GET", b"/health"): Endpoint.HEALTH, (b"HEAD", b"/health"): Endpoint.HEALTH}
+
+_LOOKS = frozenset({b"GET", b"HEAD"})
 
 OPENAI_ROOT = frozenset(
     {b"assistants", b"audio", b"batches", b"chat", b"completions", b"embeddings", b"fine_tuning", b"images"}
     | {b"moderations", b"realtime", b"responses", b"threads", b"vector_stores"}
 )
 """Under ``/v1/`` at the root, these are the paths of an OpenAI client whose base URL lacks the provider."""
+
+_OPENAI_AT_ROOT = re.compile(rb"/v1(?:/+v\d[^/]*)*+/([^/]*)")
+_SUGGESTED: Mapping[ErrorShape | None, tuple[str, ...]] = {
+    ErrorShape.ANTHROPIC: ("anthropic",),
+    ErrorShape.GOOGLE: ("gemini",),
+    ErrorShape.OPENAI: ("openai", "mistral", "grok", "gemini"),
+    None: ("openai", "anthropic", "gemini", "mistral", "grok"),
+}
+"""What may stand before a path of an API, by whose errors its client reads."""
 
 _OWN_PREFIX = b"/api/proxy"
 _FIRST_SEGMENT = re.compile(rb"/([^/]*)(.*)", re.DOTALL)
@@ -125,12 +142,21 @@ class Router:
         self._by_origin = _by_origin(served)
         self._root = served[settings.default_provider] if settings.default_provider else None
         self._anthropic = served["anthropic"]
+        self._names = frozenset(map(bytes.decode, self._by_segment))
+        self._base_paths = frozenset(
+            {b"", b"/"}.union(*({b"/" + each, b"/" + each + b"/"} for each in self._by_segment))
+        )
         self._routes = _listing(served, settings.default_provider)
         self._remembered = dict[tuple[bytes, bytes, Origin | None], Route]()
 
     def knows(self, origin: Origin) -> bool:
         """Whether ``origin`` is a configured provider's. A reverse mode for any other server routes by path."""
         return origin in self._by_origin
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """Every host of a configured provider."""
+        return frozenset(origin.host for origin in self._by_origin)
 
     def route(self, inbound: Inbound) -> Route | Endpoint | Refusal:
         """Decide where a request goes: a path that must not be sent is 400, an unknown one 404, a foreign host 403."""
@@ -139,7 +165,7 @@ class Router:
             return route
         raw, mark, query = inbound.target.partition(b"?")
         found = self._by_path(inbound, raw) if inbound.origin is None else self._by_host(inbound.origin, raw)
-        if trouble := _trouble(inbound.target, raw):
+        if trouble := _trouble(inbound, raw):
             served = found.served if isinstance(found, _Match) else None
             return _refuse(BAD_REQUEST, trouble, served)
         if not isinstance(found, _Match):
@@ -157,25 +183,57 @@ class Router:
             path = path[len(_OWN_PREFIX) :]
         segments = _FIRST_SEGMENT.fullmatch(path)
         segment, rest = segments.groups() if segments else (b"", b"")
-        if served := self._by_segment.get(segment):
-            return _addressed(served, rest, inbound)
         if endpoint := _ENDPOINTS.get((inbound.method, path)):
             return endpoint
+        if inbound.method in _LOOKS and path in self._base_paths:
+            return Endpoint.WELCOME
+        if served := self._by_segment.get(segment):
+            return self._checked(served, rest, inbound)
         if self._root:
-            return _addressed(self._root, path, inbound)
+            return self._checked(self._root, path, inbound)
         if segment == b"messages" or (segment == b"v1" and rest):
-            second = _FIRST_SEGMENT.fullmatch(rest)
-            if segment == b"v1" and second and second[1] in OPENAI_ROOT:
-                name = second[1].decode()
+            found = _OPENAI_AT_ROOT.match(path)
+            if found and found[1] in OPENAI_ROOT:
+                name = found[1].decode()
                 message = f"/v1/{name} names no provider. Put one before it, as in /openai/v1/{name}. {self._routes}"
-                return _refuse(UNKNOWN_ROUTE, message)
-            return _addressed(self._anthropic, path, inbound)
-        return _refuse(UNKNOWN_ROUTE, f"Nothing is served here. {self._routes}")
+                shape = ErrorShape.OPENAI if generates(path) else None
+                return Refusal(MISTAKEN_CALL if shape else UNKNOWN_ROUTE, message)
+            return self._checked(self._anthropic, path, inbound)
+        return self._unknown(path)
+
+    def _checked(self, served: _Served, rest: bytes, inbound: Inbound) -> _Match | Refusal:
+        """Complete a path, and refuse one that has its version twice: it can only be a mistaken base URL."""
+        found = _addressed(served, rest, inbound)
+        entry, is_built_in = served.entry, served.name in PROVIDERS
+        if not has_doubled_version(found.own, is_built_in=is_built_in, has_compatible=entry.compatible is not None):
+            return found
+        message = (
+            f"The path has its version twice. Leave the version out of the base URL: it is this proxy's address and "
+            f"/{base_segment(served.name)}. {self._routes}"
+        )
+        shape = generates(found.own)
+        surface = entry.compatible.surface if entry.compatible and shape is ErrorShape.OPENAI else entry.native
+        kind = MISTAKEN_CALL if shape else UNKNOWN_ROUTE
+        return Refusal(kind, message, served.name, surface.error_shape)
+
+    def _unknown(self, path: bytes) -> Refusal:
+        """Refuse a path that names no provider, and say which it may have meant."""
+        meant = probable_provider(path, self._names)
+        shape = generates(path)
+        kind = MISTAKEN_CALL if shape else UNKNOWN_ROUTE
+        message = f"{words_about(path, meant and base_segment(meant), _SUGGESTED[shape])} {self._routes}"
+        if meant is None:
+            return Refusal(kind, message, error_shape=shape or ErrorShape.OPENAI)
+        if shape in (ErrorShape.ANTHROPIC, ErrorShape.GOOGLE):  # only one SDK calls such a path
+            return Refusal(kind, message, error_shape=shape)
+        entry = self._by_segment[meant.encode()].entry
+        surface = entry.compatible.surface if entry.compatible and shape else entry.native
+        return Refusal(kind, message, error_shape=surface.error_shape)
 
     def _by_host(self, origin: Origin, raw: bytes) -> _Match | Refusal:
         candidates = self._by_origin.get(origin)
         if not candidates:
-            where = f"{origin.scheme}://{origin.host}:{origin.port}"
+            where = f"{origin.scheme}://{without_tokens(origin.host.encode()).decode()}:{origin.port}"
             message = (
                 f"{where} is the host of no configured provider, and Metrion is no open relay. To add it, give a "
                 f"provider that `upstream` in metrion.yaml. {self._routes}"
@@ -277,14 +335,14 @@ def _has_native_credential(inbound: Inbound) -> bool:
     return native
 
 
-def _trouble(target: bytes, raw: bytes) -> str | None:
-    """Say why a path must not be sent; ``None`` if it may be."""
-    if not raw.startswith(b"/") or _UNSENDABLE.search(target):
+def _trouble(inbound: Inbound, raw: bytes) -> str | None:
+    """Say why a request line must not be sent; ``None`` if it may be."""
+    if not raw.startswith(b"/") or _UNSENDABLE.search(inbound.target):
         return "The request target is no path: it begins with / and has no spaces or control characters."
     if (b"." in raw or b"%" in raw) and _DOT_SEGMENT.search(raw):
         return "The path has a dot segment (. or ..), plain or encoded. Send the path that it stands for."
-    if b"sk-metrion-" in raw:
-        return "A Metrion token stands in the path, where logs would keep it. Send it as Authorization: Bearer instead."
+    if where := misplaced_token(inbound.method, inbound.target):
+        return f"A Metrion token stands {where}, where logs would keep it. Send it as Authorization: Bearer instead."
     return None
 
 

@@ -37,8 +37,9 @@ _FIRST, _SPENT, _UPKEEP = "First steps", "What was spent", "Upkeep"
 COMMANDS: Mapping[str, Entry] = {
     "demo": Entry("metrion.cli.demo", "demo", "Try everything with no key and no network.", _FIRST),
     "key": Entry("metrion.cli.key", "key", "Store, list and remove provider keys.", _FIRST),
+    "run": Entry("metrion.cli.run", "run", "Run a command so that its calls are metered.", _FIRST),
     "serve": Entry("metrion.cli.serve", "serve", "Run the proxy.", _FIRST),
-    "token": Entry("metrion.cli.token", "token", "Make, list and revoke the tokens that callers use.", _FIRST),
+    "token": Entry("metrion.cli.token", "token", "Make, list, change, rotate and revoke tokens of callers.", _FIRST),
     "reconcile": Entry(
         "metrion.cli.reconcile", "reconcile", "Compare what providers say they billed with what was metered.", _SPENT
     ),
@@ -47,7 +48,8 @@ COMMANDS: Mapping[str, Entry] = {
     ),
     "sql": Entry("metrion.cli.sql", "sql", "Ask SQL (DuckDB's) about everything metered so far.", _SPENT),
     "tail": Entry("metrion.cli.tail", "tail", "Show requests as they are metered.", _SPENT),
-    "account": Entry("metrion.cli.account", "account", "Make, list and change accounts.", _UPKEEP),
+    "today": Entry("metrion.cli.today", "today", "Say in one line what was spent today.", _SPENT),
+    "account": Entry("metrion.cli.account", "account", "Make, list, change and remove accounts.", _UPKEEP),
     "completion": Entry(
         "metrion.cli.completion",
         "completion",

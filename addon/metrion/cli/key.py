@@ -7,15 +7,28 @@ process list would keep. Only masked keys go out.
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from contextlib import closing
 
 import click
+from click.core import ParameterSource
 
-from metrion.cli.options import account_option, complete_providers, format_option, note, print_records, settings_option
-from metrion.control import DEFAULT_ACCOUNT, ControlStore, suggestion
+from metrion.cli.options import (
+    account_option,
+    complete_providers,
+    format_option,
+    note,
+    note_other_home,
+    print_records,
+    settings_option,
+)
+from metrion.control import ALL_ACCOUNTS, DEFAULT_ACCOUNT, ControlStore, KeyRecord, suggestion
 from metrion.providers import ALIASES, PROVIDERS, canonical_name
 from metrion.settings import Settings
 
+_for_all_option = click.option(
+    "--for-all", is_flag=True, help="Of every account that has no key of its own at this provider."
+)
 _LONGEST_KEY = 8192  # what a header may hold at most providers; a file piped in by mistake is longer
 
 
@@ -27,18 +40,22 @@ def key() -> None:
 @key.command("set", context_settings={"allow_extra_args": True})
 @click.argument("provider", shell_complete=complete_providers)
 @account_option
+@_for_all_option
 @settings_option
 @click.pass_context
-def set_(context: click.Context, provider: str, account: str, settings: Settings) -> None:
+def set_(context: click.Context, provider: str, account: str, for_all: bool, settings: Settings) -> None:
     """Store the key of PROVIDER, encrypted, in place of an older one.
 
     The key is asked for without an echo, or read from standard input. PROVIDER is anthropic, openai, google (or
     gemini), mistral, xai (or grok), or one that metrion.yaml defines.
 
+    With --for-all, accounts share the key: each uses it that has none of its own.
+
     \b
     Examples:
       metrion key set openai
       metrion key set anthropic --account team < key.txt
+      metrion key set mistral --for-all
       printf %s "$OPENAI_API_KEY" | metrion key set openai
     """  # noqa: D301 -- \b is click's mark for text that keeps its lines
     name = canonical_name(provider)
@@ -48,6 +65,7 @@ def set_(context: click.Context, provider: str, account: str, settings: Settings
             "paste it when asked, or pipe it in.",
             context,
         )
+    account = _whose(context, account, for_all)
     if name not in settings.providers:
         raise _no_such_provider(provider, settings, context)
     if not settings.providers[name].needs_key:
@@ -58,14 +76,17 @@ def set_(context: click.Context, provider: str, account: str, settings: Settings
     with closing(ControlStore.open(settings)) as store:
         store.set_key(name, secret, account)
     overrides = f" It overrides {PROVIDERS[name].environment}." if _overrides(name, account, settings) else ""
-    note(f"Stored the {name} key for account {account}.{overrides}")
+    note(f"Stored the {name} key for {_shown(account)}.{overrides}")
+    note_other_home(settings)
 
 
 @key.command("list")
-@format_option("table", "json")
+@format_option("table", "json", "csv")
 @settings_option
 def list_(format_: str, settings: Settings) -> None:
     """List the provider keys, masked, and which one is used where there are two.
+
+    The account `*` is every account that has no key of its own at that provider.
 
     \b
     Examples:
@@ -98,25 +119,50 @@ def list_(format_: str, settings: Settings) -> None:
 @key.command()
 @click.argument("provider", shell_complete=complete_providers)
 @account_option
+@_for_all_option
 @settings_option
 @click.pass_context
-def remove(context: click.Context, provider: str, account: str, settings: Settings) -> None:
+def remove(context: click.Context, provider: str, account: str, for_all: bool, settings: Settings) -> None:
     """Forget the stored key of PROVIDER.
 
     \b
     Examples:
       metrion key remove openai
       metrion key remove openai --account team
+      metrion key remove mistral --for-all
     """  # noqa: D301 -- \b is click's mark for text that keeps its lines
-    name = canonical_name(provider)
+    name, account = canonical_name(provider), _whose(context, account, for_all)
     with closing(ControlStore.open(settings)) as store:
         keys = store.keys()
         known = {*settings.providers, *(each.provider for each in keys)}  # a provider may have left metrion.yaml
         if name not in known:
             raise _no_such_provider(provider, settings, context)
         store.remove_key(name, account)
-    left = f" {PROVIDERS[name].environment} is used now." if _overrides(name, account, settings) else ""
-    note(f"Removed the {name} key of account {account}.{left}")
+        left = [each for each in store.keys() if each.provider == name and each.in_use]  # noqa: SIM118 -- not a mapping's
+    note(f"Removed the {name} key of {_shown(account)}.{_used_now(account, left)}")
+
+
+def _whose(context: click.Context, account: str, for_all: bool) -> str:
+    """Return the account that a key belongs to."""
+    if for_all and context.get_parameter_source("account") is not ParameterSource.DEFAULT:
+        raise click.UsageError("a key belongs to one account or to all: leave out --account or --for-all.", context)
+    return ALL_ACCOUNTS if for_all else account
+
+
+def _shown(account: str) -> str:
+    return "all accounts that have none of their own" if account == ALL_ACCOUNTS else f"account {account}"
+
+
+def _used_now(removed: str, left: Collection[KeyRecord]) -> str:
+    """Say which key takes the place of the one that is gone."""
+    for key in left:
+        if key.is_shared:
+            return " The one for all accounts is used now."
+        if key.source == "environment" and removed in (DEFAULT_ACCOUNT, ALL_ACCOUNTS):
+            return f" {PROVIDERS[key.provider].environment} is used now" + (
+                f" by account {DEFAULT_ACCOUNT}." if removed == ALL_ACCOUNTS else "."
+            )
+    return ""
 
 
 def _no_such_provider(provider: str, settings: Settings, context: click.Context) -> click.BadParameter:
@@ -127,7 +173,7 @@ def _no_such_provider(provider: str, settings: Settings, context: click.Context)
 
 
 def _overrides(provider: str, account: str, settings: Settings) -> bool:
-    return account == DEFAULT_ACCOUNT and provider in settings.environment_keys
+    return account in (DEFAULT_ACCOUNT, ALL_ACCOUNTS) and provider in settings.environment_keys
 
 
 def _read_key(provider: str) -> str:

@@ -5,9 +5,13 @@ What imports cryptography, pydantic or DuckDB is imported where it is used, so t
 
 from __future__ import annotations
 
+import csv
 import functools
+import io
 import json
 import os
+import shutil
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from datetime import UTC, datetime, tzinfo
@@ -23,6 +27,9 @@ if TYPE_CHECKING:
     from metrion.reports import Span
     from metrion.settings import Settings
 
+
+type Completion = Callable[[click.Context, click.Parameter, str], list[str]]
+"""Completes the value of an option: its context, itself and what is typed so far in, what it may be out."""
 
 ANSWER_FORMATS = ("table", "csv", "json", "markdown")
 """What ``--format`` offers where the answer is a table: the keys of :data:`metrion.cli.tables.FORMATS`."""
@@ -40,15 +47,26 @@ def settings_option[R](command: Callable[..., R]) -> Callable[..., R]:
     @functools.wraps(command)
     def run(*args: object, config: Path | None, **kwargs: object) -> R:
         from metrion.settings import load_settings
+        from metrion.settings.ownership import other_owner, user_name
 
-        return command(*args, settings=load_settings(config, os.environ), **kwargs)
+        settings = load_settings(config, os.environ)
+        if owner := other_owner(settings.home):
+            me = user_name(os.geteuid())
+            note(
+                f"METRION_HOME {settings.home} belongs to another user ({owner}), and this is {me}: files that are "
+                f"made there now belong to {me}, and {owner} may be locked out of them. Run this as {owner}."
+            )
+        return command(*args, settings=settings, **kwargs)
 
     return run
 
 
+_MOMENTS = "2026-11-01, 2026-11-01T08:00Z, 90m, 24h, 7d or 2w ago, now, today, yesterday, month"
+
+
 def span_options[R](command: Callable[..., R]) -> Callable[..., R]:
     """Add ``--since`` and ``--until``, passed as they were typed: :func:`read_span` reads them."""
-    since = click.option("--since", help="From when on: 2026-11-01, 2026-11-01T08:00Z, 7d, 24h, today, month.")
+    since = click.option("--since", help=f"From when on: {_MOMENTS}.")
     until = click.option("--until", help="Up to this moment, not including it; as --since.")
     return since(until(command))
 
@@ -80,17 +98,50 @@ def format_option[**P, R](*formats: str) -> Callable[[Callable[P, R]], Callable[
 
 
 def print_records(records: Sequence[Mapping[str, object]], headings: Mapping[str, str], format_: str) -> None:
-    """Print ``records`` as one JSON array (``json``) or as a table with the columns of ``headings``.
+    """Print ``records`` as one JSON array (``json``), as CSV, or as a table with the columns of ``headings``.
 
-    JSON has every field: times as ISO 8601 with ``Z``, decimals as strings, ``None`` as null.
+    JSON has every field: times as ISO 8601 with ``Z``, decimals as strings, ``None`` as null. CSV has the fields of
+    ``headings``, written in the same way; ``None`` is empty. A table is no wider than the terminal that it is printed
+    to, where there is one.
     """
     if format_ == "json":
         click.echo(json.dumps(records, indent=2, ensure_ascii=False, default=_as_json))
-        return
-    from tabulate import tabulate  # takes 90 ms, which JSON need not
+    elif format_ == "csv":
+        out = io.StringIO()
+        writer = csv.writer(out)
+        writer.writerow(headings)
+        writer.writerows([_as_field(record[name]) for name in headings] for record in records)
+        click.echo(out.getvalue(), nl=False)
+    else:
+        cells = [[_as_cell(record[name]) for name in headings] for record in records]
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        click.echo(_fitting(cells, list(headings.values()), width))
 
-    rows = [[_as_cell(record[name]) for name in headings] for record in records]
-    click.echo(tabulate(rows, headers=list(headings.values()), tablefmt="simple", disable_numparse=True))
+
+def _fitting(rows: Sequence[Sequence[str]], headings: Sequence[str], width: int | None) -> str:
+    """Return a table that is at most so wide: without the columns that say nothing, else a block for each row."""
+    every = range(len(headings))
+    telling = [n for n in every if any(row[n] not in _NOTHING for row in rows)]
+    for kept in (every, telling):
+        text = _tabulated([[row[n] for n in kept] for row in rows], [headings[n] for n in kept])
+        if not rows or width is None or max(map(len, text.splitlines())) <= width:
+            return text
+    indent = max(map(len, headings)) + 2
+    blocks = (
+        [f"{name:<{indent}}{cell}" for name, cell in zip(headings, row, strict=True) if cell not in _NOTHING]
+        for row in rows
+    )
+    return "\n\n".join("\n".join(block) for block in blocks)
+
+
+def _tabulated(rows: Sequence[Sequence[str]], headings: Sequence[str]) -> str:
+    import tabulate  # takes 90 ms, which JSON need not
+
+    usual, tabulate.MIN_PADDING = tabulate.MIN_PADDING, 0  # there is no argument for it
+    try:
+        return tabulate.tabulate(rows, headers=headings, tablefmt="simple", disable_numparse=True)
+    finally:
+        tabulate.MIN_PADDING = usual
 
 
 class Name(click.ParamType[str]):
@@ -165,6 +216,26 @@ account_option = click.option(
 def note(text: str) -> None:
     """Print a sentence for a person on standard error: standard output is for what a script reads."""
     click.echo(text, err=True)
+
+
+def note_other_home(settings: Settings) -> None:
+    """Say so if the proxy that runs serves another home, and so does not know what this command has made."""
+    from metrion.running_proxy import other_home
+
+    if (words := other_home(settings)) is not None:
+        note(f"Note: {words}")
+
+
+_NOTHING = ("", "-")
+"""Cells that say nothing."""
+
+
+def _as_field(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return _as_json(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _as_json(value: object) -> str:

@@ -112,7 +112,7 @@ def reconcile(
     for_people = format_ == "table"
     shown = [*comparison.rows, comparison.total] if for_people and len(comparison.rows) > 1 else comparison.rows
     table = _table([_cells(row) for row in shown], dimensions, for_people=for_people)
-    click.echo(FORMATS[format_](table), nl=False)
+    click.echo(FORMATS[format_](table), nl=False, color=True)  # else click cuts out of CSV what looks like one
     for line in _explanations(comparison) if for_people else ():
         click.echo(f"\n{line}")
     for remark in comparison.remarks:

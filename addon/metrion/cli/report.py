@@ -70,7 +70,8 @@ def report(
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     for_people = format_ in ("table", "markdown")
-    click.echo(FORMATS[format_](_readable(answer) if for_people else answer.table), nl=False)
+    # color: else click cuts out of CSV what looks like one.
+    click.echo(FORMATS[format_](_readable(answer) if for_people else answer.table), nl=False, color=True)
     if not answer.table.rows and for_people:
         note(f"There is nothing of the kind in {settings.home}. METRION_HOME, --since and --until say where to look.")
     for remark in answer.notes if for_people else ():

@@ -73,7 +73,7 @@ def reprice(
     selection = Selection(since=open_since, until=span.until, model=model)
     result = price_again(settings, prices, selection, dry_run=dry_run)
     if result.changed or format_ in ("csv", "json"):
-        click.echo(FORMATS[format_](_table(result, with_total=format_ in ("table", "markdown"))), nl=False)
+        click.echo(FORMATS[format_](_table(result, with_total=format_ in ("table", "markdown"))), nl=False, color=True)
     _note_outcome(result, prices.version, dry_run=dry_run)
     if open_since != span.since:
         note(f"Before {month:%Y-%m-%d} nothing was looked at: --closed takes months that are over, too.")

@@ -10,7 +10,9 @@ import click
 
 from metrion import __version__
 from metrion.cli.options import settings_option
+from metrion.logs.output import LEVELS, LogFormat, LogOptions
 from metrion.providers import base_segment
+from metrion.running import TOKEN_PREFIX
 
 if TYPE_CHECKING:  # these import cryptography and mitmproxy, which `serve --help` does not need
     from metrion.control import ControlStore, KeyRecord
@@ -19,6 +21,13 @@ if TYPE_CHECKING:  # these import cryptography and mitmproxy, which `serve --hel
 
 _DRAIN_SECONDS = 30.0
 _MOST_WORKERS = 256
+
+LAST_REQUESTS = """SELECT started_at::TIMESTAMP_S AS time, token_name AS token, model,
+    input_tokens AS input, output_tokens AS output, cost_usd
+    FROM events ORDER BY started_at DESC LIMIT 10"""
+_PLAIN_HTTP = """\
+This is plain HTTP: the tokens, keys and prompts that clients send can be read on the way. Put
+TLS in front, give --tls-cert and --tls-key, or listen on 127.0.0.1."""
 
 
 @click.command()
@@ -58,6 +67,21 @@ _MOST_WORKERS = 256
     type=click.Path(path_type=Path),
     help="The certificate's private key (PEM, not encrypted).",
 )
+@click.option(
+    "--log-format",
+    type=click.Choice([each.value for each in LogFormat]),
+    default=LogFormat.TEXT.value,
+    show_default=True,
+    help="How to write what is said on standard error; json is one object a line.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice([*LEVELS]),
+    default="info",
+    show_default=True,
+    help="What to say: debug says of each request what was decided, and why.",
+)
+@click.option("--access-log", is_flag=True, help="Write one line of JSON a request to standard error.")
 @settings_option
 def serve(
     settings: Settings,
@@ -67,6 +91,9 @@ def serve(
     drain_seconds: float,
     tls_cert: Path | None,
     tls_key: Path | None,
+    log_format: str,
+    log_level: str,
+    access_log: bool,
 ) -> None:
     """Run the proxy: one port, every provider by its path.
 
@@ -77,6 +104,7 @@ def serve(
       metrion serve
       metrion serve --port 9000 --workers 2
       metrion serve --config /etc/metrion.yaml
+      metrion serve --log-format json --access-log 2>> metrion.log
       metrion serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem
     """  # noqa: D301 -- \b is click's mark for text that keeps its lines
     from metrion.control import ControlStore
@@ -98,6 +126,7 @@ def serve(
         drain_seconds=drain_seconds,
         on_listening=announce,
         tls=tls_context(tls_cert, tls_key) if tls_cert and tls_key else None,
+        log=LogOptions(log_level, LogFormat(log_format), access_log),
     )
 
 
@@ -105,14 +134,16 @@ def _greeting(settings: Settings, control: ControlStore, listening: Listening) -
     """Say where everything is; make the first token when there is none."""
     from tabulate import tabulate
 
-    from metrion.control import DEFAULT_ACCOUNT
+    from metrion.control import ALL_ACCOUNTS, DEFAULT_ACCOUNT
 
-    lines = [f"Metrion {__version__} listens on {listening.url}", ""]
-    if not control.tokens():
+    here = f" (on all addresses; here also {listening.local_url})" if listening.is_everywhere else ""
+    lines = [f"Metrion {__version__} listens on {listening.url}{here}", ""]
+    if all(token.name.startswith(TOKEN_PREFIX) for token in control.tokens()):
         secret = control.create_token().secret
         lines += [f"Your token, shown this once: {secret}", ""]
     records = control.keys()
-    keys = {record.provider: record for record in records if record.account == DEFAULT_ACCOUNT and record.in_use}
+    whose = (ALL_ACCOUNTS, DEFAULT_ACCOUNT)  # shared ones come first, and an own one replaces them
+    keys = {record.provider: record for record in records if record.account in whose and record.in_use}
     rows = [
         (
             name,
@@ -122,7 +153,9 @@ def _greeting(settings: Settings, control: ControlStore, listening: Listening) -
         for name, provider in settings.providers.items()
     ]
     lines.append(tabulate(rows, headers=("provider", "base URL", "key"), disable_numparse=True))
-    lines += ["", "What was spent: metrion report costs, or metrion sql 'SELECT * FROM events'"]
+    if listening.is_readable:
+        lines += ["", _PLAIN_HTTP]
+    lines += ["", "What was spent: metrion report costs", "The last requests:", f'  metrion sql "{LAST_REQUESTS}"']
     return "\n".join(lines)
 
 

@@ -83,6 +83,7 @@ def sql(query: str | None, format_: str, seconds: float, memory_bytes: int | Non
     try:
         with closing(bounded.answer(job, seconds or None, memory_bytes or bounded.usual_memory())) as pieces:
             for piece in pieces:
-                click.echo(decoder.decode(piece), nl=False)
+                # color: else click cuts out of CSV what looks like one.
+                click.echo(decoder.decode(piece), nl=False, color=True)
     except KeyboardInterrupt:
         raise StoreError("the query was ended by Ctrl-C") from None

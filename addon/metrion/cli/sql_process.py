@@ -29,7 +29,10 @@ OVER_LIMIT = 3
 """The exit status where a query needs more memory, or disk beside it, than it may use."""
 TABLE_ROWS = 10_000
 """So many rows of a table are held, to make its columns as wide as they have to be; then a new one begins."""
+_SPILL_FACTOR = 10
+"""How much disk a query may use, in multiples of its memory; at most a quarter of what is free: events need it too."""
 _ABANDONED_SECONDS = 60.0
+"""A folder that nobody has locked for so long is abandoned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +68,12 @@ def _answer(job: Job, spill: Path) -> None:
     journal_dir, store_path = Path(job.journal_dir), Path(job.store_path)
     with (
         os.fdopen(int(sys.argv[1]), "w", encoding="utf-8", newline="", errors="backslashreplace") as out,
-        _spilling(spill) as spill_bytes,
+        _spilling(spill) as free_bytes,
         queries.answering(
-            journal_dir, store_path, job.query, queries.Limits(job.memory_bytes, spill, spill_bytes)
+            journal_dir,
+            store_path,
+            job.query,
+            queries.Limits(job.memory_bytes, spill, min(_SPILL_FACTOR * job.memory_bytes, free_bytes // 4)),
         ) as answer,
     ):
         for text in texts(answer, job.format):
@@ -120,7 +126,7 @@ def _first_and_more(answer: Answer, at_least: int = 1) -> Iterator[list[tuple[ob
 
 @contextmanager
 def _spilling(folder: Path) -> Iterator[int]:
-    """Make the folder for the length of the block, locked; yield how many bytes may go there. Delete abandoned ones."""
+    """Make the folder, locked for the length of the block, and delete abandoned ones; yield how many bytes are free."""
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.mkdir(mode=0o700)
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
@@ -129,7 +135,7 @@ def _spilling(folder: Path) -> Iterator[int]:
         for other in folder.parent.glob(f"{folder.name.partition('-')[0]}-*"):
             with suppress(OSError):
                 _delete_abandoned(other)
-        yield shutil.disk_usage(folder).free // 4  # what is metered meanwhile needs room, too
+        yield shutil.disk_usage(folder).free
     finally:
         os.close(descriptor)
 

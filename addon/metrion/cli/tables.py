@@ -21,12 +21,13 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from metrion.cli.dollars import dollars
+from metrion.cli.printable import CONTROL, printable
 from metrion.store.query import Json, Table
 
 _DOLLARS = "DOLLARS"
 """The type of a column of amounts as :func:`dollars` writes them: their decimal points are in one line."""
 _NUMBER = re.compile(r"\w*INT\b|DOUBLE|FLOAT|DECIMAL|BIGNUM")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def as_json(table: Table) -> str:
@@ -62,7 +63,7 @@ def as_table(table: Table) -> str:
     If they are wider than the terminal, they move together, then headings are broken into lines; if that is not enough,
     each row is a block of lines.
     """
-    width = _terminal_width()
+    width = terminal_width()
     for layout in (_WIDE, _CLOSE, _BROKEN):
         text = _tabulated(table, layout)
         if width is None or _fits(text, width):
@@ -81,13 +82,6 @@ FORMATS: Mapping[str, Callable[[Table], str]] = {
     "json": as_json,
     "markdown": as_markdown,
 }
-
-
-def dollars(amount: Decimal | float) -> str:
-    """Write an amount with four significant digits, and never without its cents: 0.0001235, 12.35, 1234.50."""
-    amount = Decimal(str(amount))
-    places = min(max(2, 3 - amount.adjusted()), 12) if amount else 2
-    return f"{amount:.{places}f}"
 
 
 def shortened(table: Table) -> Table:
@@ -159,7 +153,8 @@ def _is_number(kind: str) -> bool:
     return _NUMBER.fullmatch(kind.partition("(")[0]) is not None
 
 
-def _terminal_width() -> int | None:
+def terminal_width() -> int | None:
+    """Return how many characters a line on standard output has; ``None``: it is no terminal."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
@@ -171,15 +166,10 @@ def _cell(value: object) -> str:
     return printable(_text(value, "NULL"))
 
 
-def printable(text: str) -> str:
-    """Return text that a caller chose as it may reach a terminal: its control characters are escaped."""
-    return _CONTROL.sub(_shown, text)
-
-
 def _objects(table: Table) -> list[str]:
     names = _distinct(table.columns)
     return [
-        _CONTROL.sub(
+        CONTROL.sub(
             _in_json, json.dumps(dict(zip(names, map(_plain, row), strict=True)), ensure_ascii=False, allow_nan=False)
         )
         for row in table.rows
@@ -188,10 +178,6 @@ def _objects(table: Table) -> list[str]:
 
 def _in_json(found: re.Match[str]) -> str:
     return f"\\u{ord(found[0]):04x}"  # JSON itself escapes only those below the space
-
-
-def _shown(found: re.Match[str]) -> str:
-    return found[0].encode("unicode_escape").decode()
 
 
 def _text(value: object, null: str) -> str:

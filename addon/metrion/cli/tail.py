@@ -7,11 +7,19 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from metrion.cli.options import complete_providers, format_option, settings_option
+from metrion.cli.event_lines import Layout, columns_that_fit
+from metrion.cli.options import (
+    Completion,
+    complete_accounts,
+    complete_providers,
+    complete_tokens,
+    format_option,
+    settings_option,
+)
 from metrion.providers import canonical_name
 
 if TYPE_CHECKING:  # it imports pydantic, which --help need not load
@@ -20,19 +28,32 @@ if TYPE_CHECKING:  # it imports pydantic, which --help need not load
 _FILTERS: Mapping[str, tuple[str, ...]] = {
     "provider": ("provider",),
     "user": ("user_label",),
+    "token": ("token_name",),
+    "account": ("account",),
     "model": ("model", "model_requested"),
     "status": ("status",),
+    "session": ("session_id",),
+    "client": ("client",),
 }
-"""The columns by option; one of them has to be like the option's value."""
+"""The columns by option; one of them has to be like one of the option's values. Tags are columns of their own."""
 
-_HEADING = ("time (UTC)", "user", "provider", "model", "status", "in", "out", "cached", "cost", "took", "end")
-_WIDTHS = (19, -12, -9, -28, 6, 9, 9, 9, 12, 9, -8)
-"""How wide each column is, in characters; a negative one is aligned to the left. A longer text is not cut."""
+_COMPLETIONS: Mapping[str, Completion] = {
+    "provider": complete_providers,
+    "token": complete_tokens,
+    "account": complete_accounts,
+}
+
+
+class _Wanted(NamedTuple):
+    """What ``column``, or the entry ``key`` of the map that it is, has to be like."""
+
+    column: str
+    glob: str
+    key: str | None = None
 
 
 def _filter[R](name: str, metavar: str, help_: str) -> Callable[[Callable[..., R]], Callable[..., R]]:
-    complete = complete_providers if name == "provider" else None
-    return click.option(f"--{name}", metavar=metavar, multiple=True, help=help_, shell_complete=complete)
+    return click.option(f"--{name}", metavar=metavar, multiple=True, help=help_, shell_complete=_COMPLETIONS.get(name))
 
 
 @click.command()
@@ -42,6 +63,11 @@ def _filter[R](name: str, metavar: str, help_: str) -> Callable[[Callable[..., R
 @click.option("--follow/--no-follow", default=True, show_default=True, help="Go on with new ones until Ctrl-C.")
 @_filter("provider", "NAME", "Only this provider's.")
 @_filter("user", "LABEL", "Only this user's (the header x-metrion-user).")
+@_filter("token", "NAME", "Only what this token was used for.")
+@_filter("account", "NAME", "Only this account's.")
+@_filter("tag", "NAME=VALUE", "Only with this tag (the header x-metrion-tag-NAME); without a value: with any.")
+@_filter("session", "ID", "Only this session, as the client names it.")
+@_filter("client", "NAME", "Only this program: claude-cli, or claude-cli/2.1.197.")
 @_filter("model", "NAME", "Only this model, requested or served.")
 @_filter("status", "STATUS", "Only this status: 200, 429, 4xx.")
 @format_option("text", "json")
@@ -51,34 +77,38 @@ def tail(settings: Settings, count: int, follow: bool, format_: str, **filters: 
 
     A filter may be given several times, then any of them will do; * in it is anything. A cost that is not known is
     `unpriced` (no price for the model) or `unknown` (no usage), or what it is at least, marked ≥; ~ marks an estimate.
-    `json` is one object a line with all columns of `events`.
+    In a terminal there are as many columns as fit, and a long text is cut. `json` is one object a line with all columns
+    of `events`.
 
     \b
     Examples:
       metrion tail
       metrion tail --user alice --status '4*' --status '5*'
+      metrion tail --token 'run-*' --client claude-cli
+      metrion tail --account team --tag feature=search
       metrion tail -n 100 --no-follow --format json
     """  # noqa: D301 -- \b is click's mark for text that keeps its lines
-    from metrion.cli.tables import as_json_lines
+    from metrion.cli.tables import as_json_lines, terminal_width
     from metrion.store import schema
     from metrion.store.follow import LOOK_SECONDS, Follower, Row
     from metrion.store.query import Table
 
     columns = tuple(schema.COLUMN_TYPES)
-    wanted = {name: _globs(name, values) for name, values in filters.items() if values}
+    wanted = [_alternatives(name, values) for name, values in filters.items() if values]
+    layout = columns_that_fit(terminal_width())
 
     def show(rows: list[Row]) -> None:
         if format_ == "json":
             click.echo(as_json_lines(Table(columns, tuple(schema.COLUMN_TYPES.values()), rows)), nl=False)
             return
         for row in rows:
-            click.echo(_line(dict(zip(columns, row, strict=True))), color=_coloured())
+            click.echo(_line(dict(zip(columns, row, strict=True)), layout), color=_coloured())
 
     try:
         with Follower(settings.journal_dir, settings.store_path) as follower:
             history = follower.history(count, *_condition(wanted))
             if format_ == "text":
-                click.echo(click.style(_columns(_HEADING), dim=True), color=_coloured())
+                click.echo(click.style(layout.heading(), dim=True), color=_coloured())
             show(history)
             while follow:
                 if fresh := [
@@ -90,14 +120,27 @@ def tail(settings: Settings, count: int, follow: bool, format_: str, **filters: 
         return  # this is how one stops it
 
 
-def _globs(name: str, values: Sequence[str]) -> list[str]:
+def _alternatives(name: str, values: Sequence[str]) -> list[_Wanted]:
+    """Return what an option asks for: any of these will do."""
+    if name == "tag":
+        return [_Wanted("tags", glob if equals else "*", key.lower()) for key, equals, glob in map(_split_tag, values)]
+    return [_Wanted(column, glob) for column in _FILTERS[name] for value in values for glob in _globs(name, value)]
+
+
+def _split_tag(value: str) -> tuple[str, str, str]:
+    return value.partition("=")
+
+
+def _globs(name: str, value: str) -> list[str]:
     match name:
         case "provider":
-            return [canonical_name(value) for value in values]
+            return [canonical_name(value)]
         case "status":
-            return [_status(value) for value in values]
+            return [_status(value)]
+        case "client":  # a version stands behind its slash
+            return [value, f"{value}/*"]
         case _:
-            return list(values)
+            return [value]
 
 
 def _status(value: str) -> str:
@@ -106,27 +149,32 @@ def _status(value: str) -> str:
     return value.lower().replace("x", "?")
 
 
-def _condition(wanted: Mapping[str, Sequence[str]]) -> tuple[str, dict[str, str]]:
+def _condition(wanted: Sequence[Sequence[_Wanted]]) -> tuple[str, dict[str, str]]:
     """Return the filters as SQL with its parameters; :func:`_is_wanted` says the same."""
-    parameters = {f"{name}_{number}": glob for name, globs in wanted.items() for number, glob in enumerate(globs)}
-    alternatives = [
-        " OR ".join(
-            f"CAST({column} AS VARCHAR) GLOB ${name}_{n}" for column in _FILTERS[name] for n in range(len(globs))
-        )
-        for name, globs in wanted.items()
-    ]
-    return " AND ".join(f"({each})" for each in alternatives) or "true", parameters
+    parameters: dict[str, str] = {}
+
+    def parameter(value: str) -> str:
+        name = f"filter_{len(parameters)}"
+        parameters[name] = value
+        return f"${name}"
+
+    def sql(each: _Wanted) -> str:
+        value = each.column if each.key is None else f"{each.column}[{parameter(each.key)}]"
+        return f"CAST({value} AS VARCHAR) GLOB {parameter(each.glob)}"
+
+    conditions = [f"({' OR '.join(map(sql, alternatives))})" for alternatives in wanted]
+    return " AND ".join(conditions) or "true", parameters
 
 
-def _is_wanted(event: Mapping[str, Any], wanted: Mapping[str, Sequence[str]]) -> bool:
-    return all(
-        any(
-            event[column] is not None and fnmatchcase(str(event[column]), glob)
-            for column in _FILTERS[name]
-            for glob in globs
-        )
-        for name, globs in wanted.items()
-    )
+def _is_wanted(event: Mapping[str, Any], wanted: Sequence[Sequence[_Wanted]]) -> bool:
+    return all(any(_is_like(event, each) for each in alternatives) for alternatives in wanted)
+
+
+def _is_like(event: Mapping[str, Any], each: _Wanted) -> bool:
+    value = event[each.column]
+    if each.key is not None:
+        value = (value or {}).get(each.key)
+    return value is not None and fnmatchcase(str(value), each.glob)
 
 
 def _coloured() -> bool | None:
@@ -134,48 +182,7 @@ def _coloured() -> bool | None:
     return False if os.environ.get("NO_COLOR") else None
 
 
-def _line(event: Mapping[str, Any]) -> str:
+def _line(event: Mapping[str, Any], layout: Layout) -> str:
     status, end = event["status"], event["end_reason"]
-    cells = (
-        f"{event['started_at']:%Y-%m-%d %H:%M:%S}",
-        event["user_label"],
-        event["provider"],
-        event["model"] or event["model_requested"],
-        status,
-        _count(event["input_tokens"]),
-        _count(event["output_tokens"]),
-        _count(event["cache_read_tokens"]),
-        _cost(event),
-        None if event["latency_ms"] is None else f"{event['latency_ms']:,.0f} ms",
-        " ".join(filter(None, (end, event["error_type"]))),
-    )
     failed = status is None or status >= 400
-    return click.style(_columns(cells), fg="red" if failed else "yellow" if end != "complete" else None)
-
-
-def _columns(cells: Sequence[object]) -> str:
-    from metrion.cli.tables import printable
-
-    texts = ("-" if cell in (None, "") else printable(str(cell)) for cell in cells)
-    padded = (
-        text.rjust(width) if width > 0 else text.ljust(-width) for text, width in zip(texts, _WIDTHS, strict=True)
-    )
-    return "  ".join(padded).rstrip()
-
-
-def _count(tokens: int | None) -> str | None:
-    return None if tokens is None else f"{tokens:,}"
-
-
-def _cost(event: Mapping[str, Any]) -> str:
-    cost, at_least, source = event["cost_usd"], event["cost_at_least_usd"], event["cost_source"] or "unknown"
-    match source:
-        case "subscription":
-            return "subscription"  # a flat-rate plan covers it
-        case "estimated" if cost is not None:
-            return f"~${cost:.6f}"
-        case _ if cost is not None:
-            return f"${cost:.6f}"
-        case _ if at_least is not None:
-            return f"≥${at_least:.6f}"
-    return str(source)
+    return click.style(layout.line(event), fg="red" if failed else "yellow" if end != "complete" else None)

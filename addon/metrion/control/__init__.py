@@ -4,18 +4,30 @@
 call the rest. Every error is a :class:`~metrion.errors.ControlError`, and none holds a secret.
 """
 
-from metrion.control.names import DEFAULT_ACCOUNT, check_name, suggestion
-from metrion.control.records import Account, KeyRecord, Limits, NewToken, TokenRecord
+from metrion.control.fingerprint import fingerprint, make_fingerprint, serves_home
+from metrion.control.mistakes import Mistake, last_mistake, record_mistake
+from metrion.control.names import ALL_ACCOUNTS, DEFAULT_ACCOUNT, check_label, check_name, check_tag_name, suggestion
+from metrion.control.records import Account, KeyRecord, Limits, NewToken, TokenRecord, TokenTerms
 from metrion.control.store import ControlStore
 
 __all__ = [
+    "ALL_ACCOUNTS",
     "DEFAULT_ACCOUNT",
     "Account",
     "ControlStore",
     "KeyRecord",
     "Limits",
+    "Mistake",
     "NewToken",
     "TokenRecord",
+    "TokenTerms",
+    "check_label",
     "check_name",
+    "check_tag_name",
+    "fingerprint",
+    "last_mistake",
+    "make_fingerprint",
+    "record_mistake",
+    "serves_home",
     "suggestion",
 ]

@@ -57,6 +57,13 @@ _SMALL = _RING_AT + _RING * _TICK.size
 """A file whose ring is of that length: read at once, and written at once, since no kill divides a write in one page."""
 
 
+def last_counted(folder: Path, token: bytes) -> datetime | None:
+    """Return when a request of a token was last counted, aware UTC; ``None``: never, or too long ago to know."""
+    with contextlib.suppress(OSError):
+        return datetime.fromtimestamp((folder / token.hex()).stat().st_mtime, UTC)
+    return None
+
+
 @dataclass(slots=True)
 class _OwnCount:
     """What this process counts by itself while a file cannot be used."""

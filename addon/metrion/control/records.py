@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from metrion.control.names import ALL_ACCOUNTS, DEFAULT_ACCOUNT
+from metrion.model import LabelRules
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -16,6 +19,17 @@ class Limits:
     monthly_budget_usd: Decimal | None = None
     timeout: float | None = None
     """Seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenTerms:
+    """Everything about a token that can be changed."""
+
+    account: str = DEFAULT_ACCOUNT
+    limits: Limits = Limits()
+    labels: LabelRules = LabelRules()  # noqa: RUF009 -- frozen, and nobody changes its tags
+    expires_at: datetime | None = None
+    """Aware; ``None``: never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +54,9 @@ class TokenRecord:
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    labels: LabelRules = LabelRules()  # noqa: RUF009 -- frozen, and nobody changes its tags
+    last_used_at: datetime | None = None
+    """When a request of it was last forwarded; ``None``: never, or too long ago to know."""
 
     @property
     def state(self) -> str:
@@ -57,6 +74,7 @@ class KeyRecord:
 
     provider: str
     account: str
+    """``*``: every account that has no key of its own."""
     shown: str | None
     """The masked key; ``None`` when it does not open."""
     source: str
@@ -66,6 +84,11 @@ class KeyRecord:
     stored_at: datetime | None = None
     problem: str | None = None
     """Why it does not open, and the way out."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether every account uses it that has none of its own."""
+        return self.account == ALL_ACCOUNTS
 
 
 @dataclass(frozen=True, slots=True)

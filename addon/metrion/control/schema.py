@@ -45,6 +45,25 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT, WITHOUT ROWID""",
         "INSERT INTO accounts VALUES ('default', 'pro', strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))",
     ),
+    (
+        "ALTER TABLE accounts ADD COLUMN removed_at TEXT",  # kept for its revoked tokens
+        "ALTER TABLE tokens ADD COLUMN counted_as BLOB",  # the digest of its first secret; NULL: it has had one only
+        "ALTER TABLE tokens ADD COLUMN user_label TEXT",
+        "ALTER TABLE tokens ADD COLUMN tags TEXT",  # a JSON object; NULL: none
+        "ALTER TABLE tokens ADD COLUMN label_fixed INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE tokens ADD COLUMN allowed_labels TEXT",  # a JSON array of patterns; NULL: any label
+        """CREATE TABLE former_secrets (
+            digest BLOB PRIMARY KEY,
+            token INTEGER NOT NULL REFERENCES tokens (id),
+            ends_at TEXT NOT NULL
+        ) STRICT, WITHOUT ROWID""",
+        """CREATE TABLE shared_keys (     -- of every account that has none of its own
+            provider TEXT PRIMARY KEY,
+            master_id TEXT NOT NULL,
+            box BLOB NOT NULL,
+            stored_at TEXT NOT NULL
+        ) STRICT, WITHOUT ROWID""",
+    ),
 )
 
 

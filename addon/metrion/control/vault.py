@@ -21,6 +21,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from metrion.control.names import ALL_ACCOUNTS
 from metrion.errors import VaultError
 
 _KEY_BYTES = 32
@@ -73,8 +74,8 @@ class Vault:
             master = self._read()
         if master.id != sealed.master_id:
             raise VaultError(
-                f"{self.path}: not the master key that the stored {provider} key of account {account!r} was sealed "
-                f"with. Put the right file back, or run `metrion key remove {provider} --account {account}` and store "
+                f"{self.path}: not the master key that the stored {provider} key of {_owner(account)} was sealed "
+                f"with. Put the right file back, or run `metrion key remove {provider} {_option(account)}` and store "
                 "the key again."
             )
         nonce, ciphertext = sealed.box[:_NONCE_BYTES], sealed.box[_NONCE_BYTES:]
@@ -82,8 +83,8 @@ class Vault:
             return master.cipher.decrypt(nonce, ciphertext, _binding(account, provider)).decode()
         except (InvalidTag, ValueError) as error:
             raise VaultError(
-                f"the stored {provider} key of account {account!r} does not open with {self.path}: the database was "
-                f"damaged or changed. Store the key again with `metrion key set {provider} --account {account}`."
+                f"the stored {provider} key of {_owner(account)} does not open with {self.path}: the database was "
+                f"damaged or changed. Store the key again with `metrion key set {provider} {_option(account)}`."
             ) from error
 
     def _read(self) -> _MasterKey:
@@ -106,6 +107,14 @@ class Vault:
         fingerprint = hashlib.sha256(b"metrion master key id\0" + key).hexdigest()[:16]
         self._master = _MasterKey(fingerprint, AESGCM(key))
         return self._master
+
+
+def _owner(account: str) -> str:
+    return "all accounts" if account == ALL_ACCOUNTS else f"account {account!r}"
+
+
+def _option(account: str) -> str:
+    return "--for-all" if account == ALL_ACCOUNTS else f"--account {account}"
 
 
 def _binding(account: str, provider: str) -> bytes:

@@ -51,7 +51,8 @@ def accounts_tokens_and_keys(subject: Subject) -> Iterator[Finding]:
 def _described(key: KeyRecord) -> str:
     """Return the masked key, and where it comes from."""
     source = "stored" if key.source == "stored" else f"from {PROVIDERS[key.provider].environment}"
-    return f"{key.shown}, {source}" + (f" for account {key.account}" if key.account != DEFAULT_ACCOUNT else "")
+    whose = " for all accounts" if key.is_shared else f" for account {key.account}"
+    return f"{key.shown}, {source}" + (whose if key.account != DEFAULT_ACCOUNT else "")
 
 
 def _damage(path: Path) -> str | None:

@@ -21,6 +21,7 @@ from metrion.doctor.findings import Check, Finding, Level, Subject
 from metrion.doctor.home import disk_space, home
 from metrion.doctor.installation import estimates, versions
 from metrion.doctor.journal import journal
+from metrion.doctor.mistakes import addresses
 from metrion.doctor.network import proxy, upstreams
 from metrion.doctor.prices import prices
 from metrion.doctor.store import store
@@ -37,6 +38,7 @@ CHECKS: tuple[Check, ...] = (
     store,
     generations,
     proxy,
+    addresses,
     upstreams,
 )
 

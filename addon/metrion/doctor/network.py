@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import ssl
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from contextlib import closing
 from metrion import __version__
 from metrion.doctor.findings import Finding, Subject, fail, ok, warn
 from metrion.model import Origin
+from metrion.running_proxy import find, local_address
 
 _PROXY_SECONDS = 2.0
 _UPSTREAM_SECONDS = 8.0
@@ -20,22 +20,25 @@ _UPSTREAM_SECONDS = 8.0
 def proxy(subject: Subject) -> Iterator[Finding]:
     """Report whether Metrion listens where the configuration says, and whether it is well."""
     settings = subject.settings
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.listen_host, settings.listen_host)  # noqa: S104 -- compared, not listened on
-    where = f"{host}:{settings.listen_port}"
-    try:
-        status, body = _get(Origin("http", host, settings.listen_port), "/health", _PROXY_SECONDS)
-        health, said = json.loads(body) if status == 200 else None, f"it said {status}"
-    except ConnectionRefusedError:
+    where = local_address(settings)
+    found = find(settings.listen_host, settings.listen_port, _PROXY_SECONDS)
+    if found is None:
         yield warn(
             f"proxy: nothing listens on {where}", "`metrion serve` starts it (one with another --port is not seen here)"
         )
         return
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        health, said = None, type(error).__name__
-    if not isinstance(health, dict) or "in_flight" not in health:
+    health = found.health
+    if health is None:
         yield fail(
-            f"proxy: what listens on {where} is no Metrion ({said})",
+            f"proxy: what listens on {where} is no Metrion ({found.said})",
             "stop that program, or choose another port with `listen` in the configuration or --port",
+        )
+        return
+    if found.serves(settings) is False:
+        yield fail(
+            f"proxy: the proxy at {found.url} serves another METRION_HOME",
+            f"it does not know the tokens and keys of {settings.home}: run `metrion serve` with this home (on another "
+            "--port, or once that proxy is stopped), or set METRION_HOME to the other",
         )
         return
     yield ok(f"proxy: Metrion {health.get('version')} answers on {where}, {health['in_flight']} requests in flight")
@@ -45,7 +48,8 @@ def proxy(subject: Subject) -> Iterator[Finding]:
         yield fail(
             f"proxy: {lost} events were lost since it started", "the disk took nothing for too long; see its log"
         )
-    if not (health.get("ingester") or {}).get("alive", True):
+    ingester = health.get("ingester")
+    if isinstance(ingester, dict) and not ingester.get("alive", True):
         yield fail("proxy: its ingester is not alive", "its log says why; the journal keeps everything until it is")
 
 

@@ -12,7 +12,7 @@ import duckdb
 from metrion.doctor.findings import Finding, Subject, counted, fail, ok, warn
 from metrion.doctor.traffic import QUESTIONS
 from metrion.errors import StoreError
-from metrion.store import database, locks, schema
+from metrion.store import database, is_there, locks, schema
 
 _PATIENCE_SECONDS = 2.0
 """How long to wait until the ingester has written."""
@@ -22,7 +22,7 @@ _OWN_COMMANDS = {"metrion", "metrion.store.ingester_process"}
 def store(subject: Subject) -> Iterator[Finding]:
     """Report who holds the store, whether it answers, and what its events show."""
     path = subject.settings.store_path
-    if not path.exists():
+    if not is_there(path):
         yield ok(f"store: {path} is not there yet", "`metrion serve` makes it, and so does the first question")
         return
     holders = dict(_foreign_holders(path))

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from metrion.control.generations import Generations
 from metrion.doctor.findings import Check, Finding, Subject, counted, warn
+from metrion.endpoints import OPERATIONS
 from metrion.errors import PricingError
 from metrion.model import CostSource, Usage
 from metrion.pricing import PriceBook
@@ -20,6 +21,8 @@ _STREAMED = timedelta(hours=24)
 _OVERDUE = timedelta(days=2)
 """A provider finishes a batch within a day; the caller has another day to read it back."""
 _MODELS_NAMED = 10
+_ASKING_FOR_USAGE = sorted(row.name for row in OPERATIONS.values() if row.asks_usage_in is not None)
+"""Operations whose streams report a usage only if the request asks for it."""
 
 
 def _models_without_a_price(subject: Subject) -> Iterator[Finding]:
@@ -57,10 +60,10 @@ def _models_without_a_price(subject: Subject) -> Iterator[Finding]:
 def _streams_without_a_usage(subject: Subject) -> Iterator[Finding]:
     query = """
         SELECT provider, count(*) FROM events
-        WHERE streamed AND operation IN ('chat', 'completions') AND end_reason = 'complete'
+        WHERE streamed AND list_contains($operations, operation) AND end_reason = 'complete'
             AND usage_source <> 'reported' AND cost_source <> 'not_billed' AND started_at >= $since
         GROUP BY ALL ORDER BY 2 DESC, 1"""
-    for name, count in subject.ask(query, since=subject.now - _STREAMED):
+    for name, count in subject.ask(query, since=subject.now - _STREAMED, operations=_ASKING_FOR_USAGE):
         provider = subject.settings.providers.get(name)
         if provider and not provider.inject_usage and not why_not_inject(provider.upstream, provider.like):
             yield warn(

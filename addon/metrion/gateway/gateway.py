@@ -11,17 +11,21 @@ import os
 from collections.abc import Collection, Hashable
 
 import metrion
-from metrion.admission import admit, admit_tunnel
-from metrion.admission.codes import INTERNAL, UNKNOWN_ROUTE
+from metrion.admission import BlindTunnel, admit, admit_blind, admit_tunnel
+from metrion.admission.codes import BAD_REQUEST, INTERNAL, NOT_A_PROVIDER, UNKNOWN_ROUTE
 from metrion.admission.cors import preflight
 from metrion.admission.limits import refusal
 from metrion.admission.routing import Endpoint, Router
-from metrion.control import ControlStore
+from metrion.admission.welcome import welcome
+from metrion.control import ControlStore, make_fingerprint
 from metrion.control.counters import Counters
 from metrion.control.generations import Generations
 from metrion.faults import log_fault
+from metrion.gateway.label_warnings import LabelWarnings
+from metrion.gateway.mistakes import Mistakes
 from metrion.gateway.scoreboard import Slot
 from metrion.journal.writer import Journal
+from metrion.logs.request_log import RequestLog
 from metrion.model import Answer, EndReason, Forward, Inbound, Refusal, Route
 from metrion.pricing import PriceBook
 from metrion.relay.attempt import Attempt
@@ -37,10 +41,14 @@ to measure what metering costs."""
 
 
 class Gateway:
-    """The one object behind all connections of a process. ``slot``: this process's own figures on the scoreboard."""
+    """The one object behind all connections of a process.
 
-    def __init__(self, settings: Settings, slot: Slot) -> None:
+    ``slot``: this process's own figures on the scoreboard. ``log``: what is written about requests; nothing by default.
+    """
+
+    def __init__(self, settings: Settings, slot: Slot, log: RequestLog | None = None) -> None:
         self.settings = settings
+        self.log = log or RequestLog()
         self._slot = slot
         self.router = Router(settings)
         self.live: dict[Hashable, Attempt] = {}
@@ -54,6 +62,9 @@ class Gateway:
         self._generations = Generations(settings.generations_db)
         self._journal = Journal(settings.journal_dir, on_change=slot.note_events)
         self._recorder = Recorder(prices, self._journal.append, self._generations)
+        self._mistakes = Mistakes(settings, slot)
+        self._home = make_fingerprint(settings)
+        self._label_warnings = LabelWarnings()
         self._meters = os.environ.get(_METERING) != "off"
 
     @property
@@ -69,21 +80,38 @@ class Gateway:
                 return answer
             route = self.router.route(inbound)
             if isinstance(route, Refusal):
+                if route.provider is None and route.code == UNKNOWN_ROUTE.code:
+                    self._mistakes.note(inbound)
                 return route
             if isinstance(route, Endpoint):
-                return self._answer(route)
+                return self._answer(route, inbound)
             account = self.settings.intercept.account if intercepted else None
             return admit(inbound, route, self._control.access_snapshot(), self.settings.plans, intercepted=account)
         except Exception as error:  # noqa: BLE001 -- authentication fails closed, whatever the fault is
             return _fault(error, route if isinstance(route, Route) else None)
 
-    def decide_tunnel(self, inbound: Inbound) -> Refusal | bytes | None:
-        """Refuse a CONNECT, or return the token that identifies its tunnel, if any. Never raises."""
+    def decide_tunnel(
+        self, inbound: Inbound, *, trouble: str | None = None, may_be_blind: bool = False
+    ) -> Refusal | BlindTunnel | bytes | None:
+        """Refuse a CONNECT, or return the token that identifies its tunnel, if any. Never raises.
+
+        ``trouble``: why there are no tunnels where it came. ``may_be_blind``: where the settings say so, the tunnel to
+        a host that is no provider's may be a blind one.
+        """
         try:
-            route = self.router.route(inbound)
+            origin = inbound.origin
+            if origin is None or not origin.host:
+                return Refusal(BAD_REQUEST, "A CONNECT names a host and a port, as in api.openai.com:443.")
+            route, access = self.router.route(inbound), self._control.access_snapshot()
+            if isinstance(route, Route) and trouble:
+                return Refusal.of_routed(route, BAD_REQUEST, trouble)
             if isinstance(route, Route):
-                return admit_tunnel(inbound, route, self._control.access_snapshot())
-            return route if isinstance(route, Refusal) else Refusal(UNKNOWN_ROUTE, "This is no host.")
+                return admit_tunnel(inbound, route, access)
+            if not isinstance(route, Refusal):
+                return Refusal(UNKNOWN_ROUTE, "This is no host.")
+            intercept = self.settings.intercept
+            is_blind = may_be_blind and not trouble and intercept.others == "tunnel" and route.kind is NOT_A_PROVIDER
+            return admit_blind(inbound, origin, access, intercept.ports, self.router.hosts) if is_blind else route
         except Exception as error:  # noqa: BLE001 -- as in `decide`
             return _fault(error)
 
@@ -97,19 +125,31 @@ class Gateway:
 
         ``began``: when its head arrived, by ``time.perf_counter``.
         """
+        self._label_warnings.note(inbound, decision)
         request = Request(inbound, decision, began=began)
         attempt = self.live[key] = Attempt(request, self._recorder)
         if not self._meters:
             request.leave_unread()
             attempt.finished = True
         self._update_scoreboard()
+        if self.log.decisions:
+            self.log.decided(inbound, decision)
         return attempt
+
+    def answered(self, inbound: Inbound, answer: Answer, *, began: float) -> None:
+        """Record a request that is answered here, and has no event."""
+        self.log.answered(inbound, answer, began=began)
 
     def finish(self, attempt: Attempt, end_reason: EndReason) -> None:
         """Write a request's event, unless it is written or there are too many from strangers."""
-        if not attempt.finished and _is_strangers(attempt.request.decision) and not self._slot.admit_stranger():
+        if attempt.finished:
+            return
+        event = None
+        if _is_strangers(attempt.request.decision) and not self._slot.admit_stranger():
             attempt.finished = True
-        attempt.finish(end_reason)
+        else:
+            event = attempt.finish(end_reason)
+        self.log.finished(attempt, event)
 
     def forget(self, key: Hashable) -> None:
         """Forget a request that is over on the wire."""
@@ -128,12 +168,15 @@ class Gateway:
     def _update_scoreboard(self) -> None:
         self._slot.note_requests(len(self.live))
 
-    def _answer(self, endpoint: Endpoint) -> Answer:
+    def _answer(self, endpoint: Endpoint, inbound: Inbound) -> Answer:
         match endpoint:
             case Endpoint.HEALTH:
-                body = json.dumps(self._slot.scoreboard.report(metrion.__version__)).encode()
+                report = {**self._slot.scoreboard.report(metrion.__version__), "home": self._home}
+                body = json.dumps(report).encode()
                 headers = ((b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)))
                 return Answer(200, headers, body)
+            case Endpoint.WELCOME:
+                return welcome(inbound, self.settings.providers, metrion.__version__)
 
 
 def _is_strangers(decision: Forward | Refusal) -> bool:

@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping
 STRANGERS_EVENTS_PER_MINUTE = 60
 """Events kept of requests without a valid token, so that a stranger cannot fill the store."""
 
-_DRAINING, _INGESTER, _SEGMENTS, _SEGMENT_BYTES, _PAST_UNRECORDED, _PAST_LOST = range(6)
-_HEAD_CELLS = 6
-_PID, _IN_FLIGHT, _UNRECORDED, _LOST, _WAITING = range(5)
-_STRANGERS = slice(5, 5 + STRANGERS_EVENTS_PER_MINUTE)
+_DRAINING, _INGESTER, _SEGMENTS, _SEGMENT_BYTES, _PAST_UNRECORDED, _PAST_LOST, _PAST_UNKNOWN = range(7)
+_HEAD_CELLS = 7
+_PID, _IN_FLIGHT, _UNRECORDED, _LOST, _WAITING, _UNKNOWN = range(6)
+_STRANGERS = slice(6, 6 + STRANGERS_EVENTS_PER_MINUTE)
 _SLOT_CELLS = _STRANGERS.stop
 _NOT_KNOWN = -1.0
 _LONG_AGO = -1e9
@@ -68,7 +68,7 @@ class Scoreboard:
         cells = self._slots[number]
         cells[_LOST] += cells[_WAITING]
         cells[_PID] = cells[_IN_FLIGHT] = cells[_WAITING] = 0
-        for past, counter in ((_PAST_UNRECORDED, _UNRECORDED), (_PAST_LOST, _LOST)):
+        for past, counter in ((_PAST_UNRECORDED, _UNRECORDED), (_PAST_LOST, _LOST), (_PAST_UNKNOWN, _UNKNOWN)):
             self._head[past] += cells[counter]
             cells[counter] = 0
 
@@ -88,6 +88,7 @@ class Scoreboard:
             "version": version,
             "in_flight": sum(cells[_IN_FLIGHT] for cells in workers),
             "unrecorded_refusals": head[_PAST_UNRECORDED] + sum(cells[_UNRECORDED] for cells in workers),
+            "unknown_addresses": head[_PAST_UNKNOWN] + sum(cells[_UNKNOWN] for cells in workers),
             "lost_events": self.lost_events,
             "workers": [{"pid": cells[_PID], "in_flight": cells[_IN_FLIGHT]} for cells in workers],
             "ingester": {"pid": head[_INGESTER] or None, "alive": bool(head[_INGESTER])},
@@ -139,6 +140,10 @@ class Slot:
             return True
         self._cells[_UNRECORDED] += 1
         return False
+
+    def count_unknown_address(self) -> None:
+        """Count a request to an address where nothing is."""
+        self._cells[_UNKNOWN] += 1
 
 
 def _known(cell: int) -> int | None:

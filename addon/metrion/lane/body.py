@@ -1,22 +1,47 @@
 """A bounded reader of bodies of HTTP/1.1: bytes in, payload out, up to the end of one message. No I/O.
 
-Where the bytes were cut makes no difference. Chunks and trailers are read strictly in both directions. Bounds count
-bytes on the wire: a line with a chunk's size 4 KB, trailers 16 KB.
+Where the bytes were cut makes no difference. Chunks and trailers of a request are read strictly. Those of a response
+are read as the providers' SDKs read them: spaces may follow the size of a chunk, and trailers are read as the header
+fields of a response are. Bounds count bytes on the wire: a line with a chunk's size 4 KB, trailers 16 KB.
 """
 
 from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import NamedTuple
 
-from metrion.lane.http1 import CHUNKED, UNTIL_CLOSE, MalformedError, end_of_lines, read_strict_fields
+from metrion.lane.http1 import (
+    CHUNKED,
+    UNTIL_CLOSE,
+    MalformedError,
+    end_of_lines,
+    read_response_fields,
+    read_strict_fields,
+)
 from metrion.model import Headers
 
 MAX_SIZE_LINE, MAX_TRAILERS = 4 << 10, 16 << 10
 
-# What is between two chunks, and all that may become it.
-_SIZE_LINE = re.compile(rb"\r\n([0-9A-Fa-f]{1,16})(?:;[\t -~\x80-\xff]*+)?\r\n")
-_SIZE_START = re.compile(rb"(?:\r(?:\n(?:[0-9A-Fa-f]{1,16}(?:;[\t -~\x80-\xff]*+)?\r?)?)?)?")
+
+class _Grammar(NamedTuple):
+    """How one direction is read."""
+
+    size_line: re.Pattern[bytes]
+    """What is between two chunks."""
+    size_start: re.Pattern[bytes]
+    """All that may become it."""
+    trailers: Callable[[bytes], Headers]
+
+
+def _grammar(spaces: bytes, trailers: Callable[[bytes], Headers]) -> _Grammar:
+    size = rb"([0-9A-Fa-f]{1,16})%b(?:;[\t -~\x80-\xff]*+)?" % spaces
+    return _Grammar(re.compile(rb"\r\n%b\r\n" % size), re.compile(rb"(?:\r(?:\n(?:%b\r?)?)?)?" % size), trailers)
+
+
+_OF_REQUEST = _grammar(b"", read_strict_fields)
+_OF_RESPONSE = _grammar(rb"[ \t]*+", read_response_fields)
 _KNOWN_SIZES = {b"\r\n%x\r\n" % size: size for size in range(1, 1024)}
 """What precedes most chunks of a stream: looking it up is faster than reading it."""
 _NO_SIZE = "Where the size of a chunk should stand, there is something else."
@@ -49,10 +74,10 @@ class BodyReader(ABC):
             raise MalformedError("The body ended before it was whole.")
 
 
-def body_reader(body: int) -> BodyReader:
+def body_reader(body: int, *, of_response: bool = False) -> BodyReader:
     """Return a reader for what a head says of its body: a length, ``CHUNKED`` or ``UNTIL_CLOSE``."""
     if body == CHUNKED:
-        return _ChunkedReader()
+        return _ChunkedReader(_OF_RESPONSE if of_response else _OF_REQUEST)
     return _CloseReader() if body == UNTIL_CLOSE else _LengthReader(body)
 
 
@@ -87,10 +112,11 @@ class _CloseReader(BodyReader):
 class _ChunkedReader(BodyReader):
     """Reads from the end of one chunk to the end of the next: CRLF, size, CRLF, payload."""
 
-    __slots__ = ("_at_trailers", "_held", "_left")
+    __slots__ = ("_at_trailers", "_grammar", "_held", "_left")
 
-    def __init__(self) -> None:
+    def __init__(self, grammar: _Grammar) -> None:
         super().__init__()
+        self._grammar = grammar
         self._held = b"\r\n"
         """What was fed and is not read; it starts with a chunk's end. The first has none, so it is made up."""
         self._left = 0
@@ -127,7 +153,7 @@ class _ChunkedReader(BodyReader):
                     self._hold_size_line(data[pos:])
                     return b""
                 width = begin - pos
-                chunk = _KNOWN_SIZES.get(line := data[pos:begin]) or _chunk_size(line)
+                chunk = _KNOWN_SIZES.get(line := data[pos:begin]) or self._size(line)
                 if chunk == 0:
                     return self._read_trailers(data, begin - 2)
             pos = begin + chunk
@@ -138,7 +164,7 @@ class _ChunkedReader(BodyReader):
     def _hold_size_line(self, line: bytes) -> None:
         if len(line) >= MAX_SIZE_LINE + 2:
             raise MalformedError("A line with the size of a chunk is longer than 4 KB.")
-        if line != b"\r\n" and not _SIZE_START.fullmatch(line):
+        if line != b"\r\n" and not self._grammar.size_start.fullmatch(line):
             raise MalformedError(_NO_SIZE)
         self._held = line
 
@@ -148,13 +174,12 @@ class _ChunkedReader(BodyReader):
         if end is None:
             self._at_trailers, self._held = True, data[start:]
             return b""
-        self.trailers = read_strict_fields(data[start + 2 : end])
+        self.trailers = self._grammar.trailers(data[start + 2 : end])
         self.over = True
         return data[end:]
 
-
-def _chunk_size(line: bytes) -> int:
-    found = _SIZE_LINE.fullmatch(line)
-    if found is None:
-        raise MalformedError(_NO_SIZE)
-    return int(found[1], 16)
+    def _size(self, line: bytes) -> int:
+        found = self._grammar.size_line.fullmatch(line)
+        if found is None:
+            raise MalformedError(_NO_SIZE)
+        return int(found[1], 16)

@@ -7,8 +7,10 @@ import asyncio
 PIPELINED, OPENING, UPSTREAM_SLOW, READS_NOTHING = 1, 2, 4, 8
 """Why a client is not read: it sends ahead of its answer, there is no connection to its provider yet, the provider does
 not read as fast, or the client itself reads nothing."""
-CLIENT_SLOW, ESTIMATING, TURN = 1, 2, 4
-"""Why a provider is not read: its client does not read as fast, tokens are estimated, or it has had its turn."""
+CLIENT_SLOW, ESTIMATING = 1, 2
+"""Why a provider is not read: its client does not read as fast, or tokens are estimated."""
+TURN = 16
+"""Why either is not read: it has had its turn, and something of what it sent is left."""
 
 
 class Brake:

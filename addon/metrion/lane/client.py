@@ -11,10 +11,9 @@ import time
 from collections.abc import Callable
 from typing import Any, cast
 
-from metrion.admission.refusals import unreadable
 from metrion.lane import wire
 from metrion.lane.body import BodyReader, body_reader
-from metrion.lane.brake import CLIENT_SLOW, ESTIMATING, OPENING, PIPELINED, READS_NOTHING, UPSTREAM_SLOW, Brake
+from metrion.lane.brake import CLIENT_SLOW, ESTIMATING, OPENING, PIPELINED, READS_NOTHING, TURN, UPSTREAM_SLOW, Brake
 from metrion.lane.deadline import Deadline
 from metrion.lane.half_closed import HalfClosed
 from metrion.lane.http1 import MalformedError, RequestHead, ResponseHead
@@ -22,6 +21,8 @@ from metrion.lane.next_head import Foreign, NextHead
 from metrion.lane.outgoing import ResponseWriter
 from metrion.lane.sender import Sender
 from metrion.lane.shared import Shared
+from metrion.lane.turn import Turn
+from metrion.lane.unreadable import Unreadable
 from metrion.model import Headers, Inbound
 from metrion.relay.effects import (
     AbortRequest,
@@ -41,8 +42,7 @@ from metrion.relay.effects import (
     SendResponseData,
     Wake,
 )
-from metrion.relay.own_answers import reason
-from metrion.relay.relay import UNREAD_BODY_BYTES, UNREAD_BODY_SECONDS, Relay
+from metrion.relay.relay import Relay
 from metrion.relay.states import State
 
 _PIPELINED_BYTES = 64 << 10
@@ -64,12 +64,16 @@ class ClientConnection(asyncio.Protocol):
         self._head: RequestHead
         self._body: BodyReader | None = None
         """Set while the body of the request under way is not whole."""
+        self._turn = Turn(32 << 10)
+        self._left = b""
+        """Bytes of that body that wait for the next turn."""
+        self._is_next_due = False
+        """The next request is about to be read, as far as it has come."""
         self._response = ResponseWriter()
         self._held: Effects | None = None
         """Effects that wait for an estimate."""
         self._half_closed: HalfClosed | None = None
-        self._unread: int | None = None
-        """Bytes read and dropped since the connection was refused for a head that cannot be read."""
+        self.idle_since = asyncio.get_running_loop().time()
 
     # --- asyncio's protocol ---
 
@@ -82,17 +86,15 @@ class ClientConnection(asyncio.Protocol):
         self._lane.connections.add(self)
         tls = transport.get_extra_info("ssl_object")
         self._over_tls = tls is not None
+        self._peer = transport.get_extra_info("peername")
         if tls is not None and tls.selected_alpn_protocol() == "h2":
             self._hand_over(alpn=b"h2")
 
     def data_received(self, data: bytes) -> None:
         """Override."""
-        if self._unread is not None:
-            self._unread += len(data)
-            if self._unread > UNREAD_BODY_BYTES:
-                self._transport.abort()
-            return
-        if self._body is not None:
+        if self._left:
+            self._left += data
+        elif self._body is not None:
             self._read_body(data)
         else:
             self._next.data += data
@@ -104,7 +106,8 @@ class ClientConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Override: a client that ends its sending may still wait for the answer to a whole request."""
-        if self._relay is None or self._relay.state is State.UNREAD or self._body is not None or self._over_tls:
+        waits = self._is_next_due if self._relay is None else self._relay.state is not State.UNREAD
+        if not waits or self._body is not None or self._over_tls:
             return False
         if self._half_closed is None:
             self._half_closed = HalfClosed(self._transport, self.on_gone)
@@ -112,10 +115,7 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- asyncio's protocol
         """Override."""
-        self._lane.connections.discard(self)
-        self._deadline.close()
-        if self._half_closed is not None:
-            self._half_closed.cancel()
+        self._leave()
         self.on_gone()
 
     def pause_writing(self) -> None:
@@ -163,22 +163,27 @@ class ClientConnection(asyncio.Protocol):
         self._head = head
         self._response.begin(minor=head.minor, keep_alive=head.keep_alive)
         relay = self._relay = Relay(self._lane.gateway, self)
-        inbound = Inbound(head.method, head.target, head.headers, secure=self._over_tls)
+        inbound = Inbound(head.method, head.target, head.headers, secure=self._over_tls, peer=self._peer)
         effects = relay.request_head(inbound, ends=head.body == 0, began=began)
+        left = b""
         if head.body:
             self._body = body_reader(head.body)
             if self._next.data:
                 # Before the effects, so that a small request goes out in one piece.
-                effects += self._body_effects(relay, self._next.take())
+                data, size = self._next.take(), self._turn.size
+                left = data[size:]
+                effects += self._body_effects(relay, data[:size], memoryview(left))
         self._carry_out(effects)
-        if not relay.reads_body and self._body is not None:
-            self._brake.set(OPENING, holds=True)
+        if self._body is not None and left:
+            self._wait_for_turn(left)
+        self._wait_until_open()
 
     def _next_request(self) -> None:
         if self._relay is None and not self._transport.is_closing() and not self._brake.holds(READS_NOTHING):
+            self._is_next_due = False
             self._read_head(self._next.data)
             self._flush()
-            if self._half_closed is not None and self in self._lane.connections:
+            if self._half_closed is not None and not self._is_next_due and self in self._lane.connections:
                 self._miss_rest()
 
     def _miss_rest(self) -> None:
@@ -190,34 +195,52 @@ class ClientConnection(asyncio.Protocol):
 
     def _hand_over(self, alpn: bytes | None = None) -> None:
         """Hand the connection over: what it asks for is not plain HTTP/1.1 by path."""
+        self._leave()
+        self._lane.hand_over(self._transport, self._next.take(), alpn, ended=self._half_closed is not None)
+
+    def _leave(self) -> None:
         self._lane.connections.discard(self)
         self._deadline.close()
         if self._half_closed is not None:
             self._half_closed.cancel()
-        self._lane.hand_over(self._transport, self._next.take(), alpn, ended=self._half_closed is not None)
 
     def _refuse_unread(self, error: MalformedError) -> None:
         """Answer a head that cannot be read. It has no event: who asked, and for what, is not known."""
-        answer = unreadable(self._next.take()[:4096], error.status, str(error))
-        self._response.raw(wire.response_head(answer.status, reason(answer.status), answer.headers) + answer.body)
-        self._unread = 0
-        self._flush()
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
-        asyncio.get_running_loop().call_later(UNREAD_BODY_SECONDS, self._transport.abort)
+        self._lane.gateway.log.unreadable(error.status, str(error), self._peer)
+        self._leave()
+        Unreadable(self._transport, self._next.take(), error)
 
     # --- bodies ---
 
     def _read_body(self, data: bytes) -> None:
-        relay = self._relay
-        if relay is None:
-            return
-        self._carry_out(self._body_effects(relay, data))
-        if self._relay is relay and self._body is not None and not relay.reads_body:
+        """Read bytes of the body of the request under way, as many as this turn allows."""
+        if left := self._turn.read(data, self._read_piece):
+            self._wait_for_turn(left)
+        self._wait_until_open()
+
+    def _wait_until_open(self) -> None:
+        if self._body is not None and self._relay is not None and not self._relay.reads_body:
             self._brake.set(OPENING, holds=True)
 
-    def _body_effects(self, relay: Relay, data: bytes) -> Effects:
-        """Read bytes of the body of the request under way."""
+    def _read_piece(self, piece: bytes, more: memoryview) -> bool:
+        if self._relay is not None:
+            self._carry_out(self._body_effects(self._relay, piece, more))
+        return self._body is not None
+
+    def _wait_for_turn(self, left: bytes) -> None:
+        self._left = left
+        self._brake.set(TURN, holds=True)
+        asyncio.get_running_loop().call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        left, self._left = self._left, b""
+        self._read_body(left)
+        self._flush()
+        if not self._left:
+            self._brake.set(TURN, holds=False)
+
+    def _body_effects(self, relay: Relay, data: bytes, more: memoryview) -> Effects:
+        """Read bytes of the body of the request under way; ``more``: those that follow them."""
         body = self._body
         if body is None:
             return []
@@ -231,6 +254,7 @@ class ClientConnection(asyncio.Protocol):
         if body.over:
             self._body = None
             self._next.data += rest
+            self._next.data += more
             effects += relay.request_end(body.trailers)
         return effects
 
@@ -239,7 +263,7 @@ class ClientConnection(asyncio.Protocol):
     def on_interim(self, head: ResponseHead) -> None:
         """Override of :class:`~metrion.lane.upstream.Asker`, as are those below."""
         if self._relay is not None:
-            self._carry_out(self._relay.interim(head.status, head.reason, head.headers))
+            self._carry_out(self._relay.interim(head.status, head.reason, wire.unambiguous(head)))
             self._flush()
 
     def on_head(self, head: ResponseHead, headers: Headers) -> None:
@@ -317,9 +341,6 @@ class ClientConnection(asyncio.Protocol):
         if self._relay is not None and self._sender.open(effect.upstream, self._head):
             self._carry_out(self._relay.connected())
 
-    def _abort_request(self, _: AbortRequest) -> None:
-        self._sender.abort()
-
     def _abort_response(self, _: AbortResponse) -> None:
         self._flush()
         self._response.closes = True
@@ -330,12 +351,10 @@ class ClientConnection(asyncio.Protocol):
         if self._relay is not None:
             self._lane.gateway.finish(self._relay.attempt, effect.end_reason)
 
-    def _wake_after(self, effect: Wake) -> None:
-        self._deadline.set(effect.seconds)
-
     def _finish(self, effect: Finish) -> None:
         self._lane.gateway.forget(self)
         self._relay = None
+        self.idle_since = asyncio.get_running_loop().time()
         self._sender.request.drop()
         self._flush()
         if self._response.closes or not effect.keep_open or self._lane.is_draining or self._body is not None:
@@ -343,6 +362,7 @@ class ClientConnection(asyncio.Protocol):
             return
         self._brake.set(PIPELINED | OPENING | UPSTREAM_SLOW, holds=False)
         if self._next.data:
+            self._is_next_due = True
             asyncio.get_running_loop().call_soon(self._next_request)
         elif self._half_closed is not None:
             self._transport.close()
@@ -369,13 +389,13 @@ _CARRY_OUT: dict[type[Effect], Callable[[ClientConnection, Any], None]] = {
     SendRequest: lambda client, effect: client._sender.request.head(effect),
     SendRequestData: lambda client, effect: client._sender.request.data(effect),
     EndRequest: lambda client, effect: client._sender.request.end(effect),
-    AbortRequest: ClientConnection._abort_request,
+    AbortRequest: lambda client, _: client._sender.abort(),
     SendInterim: lambda client, effect: client._response.interim(effect),
     SendResponse: lambda client, effect: client._response.head(effect),
     SendResponseData: lambda client, effect: client._response.data(effect),
     EndResponse: lambda client, effect: client._response.end(effect),
     AbortResponse: ClientConnection._abort_response,
     Record: ClientConnection._record,
-    Wake: ClientConnection._wake_after,
+    Wake: lambda client, effect: client._deadline.set(effect.seconds),
     Finish: ClientConnection._finish,
 }

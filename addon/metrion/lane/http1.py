@@ -4,11 +4,11 @@ A head is read when it is whole, never in part. Whatever the bytes are, nothing 
 and where the bytes were cut makes no difference. Requests are read strictly, because what two readers understand
 differently is how requests are smuggled: lines end with CRLF, and a head says in one way how long its body is.
 Responses are read as the providers' SDKs read them: a lone LF ends a line (RFC 9112, 2.2), a line may be folded, a
-space before a colon is dropped, equal lengths are one, and chunked wins over a length. ``body`` reads what follows a
-head.
+space before a colon is dropped, equal lengths are one, chunked wins over a length, and the coding ``identity`` says
+nothing. ``body`` reads what follows a head.
 
 Bounds count bytes on the wire: a request head 128 KB with the blank lines before it, of which 16 bytes may be; a
-response head 256 KB.
+response head 256 KB. A head, or trailers, may have 1000 lines: reading more would keep others waiting.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ UNTIL_CLOSE = -2
 """The two bodies of which no head says the length. All others are a number of bytes, 0 where there is no body."""
 
 MAX_REQUEST_HEAD, MAX_RESPONSE_HEAD, _MAX_BLANK = 128 << 10, 256 << 10, 16
+MAX_LINES = 1000
 
 
 class MalformedError(Exception):
@@ -154,12 +155,7 @@ def read_response_head(
     if line is None:
         raise MalformedError("The status line is not HTTP/1.1 and a status.")
     digit, digits, reason = line.groups(b"")
-    fields = head[line.end() :]
-    headers = _read_fields(_RESPONSE_FIELD, fields)
-    if headers is None:  # a space in place of each fold is what RFC 9112 has a proxy put there
-        headers = _read_fields(_RESPONSE_FIELD, _FOLD.sub(b" ", fields))
-    if headers is None:
-        raise MalformedError(_fault(_RESPONSE_FIELD, fields))
+    headers = read_response_fields(head[line.end() :])
     framing, minor, status = _framing(headers), min(int(digit), 1), int(digits)
     body = _response_body(framing, method, status)
     keep_alive = body != UNTIL_CLOSE and _keep_alive(framing, minor) and not _is_doubtful(framing, minor)
@@ -187,10 +183,23 @@ def read_strict_fields(fields: bytes) -> Headers:
     return headers
 
 
+def read_response_fields(fields: bytes) -> Headers:
+    """Read header fields, or trailers, as a provider may send them."""
+    headers = _read_fields(_RESPONSE_FIELD, fields)
+    if headers is None:  # a space in place of each fold is what RFC 9112 has a proxy put there
+        headers = _read_fields(_RESPONSE_FIELD, _FOLD.sub(b" ", fields))
+    if headers is None:
+        raise MalformedError(_fault(_RESPONSE_FIELD, fields))
+    return headers
+
+
 def _read_fields(pattern: re.Pattern[bytes], fields: bytes) -> Headers | None:
     """Read all lines but the last, which is blank; ``None`` where one is no field."""
+    lines = fields.count(b"\n") - 1
+    if lines > MAX_LINES:
+        raise MalformedError("There are more header fields than are accepted.", 431)
     headers = tuple(pattern.findall(fields))
-    return headers if len(headers) + 1 == fields.count(b"\n") else None
+    return headers if len(headers) == lines else None
 
 
 def _fault(pattern: re.Pattern[bytes], fields: bytes) -> str:
@@ -241,11 +250,32 @@ def _request_body(framing: _Framing, minor: int) -> int:
 def _response_body(framing: _Framing, method: bytes, status: int) -> int:
     if status < 200 or status in (204, 304) or method == b"HEAD" or (method == b"CONNECT" and status < 300):
         return 0
-    codings, lengths = framing.get(b"transfer-encoding"), framing.get(b"content-length")
-    if codings is not None:
-        named = [coding for coding in _items(codings) if coding]
-        return CHUNKED if named[-1:] == [b"chunked"] else UNTIL_CLOSE
-    return UNTIL_CLOSE if lengths is None else _length(lengths)
+    if codings := transfer_codings(framing.get(b"transfer-encoding", [])):
+        return CHUNKED if codings[-1] == b"chunked" else UNTIL_CLOSE
+    lengths = framing.get(b"content-length")
+    return UNTIL_CLOSE if lengths is None else length_of_response(lengths)
+
+
+def transfer_codings(values: list[bytes]) -> list[bytes]:
+    """Return what the values of a response's Transfer-Encoding name, in lower case and in order.
+
+    ``chunked`` is what the last one is, with a parameter too, and once however often it is said. ``identity`` is no
+    coding: HTTP had it once, and it says nothing.
+    """
+    codings = [item for item in _items(values) if item not in (b"", b"identity")]
+    chunked = False
+    while codings and codings[-1].partition(b";")[0].rstrip(b" \t") == b"chunked":
+        chunked = True
+        codings.pop()
+    return [*codings, b"chunked"] if chunked else codings
+
+
+def length_of_response(values: list[bytes]) -> int:
+    """Return the length that the values of a response's Content-Length agree on; empty elements of a list are none.
+
+    :raises MalformedError: there is no such length.
+    """
+    return _length([item for item in _items(values) if item] or values)
 
 
 def _length(values: list[bytes]) -> int:

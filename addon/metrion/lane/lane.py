@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from collections.abc import Iterable, Sequence
+from heapq import nsmallest
 from socket import socket
 
 from metrion.gateway.estimator import Estimator
 from metrion.gateway.gateway import Gateway
+from metrion.lane.accepting import Acceptor
 from metrion.lane.client import ClientConnection
 from metrion.lane.pool import Pool
 from metrion.lane.shared import Connection, HandOver, Shared
 from metrion.lane.upstream import Upstream
-
-_HANDSHAKE_SECONDS = 10.0
 
 
 class Lane(Shared):
@@ -22,27 +21,19 @@ class Lane(Shared):
 
     def __init__(self, gateway: Gateway, estimator: Estimator, pool: Pool[Upstream], hand_over: HandOver) -> None:
         super().__init__(gateway, estimator, pool, hand_over)
-        self._servers: list[asyncio.Server] = []
+        self._acceptors: list[Acceptor] = []
 
-    async def listen(self, listeners: Iterable[socket], tls: ssl.SSLContext | None = None, *, backlog: int) -> None:
-        """Accept connections on sockets that listen already. ``backlog``: how many may wait at each."""
-        loop = asyncio.get_running_loop()
-        for listener in listeners:
-            self._servers.append(
-                await loop.create_server(
-                    lambda: ClientConnection(self),
-                    sock=listener,
-                    backlog=backlog,
-                    ssl=tls,
-                    ssl_handshake_timeout=_HANDSHAKE_SECONDS if tls else None,
-                )
-            )
+    def listen(self, listeners: Iterable[socket], tls: ssl.SSLContext | None = None) -> None:
+        """Accept connections on sockets that listen already."""
+        self._acceptors += [
+            Acceptor(listener, lambda: ClientConnection(self), tls, make_room=self._make_room) for listener in listeners
+        ]
 
     def drain(self) -> None:
         """Accept no more, and let connections end with their request."""
         self.is_draining = True
-        for server in self._servers:
-            server.close()
+        for acceptor in self._acceptors:
+            acceptor.close()
 
     def close_idle(self) -> None:
         """Close the connections that have no request in flight."""
@@ -59,6 +50,13 @@ class Lane(Shared):
         for connection in tuple(self.connections):
             connection.close()
         self.pool.close()
+
+    def _make_room(self, wanted: int) -> int:
+        """Close so many idle connections, those that have waited longest; return how many there were."""
+        closing = nsmallest(wanted, self._idle(), key=lambda connection: connection.idle_since)
+        for connection in closing:
+            connection.close()
+        return len(closing)
 
     def _idle(self) -> Sequence[Connection]:
         return [connection for connection in self.connections if not connection.is_busy]

@@ -125,10 +125,6 @@ class ResponseWriter:
         if self._chunked:
             self._out.append(wire.last_chunk(effect.trailers))
 
-    def raw(self, data: bytes) -> None:
-        """Take bytes that are framed already."""
-        self._out.append(data)
-
     def take(self) -> bytes:
         """Return what has come together for this turn."""
         if not self._out:

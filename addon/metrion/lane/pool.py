@@ -64,7 +64,7 @@ class Pool[P: Connection]:
         idle = self._idle.get(origin)
         while idle:
             connection, until = idle.popitem()
-            if until > self._now() and _is_quiet(connection.transport):
+            if until > self._now() and is_quiet(connection.transport):
                 connection.transport.set_protocol(connection)
                 return connection
             connection.transport.close()
@@ -134,8 +134,8 @@ class _Watch(asyncio.Protocol):
         self._drop()
 
 
-def _is_quiet(transport: asyncio.Transport) -> bool:
-    """Look at the socket itself: the loop may not have come to what has arrived, an end included."""
+def is_quiet(transport: asyncio.Transport) -> bool:
+    """Whether nothing has arrived that is unread, an end included. The socket is asked: the loop may be behind."""
     if transport.is_closing():
         return False
     poll = select.poll()

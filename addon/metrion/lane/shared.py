@@ -25,6 +25,10 @@ class Connection(Protocol):
     def is_busy(self) -> bool:
         """Whether a request is in flight."""
 
+    @property
+    def idle_since(self) -> float:
+        """When its last request ended, or when it came, by the loop's clock."""
+
     def close(self) -> None:
         """End it at once."""
 

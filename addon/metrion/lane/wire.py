@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metrion.lane.http1 import CHUNKED, UNTIL_CLOSE, ResponseHead
+from metrion.lane.http1 import MalformedError, ResponseHead, length_of_response, transfer_codings
 from metrion.model import Headers
 
 LAST_CHUNK = b"0\r\n\r\n"
@@ -35,12 +35,20 @@ def last_chunk(trailers: Headers) -> bytes:
 
 def is_chunked(headers: Headers) -> bool:
     """Whether the body behind a head of ours, or behind one that :func:`unambiguous` returned, goes out in chunks."""
-    return any(len(name) == 17 and name.lower() == b"transfer-encoding" for name, _ in headers)
+    return any(
+        len(name) == 17 and name.lower() == b"transfer-encoding" and value[-7:].lower() == b"chunked"
+        for name, value in headers
+    )
 
 
 def has_length(headers: Headers) -> bool:
     """Whether a head says how long its body is."""
     return any(len(name) == 14 and name.lower() == b"content-length" for name, _ in headers)
+
+
+def is_packed(headers: Headers) -> bool:
+    """Whether a head says that its body has a content coding."""
+    return any(len(name) == 16 and name.lower() == b"content-encoding" for name, _ in headers)
 
 
 def says_close(headers: Headers) -> bool:
@@ -53,22 +61,37 @@ def says_close(headers: Headers) -> bool:
 def unambiguous(head: ResponseHead) -> Headers:
     """Return the fields of a provider's head with its framing said once, as RFC 9112, 6.3 has a proxy send it on.
 
-    Chunked wins over a length, several equal lengths are one, and so is ``chunked`` several times.
+    A transfer coding wins over a length, several equal lengths are one, and so is ``chunked`` several times. What
+    nobody can read is left out, and so is ``identity``, which says nothing.
     """
-    framing = [value for name, value in head.headers if name.lower() in _FRAMING]
-    if head.body == UNTIL_CLOSE or (len(framing) < 2 and (not framing or b"," not in framing[0])):
+    framing = [(lower, value) for name, value in head.headers if (lower := name.lower()) in _FRAMING]
+    if not framing or (len(framing) == 1 and _is_plain(*framing[0])):
         return head.headers
-    said, value = b"transfer-encoding", b"chunked"
-    if head.body != CHUNKED:
-        said, value = b"content-length", b"%d" % head.body if head.body else framing[0]
-    headers, first = [], True
-    for name, given in head.headers:
-        if (lower := name.lower()) not in _FRAMING:
-            headers.append((name, given))
-        elif lower == said and first:
-            headers.append((name, value))
-            first = False
+    codings = transfer_codings([value for name, value in framing if name == b"transfer-encoding"])
+    if codings:
+        said, value = b"transfer-encoding", b", ".join(codings)
+    else:
+        said, value = b"content-length", _length_once([value for name, value in framing if name == b"content-length"])
+    headers = []
+    for field in head.headers:
+        if (lower := field[0].lower()) not in _FRAMING:
+            headers.append(field)
+        elif lower == said and value:
+            headers.append((field[0], value))
+            value = b""
     return tuple(headers)
+
+
+def _is_plain(name: bytes, value: bytes) -> bool:
+    return value.isdigit() if name == b"content-length" else value.lower() == b"chunked"
+
+
+def _length_once(values: list[bytes]) -> bytes:
+    """Return a length, and nothing where there is none: a response without a body may say anything of its length."""
+    try:
+        return b"%d" % length_of_response(values) if values else b""
+    except MalformedError:
+        return b""
 
 
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})

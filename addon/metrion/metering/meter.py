@@ -10,9 +10,12 @@ from dataclasses import replace
 from typing import Any
 
 from metrion.admission import labels, shown
+from metrion.admission.masking import shown_method
+from metrion.admission.redaction import Redactor, redactor_of
 from metrion.metering import head_fields
 from metrion.metering.cost import NOTHING_BILLED, UNKNOWN, cost
 from metrion.metering.outcome import Outcome
+from metrion.metering.redacted import redacted
 from metrion.model import Cost, Event, Forward, Inbound, Reading, Refusal, Route, Usage, first_values
 from metrion.pricing import PriceBook
 
@@ -28,12 +31,14 @@ def measure(
     settles: bool = False,
     asked_here: bool = False,
     fields: Mapping[bytes, bytes] | None = None,
+    redactor: Redactor | None = None,
 ) -> Event | None:
     """Return the event of one request, or ``None`` for one that named no provider.
 
     ``settles``: the response is the first to report the usage of an earlier request, such as the results of a batch or
     a background response that is read back. ``asked_here``: that request came through Metrion, so that its usage is in
-    another row, or will be. ``fields``: the request's headers by name, where they are known already.
+    another row, or will be. ``fields``: the request's headers by name, ``redactor``: what masks its credentials, where
+    they are known already.
     """
     route = decision.route
     provider = route.provider if route else decision.provider if isinstance(decision, Refusal) else None
@@ -45,12 +50,12 @@ def measure(
     if route is not None and is_billable:
         in_plan = decision.caller is not None and decision.caller.in_plan
         costs = cost(route, outcome, reading, prices, model_requested, in_plan=in_plan)
-    elif inbound.method == b"GET" and reading.is_results and not asked_here:  # they are billed, and in no row
+    elif _is_in_no_row(inbound, outcome, reading, asked_here=asked_here):
         costs = UNKNOWN
     if not is_billable:
         # The row of the request that generated it has the usage of what is read back; sums must not count it twice.
         reading = replace(reading, usage=None)
-    return Event(
+    event = Event(
         event_id=outcome.event_id,
         request_id=outcome.request_id,
         started_at=outcome.started_at,
@@ -61,12 +66,13 @@ def measure(
         **_used(reading),
         **_costs(costs),
     )
+    return redacted(event, redactor or redactor_of(inbound, decision))
 
 
 def _asked(inbound: Inbound, decision: Forward | Refusal, fields: Mapping[bytes, bytes]) -> dict[str, Any]:
     """Return the columns of who asked for what."""
     route, caller = decision.route, decision.caller
-    user_label, tags = labels(inbound)
+    user_label, tags = labels(inbound, caller.labels if caller else None)
     return {
         "account": caller.account if caller else None,
         "token_name": caller.token_name if caller else None,
@@ -74,7 +80,7 @@ def _asked(inbound: Inbound, decision: Forward | Refusal, fields: Mapping[bytes,
         "tags": tags or None,
         "credential": caller.credential if caller else None,
         "operation": route.operation.name if route else None,
-        "method": inbound.method.decode("latin-1"),
+        "method": shown_method(inbound.method).decode("latin-1"),
         # A refused path may hold a credential.
         "path": (route.target if route else shown(inbound).target).partition(b"?")[0].decode("utf-8", "replace"),
         "client_retry": head_fields.client_retry(fields),
@@ -143,6 +149,12 @@ def _costs(costs: Cost) -> dict[str, Any]:
 def _is_billable(inbound: Inbound, route: Route) -> bool:
     """Whether the provider may charge for such a request. To read a stored generation back costs nothing."""
     return inbound.method == b"POST" and route.operation.is_billed_at(route.provider)
+
+
+def _is_in_no_row(inbound: Inbound, outcome: Outcome, reading: Reading, *, asked_here: bool) -> bool:
+    """Whether something billed has no row: results that others asked for, or what was not read of a session."""
+    is_others = inbound.method == b"GET" and reading.is_results and not asked_here
+    return is_others or (outcome.status == 101 and reading.cut_short)
 
 
 def _session_format(route: Route | None, outcome: Outcome) -> str | None:

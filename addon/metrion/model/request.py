@@ -5,6 +5,7 @@ Heads are bytes, as on the wire: what is only forwarded is never decoded and enc
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -51,6 +52,8 @@ class Inbound:
     origin: Origin | None = None
     secure: bool = False
     """It came over TLS."""
+    peer: object = field(default=None, repr=False)
+    """The other end of the connection, as its socket names it."""
 
     @property
     def path(self) -> bytes:
@@ -192,6 +195,20 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelRules:
+    """What the requests of a token are labelled with, and which labels of their own are believed."""
+
+    user: str | None = None
+    """The label of a request that sends none, or none that is believed."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """The tags of every request. A request that sends one of the same name replaces its value."""
+    fixed: bool = False
+    """``user`` and ``tags`` hold whatever a request sends. It may still add tags of other names."""
+    allowed: tuple[str, ...] = ()
+    """The labels that are believed, beside ``user``; ``*`` in them is anything. Empty: every label is."""
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """Whom a request belongs to. Holds no secret."""
 
@@ -204,6 +221,8 @@ class Caller:
     """Seconds to the first byte and between bytes; ``None``: none."""
     in_plan: bool = False
     """The credential that goes out is one of a flat-rate plan of the provider's."""
+    labels: LabelRules | None = None
+    """``None``: whatever label and tags a request sends are believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,3 +259,5 @@ class Forward:
     shown: Head
     quota: Quota | None = None
     """``None``: it belongs to no token."""
+    credentials: tuple[bytes, ...] = field(default=(), repr=False)
+    """Every credential that came in or goes out: no text of the event may repeat one."""

@@ -16,6 +16,7 @@ from mitmproxy.addonmanager import Loader
 from mitmproxy.connection import Client
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers import HttpLayer
+from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from mitmproxy.proxy.tunnel import TunnelLayer
 
 from metrion.admission.codes import INTERNAL
@@ -25,12 +26,16 @@ from metrion.gateway.estimator import Estimator
 from metrion.gateway.gateway import Gateway
 from metrion.gateway.ingestion import CHECK_SECONDS, Ingestion
 from metrion.gateway.scoreboard import Scoreboard
+from metrion.logs.output import LogOptions
+from metrion.logs.request_log import RequestLog
 from metrion.model import EndReason, Refusal
-from metrion.proxy import http1
-from metrion.proxy.flows import MARK
+from metrion.proxy import http1, http2, playback
+from metrion.proxy.admissions import Admissions
 from metrion.proxy.layers import MeteredHttpLayer
-from metrion.proxy.logs import install_filter
+from metrion.proxy.logs import add_options, choose, install_filter
+from metrion.proxy.pacing import pace
 from metrion.proxy.stream import MeteredStream
+from metrion.proxy.tunnels import Search, Targets
 from metrion.relay.attempt import Attempt
 from metrion.settings import Settings
 
@@ -70,16 +75,23 @@ class MetrionAddon:
         self._own_scoreboard: Scoreboard | None = None
         if gateway is None:
             self._own_scoreboard = Scoreboard()
-            gateway = Gateway(settings, self._own_scoreboard.take(0, os.getpid()))
+            log = RequestLog.of(settings.providers, LogOptions())
+            gateway = Gateway(settings, self._own_scoreboard.take(0, os.getpid()), log)
         self.gateway = gateway
         self._ingestion: Ingestion | None = None
         self._watch: asyncio.Task[None] | None = None
         self._estimator = estimator or Estimator()
+        self._admissions = Admissions()
+        self._targets = Targets(gateway.router.hosts)
 
-    def load(self, loader: Loader) -> None:  # noqa: ARG002 -- mitmproxy passes it by name
+    def load(self, loader: Loader) -> None:
         """Set the options that metering and fail-closed routing rely on."""
+        if self._own_scoreboard is not None:
+            add_options(loader)
         install_filter()
         http1.install()
+        playback.install(self._admissions, self.gateway)
+        http2.install()
         if (trusted := os.environ.get("SSL_CERT_FILE")) and not ctx.options.ssl_verify_upstream_trusted_ca:
             ctx.options.update(ssl_verify_upstream_trusted_ca=trusted)  # as with OpenSSL, curl and the SDKs
         timeouts = [plan.timeout or 0 for plan in self.settings.plans.values()]
@@ -92,6 +104,8 @@ class MetrionAddon:
         changed = {
             name: value for name, value in _OPTIONS.items() if name in updated and getattr(ctx.options, name) != value
         }
+        if self._own_scoreboard is not None:
+            choose(self.gateway.log, ctx.options, updated)
         if changed:
             logger.warning("Metrion needs %s; set back.", ", ".join(f"{k}={v}".lower() for k, v in changed.items()))
             ctx.options.update(**changed)
@@ -110,6 +124,7 @@ class MetrionAddon:
 
     def done(self) -> None:
         """Write the events of what is still in flight."""
+        self._targets.close()
         if self._own_scoreboard is None:
             return
         if self._watch is not None:
@@ -142,7 +157,7 @@ class MetrionAddon:
         if isinstance(current, HttpLayer):
             context = current.context
             context.layers.remove(current)
-            metered = MeteredHttpLayer(context, current.mode, self.gateway, hooks=self._hooks)
+            metered = MeteredHttpLayer(context, current.mode, self.gateway, self._admissions, hooks=self._hooks)
             if parent is None:
                 return metered
             parent.child_layer = metered  # type: ignore[attr-defined]  # a TunnelLayer, see above
@@ -155,11 +170,28 @@ class MetrionAddon:
         """Estimate off the event loop; the stream of the attempt waits (the hook of Metrion's own streams)."""
         await self._estimator.estimate(attempt)
 
+    async def metrion_tunnel(self, search: Search) -> None:
+        """Find the addresses to which a blind tunnel may lead (the hook of Metrion's own streams)."""
+        try:
+            search.found = await self._targets.addresses(search.tunnel)
+        except Exception as error:  # noqa: BLE001 -- a tunnel whose address is not checked is refused
+            log_fault(logger, "A tunnel was refused", error)
+
+    # --- connections ---
+
+    def client_connected(self, client: Client) -> None:
+        """Pace what is read of a client."""
+        pace(ctx.master.addons.get("proxyserver").connections.get(client.id), client)
+
+    def server_connected(self, data: ServerConnectionHookData) -> None:
+        """Pace what is read of a provider."""
+        pace(ctx.master.addons.get("proxyserver").connections.get(data.client.id), data.server)
+
     # --- gates ---
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         """Refuse a flow that no metered stream has let through."""
-        if MARK not in flow.metadata:
+        if not self._admissions.passes(flow):
             answer = render(Refusal(INTERNAL, "This request did not pass Metrion's checks and was refused."))
             flow.request.stream = False
             flow.response = http.Response.make(answer.status, answer.body, answer.headers)

@@ -9,6 +9,9 @@ These connections also do what mitmproxy's do not:
 * A client that ends its sending after a whole request is answered; mitmproxy takes it for a hang-up.
 * Requests that a client sends without waiting for the answers go out one after the other; mitmproxy takes the
   connection to the provider for the next before it is done with the last, and crashes.
+* Many interim responses, and many requests sent ahead, are dealt with a few at a time, so that nobody waits for them.
+* A body is framed as the head that goes out says, and a connection is closed where another reader of that head may see
+  the end of the body elsewhere; mitmproxy goes by what it reads there itself, and raises where it cannot read it.
 """
 
 from __future__ import annotations
@@ -18,20 +21,22 @@ import time
 from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 import h11
 from h11._receivebuffer import ReceiveBuffer
 from mitmproxy import http
 from mitmproxy.connection import ConnectionState
-from mitmproxy.net.http import http1
 from mitmproxy.proxy import commands, events, layers
 from mitmproxy.proxy.layers.http import (
     ErrorCode,
     HttpEvent,
     ReceiveHttp,
+    RequestData,
     RequestEndOfMessage,
     RequestHeaders,
     RequestTrailers,
+    ResponseData,
     ResponseEndOfMessage,
     ResponseHeaders,
     ResponseProtocolError,
@@ -45,8 +50,16 @@ from metrion.lane import wire
 from metrion.lane.body import BodyReader, body_reader
 from metrion.lane.client import HEAD_SECONDS
 from metrion.lane.half_closed import HalfClosed
-from metrion.lane.http1 import MalformedError, RequestHead, read_request_head, read_response_head
+from metrion.lane.http1 import (
+    MalformedError,
+    ResponseHead,
+    read_request_head,
+    read_response_head,
+)
+from metrion.model import Headers
 from metrion.proxy.connections import connection_handler
+from metrion.proxy.heads import request_of, response_of
+from metrion.proxy.pacing import pace_of
 from metrion.relay.own_answers import reason
 from metrion.relay.relay import UNREAD_BODY_BYTES
 
@@ -54,6 +67,9 @@ type Commands = Generator[commands.Command, object, None]
 
 _MAX_PIPELINED = 1 << 20
 """How many bytes a client may send ahead of the answer that it waits for; with more its connection is closed."""
+_HEADS_PER_TURN = 16
+SERVER_CLOSED = "server closed connection"
+"""What is said of a provider that closed without a response; mitmproxy's words."""
 
 
 @dataclass
@@ -93,11 +109,31 @@ class _Body:
         return h11.EndOfMessage()
 
 
-class _Trailers(_http1.Http1Connection):
-    """Reads trailers into events, and writes them from events."""
+class _Connection(_http1.Http1Connection):
+    """What both sides have in common: trailers, and turns. A turn that is not the last asks for the next."""
 
     _received: type[RequestTrailers | ResponseTrailers]
-    _to_send: http.Headers | None = None
+    _to_send: Headers = ()
+    _in_chunks = False
+    """The body that goes out is sent in chunks."""
+    _closes = False
+    """The connection ends with the response."""
+
+    def _handle_event(self, event: events.Event) -> Commands:
+        """Override: go on in a turn of its own."""
+        if not isinstance(event, events.Wakeup):
+            yield from super()._handle_event(event)
+            return
+        if (reader := pace_of(self.context, self.conn)) is not None:
+            reader.let_go(self)
+        if self.state == self.read_headers:
+            yield from self.state(events.DataReceived(self.conn, b""))
+
+    def _go_on_later(self, began: float | None = None) -> Commands:
+        """Read nothing more until the next turn, and let others have as much time as this one has taken."""
+        if (reader := pace_of(self.context, self.conn)) is not None:
+            reader.hold(self)
+        yield commands.RequestWakeup(0 if began is None else time.thread_time() - began)
 
     def read_body(self, event: events.Event) -> Commands:
         """Override: trailers become an event before the end of the message."""
@@ -108,24 +144,26 @@ class _Trailers(_http1.Http1Connection):
                 yield ReceiveHttp(self._received(command.event.stream_id, http.Headers(trailers)))
             yield command
 
-    def send(self, event: HttpEvent) -> Commands:
-        """Override: trailers go between the last chunk and the end."""
+    def _framed(self, event: HttpEvent) -> Commands:
+        """Send a part of a body, or its end."""
         if isinstance(event, RequestTrailers | ResponseTrailers):
-            self._to_send = event.trailers
-            return
-        for command in super().send(event):
-            if (
-                self._to_send
-                and isinstance(event, RequestEndOfMessage | ResponseEndOfMessage)
-                and isinstance(command, commands.SendData)
-                and command.data == wire.LAST_CHUNK
-            ):
-                command.data = wire.last_chunk(self._to_send.fields)
-                self._to_send = None
-            yield command
+            self._to_send = event.trailers.fields
+        elif isinstance(event, RequestData | ResponseData):
+            if event.data:
+                yield commands.SendData(self.conn, wire.chunk(event.data) if self._in_chunks else event.data)
+        elif self._in_chunks:
+            yield commands.SendData(self.conn, wire.last_chunk(self._to_send))
+            self._in_chunks, self._to_send = False, ()
+
+    def mark_done(self, *, request: bool = False, response: bool = False) -> Commands:
+        """Override: close a connection that is not to be used again, for whatever reason."""
+        yield from super().mark_done(request=request, response=response)
+        if self.state == self.read_headers and self._closes:
+            yield commands.CloseConnection(self.conn)
+            self.state = self.done
 
 
-class Http1Server(_Trailers, _http1.Http1Server):
+class Http1Server(_Connection, _http1.Http1Server):
     """A client's connection."""
 
     _received = RequestTrailers
@@ -144,7 +182,8 @@ class Http1Server(_Trailers, _http1.Http1Server):
                 return
         yield from super()._handle_event(event)
         is_whole = self.state not in (self.read_headers, self.read_body)
-        if self._half_closed is not None and isinstance(event, events.DataReceived) and not is_whole:
+        goes_on = isinstance(event, events.DataReceived | events.Wakeup)
+        if self._half_closed is not None and goes_on and not is_whole:
             yield from self.state(events.ConnectionClosed(self.conn))  # what was sent ahead is not whole
 
     def read_headers(self, event: events.ConnectionEvent) -> Commands:
@@ -163,12 +202,13 @@ class Http1Server(_Trailers, _http1.Http1Server):
             self._stop_timer()
             self._seen = 0
             head, end = found
-            self.request = _request(head, data[:end])
+            self.request = request_of(head, data[:end])
         except (MalformedError, ValueError) as error:
             self._stop_timer()
             yield from self._refuse(data, error)
             return
         self.buf.maybe_extract_at_most(end)
+        self._closes = not head.keep_alive
         self.body_reader = _Body(body_reader(head.body))  # type: ignore[assignment]  # does all that a reader does
         yield ReceiveHttp(RequestHeaders(self.stream_id, self.request, head.body == 0))
         self.state = self.read_body
@@ -232,74 +272,100 @@ class Http1Server(_Trailers, _http1.Http1Server):
         self.buf += ahead
         if self.state != self.read_headers:
             return
-        handler = connection_handler(self.context)
-        if ahead and handler is not None:
-            following = events.DataReceived(self.conn, b"")
-            asyncio.get_running_loop().call_soon(
-                _in_task, partial(handler.server_event, following), "metrion next request"
-            )
+        if ahead:
+            yield from self._go_on_later()
         elif self._half_closed is not None:
             self._half_closed.cancel()
             yield commands.CloseConnection(self.conn)
             self.state = self.done
 
     def send(self, event: HttpEvent) -> Commands:
-        """Override: a response without a body has no last chunk either, whatever its head says."""
-        bodiless = self.response is not None and self.response.status_code in (204, 304)
-        for command in super().send(event):
-            is_last_chunk = isinstance(command, commands.SendData) and command.data == wire.LAST_CHUNK
-            if not (bodiless and is_last_chunk and isinstance(event, ResponseEndOfMessage)):
-                yield command
+        """Override: what follows a head is framed as the head says."""
+        if isinstance(event, ResponseHeaders):
+            self._decide_framing(event.response)
+            yield from super().send(event)
+        elif isinstance(event, ResponseData | ResponseTrailers):
+            yield from self._framed(event)
+        elif isinstance(event, ResponseEndOfMessage):
+            yield from self._framed(event)
+            yield from self.mark_done(response=True)
+        else:
+            yield from super().send(event)
 
-
-def _request(head: RequestHead, raw: bytes) -> http.Request:
-    """Return a head as mitmproxy has it.
-
-    :raises ValueError: the target is neither a path nor a host.
-    """
-    if not head.target.startswith(b"/"):
-        return http1.read_request_head(raw.strip(b"\r\n").split(b"\r\n"))
-    version = b"HTTP/1.1" if head.minor else b"HTTP/1.0"
-    headers = http.Headers(head.headers)
-    return http.Request("", 0, head.method, b"", b"", head.target, version, headers, None, None, time.time(), None)
+    def _decide_framing(self, response: http.Response) -> None:
+        fields, status = response.headers.fields, response.status_code
+        method = self.request.data.method if self.request is not None else b""
+        self._in_chunks = False
+        if status < 200 or status in (204, 304) or method in (b"HEAD", b"CONNECT"):
+            return
+        self._in_chunks = wire.is_chunked(fields)
+        if not (self._in_chunks or wire.has_length(fields)) or wire.says_close(fields):
+            self._closes = True
 
 
 def _in_task(work: Callable[[], Coroutine[object, object, None]], name: str) -> None:
     asyncio_utils.create_task(work(), name=name, keep_ref=True)
 
 
-class Http1Client(_Trailers, _http1.Http1Client):
+class Http1Client(_Connection, _http1.Http1Client):
     """A provider's connection."""
 
     _received = ResponseTrailers
 
     def read_headers(self, event: events.ConnectionEvent) -> Commands:
-        """Override: read the heads of responses; interim ones come before the final one."""
-        if not (isinstance(event, events.DataReceived) and self.request and self.stream_id is not None):
-            yield from super().read_headers(event)
+        """Override: read the heads of responses; interim ones come before the final one, and there may be many."""
+        if self.request is None or self.stream_id is None or not isinstance(event, events.DataReceived):
+            yield from self._end_without_response()
             return
-        while True:
+        began, data, end = time.thread_time(), bytes(self.buf), 0
+        for _ in range(_HEADS_PER_TURN):
             try:
-                found = read_response_head(bytes(self.buf), method=self.request.data.method)
+                found = read_response_head(data, method=self.request.data.method, start=end)
             except MalformedError as error:
                 yield commands.CloseConnection(self.conn)
                 yield ReceiveHttp(ResponseProtocolError(self.stream_id, str(error), ErrorCode.GENERIC_SERVER_ERROR))
                 return
             if found is None:
+                self.buf.maybe_extract_at_most(end)
                 return
             head, end = found
-            self.buf.maybe_extract_at_most(end)
-            version, now = b"HTTP/1.1" if head.minor else b"HTTP/1.0", time.time()
-            fields = http.Headers(wire.unambiguous(head))
-            response = http.Response(version, head.status, head.reason, fields, None, None, now, None)
             if head.status >= 200 or head.status == 101:
-                break
-            yield ReceiveHttp(Interim(self.stream_id, response))
-        self.response = response
-        self.body_reader = _Body(body_reader(head.body))  # type: ignore[assignment]  # does all that a reader does
-        yield ReceiveHttp(ResponseHeaders(self.stream_id, response, head.body == 0))
+                self.buf.maybe_extract_at_most(end)
+                yield from self._begin_response(head)
+                return
+            yield ReceiveHttp(Interim(self.stream_id, response_of(head)))
+        self.buf.maybe_extract_at_most(end)
+        yield from self._go_on_later(began)
+
+    def _end_without_response(self) -> Commands:
+        """Close the connection: the provider has ended it, or sends what nobody has asked for."""
+        if self.conn.state & ConnectionState.CAN_WRITE:
+            yield commands.CloseConnection(self.conn)
+        if self.stream_id is not None:
+            message = "its response ended within the head" if self.buf else SERVER_CLOSED
+            yield ReceiveHttp(ResponseProtocolError(self.stream_id, message, ErrorCode.GENERIC_SERVER_ERROR))
+
+    def _begin_response(self, head: ResponseHead) -> Commands:
+        self.response = response_of(head)
+        self._closes = not head.keep_alive
+        reader = _Body(body_reader(head.body, of_response=True))
+        self.body_reader = reader  # type: ignore[assignment]  # does all that a reader does
+        yield ReceiveHttp(ResponseHeaders(cast("int", self.stream_id), self.response, head.body == 0))
         self.state = self.read_body
-        yield from self.state(event)
+        yield from self.state(events.DataReceived(self.conn, b""))
+
+    def send(self, event: HttpEvent) -> Commands:
+        """Override: the request is framed as its head says, and its end leaves the connection open."""
+        if isinstance(event, RequestHeaders):
+            self._in_chunks = wire.is_chunked(event.request.headers.fields)
+            yield from super().send(event)
+        elif isinstance(event, RequestData | RequestTrailers):
+            yield from self._framed(event)
+        elif isinstance(event, RequestEndOfMessage):
+            yield from self._framed(event)
+            yield from self.mark_done(request=True)
+        else:
+            yield from super().send(event)
 
     def read_body(self, event: events.Event) -> Commands:
         """Override: finish before the client's connection does, which may have the next request at hand."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from itertools import chain
+
 from mitmproxy import http
 from mitmproxy.connection import ConnectionState
 from mitmproxy.proxy.context import Context
@@ -14,6 +17,10 @@ from metrion.gateway.gateway import Gateway
 from metrion.model import Forward, Inbound, Origin, Refusal
 from metrion.relay.own_answers import refuse
 
+_METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_CONTROL = re.compile(rb"[\x00\r\n]")
+"""HTTP/1.1 has none of these, because they would end the line; what comes otherwise might."""
+
 _INTERCEPTING = (TransparentMode, LocalMode, WireGuardMode, TunMode)
 """Modes in which clients do not know of the proxy, and so bring no token."""
 
@@ -21,7 +28,15 @@ _INTERCEPTING = (TransparentMode, LocalMode, WireGuardMode, TunMode)
 def inbound_request(request: http.Request, context: Context, mode: HTTPMode, gateway: Gateway) -> Inbound:
     """Return a request as it came, identified by its tunnel where it came through one."""
     origin = _origin(request, context, mode, gateway)
-    inbound = Inbound(request.data.method, request.data.path, request.headers.fields, origin, secure=context.client.tls)
+    client = context.client
+    inbound = Inbound(
+        request.data.method,
+        request.data.path,
+        request.headers.fields,
+        origin,
+        secure=client.tls,
+        peer=client.peername,
+    )
     tunnel = gateway.tunnels.get(context.client.id)
     return identified(inbound, tunnel) if tunnel or (mode is HTTPMode.regular and origin) else inbound
 
@@ -30,6 +45,15 @@ def inbound_tunnel(request: http.Request) -> Inbound:
     """Return a CONNECT as a request to the host that it names."""
     origin = Origin("https", request.data.host.lower(), request.data.port)
     return Inbound(request.data.method, b"/", request.headers.fields, origin)
+
+
+def no_tunnel(request: http.Request, mode: HTTPMode) -> str | None:
+    """Say why a CONNECT opens no tunnel here, wherever it leads; ``None``: it may."""
+    if request.is_http2:
+        return "CONNECT is served in HTTP/1.1 only."
+    if mode is HTTPMode.transparent:
+        return "CONNECT is served in regular mode only, and not within a tunnel."
+    return None
 
 
 def is_intercepted(context: Context) -> bool:
@@ -42,8 +66,10 @@ def trouble(
 ) -> Refusal | None:
     """Refuse a request for what is wrong with it beside its route and its caller."""
     error = validate_request(mode, request, context.options.validate_inbound_headers)
-    if any(b"\n" in value for _, value in inbound.headers):
-        error = "A header field goes on over several lines, which no server has to accept."
+    if error is not None:  # it quotes what is wrong, which may be a credential
+        error = "A header field has a name, or says of the body's length, what no server has to accept."
+    if not _METHOD.fullmatch(inbound.method) or any(map(_CONTROL.search, chain(*inbound.headers))):
+        error = "The method or a header field holds a character that no server has to accept."
     if context.client.state is ConnectionState.CLOSED:
         error = "The framing of the request body cannot be understood."
     return None if error is None else refuse(forward, BAD_REQUEST, error)

@@ -8,7 +8,6 @@ relay's effects. So the key is in the head on the wire and in no flow. Nothing i
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 from mitmproxy import flow, http
 from mitmproxy.connection import ConnectionState
@@ -17,12 +16,11 @@ from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http import (
     DropStream,
     ErrorCode,
-    HttpConnectHook,
+    GetHttpConnection,
     HttpErrorHook,
     HttpEvent,
     HttpRequestHeadersHook,
     HttpResponseHook,
-    HttpStream,
     RequestData,
     RequestEndOfMessage,
     RequestHeaders,
@@ -36,17 +34,19 @@ from mitmproxy.proxy.layers.http import (
     SendHttp,
 )
 
-from metrion.admission import shown
+from metrion.admission import shown, token_of
 from metrion.gateway.gateway import Gateway
-from metrion.lane.deadline import Deadline
-from metrion.model import EndReason, Forward, Headers, Refusal
-from metrion.proxy import websocket
-from metrion.proxy.connections import is_client_slow, wake
-from metrion.proxy.flows import MARK, NO_EVENT, aim, asks_for_websocket, flow_of_own_answer, replace_head
+from metrion.model import EndReason, Forward, Headers, Inbound, Refusal
+from metrion.proxy.admissions import Admissions
+from metrion.proxy.connections import is_client_slow
+from metrion.proxy.flows import NO_EVENT, aim, asks_for_websocket, flow_of_own_answer, replace_head
 from metrion.proxy.hooks import MetrionEstimateHook
 from metrion.proxy.http1 import Commands, Interim
-from metrion.proxy.inbound import inbound_request, inbound_tunnel, is_intercepted, trouble
+from metrion.proxy.inbound import inbound_request, is_intercepted, trouble
+from metrion.proxy.logs import without_quotes
 from metrion.proxy.messages import Messages
+from metrion.proxy.replay import replayed
+from metrion.proxy.switching import SwitchingStream
 from metrion.relay.effects import (
     AbortRequest,
     AbortResponse,
@@ -60,23 +60,21 @@ from metrion.relay.effects import (
     SendRequestData,
     Wake,
 )
-from metrion.relay.relay import Relay
 from metrion.relay.rewrites import MOST_HELD
 from metrion.relay.states import State
 
 
-class MeteredStream(HttpStream):
+class MeteredStream(SwitchingStream):
     """One request and its response. See the module for what it does and does not do."""
 
-    def __init__(self, context: Context, stream_id: int, gateway: Gateway, *, hooks: bool) -> None:
-        super().__init__(context, stream_id)
-        self.relay = Relay(gateway, self)
-        self._gateway = gateway
-        self._hooks = hooks
-        """Whether other addons see the flow; where none does, the hooks are not worth their time."""
+    def __init__(
+        self, context: Context, stream_id: int, gateway: Gateway, admissions: Admissions, *, hooks: bool
+    ) -> None:
+        super().__init__(context, stream_id, gateway, admissions, hooks=hooks)
         self._messages = Messages(stream_id)
-        self._deadline = Deadline(lambda: wake(self.context))
         self._client_left = False
+        self._token: bytes | None = None
+        """The caller's, if a replay of the request may use it."""
         self._holds = False
         """The request goes out when it is whole; mitmproxy's stream collects it, so that scripts may see it."""
         self._request_trailers: Headers = ()
@@ -107,6 +105,11 @@ class MeteredStream(HttpStream):
             event.response.stream = True
             if event.response.status_code == 101 and not asks_for_websocket(self.flow.request):
                 return self._carry_out(self._response_head(event.response, ends=True))
+        elif isinstance(event, RequestTrailers):
+            # What other scripts see is masked; what goes out is what came.
+            self._request_trailers = event.trailers.fields
+            masked = shown(Inbound(b"", b"", self._request_trailers))
+            event = RequestTrailers(event.stream_id, http.Headers(masked.headers))
         elif isinstance(event, RequestData) and self.flow.response and not self.flow.request.stream:
             self.relay.request_data(event.data)  # another script has answered; only the size counts
         elif isinstance(event, RequestProtocolError):
@@ -117,50 +120,40 @@ class MeteredStream(HttpStream):
 
     def _on_request_head(self, event: RequestHeaders) -> Commands:
         began = time.perf_counter()
-        request = self._messages.request = event.request
-        if request.data.method == b"CONNECT":
+        request, refusal = event.request, None
+        self._messages.request = request
+        masked = None
+        if event.replay_flow is not None:
+            masked = shown(Inbound(request.data.method, request.data.path, request.headers.fields))
+            inbound, refusal = replayed(event.replay_flow, self._admissions, self._gateway)
+        elif request.data.method == b"CONNECT":
             yield from self._on_connect(event, began)
             return
-        inbound = inbound_request(request, self.context, self.mode, self._gateway)
-        effects = self.relay.request_head(
-            inbound,
-            ends=event.end_stream,
-            began=began,
-            trouble=lambda forward: trouble(forward, inbound, request, self.context, self.mode),
-            intercepted=is_intercepted(self.context),
-        )
+        else:
+            inbound = inbound_request(request, self.context, self.mode, self._gateway)
+        if refusal is not None:
+            effects = self.relay.answer(inbound, refusal, ends=event.end_stream, began=began)
+        else:
+            effects = self.relay.request_head(
+                inbound,
+                ends=event.end_stream,
+                began=began,
+                trouble=lambda forward: trouble(forward, inbound, request, self.context, self.mode),
+                intercepted=is_intercepted(self.context) and masked is None,
+            )
         decision = self.relay.decision
-        replace_head(request, decision.shown if isinstance(decision, Forward) else shown(inbound))
         if not isinstance(decision, Forward):
-            yield from self._answer(request, effects)
+            replace_head(request, masked or shown(inbound))
+            yield from self._answer(request, effects, event.replay_flow)
             return
+        replace_head(request, masked or decision.shown)
+        self._token = token_of(inbound) if decision.caller.credential != "pass_through" else None
         request.headers.pop("expect", None)  # the relay sees to it
         aim(request, decision.route.upstream)
         self._holds = self.relay.state is State.HOLDING
         request.stream = not self._holds
         yield from self._carry_out(effects)
         yield from self._translated(super()._handle_event(event))
-
-    def _on_connect(self, event: RequestHeaders, began: float) -> Commands:
-        """Open a tunnel to a provider's host; what goes through it is decrypted, and metered request by request."""
-        request = event.request
-        inbound = inbound_tunnel(request)
-        decision = self._gateway.decide_tunnel(inbound)
-        replace_head(request, replace(shown(inbound), target=b""))
-        if isinstance(decision, Refusal):
-            yield from self._answer(request, self.relay.answer(inbound, decision, ends=False, began=began))
-            return
-        if decision is not None:
-            self._gateway.tunnels[self.context.client.id] = decision
-        generator, reply = super()._handle_event(event), None
-        while True:
-            try:
-                command = generator.send(reply)
-            except StopIteration:
-                return
-            if isinstance(command, HttpConnectHook):
-                self.flow.metadata[MARK] = NO_EVENT
-            reply = yield command
 
     def _on_client_gone(self, event: RequestProtocolError) -> Commands:
         yield from self._carry_out(self.relay.client_gone())
@@ -206,14 +199,19 @@ class MeteredStream(HttpStream):
             elif isinstance(command, commands.StartHook):
                 if isinstance(command, HttpRequestHeadersHook):
                     self._mark()
+                elif isinstance(command, HttpErrorHook) and self.flow.error is not None:
+                    self.flow.error.msg = without_quotes(self.flow.error.msg)
                 if self._hooks:
                     reply = yield command
-                elif isinstance(command, websocket.HOOKS):
-                    yield from self.passthrough(events.HookCompleted(command))
                 if isinstance(command, HttpRequestHeadersHook) and self.flow.response:
                     self.flow.request.stream = False  # another script has answered, and mitmproxy does no longer stream
             elif isinstance(command, DropStream):
                 pass  # the relay says when
+            elif isinstance(command, GetHttpConnection):
+                # The key is for the provider, wherever another script has sent the flow.
+                upstream = self._forward.route.upstream
+                command.address, command.tls = (upstream.host, upstream.port), upstream.scheme == "https"
+                reply = yield command
             elif not isinstance(command, commands.Log):
                 reply = yield command
             if self._is_answered and command.blocking:
@@ -237,8 +235,8 @@ class MeteredStream(HttpStream):
                 pass  # it has gone out with the head
             case RequestData(data=data):
                 return relay.request_data(data)
-            case RequestTrailers(trailers=trailers):
-                self._request_trailers = trailers.fields
+            case RequestTrailers():
+                pass  # they are there as they came
             case RequestEndOfMessage():
                 return relay.request_end(self._request_trailers)
             case ResponseHeaders(response=response, end_stream=ends):
@@ -255,8 +253,7 @@ class MeteredStream(HttpStream):
 
     def _whole_request(self) -> Effects:
         effects = self.relay.request_data(self.flow.request.raw_content or b"")
-        trailers = self.flow.request.trailers
-        effects += self.relay.request_end(trailers.fields if trailers else ())
+        effects += self.relay.request_end(self._request_trailers)
         if not self.context.options.store_streamed_bodies:
             self.flow.request.raw_content = None
         return effects
@@ -270,6 +267,12 @@ class MeteredStream(HttpStream):
         self.request_body_buf.clear()
         yield from self.start_request_stream()
         return False
+
+    def check_invalid(self, request: bool) -> layer.CommandGenerator[bool]:
+        """Override: our own reader has judged the framing of a response of HTTP/1."""
+        if not request and self.flow.response is not None and not self.flow.response.is_http2:
+            return False
+        return (yield from super().check_invalid(request))
 
     def _response_head(self, response: http.Response, *, ends: bool) -> Effects:
         self._messages.came = response
@@ -323,32 +326,6 @@ class MeteredStream(HttpStream):
                     for message in self._messages.to_client(effect):
                         yield SendHttp(message, client)
 
-    # --- WebSocket sessions ---
-
-    def passthrough(self, event: events.Event) -> Commands:
-        """Override: count what passes after an upgrade; without other addons, answer the hooks at once."""
-        if self.relay.state is State.UPGRADED:
-            if isinstance(event, RequestData):
-                self.relay.attempt.session_data(sent=len(event.data))
-            elif isinstance(event, ResponseData):
-                self.relay.attempt.session_data(received=len(event.data))
-        for command in super().passthrough(event):
-            if isinstance(command, websocket.HOOKS):
-                self._on_websocket(command)
-                if not self._hooks:
-                    yield from self.passthrough(events.HookCompleted(command))
-                    continue
-            yield command
-
-    def _on_websocket(self, hook: commands.StartHook) -> None:
-        session = self.flow.websocket
-        if session is None:
-            return
-        ended = websocket.on_hook(hook, session, self.relay.attempt, is_shown=self._hooks)
-        if ended is not None:
-            for _ in self._carry_out(self.relay.session_end(ended)):
-                pass  # mitmproxy's stream drops itself
-
     # --- what flows show ---
 
     @property
@@ -364,13 +341,15 @@ class MeteredStream(HttpStream):
 
     def _mark(self) -> None:
         """Let the flow through the gate in the addon, and aim it again: in reverse mode mitmproxy does so meanwhile."""
-        self.flow.metadata[MARK] = str(self.relay.attempt.id)
+        self._let_through(str(self.relay.attempt.id))
+        self._admissions.remember(self.flow, self._token)
         aim(self.flow.request, self._forward.route.upstream)
 
-    def _answer(self, request: http.Request, effects: Effects) -> Commands:
+    def _answer(self, request: http.Request, effects: Effects, replay: http.HTTPFlow | None = None) -> Commands:
         """Show an answer of Metrion's own to other addons, and send it."""
         refused = isinstance(self.relay.decision, Refusal)
-        self.flow = flow_of_own_answer(request, self.context, str(self.relay.attempt.id) if refused else NO_EVENT)
+        self.flow = replay or flow_of_own_answer(request, self.context)
+        self._let_through(str(self.relay.attempt.id) if refused else NO_EVENT)
         if self._hooks:
             yield HttpRequestHeadersHook(self.flow)
         self.flow.response = self._messages.whole_response(effects)

@@ -19,7 +19,7 @@ from metrion.faults import log_fault
 from metrion.metering.head_fields import is_beyond_plan, provider_limits
 from metrion.metering.outcome import Outcome
 from metrion.metering.tap import Tap
-from metrion.model import EndReason, Forward, Headers, Reading, Route, first_values
+from metrion.model import EndReason, Event, Forward, Headers, Reading, Refusal, Route, first_values
 from metrion.relay.pending_estimate import Estimation, needed_estimation
 from metrion.relay.recorder import Recorder
 from metrion.relay.request import Request, text
@@ -47,7 +47,10 @@ class Attempt:
         self._recorder = recorder
         self._clock = clock
         self._own_time = self.last_activity - request.began
-        self._status: int | None = None
+        self.status: int | None = None
+        """What the client got; ``None``: nothing yet."""
+        self.refusal: Refusal | None = None
+        """What it got in the provider's place."""
         self._error_type: str | None = None
         self._streamed: bool | None = None
         self._provider_request_id: str | None = None
@@ -77,7 +80,7 @@ class Attempt:
     def response_head(self, route: Route, status: int, headers: Headers) -> None:
         """Read the provider's head, which goes to the client."""
         self._first_byte = self.last_activity = self._clock()
-        self._status = status
+        self.status = status
         fields = first_values(headers)
         length, coding = text(fields.get(b"content-length")), text(fields.get(b"content-encoding"))
         self._expected_bytes = int(length) if length is not None and length.isdigit() else None
@@ -118,11 +121,12 @@ class Attempt:
             self._tap.feed(chunk)
         self._own_time += self._clock() - at
 
-    def own_response(self, status: int, code: str, size: int) -> None:
-        """Record a response of Metrion's own: ``code`` as in ``x-metrion-error``, ``size`` of its body."""
+    def own_response(self, refusal: Refusal, size: int) -> None:
+        """Record a response of Metrion's own; ``size`` of its body."""
         self._first_byte = self._clock()
-        self._status = status
-        self._error_type = code
+        self.refusal = refusal
+        self.status = refusal.status
+        self._error_type = refusal.code
         self._response_bytes = size
 
     @property
@@ -146,6 +150,11 @@ class Attempt:
         """Read a message of a WebSocket session *before* it goes on; a billed response has an event of its own."""
         if self._session is not None:
             self._session.message(message, from_client=from_client)
+
+    def session_unread(self, why: str, *, from_client: bool) -> None:
+        """Record that a part of a WebSocket session passes unread; ``why`` is for the log."""
+        if self._session is not None:
+            self._session.unread(why, from_client=from_client)
 
     # --- estimates ---
 
@@ -179,10 +188,10 @@ class Attempt:
 
     # --- the event ---
 
-    def finish(self, end_reason: EndReason) -> None:
-        """Write the event, unless it is written."""
+    def finish(self, end_reason: EndReason) -> Event | None:
+        """Write the event, unless it is written, and return what was written."""
         if self.finished:
-            return
+            return None
         self.finished = True
         estimation, self._estimation = self._estimation, None
         try:
@@ -191,13 +200,16 @@ class Attempt:
                 reading = replace(reading, usage=estimation.usage, estimated=True)
             if reading.stream_error:
                 end_reason = EndReason.STREAM_ERROR
+            if self._session is not None and self._session.is_partly_unread:
+                reading = replace(reading, cut_short=True)
             outcome = self._outcome(end_reason)
             event = self._recorder.event(self.request, outcome, reading, in_session=self._session is not None)
         except Exception as error:  # noqa: BLE001 -- a fault in metering must not reach the traffic
             log_fault(logger, "An event could not be measured; its request went through undisturbed", error)
-            return
+            return None
         if event is not None:
             self._recorder.write(event)
+        return event
 
     def _outcome(self, end_reason: EndReason) -> Outcome:
         request = self.request
@@ -207,7 +219,7 @@ class Attempt:
             request_id=request.id.hex,
             started_at=request.started_at,
             end_reason=end_reason,
-            status=self._status,
+            status=self.status,
             error_type=self._error_type,
             reached_upstream=self.reached_upstream,
             streamed=self._streamed,
@@ -230,7 +242,7 @@ class Attempt:
 
     @property
     def _succeeded(self) -> bool:
-        return self._status is not None and 200 <= self._status < 300
+        return self.status is not None and 200 <= self.status < 300
 
     @property
     def id(self) -> UUID:

@@ -22,5 +22,8 @@ class Gate(Protocol):
     def within_limits(self, decision: Forward) -> Forward | Refusal:
         """Count a request that nothing else refuses any more, or refuse it."""
 
+    def answered(self, inbound: Inbound, answer: Answer, *, began: float) -> None:
+        """Record a request that is answered here, and has no event."""
+
     def begin(self, key: object, inbound: Inbound, decision: Forward | Refusal, *, began: float) -> Attempt:
         """Begin to record a request, known by ``key`` until it is over."""

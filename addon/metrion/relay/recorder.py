@@ -42,17 +42,29 @@ class Recorder:
         ``in_session``: each billed response of the WebSocket session has an event of its own.
         """
         inbound, decision = request.inbound, request.decision
-        route = decision.route
+        route, redactor = decision.route, request.redactor
         for warning in reading.warnings:
-            logger.warning("%s %s: %s", route.provider if route else "-", inbound.path.decode("latin-1"), warning)
+            path = redactor.text(inbound.path.decode("latin-1"))
+            logger.warning("%s %s: %s", route.provider if route else "-", path, redactor.text(warning))
         names = _names(route, reading)
-        if route is not None and reading.done_at is not None:
+        # No file may hold a credential, not even as the id of what is billed later.
+        is_storable = not any(map(redactor.repeats, (*names, reading.output or "")))
+        if route is not None and reading.done_at is not None and is_storable:
             for name in names:
                 self._generations.finish(route.provider, name, reading.done_at)
-        decided = settlement(route, inbound.method, outcome.status, reading, outcome.end_reason, in_session=in_session)
+        if reading.growing and reading.usage is not None and reading.usage.raw is not None:
+            reading = replace(reading, usage=replace(reading.usage, raw=redactor.json(reading.usage.raw)))
+        decided = settlement(
+            route if is_storable else None,
+            inbound.method,
+            outcome.status,
+            reading,
+            outcome.end_reason,
+            in_session=in_session,
+        )
         carried_out = carry_out(decided, self._generations)
         settles = carried_out is not False
-        if reading.growing and reading.usage is not None:
+        if reading.growing and reading.usage is not None and is_storable:
             reading = _since(reading, reading.usage, carried_out)
         if route is not None and settles and reading.done_at is None:
             days = (self._generations.done_at(route.provider, name) for name in names)
@@ -69,11 +81,21 @@ class Recorder:
             settles=settles,
             asked_here=asked_here,
             fields=request.fields,
+            redactor=redactor,
         )
 
     def session_event(self, request: Request, outcome: Outcome, reading: Reading) -> Event | None:
         """Return the event of one billed response in a WebSocket session."""
-        return measure(request.inbound, request.decision, outcome, reading, self.prices, settles=True)
+        return measure(
+            request.inbound,
+            request.decision,
+            outcome,
+            reading,
+            self.prices,
+            settles=True,
+            fields=request.fields,
+            redactor=request.redactor,
+        )
 
 
 def _since(reading: Reading, usage: Usage, before: bool | str) -> Reading:

@@ -134,6 +134,7 @@ class Relay:
         self.decision, self._inbound, self._ends = decision, inbound, ends
         self._trailers = () if ends else None
         if isinstance(decision, Answer):
+            self._gate.answered(inbound, decision, began=began)
             return self._own_response(decision)
         self.attempt = self._gate.begin(self._key, inbound, decision, began=began)
         return self._refuse(decision, EndReason.REFUSED)
@@ -365,7 +366,7 @@ class Relay:
 
     def _refuse(self, refusal: Refusal, end_reason: EndReason) -> Effects:
         answer = render(refusal)
-        self.attempt.own_response(answer.status, refusal.code, len(answer.body))
+        self.attempt.own_response(refusal, len(answer.body))
         return [Record(end_reason), *self._own_response(answer)]
 
     def _own_response(self, answer: Answer) -> Effects:

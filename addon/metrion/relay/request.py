@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from metrion import estimates
+from metrion.admission.redaction import Redactor, redactor_of
 from metrion.metering.request_reader import RequestReader
 from metrion.model import Forward, Headers, Inbound, Refusal, first_values
 from metrion.model.event_id import uuid7
@@ -15,6 +16,7 @@ class Request:
 
     __slots__ = (
         "_reader",
+        "_redactor",
         "began",
         "bytes",
         "decision",
@@ -37,6 +39,7 @@ class Request:
         """The size of the body as the client sent it, without chunk framing."""
         self.sample: estimates.Sample | None = None
         self.response_sample: estimates.Sample | None = None
+        self._redactor: Redactor | None = None
         self._reader: RequestReader | None = None
         if isinstance(decision, Forward) and inbound.method == b"POST":
             self.sample, self.response_sample = estimates.samples(decision.route.dialect)
@@ -55,6 +58,13 @@ class Request:
     def leave_unread(self) -> None:
         """Read nothing of the body, and keep nothing of it or of its response."""
         self._reader = self.sample = self.response_sample = None
+
+    @property
+    def redactor(self) -> Redactor:
+        """What masks its credentials in the texts of its events."""
+        if self._redactor is None:
+            self._redactor = redactor_of(self.inbound, self.decision)
+        return self._redactor
 
     @property
     def model(self) -> str | None:

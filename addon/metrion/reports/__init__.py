@@ -5,9 +5,10 @@ total, and notes on what the figures leave out. What is not known is counted bes
 UTC; days and months are those of a time zone.
 
 A new question is a new file. Its first line is a comment that says what it answers. It reads the sums
-(:mod:`metrion.store.rollups`), ``events`` or ``billing`` between ``$since`` and ``$until``, and selects first what it groups by, then ``requests`` and more figures, and last
-``is_total``, which is true in the one row over everything. It may leave what to group by to ``$by``: it then selects a
-list, ``keys``, with one entry for each of ``$by``, and finds its days and months in ``$timezone``.
+(:mod:`metrion.store.rollups`), ``events`` or ``billing`` between ``$since`` and ``$until``, and selects first what it
+groups by, then ``requests`` and more figures, and last ``is_total``, which is true in the one row over everything. It
+may leave what to group by to ``$by``: it then selects a list, ``keys``, with one entry for each of ``$by``, and finds
+its days and months in ``$timezone``.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 
 
 def moment(text: str, now: datetime, timezone: tzinfo = UTC) -> datetime:
-    """Read a point in time as people type it: ``2026-11-01``, ISO 8601, ``7d``, ``24h``, ``today``, ``month``.
+    """Read a point in time as people type it: ``2026-11-01``, ISO 8601, ``7d``, ``yesterday``, ``month``.
 
     ``now`` is aware; the result is naive UTC.
 
@@ -28,7 +28,7 @@ def moment(text: str, now: datetime, timezone: tzinfo = UTC) -> datetime:
         return _utc(read if read.tzinfo else read.replace(tzinfo=timezone))
     except (ValueError, OverflowError):
         raise ValueError(
-            f"{text!r} is no point in time; write 2026-11-01, 2026-11-01T08:00:00Z, 7d, 24h, today or month"
+            f"{text!r} is no point in time; write 2026-11-01, 2026-11-01T08:00:00Z, 7d, 24h, today, yesterday or month"
         ) from None
 
 

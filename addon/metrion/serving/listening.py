@@ -11,8 +11,10 @@ import errno
 import socket
 import ssl
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 
 from metrion.errors import ServeError
@@ -21,6 +23,10 @@ BACKLOG = 2048
 """How many connections may wait at each socket until they are accepted."""
 _ANY_PORT_TRIES = 20
 
+_EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- compared, not listened on
+"""Hosts that mean all addresses, and where this machine itself finds them."""
+_SOMEWHERE = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
+"""Addresses that exist in documentation only: the way to them is the way out of this machine."""
 _SHARES_EVENLY = sys.platform == "linux"
 """Whether the system spreads connections over sockets that share a port; elsewhere all workers use the same socket."""
 
@@ -35,9 +41,45 @@ class Listening:
 
     @property
     def url(self) -> str:
-        """The URL of the proxy itself."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}"
+        """The URL of the proxy itself, which others can use: with this machine's address where it listens on all."""
+        return self._url(_outward_address(self.host) if self.is_everywhere else self.host)
+
+    @property
+    def local_url(self) -> str:
+        """The same, for programs on this machine."""
+        return self._url(_EVERYWHERE.get(self.host, self.host))
+
+    @property
+    def is_everywhere(self) -> bool:
+        """Whether it listens on all addresses of this machine."""
+        return self.host in _EVERYWHERE
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether others on the network can read what clients send: it is plain HTTP, and not on loopback alone."""
+        return self.scheme == "http" and not _is_loopback(self.host)
+
+    def _url(self, host: str) -> str:
+        return f"{self.scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+
+def _outward_address(host: str) -> str:
+    """Return the address by which others reach this machine, else its name. Nothing is sent."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect((_SOMEWHERE[family], 9))
+        address: str = probe.getsockname()[0]
+        return address
+    return socket.gethostname()
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether a host means this machine's loopback and nothing else."""
+    try:
+        found = socket.getaddrinfo(host or None, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError:
+        return False
+    return all(ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found)
 
 
 def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
@@ -62,13 +104,21 @@ def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
 class Listeners:
     """The sockets of ``workers`` workers on one port, at every address that ``host`` means.
 
-    Port 0 takes a free one, the same for all. Nobody can connect before :meth:`listen`.
+    Port 0 takes a free one, the same for all. Nobody can connect before :meth:`listen`. ``holder`` says who has a port
+    that is in use, in the words that begin a sentence.
 
     :raises ServeError: the port cannot be taken.
     """
 
-    def __init__(self, host: str, port: int, workers: int) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        workers: int,
+        holder: Callable[[str, int], str] = lambda _host, _port: "Another program holds the port",
+    ) -> None:
         self._host = host
+        self._holder = holder
         self._workers = workers
         try:
             self._sockets = [_bind_all(host, port)]
@@ -114,7 +164,7 @@ class Listeners:
     def _refused(self, error: OSError, port: int) -> ServeError:
         way_out = "Choose another with --host and --port, or `listen` in metrion.yaml."
         if error.errno == errno.EADDRINUSE:
-            way_out = "Another program holds the port; choose one with --port, or `listen` in metrion.yaml."
+            way_out = f"{self._holder(self._host, port)}; choose one with --port, or `listen` in metrion.yaml."
         return ServeError(f"cannot listen on {self._host}:{port}: {error.strerror or error}. {way_out}")
 
 

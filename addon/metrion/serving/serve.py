@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import ssl
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,11 @@ from metrion import estimates
 from metrion.errors import ServeError
 from metrion.gateway.ingestion import Ingestion
 from metrion.gateway.scoreboard import Scoreboard
+from metrion.logs.output import FORMAT, LogOptions, configure
+from metrion.logs.remembered import Remembered
+from metrion.logs.request_log import RequestLog
+from metrion.running.proxies import published
+from metrion.running_proxy import words_of_holder
 from metrion.serving.listening import Listeners, Listening
 from metrion.serving.supervisor import Supervisor
 from metrion.settings import Settings
@@ -35,14 +40,21 @@ def run(
     drain_seconds: float,
     on_listening: Callable[[Listening], None],
     tls: ssl.SSLContext | None = None,
+    log: LogOptions | None = None,
+    shared: bool = True,
 ) -> None:
     """Serve until a signal stops it. ``on_listening`` is called once, when all workers accept connections.
+
+    ``shared``: each ``metrion run`` of this home may use this proxy.
 
     :raises ServeError: it cannot be done, workers keep dying, or events were lost.
     :raises StoreError: the ingester cannot start.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s")
-    listeners = Listeners(host, port, workers)
+    log = log or LogOptions()
+    configure(log)
+    os.environ[FORMAT] = log.format  # for the ingester
+    remembered = Remembered(settings.providers)  # by all workers
+    listeners = Listeners(host, port, workers, lambda host, port: words_of_holder(host, port, settings))
     # A worker that drains by itself and the one that replaces it are both at work.
     scoreboard = Scoreboard(2 * workers)
     ingestion = Ingestion(settings, scoreboard)
@@ -56,14 +68,17 @@ def run(
             authority.wait()
         listeners.listen()
 
+        request_log = RequestLog.of(settings.providers, log, remembered)
+
         def work(context: WorkerContext) -> None:
-            worker.work(settings, context, drain_seconds, tls)
+            worker.work(settings, context, drain_seconds, tls, request_log)
 
         supervisor = Supervisor(work, listeners, scoreboard, ingestion, workers=workers, drain_seconds=drain_seconds)
-        scheme = "https" if tls else "http"
+        listening = Listening(host, listeners.port, "https" if tls else "http")
         failures = []
         try:
-            supervisor.run(lambda: on_listening(Listening(host, listeners.port, scheme)))
+            with published(settings.home, listening.local_url) if shared else nullcontext():
+                supervisor.run(lambda: on_listening(listening))
         except ServeError as error:
             failures.append(str(error))
         if lost := scoreboard.lost_events:

@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING
 from metrion.faults import log_fault
 from metrion.gateway.estimator import Estimator
 from metrion.gateway.gateway import Gateway
+from metrion.lane.accepting import Acceptor, raise_descriptor_limit
 from metrion.lane.connect import tls_context
 from metrion.lane.lane import Lane
 from metrion.lane.loop import new_event_loop
 from metrion.lane.pool import Pool
 from metrion.lane.upstream import Upstream
+from metrion.logs.output import write_from_thread
+from metrion.logs.request_log import RequestLog
 from metrion.providers import PROVIDERS
-from metrion.serving.listening import BACKLOG
 from metrion.serving.stop_signals import STOP_SIGNALS
 from metrion.serving.worker_context import WorkerContext
 from metrion.settings import Settings
@@ -40,15 +42,31 @@ _CLOSE_SECONDS = 1.0
 """How long idle connections may take to close at the end."""
 
 
-def work(settings: Settings, context: WorkerContext, drain_seconds: float, tls: ssl.SSLContext | None = None) -> None:
+def work(
+    settings: Settings,
+    context: WorkerContext,
+    drain_seconds: float,
+    tls: ssl.SSLContext | None,
+    log: RequestLog,
+) -> None:
     """Serve until a signal stops it. :data:`STOP_SIGNALS` may be blocked before; they are unblocked once handled."""
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        runner.run(_Worker(settings, context, drain_seconds, tls).run())
+    raise_descriptor_limit()
+    outlet = write_from_thread()
+    try:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(_Worker(settings, context, drain_seconds, tls, log).run())
+    finally:
+        outlet.close()
 
 
 class _Worker:
     def __init__(
-        self, settings: Settings, context: WorkerContext, drain_seconds: float, tls: ssl.SSLContext | None
+        self,
+        settings: Settings,
+        context: WorkerContext,
+        drain_seconds: float,
+        tls: ssl.SSLContext | None,
+        log: RequestLog,
     ) -> None:
         self._settings = settings
         self._context = context
@@ -56,10 +74,10 @@ class _Worker:
         self._tls = tls
         self._over = asyncio.Event()
         self._draining: asyncio.Task[None] | None = None
-        self._gateway = Gateway(settings, context.slot)
+        self._gateway = Gateway(settings, context.slot, log)
         self._estimator = Estimator()
         self._inner: asyncio.Task[Inner] | None = None
-        self._servers: list[asyncio.Server] = []
+        self._acceptors: list[Acceptor] = []
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -68,10 +86,9 @@ class _Worker:
         if os.environ.get(_ROAD) == "mitmproxy":
             inner = await self._started_inner()
             for listener in self._context.listeners:
-                server = await asyncio.start_server(inner.serve, sock=listener, backlog=BACKLOG, ssl=self._tls)
-                self._servers.append(server)
+                self._acceptors.append(Acceptor(listener, lambda: _streams(inner), self._tls))
         else:
-            await self._lane.listen(self._context.listeners, self._tls, backlog=BACKLOG)
+            self._lane.listen(self._context.listeners, self._tls)
         for signum in STOP_SIGNALS:
             loop.add_signal_handler(signum, self._stop)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
@@ -142,8 +159,8 @@ class _Worker:
             self._draining = asyncio.get_running_loop().create_task(self._drain())
 
     async def _drain(self) -> None:
-        for server in self._servers:
-            server.close()
+        for acceptor in self._acceptors:
+            acceptor.close()
         self._lane.drain()
         loop = asyncio.get_running_loop()
         inner = self._running_inner()
@@ -163,6 +180,12 @@ class _Worker:
 
     def _has_connections(self, inner: Inner | None) -> bool:
         return bool(self._lane.connections) or (inner is not None and inner.has_connections)
+
+
+def _streams(inner: Inner) -> asyncio.StreamReaderProtocol:
+    """Return the protocol of a connection that mitmproxy's layers serve from its start."""
+    loop = asyncio.get_running_loop()
+    return asyncio.StreamReaderProtocol(asyncio.StreamReader(loop=loop), inner.serve, loop=loop)
 
 
 def _import_inner() -> type[Inner]:

@@ -20,6 +20,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from metrion.errors import SettingsError
 from metrion.model import CredentialPlace, Origin
 from metrion.providers import PROVIDERS, UNASKED_USAGE, canonical_name
+from metrion.settings.ownership import check_usable
 from metrion.settings.timezones import zone
 from metrion.settings.values import (
     Cors,
@@ -154,9 +155,10 @@ def load_settings(config: Path | None = None, environ: Mapping[str, str] = os.en
     The file is ``config``, else ``$METRION_CONFIG``, else ``metrion.yaml`` in ``$METRION_HOME`` (``~/.metrion``) if it
     is there. A variable ``METRION_<PROVIDER>_UPSTREAM`` wins over the file.
 
-    :raises SettingsError: a named file cannot be read, or a setting cannot be used.
+    :raises SettingsError: a named file cannot be read, a setting cannot be used, or the home is another user's.
     """
     home = Path(environ.get("METRION_HOME") or "~/.metrion").expanduser().absolute()
+    check_usable(home)
     path = _config_path(config, home, environ)
     try:
         file = _File.model_validate(_read_yaml(path) if path else {})

@@ -28,6 +28,8 @@ Seconds = Annotated[
 ]
 """0: no timeout; ``None``: the next of token, provider and plan decides."""
 
+Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
+
 PlanName = Literal["free", "pro"]
 
 
@@ -69,9 +71,12 @@ class Cors(Frozen):
 
 
 class Intercept(Frozen):
-    """The account that transparent and local traffic belongs to."""
+    """The account that transparent and local traffic belongs to, and what becomes of a CONNECT to any other host."""
 
     account: Annotated[str, Field(min_length=1)] = "default"
+    others: Literal["refuse", "tunnel"] = "refuse"
+    ports: Annotated[tuple[Port, ...], Field(min_length=1, examples=[443, 8443])] = (443,)
+    """Where a tunnel to another host may lead."""
 
 
 def built_in_providers() -> dict[str, ProviderSettings]:

@@ -25,11 +25,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
 from metrion.errors import StoreError
-from metrion.store import database, is_there, locks, rolling, schema
+from metrion.store import database, is_there, locks, recent, rolling, schema
 from metrion.store.parent_watch import ParentWatch
 from metrion.store.segments import any_sealed, sealed
 
@@ -104,10 +105,12 @@ class Ingester:
         """
         try:
             with locks.writing(self.store_path, _READER_SECONDS):
+                sums = recent.load(self.store_path)
                 if database.attach_whole(self.connection, self.journal_dir, self.store_path):
                     logger.warning(_MADE_ANEW, self.store_path)
                 with _file(self.store_path) as store:
                     try:
+                        sums = self._with_batch(sums)
                         self._insert()
                         if not os.fstat(store).st_nlink:
                             raise StoreError(f"{self.store_path} was deleted while events were written to it")
@@ -115,6 +118,9 @@ class Ingester:
                             segment.unlink(missing_ok=True)
                     finally:
                         self.connection.execute("DETACH store")
+                if sums is not None:
+                    with suppress(OSError):  # then the first reader adds up
+                        recent.write(self.store_path, sums)
         except locks.Busy:
             return False
         except duckdb.Error as error:
@@ -200,6 +206,15 @@ class Ingester:
             return self._read(files) == sum(_lines(file) for file in files)
         except (duckdb.DataError, duckdb.ProgrammingError):  # others, such as a failing disk, say nothing of the lines
             return False
+
+    def _with_batch(self, sums: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Return the sums of what was metered lately, with those of the batch; ``None``: there are none."""
+        try:
+            return recent.with_batch(sums, self.connection, "memory.batch", "store.ingested", "store.watermarks")
+        except Exception:
+            # Whatever it is: readers can add up without, and nothing may keep events out of the store.
+            logger.exception("journal: what was metered lately could not be added up; the next reader does")
+            return None
 
     def _insert(self) -> None:
         new = schema.above_watermark("memory.batch", "store.watermarks")

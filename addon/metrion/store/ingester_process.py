@@ -11,7 +11,6 @@ what is there then, and ends.
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import signal
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from metrion.errors import StoreError
+from metrion.logs.output import configure_ingester
 from metrion.store import READY, is_there, locks, schema
 from metrion.store.parent_watch import ParentWatch
 from metrion.store.segments import any_sealed
@@ -35,7 +35,7 @@ _LAST_TURN_SECONDS = 5.0
 
 def main() -> None:
     """Make the store ready, then ingest and doze in turn until the parent is gone."""
-    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO)
+    configure_ingester()
     journal_dir, store_path = map(Path, sys.argv[1:3])
     dozes = sys.argv[3:4] == [schema.version(journal_dir)]
     open_again_at = float(sys.argv[4]) if dozes else 0.0

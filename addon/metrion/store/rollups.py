@@ -95,7 +95,8 @@ TIMES: Mapping[str, str] = {"latency": "latency_ms", "first_byte": "first_byte_m
 STEPS = 16
 """Steps of a histogram in each doubling: a bound is 4.4 % above the one before."""
 
-_DEFERRED = ", ".join(f"'{name}'" for name, operation in OPERATIONS.items() if operation.deferred)
+DEFERRED_OPERATIONS = tuple(name for name, operation in OPERATIONS.items() if operation.deferred)
+_DEFERRED = ", ".join(f"'{name}'" for name in DEFERRED_OPERATIONS)
 
 SETTLES = f"(method <> 'POST' OR operation IN ({_DEFERRED})) AND cost_source NOT IN ('not_billed', 'unknown')"
 """Whether a row of ``events`` reports the usage of an earlier one."""
