@@ -17,7 +17,7 @@ from metrion.model import EVENT_COLUMNS
 from metrion.pricing import PriceBook
 from metrion.repricing import Selection, reprice
 from metrion.settings import load_settings
-from metrion.store import database, schema
+from metrion.store import database, rolling, schema
 from metrion.store.follow import Follower
 from tests.store.events import Home, event
 
@@ -95,7 +95,7 @@ FORMER = {
 
 @contextmanager
 def former_version(monkeypatch: pytest.MonkeyPatch, version: str) -> Iterator[None]:
-    """Within it, Metrion has the columns that it had then."""
+    """Within it, Metrion has the columns that it had then, and keeps no sums."""
     columns = {name: schema.COLUMN_TYPES[name] for name in FORMER[version]}
     with monkeypatch.context() as patch:
         for name, old in {
@@ -106,7 +106,18 @@ def former_version(monkeypatch: pytest.MonkeyPatch, version: str) -> Iterator[No
             ),
         }.items():
             patch.setattr(schema, name, old)
+        patch.setattr(schema, "views", _former_views)
+        patch.setattr(database, "_SUMS", set())
+        patch.setattr(database, "_TABLES", {"ingested", "watermarks"})
+        for name in ("add", "make"):
+            patch.setattr(rolling, name, lambda *_: None)
         yield
+
+
+def _former_views(journal_dir: Path) -> str:
+    return f"""
+CREATE OR REPLACE VIEW events AS {schema.events(schema.tail(journal_dir))};
+COMMENT ON VIEW events IS 'former';"""
 
 
 def _spawned(home: Home) -> None:

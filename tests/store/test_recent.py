@@ -17,7 +17,7 @@ from metrion.model import Event
 from metrion.reports import Span, report
 from metrion.store import recent
 from metrion.store.recent import Spent
-from metrion.store.schema import DEFERRED_OPERATIONS
+from metrion.store.rollups import DEFERRED_OPERATIONS
 from tests.store.events import Home, event
 
 NOW = datetime.now(UTC).replace(tzinfo=None)

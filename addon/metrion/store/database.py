@@ -289,9 +289,7 @@ def _complete(connection: duckdb.DuckDBPyConnection, journal_dir: Path) -> None:
             if name not in columns:
                 connection.execute(f"ALTER TABLE ingested ADD COLUMN {name} {kind}")
         if not present >= _SUMS:
-            connection.execute(
-                f"DROP TABLE IF EXISTS {'; DROP TABLE IF EXISTS '.join(sorted(_SUMS))}; {rollups.TABLES}"
-            )
+            connection.execute("".join(f"DROP TABLE IF EXISTS {table}; " for table in sorted(_SUMS)) + rollups.TABLES)
             rolling.make(connection)
         connection.execute(schema.views(journal_dir))
         connection.execute("COMMIT")
