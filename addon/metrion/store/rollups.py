@@ -35,7 +35,8 @@ KEYS: Mapping[str, tuple[str, str]] = {
 }
 """What the sums are grouped by: each column's type, and how it is made of a row of ``billing``."""
 
-_SHARED = "(status = 101 OR attempt > 1 OR end_reason = 'retried')"
+_SHARED = "(status = 101 OR attempt > 1 OR coalesce(end_reason, 'retried') = 'retried')"
+"""Rows of requests that may have more of them."""
 _TIMED = (
     "method = 'POST' AND (billed OR cost_source = 'subscription') AND end_reason = 'complete' "
     "AND status BETWEEN 200 AND 299"
