@@ -24,7 +24,7 @@ PACKAGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "aider": ("pip", ("aider-chat==0.86.2",)),
     "llm": ("pip", ("llm==0.36",)),
     "langchain": ("pip", ("langchain-openai==1.7.4", "langchain-anthropic==1.7.10")),
-    "llamaindex": ("pip", ("llama-index-llms-openai==0.8.3", "llama-index-llms-anthropic==0.12.3")),
+    "llamaindex": ("pip", ("llama-index-llms-openai==0.8.3",)),
 }
 """What a client is installed with, and from which packages."""
 CACHES = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "metrion-tests"

@@ -61,7 +61,7 @@ VARYING = (
     (re.compile(r" {2,}"), "  "),
 )
 
-_FILE = re.compile(r"# ((?:~/)?[\w./-]+\.(?:yaml|yml|toml))\n")
+_FILE = re.compile(r"# ((?:~/)?[\w./-]+\.(?:yaml|yml|toml))(?=[:\n])")
 _CALLS = re.compile(r"^(?:curl|claude|codex|aider|llm|metrion run) ", re.MULTILINE)
 
 
@@ -130,11 +130,11 @@ class Sitting:
                 raise AssertionError(f"{block}: nothing runs a block of {block.language!r}")
         calls = _CALLS.search(block.text) if block.language == "sh" else "127.0.0.1:" in block.text
         before = len(self.ask(_EVENTS)) if calls else 0
-        extra = self.client | (NOWHERE if calls else INTERNET)
+        around = NOWHERE if calls else INTERNET
         done = subprocess.run(
             command,
             cwd=self.folder,
-            env=self.environment | extra,
+            env=self.client | self.environment | around,
             input=TYPED_KEY.encode(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -145,7 +145,8 @@ class Sitting:
         assert done.returncode == 0, f"{block}: status {done.returncode}\n{output}"
         if block.language == "sh":
             left = dict(pair.split("=", 1) for pair in state.read_text().split("\0") if pair)
-            self.environment |= {name: left[name] for name in left.keys() - extra.keys()}
+            given = self.client | around
+            self.environment |= {name: value for name, value in left.items() if given.get(name) != value}
         if calls:
             after = eventually(lambda: self.ask(_EVENTS), until=lambda rows: len(rows) > before)
             assert {row[:2] for row in after} == {(200, "complete")}, f"{block}: {after}\n{output}"
