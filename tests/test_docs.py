@@ -36,6 +36,8 @@ KNOWN_HOSTS = {
     "github.com",
     "keepachangelog.com",
     "localhost",
+    "metrion",
+    "metrion.example.com",
     "mine.openai.azure.com",
     "mitmproxy.org",
     "openrouter.ai",
@@ -46,7 +48,7 @@ KNOWN_HOSTS = {
 
 CODE = re.compile(r"`([^`]+)`")
 LINK = re.compile(r"\[([^]]+)\]\([^)]+\)")
-URL = re.compile(r"https?://[^\s\"'`)>,}]+")
+URL = re.compile(r"https?://[^\s\"'`)>,};]+")
 
 
 def _command_tree(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:

@@ -79,7 +79,7 @@ def test_what_nobody_reads_back_has_no_cost(patient: Patient, hours: int, found:
         generations.expect("openai", "batch_1")
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("UPDATE generations SET since = datetime('now', ?)", (f"-{hours} hours",))
-    findings = [each for each in patient.examine() if each.what.startswith("told later: 1 generation of openai's")]
+    findings = [each for each in patient.examine() if each.what.startswith("not read back: 1 generation of openai's")]
     assert [each.level for each in findings] == [WARN] * found
 
 
@@ -93,6 +93,6 @@ def test_batches_of_anthropics_whose_results_nobody_read(patient: Patient, says:
         generations.settle("anthropic", "msgbatch_3")
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("UPDATE generations SET since = datetime('now', '-49 hours')")
-    finding = patient.found(WARN, "told later:", "of anthropic's")
+    finding = patient.found(WARN, "not read back:", "of anthropic's")
     assert "2 " in finding.what
     assert says in str(finding.way_out)

@@ -1,7 +1,7 @@
 """Judges limits: what a token may use and what it has used in; ``None`` out, or the limit and when to come back.
 
 Pure: a caller asks :func:`judge` while nobody else can count, and counts the request only if the answer is ``None``. So
-a refused request uses up nothing, and what one limit refuses does not count for the others.
+a refused request does not count, and what one limit refuses does not count for the others.
 """
 
 from __future__ import annotations

@@ -46,8 +46,8 @@ def key() -> None:
 def set_(context: click.Context, provider: str, account: str, for_all: bool, settings: Settings) -> None:
     """Store the key of PROVIDER, encrypted, in place of an older one.
 
-    The key is asked for without an echo, or read from standard input. PROVIDER is anthropic, openai, google (or
-    gemini), mistral, xai (or grok), or one that metrion.yaml defines.
+    The command asks for the key and does not show it, or reads it from standard input. PROVIDER is anthropic, openai,
+    google (or gemini), mistral, xai (or grok), or one that metrion.yaml defines.
 
     With --for-all, accounts share the key: each uses it that has none of its own.
 

@@ -35,7 +35,7 @@ _COLUMNS = {
 
 @click.command()
 @span_options
-@click.option("--model", metavar="NAME", help="Only this model, requested or served; * in it is anything.")
+@click.option("--model", metavar="NAME", help="Only this model, requested or served; * stands for any text.")
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
 @click.option("--closed", is_flag=True, help="Change months that are over, too.")
 @format_option(*ANSWER_FORMATS)

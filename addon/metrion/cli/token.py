@@ -116,7 +116,7 @@ def _terms_options[R](*, changing: bool) -> Callable[[Callable[..., R]], Callabl
             type=Label(),
             multiple=True,
             metavar="LABEL",
-            help="A label that requests may send; * is anything. May be repeated. Others get the token's own.",
+            help="A label that requests may send; * stands for any text. May be repeated. Others get the token's own.",
         ),
     ]
     if changing:
@@ -175,8 +175,8 @@ def create(name: str | None, account: str, settings: Settings, **given: Any) -> 
 def set_(name: str, settings: Settings, **given: Any) -> None:
     """Change the token NAME, from the next request on.
 
-    What is not given stays. A limit of 0 means no limit, one of `plan` is the plan's again. The tags, or the allowed
-    labels, that are given take the place of all that were there.
+    Options that are not given change nothing. A limit of 0 means no limit, one of `plan` is the plan's again. Tags and
+    allowed labels that are given replace all earlier ones.
 
     \b
     Examples:
@@ -212,7 +212,7 @@ def set_(name: str, settings: Settings, **given: Any) -> None:
 def rotate(name: str, keep: datetime, settings: Settings) -> None:
     """Put a new token in the place of the one called NAME.
 
-    The new one is printed alone on standard output, this once. Name, account, limits, labels and what was used up stay.
+    The new one is printed alone on standard output, this once. Name, account, limits, labels and counters stay.
 
     \b
     Examples:

@@ -29,9 +29,9 @@ def store(subject: Subject) -> Iterator[Finding]:
     for holder, writes in holders.items():
         what = f"store: {path} is held open by {holder}"
         if writes:
-            yield fail(f"{what} for writing", "close it there: till then nothing can be asked and nothing ingested")
+            yield fail(f"{what} for writing", "close it there: until then, nobody can ask it, and nothing is ingested")
         else:
-            yield warn(what, "close it there soon: till then nothing can be ingested, and the journal grows")
+            yield warn(what, "close it there soon: until then, nothing is ingested, and the journal grows")
     if any(holders.values()):
         return
     try:

@@ -67,7 +67,7 @@ def _streams_without_a_usage(subject: Subject) -> Iterator[Finding]:
         provider = subject.settings.providers.get(name)
         if provider and not provider.inject_usage and not why_not_inject(provider.upstream, provider.like):
             yield warn(
-                f"streams: {counted(count, 'stream')} of {name}'s in 24 hours did not tell what they used",
+                f"streams: {counted(count, 'stream')} of {name}'s in 24 hours did not report a usage",
                 'have the clients ask with `"stream_options": {"include_usage": true}`, or Metrion with '
                 f"`providers: {{{name}: {{include_usage: inject}}}}` (docs/configuration.md)",
             )
@@ -81,17 +81,16 @@ def generations(subject: Subject) -> Iterator[Finding]:
         configured = subject.settings.providers.get(provider)
         if configured is not None and configured.like == "anthropic" and not subject.settings.rewrite_result_urls:
             yield warn(
-                f"told later: the results of {counted(count, 'batch', 'batches')} of {provider}'s, asked for over "
+                f"not read back: the results of {counted(count, 'batch', 'batches')} of {provider}'s, asked for over "
                 f"{_OVERDUE.days} days ago, were not read through Metrion",
                 "Anthropic's SDK fetches them from the `results_url` in the answer, past the proxy: set "
                 "`rewrite_result_urls: true` (docs/configuration.md), or read them at "
-                "/anthropic/v1/messages/batches/ID/results; till then what they cost is in no row",
+                "/anthropic/v1/messages/batches/ID/results; until then, no row has their cost",
             )
             continue
         yield warn(
-            f"told later: {counted(count, 'generation')} of {provider}'s, asked for over {_OVERDUE.days} days ago, not "
-            "read back yet",
-            "what a batch or a background response costs is in no row before it is read through Metrion "
+            f"not read back: {counted(count, 'generation')} of {provider}'s, asked for over {_OVERDUE.days} days ago",
+            "no row has the cost of a batch or a background response until somebody reads it through Metrion "
             "(docs/requests.md)",
         )
 

@@ -59,8 +59,9 @@ _NOTES_BESIDE: Mapping[str, str] = {
 
 _WAYS_OUT: Mapping[str, str] = {
     "unpriced": "give the model a price in a file of your own (docs/pricing.md), then run `metrion reprice`",
-    "unknown": "not told, or not yet. A background response tells it when it is read back, a stream where it is asked "
-    "to (docs/configuration.md, The usage of streams); what breaks off may be estimated (docs/estimates.md)",
+    "unknown": "nobody reported the usage, or not yet. A background response reports it when it is read back, a stream "
+    "if the request asks for it (docs/configuration.md, The usage of streams); what breaks off may be estimated "
+    "(docs/estimates.md)",
 }
 """What to do about the rows of the question ``unpriced``, by their ``why``."""
 
