@@ -4,9 +4,8 @@ In: the name of a question, a span of time and, where the question leaves it ope
 total, and notes on what the figures leave out. What is not known is counted beside the sums, never as zero. Times are
 UTC; days and months are those of a time zone.
 
-A new question is a new file. Its first line is a comment that says what it answers. It reads the sums
-(:mod:`metrion.store.rollups`), ``events`` or ``billing`` between ``$since`` and ``$until``, and selects first what it
-groups by, then ``requests`` and more figures, and last ``is_total``, which is true in the one row over everything. It
+A new question is a new file. Its first line is a comment that says what it answers. It reads ``rows_asked()``, which are
+rows of ``billing``, or their sums ``sums_by(COLUMN, …)`` (:mod:`metrion.reports.rows`), and selects first what it groups by, then ``requests`` and more figures, and last ``is_total``, which is true in the one row over everything. It
 may leave what to group by to ``$by``: it then selects a list, ``keys``, with one entry for each of ``$by``, and finds
 its days and months in ``$timezone``.
 """
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metrion import store
+from metrion.reports import rows
 from metrion.reports.moments import moment
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ BESIDE: tuple[str, ...] = ("estimated_usd", "at_least_usd", "subscription_usd")
 _DEFAULT_GROUP = "day"
 
 _NO_TAG = "ELSE NULL  -- tag:NAME"
-"""What a query has in place of a tag: the sums are kept without tags, and made of the rows where one is asked for."""
+"""What a query has in place of a tag: only sums by tags have that column."""
 
 _NOTES: Mapping[str, str] = {
     "unpriced": "of a model without a price: their usage is known, their cost is in no figure here",
@@ -96,7 +96,8 @@ def report(
     kinds = list(dict.fromkeys(by)) or [_DEFAULT_GROUP]
     headings = [_heading(kind) for kind in kinds]
     if any(kind.startswith("tag:") for kind in kinds):
-        query = query.replace("sums_between(", "tagged_sums_between(").replace(_NO_TAG, "ELSE tags[kind[5:]]")
+        query = query.replace(_NO_TAG, "ELSE tags[kind[5:]]")
+    query = rows.expanded(query, kinds)
     parameters = {"by": kinds, "timezone": timezone, "since": span.since, "until": span.until}
     table = store.ask(
         journal_dir, store_path, query, {key: value for key, value in parameters.items() if f"${key}" in query}
@@ -104,10 +105,10 @@ def report(
     if "$by" in query:
         table = _spread(table, headings)
     keys = table.columns.index("requests")
-    rows = [row[:-1] for row in table.rows if not row[-1]]
+    answers = [row[:-1] for row in table.rows if not row[-1]]
     (figures,) = (row[keys:-1] for row in table.rows if row[-1])
     total = ("total", *[""] * (keys - 1), *figures)
-    answer = type(table)(table.columns[:-1], table.types[:-1], rows)
+    answer = type(table)(table.columns[:-1], table.types[:-1], answers)
     return Answer(answer, total, _notes(name, answer, total))
 
 
