@@ -41,9 +41,9 @@ def test_a_cost_is_explained_part_by_part(metrion: Console, home: Home) -> None:
     home.record(one, event(session_id="s-1"), event(session_id="s-2"))
     shown = metrion.ok("show", str(one.event_id))
     lines = [" ".join(line.split()) for line in shown.splitlines()]
-    assert "input 600 × $10 per million = $0.006000000000" in lines
-    assert "cache_read 400 × $1 per million = $0.000400000000" in lines
-    assert "output 200 × $17 per million = $0.003400000000" in lines
+    assert "input 600 \N{MULTIPLICATION SIGN} $10 per million = $0.006000000000" in lines
+    assert "cache_read 400 \N{MULTIPLICATION SIGN} $1 per million = $0.000400000000" in lines
+    assert "output 200 \N{MULTIPLICATION SIGN} $17 per million = $0.003400000000" in lines
     assert any("https://example.com/prices" in line and "checked 2026-11-01" in line for line in lines)
     assert any("reported usage at the rates of that day" in line for line in lines)
     assert shown.count("gpt-5  200") == 2
@@ -76,7 +76,9 @@ def test_an_event_is_found_by_the_beginning_of_its_id_and_as_the_last(metrion: C
     assert json.loads(metrion.ok("show", "1111222233337444855566667777888 9".replace(" ", ""), "--format", "json"))
 
 
-@pytest.mark.parametrize(("given", "status", "words"), [("abc", 1, "no event abc"), ("xyz", 2, "`last`"), ("last", 1, "yet")])
+@pytest.mark.parametrize(
+    ("given", "status", "words"), [("abc", 1, "no event abc"), ("xyz", 2, "`last`"), ("last", 1, "yet")]
+)
 def test_what_is_not_there_has_a_way_out(metrion: Console, home: Home, given: str, status: int, words: str) -> None:
     done = metrion("show", given)
     assert (done.status, words in done.err) == (status, True)

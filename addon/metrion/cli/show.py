@@ -14,6 +14,7 @@ import click
 from metrion.cli.dollars import dollars
 from metrion.cli.options import format_option, settings_option
 from metrion.cli.printable import printable
+from metrion.cli.progress import progress
 from metrion.errors import StoreError
 
 if TYPE_CHECKING:  # they import DuckDB and pydantic, which --help need not load
@@ -47,6 +48,7 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
 }
 """What is shown under which heading. A column that is NULL is left out."""
 
+_TIMES = "\N{MULTIPLICATION SIGN}"
 _LAST = "FROM events WHERE started_at >= (SELECT max(started_at) FROM events) ORDER BY event_id DESC LIMIT 1"
 _BY_ID = "FROM events WHERE event_id BETWEEN $low::UUID AND $high::UUID LIMIT 2"
 _NEIGHBOURS = """
@@ -71,9 +73,10 @@ def show(settings: Settings, event: str, format_: str) -> None:
       metrion show 019b2f0c-7
       metrion show last --format json
     """  # noqa: D301 -- \b is click's mark for text that keeps its lines
-    row = _found(settings, event)
-    explanation = _explained(settings, row)
-    session = _session(settings, row)
+    with progress("Looking for the event"):
+        row = _found(settings, event)
+        explanation = _explained(settings, row)
+        session = _session(settings, row)
     if format_ == "json":
         from metrion.cli.tables import as_json
         from metrion.store import schema
@@ -102,7 +105,9 @@ def _found(settings: Settings, event: str) -> dict[str, Any]:
     table = store.ask(settings.journal_dir, settings.store_path, query, parameters)
     if not table.rows:
         what = "no event yet" if event == "last" else f"no event {event}"
-        raise StoreError(f"there is {what} in {settings.home}; `metrion tail --format json` shows the ids of the latest")
+        raise StoreError(
+            f"there is {what} in {settings.home}; `metrion tail --format json` shows the ids of the latest"
+        )
     if len(table.rows) > 1:
         raise StoreError(f"several events begin with {event}; write more of the id")
     return dict(zip(table.columns, table.rows[0], strict=True))
@@ -187,7 +192,7 @@ def _lines(row: Mapping[str, Any], explanation: Mapping[str, Any], session: list
         if row[name] is not None and row[name] != row["cost_usd"]:
             yield f"  {name:<22}{row[name]:f}"
     for part in explanation["parts"]:
-        product = f"{part['count']:,} × ${part['rate_usd']:f} per {part['per']} = " if part["count"] is not None else ""
+        product = f"{part['count']:,} {_TIMES} ${part['rate_usd']:f} per {part['per']} = " if part["per"] else ""
         yield f"  {printable(part['part']):<22}{product}${part['usd']:f}"
     for price in explanation["prices"]:
         yield f"  price of {printable(_price(price))}"
@@ -200,7 +205,8 @@ def _lines(row: Mapping[str, Any], explanation: Mapping[str, Any], session: list
             mark = ">" if each["event_id"] == row["event_id"] else " "
             cost = "-" if each["cost_usd"] is None else f"${dollars(each['cost_usd'])}"
             model = printable(str(each["model"] or "-"))
-            yield f"{mark} {each['started_at']:%Y-%m-%d %H:%M:%S}  {each['event_id']}  {model}  {each['status']}  {cost}"
+            started = f"{each['started_at']:%Y-%m-%d %H:%M:%S}"
+            yield f"{mark} {started}  {each['event_id']}  {model}  {each['status']}  {cost}"
 
 
 def _amount(row: Mapping[str, Any]) -> str:

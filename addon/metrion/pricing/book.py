@@ -144,7 +144,7 @@ class PriceBook:
     ) -> tuple[Entry, Period | None] | None:
         """Return the entry that prices a response, and its prices of that day and tier; ``None``: there is no entry."""
         entry = self._find(provider, model, model_requested)
-        return entry and (entry, self._prices(entry, _day(when), _tier(service_tier, usage)))
+        return None if entry is None else (entry, self._prices(entry, _day(when), _tier(service_tier, usage)))
 
     def names(self, provider: str) -> frozenset[str]:
         """Return every name under which the files have a model of this provider, patterns left out."""
