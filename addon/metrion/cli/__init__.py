@@ -46,6 +46,7 @@ COMMANDS: Mapping[str, Entry] = {
     "report": Entry(
         "metrion.cli.report", "report", "Answer an everyday question about everything metered so far.", _SPENT
     ),
+    "show": Entry("metrion.cli.show", "show", "Show one request, and why it cost what it did.", _SPENT),
     "sql": Entry("metrion.cli.sql", "sql", "Ask SQL (DuckDB's) about everything metered so far.", _SPENT),
     "tail": Entry("metrion.cli.tail", "tail", "Show requests as they are metered.", _SPENT),
     "today": Entry("metrion.cli.today", "today", "Say in one line what was spent today.", _SPENT),

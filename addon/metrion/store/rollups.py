@@ -13,7 +13,7 @@ a quarter anew when it is over, when its rows are priced again, or when a later 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from metrion.endpoints import OPERATIONS
 
@@ -35,8 +35,8 @@ KEYS: Mapping[str, tuple[str, str]] = {
 }
 """What the sums are grouped by: each column's type, and how it is made of a row of ``billing``."""
 
-_SHARED = "(status = 101 OR attempt > 1 OR coalesce(end_reason, 'retried') = 'retried')"
-"""Rows of requests that may have more of them."""
+SHARED = "(status = 101 OR attempt > 1 OR coalesce(end_reason, 'retried') = 'retried')"
+"""Rows of which a request may have several."""
 _TIMED = (
     "method = 'POST' AND (billed OR cost_source = 'subscription') AND end_reason = 'complete' "
     "AND status BETWEEN 200 AND 299"
@@ -64,8 +64,8 @@ _TOKENS = (
 )
 
 MEASURES: Mapping[str, tuple[str, str]] = {
-    "requests": ("BIGINT", f"count(*) FILTER (NOT coalesce({_SHARED}, false))"),
-    "shared": ("VARCHAR[]", f"list(DISTINCT request_id) FILTER ({_SHARED})"),
+    "requests": ("BIGINT", f"count(*) FILTER (NOT coalesce({SHARED}, false))"),
+    "shared": ("VARCHAR[]", f"list(DISTINCT request_id) FILTER ({SHARED})"),
     "responses": ("BIGINT", "count(*)"),
     **{name: ("HUGEINT", f"sum({name})") for name in _TOKENS},
     "cacheable_tokens": ("HUGEINT", "sum(input_tokens) FILTER (cache_read_tokens IS NOT NULL)"),
@@ -133,12 +133,12 @@ SELECT *, cost_source NOT IN ('not_billed', 'subscription') AND NOT settled_late
 )"""  # noqa: S608 -- all of it is written here
 
 
-def rolled_up(billing: str, *more: str) -> str:
-    """Return a query for the sums of these rows of ``billing``; ``more`` columns are keys, too."""
-    keys = ", ".join((*(f"{made} AS {name}" for name, (_, made) in KEYS.items()), *more))
+def rolled_up(billing: str, *more: str, keys: Iterable[str] = KEYS) -> str:
+    """Return a query for the sums of these rows of ``billing``, by some of :data:`KEYS`; ``more`` columns are keys."""
+    made = [*(f"{KEYS[name][1]} AS {name}" for name in keys), *more]
     measures = ", ".join(f"{made} AS {name}" for name, (_, made) in MEASURES.items())
-    groups = ", ".join(str(number + 1) for number in range(len(KEYS) + len(more)))
-    return f"SELECT {keys}, {measures} FROM ({billing}) GROUP BY {groups}"  # noqa: S608 -- all of it is written here
+    groups = ", ".join(str(number + 1) for number in range(len(made)))
+    return f"SELECT {', '.join(made)}, {measures} FROM ({billing}) GROUP BY {groups}"  # noqa: S608 -- all of it is written here
 
 
 def timed(billing: str) -> str:
@@ -209,11 +209,10 @@ REQUESTS = (
 )
 """How many requests the sums in a group are of."""
 
-_TAGGED = "SELECT * FROM billing WHERE started_at >= since::TIMESTAMP AND started_at < until::TIMESTAMP"
-
 MACROS = f"""
 CREATE TEMP MACRO sums_between(since, until) AS TABLE {between("since::TIMESTAMP", "until::TIMESTAMP")};
-CREATE TEMP MACRO tagged_sums_between(since, until) AS TABLE {rolled_up(_TAGGED, "tags")};
 CREATE TEMP MACRO requests_of(requests, shared) AS {REQUESTS};
+CREATE TEMP MACRO step_of(milliseconds) AS {step("milliseconds")};
+CREATE TEMP MACRO bound_of(step) AS {bound("step")};
 """
 """What reports ask with."""
