@@ -30,8 +30,8 @@ from metrion.gateway.scoreboard import Slot
 from metrion.journal.writer import Journal
 from metrion.logs.request_log import RequestLog
 from metrion.metrics import Recording
-from metrion.metrics.exposition import render
-from metrion.model import Answer, EndReason, Event, Forward, Inbound, Refusal, Route, first_values
+from metrion.metrics.exposition import CONTENT_TYPE, render
+from metrion.model import Answer, EndReason, Event, Forward, Inbound, Refusal, Route
 from metrion.pricing import PriceBook
 from metrion.relay.attempt import Attempt
 from metrion.relay.recorder import Recorder
@@ -189,9 +189,8 @@ class Gateway:
             case Endpoint.METRICS:
                 if refusal := refusal_of_metrics(inbound):
                     return refusal
-                accept = first_values(inbound.headers).get(b"accept", b"").decode("latin-1")
                 figures = gauges(scoreboard, now=time.time())
-                return _own_answer(*render(scoreboard.metrics, figures, self.settings.metrics, accept))
+                return _own_answer(render(scoreboard.metrics, figures, self.settings.metrics), CONTENT_TYPE)
             case Endpoint.WELCOME:
                 return welcome(inbound, self.settings.providers, metrion.__version__)
 

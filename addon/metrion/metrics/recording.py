@@ -54,15 +54,15 @@ class Recording:
         self._counts_users = settings.users
         self._models = Names(settings.models)
         self._user_names = Names(settings.models)
-        self._remembered = dict[tuple[Any, ...], tuple[int, Labels]]()
-        """The row of each combination of columns that came before."""
+        self._remembered = dict[tuple[Any, ...], tuple[int, Labels, bool]]()
+        """The row of each combination of columns that came before, its labels, and whether it was an inference."""
         self._limit_fields = dict[str, tuple[str, int] | None]()
 
     def event(self, event: Event) -> Labels:
         """Count an event; return the labels of its row, as :data:`defined.REQUEST_LABELS`."""
         try:
-            place, labels = self._row(event)
-            self._count(event, place, inferred=is_inference(labels[1]) and event.end_reason != EndReason.REFUSED)
+            place, labels, inferred = self._row(event)
+            self._count(event, place, inferred=inferred)
             self._note_provider(event)
             if self._counts_users and event.user_label:
                 self._count_user(event, event.user_label)
@@ -79,7 +79,7 @@ class Recording:
         except Exception as error:  # noqa: BLE001 -- as above
             log_fault(logger, "A refusal could not be counted; it was answered all the same", error)
 
-    def _row(self, event: Event) -> tuple[int, Labels]:
+    def _row(self, event: Event) -> tuple[int, Labels, bool]:
         columns = _ROW_COLUMNS(event)
         if (found := self._remembered.get(columns)) is not None:
             return found
@@ -90,7 +90,8 @@ class Recording:
         after = (status_class(status), end_reason or "", error_of(event), cost_source or "")
         labels = (provider, operation or "", asked, served, *after)
         coarse = (provider, operation or "", OTHER, OTHER, *after)
-        row = self._requests.place(labels, coarse), labels
+        inferred = is_inference(labels[1]) and end_reason != EndReason.REFUSED
+        row = self._requests.place(labels, coarse), labels, inferred
         if len(self._remembered) < _MOST_REMEMBERED and OTHER not in (asked, served):
             self._remembered[columns] = row
         return row
