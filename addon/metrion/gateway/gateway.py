@@ -24,13 +24,14 @@ from metrion.control.generations import Generations
 from metrion.faults import log_fault
 from metrion.gateway.health import gauges, health
 from metrion.gateway.label_warnings import LabelWarnings
-from metrion.gateway.metrics_access import refusal_of_metrics
+from metrion.gateway.metrics_access import MetricsAccess
 from metrion.gateway.mistakes import Mistakes
 from metrion.gateway.scoreboard import Slot
 from metrion.journal.writer import Journal
 from metrion.logs.request_log import RequestLog
 from metrion.metrics import Recording
 from metrion.metrics.exposition import CONTENT_TYPE, render
+from metrion.metrics.otlp import exporter_of
 from metrion.model import Answer, EndReason, Event, Forward, Inbound, Refusal, Route
 from metrion.pricing import PriceBook
 from metrion.relay.attempt import Attempt
@@ -67,6 +68,8 @@ class Gateway:
         self._generations = Generations(settings.generations_db)
         self._journal = Journal(settings.journal_dir, on_change=slot.note_events)
         self._metrics = Recording(slot.metrics, settings.metrics)
+        self._otlp = exporter_of(settings)
+        self._metrics_access = MetricsAccess(self._control.admin_of)
         self._recorder = Recorder(prices, self._write, self._generations)
         self._mistakes = Mistakes(settings, slot)
         self._home = make_fingerprint(settings)
@@ -169,13 +172,17 @@ class Gateway:
         for attempt in self.live.values():
             self.finish(attempt, EndReason.CLIENT_ABORT)
         self._journal.close()
+        if self._otlp is not None:
+            self._otlp.close()
         self._generations.close()
         self._counters.close()
         self._control.close()
 
     def _write(self, event: Event) -> None:
         self._journal.append(event)
-        self._metrics.event(event)
+        labels = self._metrics.event(event)
+        if self._otlp is not None:
+            self._otlp.offer(event, labels)
 
     def _update_scoreboard(self) -> None:
         self._slot.note_requests(len(self.live))
@@ -187,7 +194,7 @@ class Gateway:
                 report = {**health(scoreboard, now=time.time()), "home": self._home}
                 return _own_answer(json.dumps(report).encode(), "application/json")
             case Endpoint.METRICS:
-                if refusal := refusal_of_metrics(inbound):
+                if refusal := self._metrics_access.refusal(inbound):
                     return refusal
                 figures = gauges(scoreboard, now=time.time())
                 return _own_answer(render(scoreboard.metrics, figures, self.settings.metrics), CONTENT_TYPE)
