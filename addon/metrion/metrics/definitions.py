@@ -109,6 +109,7 @@ _LABELS: dict[str, Callable[[Labels], str]] = {
     "gen_ai_request_model": lambda row: row[2],
     "gen_ai_response_model": lambda row: row[3],
     "error_type": lambda row: row[6],
+    "user": lambda row: row[0],  # of the table of users
 }
 _CALL = ("gen_ai_provider_name", "gen_ai_operation_name", "gen_ai_request_model", "gen_ai_response_model")
 _OWN = ("provider", "operation", "model")
