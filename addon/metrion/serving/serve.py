@@ -18,7 +18,6 @@ from metrion.gateway.scoreboard import Scoreboard
 from metrion.logs.output import FORMAT, LogOptions, configure
 from metrion.logs.remembered import Remembered
 from metrion.logs.request_log import RequestLog
-from metrion.metrics.otlp import check_installed
 from metrion.running.proxies import published
 from metrion.running_proxy import words_of_holder
 from metrion.serving.listening import Listeners, Listening
@@ -49,10 +48,8 @@ def run(
     ``shared``: each ``metrion run`` of this home may use this proxy.
 
     :raises ServeError: it cannot be done, workers keep dying, or events were lost.
-    :raises SettingsError: an extra is missing that the settings need.
     :raises StoreError: the ingester cannot start.
     """
-    check_installed(settings)
     log = log or LogOptions()
     configure(log)
     os.environ[FORMAT] = log.format  # for the ingester
