@@ -71,7 +71,7 @@ class Ingestion:
             logger.warning("The ingester ended with status %s; another starts %s.", status, when)
         if self._process is None and time.monotonic() >= self._start_at:
             self._process = self._start()
-        elif self._deaths and time.monotonic() - self._started_at >= _EARLY_SECONDS:
+        elif self._process is not None and self._deaths and time.monotonic() - self._started_at >= _EARLY_SECONDS:
             self._deaths = 0
             self._scoreboard.set_ingester_deaths(0)
         waiting = _waiting(self._settings.journal_dir)
