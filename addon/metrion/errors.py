@@ -7,6 +7,7 @@ MetrionError
     VaultError      the master key, or a provider key that it seals
   BillError         a provider's bill that is compared with what was metered
   StoreError        the store of events, or a query over it
+    OverLimitError  a query that needs more memory than it may use
   ServeError        the port and the processes of the proxy
   DemoError         the processes of the demonstration
 
@@ -44,6 +45,10 @@ class BillError(MetrionError):
 
 class StoreError(MetrionError):
     """The store cannot be made, read or written, or cannot answer a query."""
+
+
+class OverLimitError(StoreError):
+    """A query needs more memory, or disk beside it, than it may use."""
 
 
 class ServeError(MetrionError):
