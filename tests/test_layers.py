@@ -20,7 +20,7 @@ CORE = {
 FLOORS: list[set[str]] = [
     {"errors", "model"},
     CORE,
-    {"journal", "store", "control", "running"},
+    {"journal", "store", "control", "running", "metrics"},
     {"gateway", "running_proxy"},
     {"lane", "proxy", "reports", "repricing", "reconciling", "doctor"},
     {"serving"},

@@ -51,6 +51,7 @@ COMMANDS: Mapping[str, Entry] = {
     "tail": Entry("metrion.cli.tail", "tail", "Show requests as they are metered.", _SPENT),
     "today": Entry("metrion.cli.today", "today", "Say in one line what was spent today.", _SPENT),
     "account": Entry("metrion.cli.account", "account", "Make, list, change and remove accounts.", _UPKEEP),
+    "admin": Entry("metrion.cli.admin", "admin", "Make, list and revoke the tokens that open the dashboard.", _UPKEEP),
     "completion": Entry(
         "metrion.cli.completion",
         "completion",

@@ -108,6 +108,7 @@ def serve(
       metrion serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem
     """  # noqa: D301 -- \b is click's mark for text that keeps its lines
     from metrion.control import ControlStore
+    from metrion.metrics.otlp import check_installed
     from metrion.serving.listening import tls_context
     from metrion.serving.serve import run
 
@@ -117,6 +118,7 @@ def serve(
 
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("--tls-cert and --tls-key go together; give both.")
+    check_installed(settings)
     ControlStore.open(settings).close()  # a home that cannot be used is reported before anything starts
     run(
         settings,

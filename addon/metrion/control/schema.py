@@ -64,6 +64,17 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             stored_at TEXT NOT NULL
         ) STRICT, WITHOUT ROWID""",
     ),
+    (
+        """CREATE TABLE admins (
+            id INTEGER PRIMARY KEY,
+            digest BLOB NOT NULL UNIQUE, -- SHA-256 of the whole admin token, which is stored nowhere
+            tail TEXT NOT NULL,          -- its last four characters
+            name TEXT NOT NULL,
+            created_at TEXT NOT NULL,
+            revoked_at TEXT
+        ) STRICT""",
+        "CREATE UNIQUE INDEX admins_in_use ON admins (name) WHERE revoked_at IS NULL",
+    ),
 )
 
 

@@ -8,6 +8,7 @@ loop.
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -65,11 +66,17 @@ class Ingestion:
             self._deaths = self._deaths + 1 if now - self._started_at < _EARLY_SECONDS else 0
             delay = min(CHECK_SECONDS * 2**self._deaths, _MOST_DELAY_SECONDS) if self._deaths else 0.0
             self._start_at = now + delay
+            self._scoreboard.set_ingester_deaths(self._deaths)
             when = f"in {delay:g} s" if delay else "now"
             logger.warning("The ingester ended with status %s; another starts %s.", status, when)
         if self._process is None and time.monotonic() >= self._start_at:
             self._process = self._start()
-        self._scoreboard.set_backlog(*backlog(self._settings.journal_dir))
+        elif self._process is not None and self._deaths and time.monotonic() - self._started_at >= _EARLY_SECONDS:
+            self._deaths = 0
+            self._scoreboard.set_ingester_deaths(0)
+        waiting = _waiting(self._settings.journal_dir)
+        oldest = min((segment.st_mtime for segment in waiting), default=None)
+        self._scoreboard.set_backlog(len(waiting), sum(segment.st_size for segment in waiting), oldest)
 
     def close(self) -> None:
         """Let the ingester end by itself, after a last round."""
@@ -101,9 +108,14 @@ class Ingestion:
 
 def backlog(journal_dir: Path) -> tuple[int, int]:
     """Return how many segments wait in the journal, and their bytes."""
-    sizes = []
+    waiting = _waiting(journal_dir)
+    return len(waiting), sum(segment.st_size for segment in waiting)
+
+
+def _waiting(journal_dir: Path) -> list[os.stat_result]:
+    found = []
     for segment in journal_dir.glob(schema.SEGMENTS):
         if segment.name != schema.SENTINEL:
             with suppress(FileNotFoundError):  # it has been ingested meanwhile
-                sizes.append(segment.stat().st_size)
-    return len(sizes), sum(sizes)
+                found.append(segment.stat())
+    return found
