@@ -1,4 +1,4 @@
-"""Sends one message by one channel, within 10 seconds in all: a target and a message in; what went wrong, or nothing, out.
+"""Sends one message by one channel, within 10 seconds in all: target and message in; what went wrong, or nothing, out.
 
 The name of the target is resolved once, its addresses are checked, and the connection goes to one of those: a name that
 resolves to something else a moment later changes nothing. Addresses that are not on the public Internet are refused

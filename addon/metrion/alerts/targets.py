@@ -1,4 +1,4 @@
-"""Where channels lead: what a person typed in; a :class:`NewChannel`, whose target is sealed when it is stored, out. Pure.
+"""Where channels lead: what a person typed in; a :class:`NewChannel`, whose target is stored sealed, out. Pure.
 
 What may be shown of a channel has no path, no query, no user and no password: a webhook's path is often its secret.
 """

@@ -50,6 +50,7 @@ COMMANDS: Mapping[str, Entry] = {
     "tail": Entry("metrion.cli.tail", "tail", "Show requests as they are metered.", _SPENT),
     "today": Entry("metrion.cli.today", "today", "Say in one line what was spent today.", _SPENT),
     "account": Entry("metrion.cli.account", "account", "Make, list, change and remove accounts.", _UPKEEP),
+    "alert": Entry("metrion.cli.alert", "alert", "Watch spend, errors and more; send a message at a limit.", _UPKEEP),
     "completion": Entry(
         "metrion.cli.completion",
         "completion",

@@ -1,8 +1,8 @@
 """The one ingester of a proxy, kept alive by the process that owns it.
 
 Owned by the supervisor of ``metrion serve``, or by the addon under any other mitmproxy. Puts on the scoreboard which
-process ingests and how much of the journal waits. Everything here may take a moment: never call it on a proxy's event
-loop.
+process ingests and how much of the journal waits, and begins the turns of the alerter. Everything here may take a
+moment: never call it on a proxy's event loop.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from metrion.errors import StoreError
+from metrion.gateway.alerting import Alerting
 from metrion.gateway.scoreboard import Scoreboard
 from metrion.settings import Settings
 from metrion.store import schema, spawn_ingester, wait_until_ready
@@ -40,6 +41,7 @@ class Ingestion:
     def __init__(self, settings: Settings, scoreboard: Scoreboard) -> None:
         self._settings = settings
         self._scoreboard = scoreboard
+        self._alerting = Alerting(settings)
         self._deaths = 0
         """How many ingesters in a row ended within :data:`_EARLY_SECONDS`."""
         self._started_at = self._start_at = 0.0
@@ -70,6 +72,7 @@ class Ingestion:
         if self._process is None and time.monotonic() >= self._start_at:
             self._process = self._start()
         self._scoreboard.set_backlog(*backlog(self._settings.journal_dir))
+        self._alerting.tend()
 
     def close(self) -> None:
         """Let the ingester end by itself, after a last round."""
@@ -79,6 +82,7 @@ class Ingestion:
     def end(self) -> None:
         """Wait for the ingester's last round, for as long as that may take; one that is stuck is left to itself."""
         self.close()
+        self._alerting.end()
         if self._process is not None:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(_LAST_ROUND_SECONDS)
