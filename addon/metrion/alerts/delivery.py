@@ -40,7 +40,7 @@ def deliver(
         lasting = problem is not None and (problem.lasting or not again)
         again_at = None if problem is None or lasting else next_try(record.tries + 1, clock())
         store.delivered(record, clock(), problem=problem.text if problem else None, again_at=again_at)
-        if problem is not None:
+        if problem is not None and again:
             then = "" if again_at is None else f"; it is tried again at {again_at:%Y-%m-%d %H:%M} UTC"
             logger.warning("Alert %s did not reach %s: %s%s.", record.rule, record.shown, problem.text, then)
 

@@ -66,7 +66,7 @@ def leaders(rule: AlertRule, figure: Figure, ask: Ask) -> list[Leader]:
     rows = ask(
         f"SELECT {keys}, ({measure.top})::DECIMAL(38, 12) AS value "  # noqa: S608 -- written here, or a literal
         f"FROM sums_between({_moment(figure.since)}, 'infinity') WHERE {_chosen(rule)} "
-        f"GROUP BY {keys} HAVING value > 0 ORDER BY value DESC, ALL LIMIT {_LEADERS}".replace(", ALL", "")
+        f"GROUP BY {keys} HAVING value > 0 ORDER BY value DESC, {keys} LIMIT {_LEADERS}"
     )
     return [
         Leader(
