@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from pathlib import Path
-from typing import cast
 
 from tests.tls import self_signed
 
@@ -74,7 +73,7 @@ class MailServer:
             elif command == "DATA":
                 writer.write(b"354 go on\r\n")
                 raw = (await reader.readuntil(b"\r\n.\r\n")).removesuffix(b".\r\n")
-                message = cast("EmailMessage", email.message_from_bytes(raw, policy=email.policy.default))
+                message = email.message_from_bytes(raw, policy=email.policy.default)
                 self.taken.append(Taken(sender, recipients, message, user, encrypted))
                 writer.write(b"250 ok\r\n")
             elif command == "QUIT":

@@ -76,7 +76,7 @@ def test_a_share_of_few_requests_says_nothing(of: int, kind: str | None) -> None
 
 
 def test_pauses_grow_and_end() -> None:
-    pauses = []
+    pauses = list[timedelta]()
     while (at := next_try(len(pauses) + 1, NOW)) is not None:
         pauses.append(at - NOW)
     assert pauses == sorted(pauses)

@@ -142,7 +142,7 @@ def amount(value: Decimal | None, unit: str) -> str:
     value = Decimal(0) if value is None else value
     match unit:
         case "usd":
-            places = min(max(2, 3 - value.adjusted()), 12) if value else 2
+            places = 2 if value >= 1 or not value else min(3 - value.adjusted(), 12)
             return f"${value:,.{places}f}"
         case "percent":
             return f"{value.quantize(Decimal('0.1')):f} %".replace(".0 %", " %")

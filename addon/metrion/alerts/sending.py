@@ -97,13 +97,12 @@ class _Way:
         thread.join(max(0.0, self._deadline - time.monotonic()))
         with self._lock:
             self._is_over = True
+            in_time = self._outcome[:1]  # before the cut, which ends the work in its own way
             if self._connection is not None:
                 with suppress(OSError):
                     self._connection.shutdown(socket.SHUT_RDWR)  # whoever reads from it in the thread goes on at once
                 self._connection.close()
-        if self._outcome:
-            return self._outcome[0]
-        return Problem(f"no answer within {self._seconds:g} s")
+        return in_time[0] if in_time else Problem(f"no answer within {self._seconds:g} s")
 
     def connect(self, host: str, port: int) -> socket.socket:
         """Connect to an address that was checked."""
