@@ -6,8 +6,6 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-import pytest
-
 from metrion.gateway.alerting import Alerting
 from metrion.settings import Settings
 from tests.alerts.rules import receiving
@@ -55,13 +53,10 @@ def test_two_workers_and_two_proxies_of_one_home_send_one_message(tmp_path: Path
     assert processes("turn_process", home) == []
 
 
-@pytest.mark.parametrize("case", ["a webhook that hangs"])
-def test_traffic_and_the_end_of_the_proxy_do_not_wait_for_a_webhook(tmp_path: Path, case: str) -> None:
+def test_the_end_of_the_proxy_does_not_wait_for_a_webhook_that_hangs(tmp_path: Path) -> None:
     home = tmp_path / "home"
     with receiving(None) as receiver, running_serve(home, {}) as proxy:
-        proxy.metrion(
-            "alert", "add", case.split()[1], "silence", "0.00001", "--webhook", receiver.url, "--allow-private"
-        )
+        proxy.metrion("alert", "add", "q", "silence", "0.00001", "--webhook", receiver.url, "--allow-private")
         eventually(lambda: receiver.bodies, timeout=40)
         assert proxy.health()["status"]
         began = time.monotonic()
