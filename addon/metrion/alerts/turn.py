@@ -7,6 +7,7 @@ metered since the last look (or that is :data:`_MOST_SECONDS` ago: figures of th
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import tempfile
@@ -125,14 +126,14 @@ def _journal(settings: Settings) -> Journal:
     return Journal(waiting, written_at)
 
 
-def _files(settings: Settings) -> list[list[object]]:
-    """Return what changes when something is metered: names, sizes and times of the store and of the journal's files."""
-    seen: list[list[object]] = []
+def _files(settings: Settings) -> str:
+    """Return a digest that changes when something is metered: of names, sizes and times of the store and the journal."""
+    seen = hashlib.sha256()
     for path in (settings.store_path, *sorted(settings.journal_dir.glob(schema.SEGMENTS))):
         with suppress(OSError):
             status = path.stat()
-            seen.append([path.name, status.st_size, status.st_mtime_ns])
-    return seen
+            seen.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return seen.hexdigest()
 
 
 def _is_time(settings: Settings, at: datetime, least_seconds: float) -> bool:

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from metrion.control.alerts import has_rules
+from metrion.faults import log_fault
 from metrion.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -46,7 +47,13 @@ class Alerting:
         self._has_rules = False
 
     def tend(self) -> None:
-        """Begin a turn where one is due; note the end of the last one."""
+        """Begin a turn where one is due; note the end of the last one. Never raises: the proxy is worth more."""
+        try:
+            self._tend()
+        except Exception as error:  # noqa: BLE001 -- see above
+            log_fault(logger, "The alerter was not looked after", error)
+
+    def _tend(self) -> None:
         if self._process is not None:
             if (status := self._process.poll()) is None:
                 return
