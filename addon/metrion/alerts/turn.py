@@ -127,7 +127,7 @@ def _journal(settings: Settings) -> Journal:
 
 
 def _files(settings: Settings) -> str:
-    """Return a digest that changes when something is metered: of names, sizes and times of the store and the journal."""
+    """Return a digest that changes when something is metered: of the names, sizes and times of files."""
     seen = hashlib.sha256()
     for path in (settings.store_path, *sorted(settings.journal_dir.glob(schema.SEGMENTS))):
         with suppress(OSError):

@@ -122,7 +122,8 @@ class Vault:
         except FileNotFoundError as error:
             raise VaultError(
                 f"{self.path}: the master key is missing, and provider keys are stored that only it opens. Put the "
-                "file back from a backup, or remove them with `metrion key remove PROVIDER` and store them again."
+                "file back from a backup, or remove them with `metrion key remove PROVIDER` and store them again. "
+                "Rules of alerts are removed with `metrion alert remove NAME`."
             ) from error
         except OSError as error:
             raise VaultError(f"{self.path}: cannot read the master key: {error.strerror}.") from error

@@ -6,6 +6,9 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
+from metrion.gateway import alerting
 from metrion.gateway.alerting import Alerting
 from metrion.settings import Settings
 from tests.alerts.rules import receiving
@@ -25,12 +28,34 @@ def processes(word: str, home: Path) -> list[str]:
 
 
 def test_where_there_are_no_rules_nothing_is_started(tmp_path: Path) -> None:
-    alerting = Alerting(Settings(home=tmp_path))
+    turns = Alerting(Settings(home=tmp_path))
     for _ in range(3):
-        alerting.tend()
-    assert alerting._process is None
+        turns.tend()
+    assert turns._process is None
     assert list(tmp_path.iterdir()) == []
-    alerting.end()
+    turns.end()
+
+
+def test_a_fault_is_not_the_proxys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: Settings) -> bool:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(alerting, "has_rules", broken)
+    Alerting(Settings(home=tmp_path)).tend()
+
+
+def test_turns_that_fail_or_take_long_have_growing_pauses(tmp_path: Path) -> None:
+    turns = Alerting(Settings(home=tmp_path))
+    pauses = []
+    for _ in range(12):
+        turns._began_at = time.monotonic()
+        turns._note_end(1)
+        pauses.append(round(turns._pause))
+    assert pauses[:4] == [40, 80, 160, 320]
+    assert pauses[-1] == 600
+    turns._began_at = time.monotonic() - 4
+    turns._note_end(0)
+    assert round(turns._pause) == 80
 
 
 def test_two_workers_and_two_proxies_of_one_home_send_one_message(tmp_path: Path) -> None:
