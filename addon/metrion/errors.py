@@ -3,8 +3,8 @@
 MetrionError
   SettingsError     metrion.yaml or the environment
   PricingError      a price file
-  ControlError      accounts, tokens and provider keys
-    VaultError      the master key, or a provider key that it seals
+  ControlError      accounts, tokens, provider keys and alerts
+    VaultError      the master key, or what it seals
   BillError         a provider's bill that is compared with what was metered
   StoreError        the store of events, or a query over it
     OverLimitError  a query that needs more memory than it may use
@@ -32,11 +32,11 @@ class PricingError(MetrionError):
 
 
 class ControlError(MetrionError):
-    """Accounts, tokens or provider keys cannot be read or changed."""
+    """Accounts, tokens, provider keys or alerts cannot be read or changed."""
 
 
 class VaultError(ControlError):
-    """A provider key cannot be sealed or opened. The message names the file of the master key."""
+    """A secret cannot be sealed or opened. The message names the file of the master key."""
 
 
 class BillError(MetrionError):

@@ -52,6 +52,7 @@ COMMANDS: Mapping[str, Entry] = {
     "today": Entry("metrion.cli.today", "today", "Say in one line what was spent today.", _SPENT),
     "account": Entry("metrion.cli.account", "account", "Make, list, change and remove accounts.", _UPKEEP),
     "admin": Entry("metrion.cli.admin", "admin", "Make, list and revoke the tokens that open the dashboard.", _UPKEEP),
+    "alert": Entry("metrion.cli.alert", "alert", "Watch spend, errors and more; send a message at a limit.", _UPKEEP),
     "completion": Entry(
         "metrion.cli.completion",
         "completion",

@@ -1,8 +1,8 @@
 """The one ingester of a proxy, kept alive by the process that owns it.
 
 Owned by the supervisor of ``metrion serve``, or by the addon under any other mitmproxy. Puts on the scoreboard which
-process ingests and how much of the journal waits. Everything here may take a moment: never call it on a proxy's event
-loop.
+process ingests and how much of the journal waits, and begins the turns of the alerter. Everything here may take a
+moment: never call it on a proxy's event loop.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from metrion.errors import StoreError
+from metrion.gateway.alerting import Alerting
 from metrion.gateway.scoreboard import Scoreboard
 from metrion.settings import Settings
 from metrion.store import schema, spawn_ingester, wait_until_ready
@@ -41,6 +42,7 @@ class Ingestion:
     def __init__(self, settings: Settings, scoreboard: Scoreboard) -> None:
         self._settings = settings
         self._scoreboard = scoreboard
+        self._alerting = Alerting(settings)
         self._deaths = 0
         """How many ingesters in a row ended within :data:`_EARLY_SECONDS`."""
         self._started_at = self._start_at = 0.0
@@ -74,9 +76,8 @@ class Ingestion:
         elif self._process is not None and self._deaths and time.monotonic() - self._started_at >= _EARLY_SECONDS:
             self._deaths = 0
             self._scoreboard.set_ingester_deaths(0)
-        waiting = _waiting(self._settings.journal_dir)
-        oldest = min((segment.st_mtime for segment in waiting), default=None)
-        self._scoreboard.set_backlog(len(waiting), sum(segment.st_size for segment in waiting), oldest)
+        self._scoreboard.set_backlog(*backlog(self._settings.journal_dir))
+        self._alerting.tend()
 
     def close(self) -> None:
         """Let the ingester end by itself, after a last round."""
@@ -86,6 +87,7 @@ class Ingestion:
     def end(self) -> None:
         """Wait for the ingester's last round, for as long as that may take; one that is stuck is left to itself."""
         self.close()
+        self._alerting.end()
         if self._process is not None:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(_LAST_ROUND_SECONDS)
@@ -106,10 +108,11 @@ class Ingestion:
         return process
 
 
-def backlog(journal_dir: Path) -> tuple[int, int]:
-    """Return how many segments wait in the journal, and their bytes."""
+def backlog(journal_dir: Path) -> tuple[int, int, float | None]:
+    """Return how many segments wait in the journal, their bytes, and when the oldest was written to last."""
     waiting = _waiting(journal_dir)
-    return len(waiting), sum(segment.st_size for segment in waiting)
+    oldest = min((segment.st_mtime for segment in waiting), default=None)
+    return len(waiting), sum(segment.st_size for segment in waiting), oldest
 
 
 def _waiting(journal_dir: Path) -> list[os.stat_result]:
