@@ -26,7 +26,7 @@ from metrion.gateway.mistakes import Mistakes
 from metrion.gateway.scoreboard import Slot
 from metrion.journal.writer import Journal
 from metrion.logs.request_log import RequestLog
-from metrion.model import Answer, EndReason, Forward, Inbound, Refusal, Route
+from metrion.model import Answer, EndReason, Event, Forward, Inbound, Refusal, Route
 from metrion.pricing import PriceBook
 from metrion.relay.attempt import Attempt
 from metrion.relay.recorder import Recorder
@@ -140,16 +140,17 @@ class Gateway:
         """Record a request that is answered here, and has no event."""
         self.log.answered(inbound, answer, began=began)
 
-    def finish(self, attempt: Attempt, end_reason: EndReason) -> None:
-        """Write a request's event, unless it is written or there are too many from strangers."""
+    def finish(self, attempt: Attempt, end_reason: EndReason) -> Event | None:
+        """Write a request's event, unless it is written or strangers have too many; return what is written."""
         if attempt.finished:
-            return
+            return None
         event = None
         if _is_strangers(attempt.request.decision) and not self._slot.admit_stranger():
             attempt.finished = True
         else:
             event = attempt.finish(end_reason)
         self.log.finished(attempt, event)
+        return event
 
     def forget(self, key: Hashable) -> None:
         """Forget a request that is over on the wire."""
