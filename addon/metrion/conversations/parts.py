@@ -125,7 +125,7 @@ def _call(part: Mapping[str, Any]) -> Iterator[Part]:
 
 
 def _result(part: Mapping[str, Any]) -> Iterator[Part]:
-    content = part.get("content", part.get("output", part.get("result")))
+    content = next((part[name] for name in ("content", "output", "result", "text") if part.get(name) is not None), None)
     yield Result(parts(content), _id(part), label(part.get("name")), bool(part.get("is_error")))
 
 
