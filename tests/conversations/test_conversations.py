@@ -223,7 +223,8 @@ def test_what_was_metered_stands_at_the_foot() -> None:
 @pytest.mark.parametrize(
     "strange",
     [b"", b"words", b"{}", b"[]", b"null", b'{"messages": 1}', b"\xff\xfe\x00", b'{"choices": {"a": 1}}', b"data: {",
-     b"[1, 2]", b'{"input": null}', b'{"messages": [null, 1, "x", [1], {"content": {"type": 1}}]}', b"{" * 100_000, b"[" * 100_000,
+     b"[1, 2]", b'{"input": null}', b'{"messages": [null, 1, "x", [1], {"content": {"type": 1}}]}',
+     b"{" * 100_000, b"[" * 100_000,
      b'{"contents": [{"parts": [{"functionCall": 1}, {"inlineData": 2}, 3]}]}', b'{"tools": [1, {}], "messages": []}',
      b'{"choices": [{"message": {"content": "\\ud800"}}]}'],
 )  # fmt: skip

@@ -67,8 +67,8 @@ def test_a_flow_has_a_comment_and_is_shown_as_a_conversation(web: Mitmweb, upstr
     assert flow["comment"] == f"$0.000003300 · gpt-4o-mini-2024-07-18 · 10 in, 3 out · alice · {event['event_id']}"
     asked, answered = web.view(flow, "request"), web.view(flow, "response")
     assert (asked["view_name"], answered["view_name"]) == ("Conversation", "Conversation")
-    assert "system:\n  Be short.\n\nuser:\n  A secret question?\n" in asked["text"]
-    assert "assistant:\n  A secret answer.\n\nfinish: stop\n" in answered["text"]
+    assert "system:\n  Be short.\n \nuser:\n  A secret question?\n" in asked["text"]
+    assert "assistant:\n  A secret answer.\n \nfinish: stop\n" in answered["text"]
     foot = answered["text"].partition("# metered\n")[2]
     assert foot.startswith("cost: $0.000003300\n")
     assert "model: gpt-4o-mini requested, gpt-4o-mini-2024-07-18 served\nfirst byte: " in foot
@@ -144,7 +144,7 @@ def test_a_body_that_was_not_kept_is_explained(upstream: Upstream, tmp_path: Pat
         for message in ("request", "response"):
             shown = web.view(flow, message)["text"]
             assert "store_streamed_bodies=true" in shown
-            assert "\n# metered\ncost: $0.000003300\n" in shown
+            assert "\n \n# metered\ncost: $0.000003300\n" in shown
 
 
 def test_the_oldest_flows_go(tmp_path: Path) -> None:

@@ -40,12 +40,18 @@ class ConversationContentview(Contentview):
         """Return the text; the cost stands below an answer."""
         shown = metadata.flow
         is_answer = isinstance(shown, http.HTTPFlow) and metadata.http_message is shown.response
-        return show(data, self._comments.below(shown) if isinstance(shown, http.HTTPFlow) and is_answer else ())
+        below = self._comments.below(shown) if isinstance(shown, http.HTTPFlow) and is_answer else ()
+        return _with_blank_lines(show(data, below))
 
     def render_priority(self, data: bytes, metadata: Metadata) -> float:
         """Say how well it fits."""
         is_metered = metadata.flow is not None and MARK in metadata.flow.metadata
         return _PRIORITY if metadata.http_message and is_metered and is_conversation(data) else -1
+
+
+def _with_blank_lines(text: str) -> str:
+    """Return a text whose blank lines mitmweb shows: it leaves out those that are empty."""
+    return text.replace("\n\n", "\n \n")
 
 
 def install(comments: Comments) -> None:
@@ -69,6 +75,6 @@ class _Explaining:
         result = self.stock(message, shown, *args, **options)
         is_missing = isinstance(message, http.Message) and message.raw_content is None
         if is_missing and isinstance(shown, http.HTTPFlow) and MARK in shown.metadata:
-            result.text = show_nothing(self._comments.below(shown))
+            result.text = _with_blank_lines(show_nothing(self._comments.below(shown)))
             result.syntax_highlight = "yaml"
         return result
