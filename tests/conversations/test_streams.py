@@ -112,9 +112,27 @@ CHAT: list[dict[str, Any]] = [
                 "outputs": [{"type": "message.output", "role": "assistant", "model": "m", "content": "Hey"}],
             },
         ),
+        (
+            [
+                {"choices": [{"index": 0, "delta": {"content": [{"type": "thinking", "thinking": ["Hm"]}]}}]},
+                {"choices": [{"index": 0, "delta": {"content": [{"type": "thinking", "thinking": ["m."]}]}}]},
+                {"choices": [{"index": 0, "delta": {"content": "4"}}]},
+                {"choices": [{"index": 0, "delta": {"content": "2"}}]},
+            ],
+            {"choices": [{"message": {"content": [{"type": "thinking", "thinking": ["Hm", "m."]}, "42"]}}]},
+        ),
+        (
+            [
+                {"type": "message_start", "message": {}},
+                {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "One."}},
+                {"type": "message_start", "message": {}},
+                {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Two."}},
+            ],
+            {"content": [{"type": "text", "text": "One."}, {"type": "text", "text": "Two."}]},
+        ),
         ([{"error": {"message": "no"}}], {"error": {"message": "no"}}),
     ],
-    ids=["anthropic", "chat", "google", "responses", "mistral", "error"],
+    ids=["anthropic", "chat", "google", "responses", "mistral", "thinking in parts", "two messages", "error"],
 )  # fmt: skip
 def test_the_document_of_a_stream(events: list[Any], document: dict[str, Any]) -> None:
     assert joined(events) == document

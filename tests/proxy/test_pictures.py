@@ -8,9 +8,10 @@ import pytest
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
+from tests.pages import ROOT, text_of
 from tests.proxy import pictures
-from tests.test_docs import DOCS, text_of
 
+DOCS = ROOT / "docs"
 NAMES = {"mitmweb-flows.png", "mitmweb-request.png", "mitmweb-response.png"}
 
 

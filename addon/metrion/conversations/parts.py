@@ -95,9 +95,9 @@ def _refusal(part: Mapping[str, Any]) -> Iterator[Part]:
 
 
 def _reasoning(part: Mapping[str, Any]) -> Iterator[Part]:
-    words = [
-        text for name in ("thinking", "summary", "content", "reasoning", "text") for text in _words(part.get(name))
-    ]
+    words = ["".join(_words(part.get("thinking")))]  # a list there is of pieces, elsewhere of paragraphs
+    words += [text for name in ("summary", "content", "reasoning", "text") for text in _words(part.get(name))]
+    words = [text for text in words if text]
     if words:
         yield Reasoning("\n\n".join(words))
     elif hidden := arguments(part.get("data") or part.get("encrypted_content") or part.get("signature")):

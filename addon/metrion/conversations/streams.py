@@ -29,11 +29,13 @@ def joined(events: Sequence[Any]) -> _Document | None:
 
 def _anthropic(events: Iterable[_Document]) -> _Document:
     message: _Document = {}
-    blocks: dict[int, _Document] = {}
+    blocks: dict[tuple[int, int], _Document] = {}
+    messages = 0
     for event in events:
-        block = blocks.setdefault(_index(event), {}) if "index" in event else {}
+        block = blocks.setdefault((messages, _index(event)), {}) if "index" in event else {}
         match event.get("type"):
             case "message_start":
+                messages += 1  # some servers send several, one after another
                 message = {**mapping(event.get("message")), "content": []}
             case "content_block_start":
                 block.update(mapping(event.get("content_block")))
@@ -241,13 +243,25 @@ def _append(target: _Document, name: str, piece: object) -> None:
     """Add a piece to a text. Python joins in place, as long as nobody else holds the text."""
     if not isinstance(piece, str):
         if piece is not None and name == "content":  # some servers stream a list of parts
-            target[name] = [*_listed(target.get(name)), *_listed(piece)]
+            parts = target[name] = _listed(target.get(name))
+            for each in _listed(piece):
+                parts[-1:] = _beside(parts[-1:], each)
         return
     before = target.get(name)
     if isinstance(before, list):
-        before.append(piece)
+        before[-1:] = _beside(before[-1:], piece)
     else:
         target[name] = (before if isinstance(before, str) else "") + piece
+
+
+def _beside(last: list[Any], piece: object) -> list[Any]:
+    """Return the last part of a list with the next piece: in it where both are of one kind, else beside it."""
+    before = last[0] if last else None
+    if isinstance(before, str) and isinstance(piece, str):
+        return [before + piece]
+    if isinstance(before, dict) and isinstance(piece, dict) and before.get("type") == piece.get("type") == "thinking":
+        return [{**before, "thinking": [*_listed(before.get("thinking")), *_listed(piece.get("thinking"))]}]
+    return [*last, piece]
 
 
 def _listed(value: object) -> list[Any]:
