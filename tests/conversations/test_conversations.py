@@ -281,7 +281,7 @@ def said_by(exchange: Exchange) -> list[str]:
     text = exchange.response_body.decode("utf-8", "replace")
     if exchange.streamed:
         return streamed_by(text)
-    if not exchange.streamed and text.lstrip().startswith("{"):
+    if text.lstrip().startswith("{"):
         document = json.loads(text)
         look([document.get(name) for name in ("choices", "candidates", "content", "completion", "output", "outputs")])
     return words

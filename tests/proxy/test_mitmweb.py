@@ -16,7 +16,8 @@ from tests.parsing.test_websocket_messages import frame
 from tests.processes import STORED_KEYS, eventually, free_port
 from tests.proxy.many_flows import send, serve_answers
 from tests.proxy.mitmweb import Mitmweb, running_mitmweb
-from tests.proxy.test_sessions import DONE, session
+from tests.proxy.test_sessions import DONE
+from tests.proxy.test_sessions import session as open_session
 from tests.upstream import Upstream, answering
 
 CHAT = {
@@ -43,12 +44,14 @@ def web(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         assert "Traceback" not in running.proxy.log.read_text()
 
 
-def ask(web: Mitmweb, upstream: Upstream, label: str, **headers: str) -> bytes:
-    """Send a request whose answer is a stream."""
+def ask(web: Mitmweb, upstream: Upstream, label: str, *, wire: bytes = b"", session: str = "") -> bytes:
+    """Send a request whose answer is a stream, or these bytes."""
     head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-    name, _, value = upstream.script(answering(head + b"%x\r\n%b\r\n0\r\n\r\n" % (len(STREAM), STREAM))).partition(": ")
+    wire = wire or head + b"%x\r\n%b\r\n0\r\n\r\n" % (len(STREAM), STREAM)
+    name, _, value = upstream.script(answering(wire)).partition(": ")
     connection = http.client.HTTPConnection("127.0.0.1", web.proxy.port, timeout=20)
-    sent = {"Authorization": f"Bearer {web.proxy.token}", "x-metrion-user": label, name: value, **headers}
+    sent = {"Authorization": f"Bearer {web.proxy.token}", "x-metrion-user": label, name: value}
+    sent |= {"session-id": session} if session else {}
     connection.request("POST", "/openai/v1/chat/completions", json.dumps(CHAT | {"stream": True}), sent)
     answer = connection.getresponse().read()
     connection.close()
@@ -85,6 +88,17 @@ def test_no_content_is_in_a_comment_and_no_credential_is_anywhere(web: Mitmweb, 
     assert not [key for key in STORED_KEYS.values() if key in shown]
 
 
+def test_a_key_that_a_provider_repeats_is_masked(web: Mitmweb, upstream: Upstream) -> None:
+    key = STORED_KEYS["openai"]
+    body = json.dumps({"error": {"type": "auth", "message": f"Incorrect API key provided: {key}."}}).encode()
+    head = b"HTTP/1.1 401 No\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
+    assert ask(web, upstream, "mallory", wire=head + body) == body
+    shown = web.view(flow_of(web, "mallory"), "response")
+    assert shown["view_name"] == "Conversation"
+    assert "error: auth: Incorrect API key provided: ***" in shown["text"]
+    assert key not in shown["text"]
+
+
 def test_a_refused_request_has_a_comment_too(web: Mitmweb) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", web.proxy.port, timeout=20)
     connection.request("POST", "/openai/v1/chat/completions", b"{}", {"x-metrion-user": "eve"})
@@ -102,7 +116,7 @@ def test_a_session_has_a_running_total(web: Mitmweb, upstream: Upstream) -> None
         flows = [flow for flow in web.flows() if "realtime" in flow["request"]["path"]]
         return str(flows[-1]["comment"]) if flows else ""
 
-    with session(web.proxy, upstream) as held:
+    with open_session(web.proxy, upstream) as held:
         said = frame(1, DONE)
         held.send(said, from_client=False)
         assert held.received(len(said), by_client=True) == said
@@ -116,7 +130,7 @@ def test_a_session_has_a_running_total(web: Mitmweb, upstream: Upstream) -> None
 
 def test_the_flows_of_a_session_are_marked(web: Mitmweb, upstream: Upstream) -> None:
     for label, of in (("s1", "one"), ("s2", "one"), ("s3", "two")):
-        ask(web, upstream, label, **{"session-id": of})
+        ask(web, upstream, label, session=of)
     assert web.command("metrion.session", f"@{flow_of(web, 's1')['id']}") == {"value": None}
     assert [bool(flow_of(web, label)["marked"]) for label in ("s1", "s2", "s3")] == [True, True, False]
     web.command("metrion.session", f"@{flow_of(web, 's3')['id']}")

@@ -84,8 +84,9 @@ def foot(total: Total) -> Iterator[tuple[str, str]]:
     yield "event", str(event.event_id)
 
 
-def dollars(amount: Decimal) -> str:
+def dollars(amount: Decimal | float) -> str:
     """Write an amount with four significant digits, and never without its cents."""
+    amount = Decimal(str(amount))
     places = min(max(2, 3 - amount.adjusted()), 12) if amount else 2
     return f"{amount:.{places}f}"
 

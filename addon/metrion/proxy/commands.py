@@ -10,11 +10,13 @@ import asyncio
 import logging
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 
 from mitmproxy import command, ctx, exceptions, flow, http
 from mitmproxy.log import ALERT
 
 from metrion import reports
+from metrion.conversations.foot import dollars
 from metrion.proxy.comments import Comments
 from metrion.settings import Settings
 from metrion.settings.timezones import zone
@@ -75,7 +77,10 @@ class Commands:
         except Exception as error:  # noqa: BLE001 -- whatever it is, the person who asked is told
             logger.log(ALERT, "The report could not be made: %s", error)
             return
-        rows = [answer.table.columns, *answer.table.rows[-_MOST_ROWS:], answer.total]
+        rows = [*answer.table.rows[-_MOST_ROWS:], answer.total]
+        names = answer.table.columns
+        used = [at for at, name in enumerate(names) if name not in reports.BESIDE or any(row[at] for row in rows)]
+        rows = [tuple(row[at] for at in used) for row in (names, *rows)]
         logger.log(ALERT, "%s", "\n".join([f"Metrion: {question} since {since}", *_aligned(rows), *answer.notes]))
 
 
@@ -87,4 +92,4 @@ def _aligned(rows: Sequence[Sequence[object]]) -> Iterator[str]:
 
 
 def _cell(value: object) -> str:
-    return f"{value:,.4f}" if isinstance(value, float) else str(value)
+    return dollars(value) if isinstance(value, float | Decimal) else str(value)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from weakref import WeakKeyDictionary
 
 from mitmproxy import ctx, http
 
+from metrion.admission.redaction import Redactor
 from metrion.conversations import Total, added, comment, foot
 from metrion.faults import log_fault
 from metrion.model import Event
@@ -25,10 +26,13 @@ class Comments:
 
     def __init__(self) -> None:
         self._totals: WeakKeyDictionary[http.HTTPFlow, Total] = WeakKeyDictionary()
+        self._redactors: WeakKeyDictionary[http.HTTPFlow, Redactor] = WeakKeyDictionary()
 
-    def note(self, flow: http.HTTPFlow, event: Event) -> None:
-        """Comment on a flow, whose event has just been written."""
+    def note(self, flow: http.HTTPFlow, event: Event, redactor: Redactor) -> None:
+        """Comment on a flow, whose event has just been written. ``redactor`` masks the credentials of its request."""
         try:
+            if event.credential != "pass_through":  # a caller's own key is not remembered
+                self._redactors[flow] = redactor
             total = self._totals[flow] = added(self._totals.get(flow), event)
             flow.comment = comment(total)
             # Those who look at flows see the comment after what completes the response has gone out.
@@ -40,6 +44,11 @@ class Comments:
         """Return what stands at the foot of a flow's view."""
         total = self._totals.get(flow)
         return foot(total) if total is not None else ()
+
+    def mask(self, flow: http.HTTPFlow) -> Callable[[str], str] | None:
+        """Return what masks a flow's credentials in a text that repeats them."""
+        redactor = self._redactors.get(flow)
+        return redactor.text if redactor is not None else None
 
     def session(self, flow: http.HTTPFlow) -> str | None:
         """Return the id of the session that a flow belongs to."""

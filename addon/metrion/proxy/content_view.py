@@ -41,7 +41,9 @@ class ConversationContentview(Contentview):
         shown = metadata.flow
         is_answer = isinstance(shown, http.HTTPFlow) and metadata.http_message is shown.response
         below = self._comments.below(shown) if isinstance(shown, http.HTTPFlow) and is_answer else ()
-        return _with_blank_lines(show(data, below))
+        mask = self._comments.mask(shown) if isinstance(shown, http.HTTPFlow) else None
+        text = show(data, below)
+        return _with_blank_lines("\n".join(map(mask, text.split("\n"))) if mask is not None else text)
 
     def render_priority(self, data: bytes, metadata: Metadata) -> float:
         """Say how well it fits."""

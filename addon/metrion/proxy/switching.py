@@ -65,7 +65,7 @@ class SwitchingStream(HttpStream):
     def _note(self, event: Event | None) -> None:
         """Show what the flow cost, now that its event is written."""
         if event is not None and self._hooks:
-            self._admissions.comments.note(self.flow, event)
+            self._admissions.comments.note(self.flow, event, self.relay.attempt.request.redactor)
 
     # --- CONNECT ---
 
