@@ -14,8 +14,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "addon" / "metrion"
 
 CORE = {
-    "addresses", "admission", "dialects", "estimates", "faults", "logs", "metering", "endpoints", "parsing", "pricing",
-    "providers", "relay", "settings",
+    "addresses", "admission", "conversations", "dialects", "estimates", "faults", "logs", "metering", "endpoints",
+    "parsing", "pricing", "providers", "relay", "settings",
 }  # fmt: skip
 FLOORS: list[set[str]] = [
     {"errors", "model"},

@@ -149,10 +149,10 @@ class Gateway:
         """Record a request that is answered here, and has no event."""
         self.log.answered(inbound, answer, began=began)
 
-    def finish(self, attempt: Attempt, end_reason: EndReason) -> None:
-        """Write a request's event, unless it is written or there are too many from strangers."""
+    def finish(self, attempt: Attempt, end_reason: EndReason) -> Event | None:
+        """Write a request's event, unless it is written or strangers have too many; return what is written."""
         if attempt.finished:
-            return
+            return None
         event = None
         if _is_strangers(attempt.request.decision) and not self._slot.admit_stranger():
             attempt.finished = True
@@ -161,6 +161,7 @@ class Gateway:
         if attempt.refusal is not None:
             self._metrics.refused(attempt.refusal)
         self.log.finished(attempt, event)
+        return event
 
     def forget(self, key: Hashable) -> None:
         """Forget a request that is over on the wire."""
