@@ -26,6 +26,7 @@ _MODELS = (
     ("xai", "grok-4", "chat", 3, 15),
 )
 _WEIGHTS = (30, 8, 22, 18, 10, 6, 6)
+_LIMITS = json.dumps({"x-ratelimit-remaining-requests": "412"})
 _USERS = ("ann", "bob", "chloe", "deniz", "eve", None)
 
 
@@ -46,7 +47,7 @@ def metered(events: int, days: float, seed: int) -> list[Event]:
     """Return events up to now, more of them by day than by night."""
     chance = random.Random(seed)
     now = datetime.now(UTC).replace(tzinfo=None)
-    found = []
+    found: list[Event] = []
     while len(found) < events:
         at = now - timedelta(days=days * chance.random() ** 1.15)
         if chance.random() > (0.25 if at.hour < 7 or at.weekday() > 4 else 1):
@@ -76,15 +77,19 @@ def _one(chance: random.Random, at: datetime, number: int) -> Event:
         "latency_ms": latency, "first_byte_ms": latency * 0.3, "overhead_ms": chance.lognormvariate(-1.4, 0.4),
         "client": "claude-cli" if provider == "anthropic" else "OpenAI/Python",
         "session_id": f"session-{int(at.timestamp()) // 7200}" if provider == "anthropic" else None,
-        "provider_limits": json.dumps({"x-ratelimit-remaining-requests": str(number % 500)}) if provider == "openai" else None,
+        "provider_limits": _LIMITS if provider == "openai" else None,
     }  # fmt: skip
     if chance.random() < 0.04:
         status, error, end = chance.choice(
-            ((429, "rate_limit_error", "complete"), (529, "overloaded_error", "complete"), (401, "invalid_token", "refused"))
+            (
+                (429, "rate_limit_error", "complete"),
+                (529, "overloaded_error", "complete"),
+                (401, "invalid_token", "refused"),
+            )
         )
-        columns |= {"status": status, "error_type": error, "end_reason": end, "cost_usd": Decimal(0), "cost_parts": None,
-                    "cost_source": "not_billed", "input_tokens": None, "output_tokens": None, "cache_read_tokens": None,
-                    "computed_cost_usd": None}  # fmt: skip
+        columns |= {"status": status, "error_type": error, "end_reason": end, "cost_usd": Decimal(0),
+                    "cost_parts": None, "cost_source": "not_billed", "input_tokens": None, "output_tokens": None,
+                    "cache_read_tokens": None, "computed_cost_usd": None}  # fmt: skip
     elif chance.random() < 0.02:
         columns |= {"cost_usd": None, "cost_parts": None, "cost_source": chance.choice(("unknown", "unpriced")),
                     "computed_cost_usd": None}  # fmt: skip

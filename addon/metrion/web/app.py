@@ -53,7 +53,7 @@ def create_app(
         Route(f"/{name}" if name != "overview" else "/", _private(site, reports.page(name)), name=name)
         for name in reports.PAGES
     ]
-    app = Starlette(
+    return Starlette(
         routes=[
             *get,
             Route("/requests/{event_id}", _private(site, reports.single)),
@@ -69,7 +69,6 @@ def create_app(
         middleware=[Middleware(Guard, hosts=tuple(hosts))],
         exception_handlers={404: _not_found(site), 500: _failed(site)},
     )
-    return app
 
 
 def _private(site: Site, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
@@ -104,9 +103,9 @@ def _login(site: Site) -> Callable[[Request], Awaitable[Response]]:
             return site.render.login(request, site.cookie, "The page was too old. Try again.", 403)
         if (wait := site.limit.wait_seconds(address)) > 0:
             words = f"Too many tries. Wait {wait:.0f} seconds."
-            response = site.render.login(request, site.cookie, words, 429)
-            response.headers["retry-after"] = f"{wait + 1:.0f}"
-            return response
+            refused = site.render.login(request, site.cookie, words, 429)
+            refused.headers["retry-after"] = f"{wait + 1:.0f}"
+            return refused
         try:
             cookie = await run_in_threadpool(site.sessions.begin, fields.get("token", "").strip())
         except MetrionError as error:

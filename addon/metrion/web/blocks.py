@@ -11,6 +11,9 @@ from typing import Any
 
 from markupsafe import Markup
 
+NOTHING = Markup("")
+"""No picture."""
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -31,7 +34,7 @@ class Block:
     title: str
     columns: Sequence[Column]
     rows: Sequence[tuple[Any, ...]]
-    chart: Markup = Markup("")
+    chart: Markup = NOTHING
     legend: Sequence[tuple[int, str]] = ()
     """The classes of the chart's colours, each with what has it."""
     note: str = ""
@@ -53,7 +56,7 @@ class Card:
     change: str = ""
     tone: str = ""
     """``good`` or ``bad``: what the change means; empty: neither."""
-    spark: Markup = Markup("")
+    spark: Markup = NOTHING
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,7 +178,8 @@ def snippets(url: str) -> list[tuple[str, str]]:
         (
             "Codex",
             f'# ~/.codex/config.toml\nmodel_provider = "metrion"\n\n[model_providers.metrion]\nname = "Metrion"\n'
-            f'base_url = "{url}/openai/v1"\nenv_key = "PROXY_TOKEN"  # export PROXY_TOKEN={token}\nwire_api = "responses"',
+            f'base_url = "{url}/openai/v1"\nenv_key = "PROXY_TOKEN"  # export PROXY_TOKEN={token}\n'
+            'wire_api = "responses"',
         ),
         (
             "OpenAI SDK (Python)",

@@ -1,7 +1,8 @@
 """Pictures, as SVG made here: numbers in, markup out. Pure.
 
-A picture fills whatever width there is; its labels are HTML beside it, so that they keep their size. No style is inline:
-a class says which colour a part has. What a part shows is in its ``<title>``, and all numbers are in the table beneath.
+A picture fills whatever width there is; its labels are HTML beside it, so that they keep their size. No style is
+inline: a class says which colour a part has. What a part shows is in its ``<title>``, and all numbers are in the table
+beneath.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ COLOURS = 8
 """Classes ``c0`` to ``c7``; the last is what is left over."""
 REST = COLOURS - 1
 _WIDTH, _HEIGHT = 1000.0, 200.0
+_MOST_LABELS = 12
+"""Beneath a picture; a narrow screen shows every other one."""
 
 
 def nice(top: float) -> float:
@@ -135,19 +138,18 @@ def _framed(title: str, drawn: Markup, labels: Sequence[str], top_label: Sequenc
         for n in range(len(top_label))
     )
     axis = Markup("").join(Markup("<span>{}</span>").format(label) for label in top_label)
-    below = Markup("").join(Markup("<span>{}</span>").format(label) for label in _some(labels))
+    step = -(-len(labels) // _MOST_LABELS)
+    below = Markup("").join(
+        Markup("<span{}>{}</span>").format(
+            Markup(' class="odd"') if n // step % 2 else "", Markup("<i>{}</i>").format(label) if n % step == 0 else ""
+        )
+        for n, label in enumerate(labels)
+    )
     return Markup(
         '<div class="plot"><div class="axis-y" aria-hidden="true">{}</div>'
         '<svg viewBox="0 0 1000 200" preserveAspectRatio="none" role="img" aria-label="{}">{}{}</svg>'
         '<div class="axis-x" aria-hidden="true">{}</div></div>'
     ).format(axis, escape(title), grid, drawn, below)
-
-
-def _some(labels: Sequence[str]) -> list[str]:
-    """Return at most five of the labels, the first and the last included, evenly spaced."""
-    if len(labels) <= 5:
-        return list(labels)
-    return [labels[round(n * (len(labels) - 1) / 4)] for n in range(5)]
 
 
 def share(part: float) -> Markup:

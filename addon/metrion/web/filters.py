@@ -122,7 +122,10 @@ class Filters:
 def read(
     parameters: Mapping[str, str], now: datetime, timezone: str, first: datetime | None, extra: tuple[str, ...] = ()
 ) -> Filters:
-    """Read a view from the URL; ``now`` is aware, ``first`` the first moment metered. What makes no sense is ignored."""
+    """Read a view from the URL; ``now`` is aware, ``first`` the first moment metered.
+
+    What makes no sense is ignored, and ``warning`` says so.
+    """
     zone = ZoneInfo(timezone)
     local = now.astimezone(zone)
     chosen = parameters.get("range", DEFAULT_RANGE)
@@ -196,10 +199,9 @@ def _days(first: str, last: str, zone: ZoneInfo) -> tuple[datetime, datetime] | 
         if begin > end:
             return None
         midnights = [datetime.combine(each, datetime.min.time(), zone) for each in (begin, end + timedelta(days=1))]
-        since, until = map(_utc, midnights)
-        return since, until
     except (ValueError, OverflowError):
         return None
+    return _utc(midnights[0]), _utc(midnights[1])
 
 
 def _midnight(moment: datetime) -> datetime:

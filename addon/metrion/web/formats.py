@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
-from uuid import UUID
 from zoneinfo import ZoneInfo
 
-UNKNOWN = "–"
+UNKNOWN = "–"  # noqa: RUF001 -- a dash
 _LONGEST = 120
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -29,6 +28,14 @@ def usd(value: Any) -> str:
         return f"{'-' if amount < 0 else ''}${abs(amount):,.2f}"
     places = min(12, max(2, 1 - amount.adjusted()))
     return f"{'-' if amount < 0 else ''}${abs(amount).quantize(Decimal(1).scaleb(-places), ROUND_HALF_EVEN):f}"
+
+
+def small_usd(value: Any) -> str:
+    """Write dollars with four digits after the point, so that they line up."""
+    if value is None:
+        return UNKNOWN
+    amount = Decimal(value)
+    return "<$0.0001" if 0 < amount < Decimal("0.00005") else f"${amount:,.4f}"
 
 
 def exact_usd(value: Any) -> str:
@@ -57,6 +64,8 @@ def ms(value: Any) -> str:
     if value is None:
         return UNKNOWN
     number = float(value)
+    if number == 0:
+        return "0 ms"
     if number >= 10_000:
         return f"{number / 1000:,.1f} s"
     if number >= 1000:
@@ -106,6 +115,7 @@ FORMATS: Mapping[str, Callable[[Any], str]] = {
     "text": text,
     "usd": usd,
     "exact_usd": exact_usd,
+    "small_usd": small_usd,
     "count": count,
     "short": short,
     "ms": ms,
@@ -113,7 +123,7 @@ FORMATS: Mapping[str, Callable[[Any], str]] = {
     "bucket": bucket,
     "json": text,
 }
-NUMBERS = frozenset({"usd", "exact_usd", "count", "short", "ms", "percent"})
+NUMBERS = frozenset({"usd", "exact_usd", "small_usd", "count", "short", "ms", "percent"})
 """Kinds whose cells line up at the right."""
 
 
@@ -149,4 +159,4 @@ def _plain(value: Any) -> Any:
         return format(value, "f")
     if isinstance(value, datetime):
         return value.isoformat()
-    return str(value) if isinstance(value, UUID) else str(value)
+    return str(value)

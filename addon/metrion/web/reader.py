@@ -28,10 +28,12 @@ _SAME_SECONDS = 60.0
 """So long an answer is given again while the store is the same."""
 
 _NAMES = ", ".join(rollups.NAMES)
+_SUMS = rollups.sums("FROM journal_tail").replace("FROM rollups", "FROM rollups WHERE false")
+_TIMES = rollups.times("FROM journal_tail").replace("FROM latencies", "FROM latencies WHERE false")
 _ONCE = f"""
-CREATE TEMP TABLE recent_sums AS {rollups.sums("FROM journal_tail").replace("FROM rollups", "FROM rollups WHERE false")};
+CREATE TEMP TABLE recent_sums AS {_SUMS};
 CREATE OR REPLACE TEMP VIEW sums AS SELECT {_NAMES} FROM rollups UNION ALL SELECT {_NAMES} FROM recent_sums;
-CREATE TEMP TABLE recent_times AS {rollups.times("FROM journal_tail").replace("FROM latencies", "FROM latencies WHERE false")};
+CREATE TEMP TABLE recent_times AS {_TIMES};
 CREATE OR REPLACE TEMP VIEW times AS FROM latencies UNION ALL FROM recent_times;
 """  # noqa: S608 -- all of it is written here
 """The sums of the journal's tail are made once for all questions of a page; those of the store are its tables."""

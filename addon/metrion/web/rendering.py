@@ -82,4 +82,4 @@ def _link(column: Column, value: Any, filters: Filters | None) -> str | None:
         return "/requests" + filters.query(session=str(value), range="30d") if value else None
     if column.kind == "text" and isinstance(value, str) and value.endswith(" others") and value[0].isdigit():
         return None
-    return filters.query(**{column.links: NONE if value is None else str(value)})
+    return filters.query(**{column.links: NONE if value is None else str(value), "before": None})

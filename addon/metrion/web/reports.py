@@ -129,7 +129,7 @@ async def single(site: Site, request: Request, session: Session) -> Response:
 
     def find(view: View) -> tuple[dict[str, Any], Any, Any] | None:
         row = requests.one(view, event_id)
-        return row and (row, requests.parts(row), requests.siblings(view, row))
+        return (row, requests.parts(row), requests.siblings(view, row)) if row else None
 
     found = await run_in_threadpool(site.reader.ask, ("one", event_id), find)
     if not found:

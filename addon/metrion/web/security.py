@@ -1,7 +1,7 @@
 """Who may see the pages: hosts, log-ins and forms. Values in, decisions out; no I/O but the control store's.
 
-A session is an entry in memory: the cookie holds a random id, of which only the digest is kept. It ends after a time, by
-a log-out, with its admin token, or with the process.
+A session is an entry in memory: the cookie holds a random id, of which only the digest is kept. It ends after a time,
+by a log-out, with its admin token, or with the process.
 """
 
 from __future__ import annotations

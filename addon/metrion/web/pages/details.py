@@ -21,7 +21,7 @@ _BY = "By {}, of generations that were answered to their end."
 
 
 def latency(view: View, filters: Filters) -> Page:
-    """How long answers took: percentiles over time, and by model."""
+    """Show how long answers took: percentiles over time, and by model."""
     conditions, parameters = filters.conditions()
     view.rows(
         f"""CREATE OR REPLACE TEMP TABLE steps AS
@@ -65,7 +65,7 @@ def _over_time(view: View, filters: Filters, name: str) -> Block:
     columns += [Column(f"{label}_ms", label, "ms") for label in labels]
     return Block(
         name, _TIMES[name], columns, rows if found else [], chart, [(n, label) for n, label in enumerate(labels)],
-        note="Percentiles, each to 4.4 %.", wide=name != "overhead", empty="No answers were timed in this period.",
+        note="Percentiles, each to 4.4 %.", wide=name == "latency", empty="No answers were timed in this period.",
     )  # fmt: skip
 
 
@@ -95,7 +95,7 @@ _FAULT = """CASE
 
 
 def errors(view: View, filters: Filters) -> Page:
-    """What failed: over time, by kind and whose fault it is, and the latest."""
+    """Show what failed: over time, by kind and whose fault it is, and the latest."""
     choose(view, filters)
     rows = view.dicts(
         f"""SELECT bucket, {_FAULT} AS fault, {REQUESTS} AS requests FROM chosen
@@ -109,8 +109,8 @@ def errors(view: View, filters: Filters) -> Page:
     buckets = filters.buckets()
     table = [(at, *(int(values[n] or 0) for _, _, values in series)) for n, at in enumerate(buckets)]
     tips = [
-        f"{formats.bucket(row[0])}: " + ", ".join(f"{f} {v}" for f, v in zip(faults, row[1:], strict=True))
-        for row in table
+        f"{formats.bucket(at)}: " + ", ".join(f"{fault} {values[n] or 0:.0f}" for _, fault, values in series)
+        for n, at in enumerate(buckets)
     ]
     over_time = Block(
         "over-time", "Failed requests", [Column("time", "Time", "bucket"), *(Column(f, f, "count") for f in faults)],
@@ -155,7 +155,7 @@ def _latest_errors(view: View, filters: Filters) -> Block:
 
 
 def cache(view: View, filters: Filters) -> Page:
-    """What providers' caches saved: the part of the input that was read from them, and dollars."""
+    """Show what providers' caches saved: the part of the input that was read from them, and dollars."""
     choose(view, filters)
     saved = stacked(view, filters, "saved", "Saved by caches", "sum(saved_usd)", "usd", _BY_SAVED)
     rate = view.rows(
@@ -166,9 +166,10 @@ def cache(view: View, filters: Filters) -> Page:
     tips = [f"{formats.bucket(at)}: {formats.percent(value)}" for at, value in table]
     has_any = any(value is not None for value in values)
     series = [(0, "Hit rate", values)]
+    chart = picture("Hit rate", filters, series, "percent", tips, charts.lines) if has_any else Markup("")
     hit_rate = Block(
         "hit-rate", "Hit rate", [Column("time", "Time", "bucket"), Column("hit_rate", "Hit rate", "percent")],
-        table if has_any else [], picture("Hit rate", filters, series, "percent", tips, charts.lines) if has_any else Markup(""),
+        table if has_any else [], chart,
         note="The part of the input that was read from a cache, where the provider reports it.", wide=True,
     )  # fmt: skip
     return Page(
@@ -201,7 +202,7 @@ def _cache_by(view: View, name: str, title: str) -> Block:
 
 
 def limits(view: View, filters: Filters, budgets: Sequence[tuple[Any, ...]]) -> Page:
-    """What providers say is left, and what tokens have used of their own limits."""
+    """Show what providers say is left, and what tokens have used of their own limits."""
     rows = view.rows(
         """WITH latest AS (
             SELECT provider, token_name, coalesce(model, model_requested) AS model,

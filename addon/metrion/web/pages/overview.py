@@ -56,13 +56,13 @@ def overview(view: View, filters: Filters, now: datetime) -> Page:
         _requests(filters, over_time),
         stacked(view, filters, "spend", "Spend", "sum(cost_usd) FILTER (billed)", "usd", spend_note),
         stacked(view, filters, "tokens", "Tokens", tokens, "count", spend_note),
-        *(_top(view, name) for name in ("model", "user", "provider", "token")),
+        *(_top(view, name) for name in ("model", "user", "provider", "token", "account")),
         _statuses(view),
     ]
     return Page(
         "Overview",
         blocks,
-        [*_cards(filters, row, before, over_time), *_month(view, filters, now)],
+        _cards(filters, row, before, over_time, _month(view, filters, now)),
         beside=_beside(row),
     )
 
@@ -74,7 +74,11 @@ _NOTHING = (
 
 
 def _cards(
-    filters: Filters, row: dict[str, Any], before: dict[str, Any] | None, over_time: list[dict[str, Any]]
+    filters: Filters,
+    row: dict[str, Any],
+    before: dict[str, Any] | None,
+    over_time: list[dict[str, Any]],
+    this_month: Card,
 ) -> list[Card]:
     def line(name: str) -> Sequence[float | None]:
         return course(filters, [(each["bucket"], each[name]) for each in over_time])
@@ -91,6 +95,7 @@ def _cards(
     left_out = f"{formats.count(unknown)} without a known cost" if unknown else "every cost is known"
     return [
         card("Spend", "cost_usd", "usd", left_out),
+        this_month,
         card("Requests", "requests", "short", f"{formats.count(row['requests'])} in all", worse="failed"),
         Card(
             "Tokens",
@@ -126,7 +131,7 @@ def _change(now: Any, before: Any, rising: str) -> tuple[str, str]:
     return shown, rising if part > 0 else opposite[rising]
 
 
-def _month(view: View, filters: Filters, now: datetime) -> list[Card]:
+def _month(view: View, filters: Filters, now: datetime) -> Card:
     """Return what this month has cost up to now, and what it will at this pace."""
     first, end = month(now, filters.timezone)
     conditions, parameters = filters.conditions()
@@ -139,7 +144,7 @@ def _month(view: View, filters: Filters, now: datetime) -> list[Card]:
     gone = (naive - first) / (end - first)
     forecast = None if spent is None else Decimal(spent) / Decimal(str(max(gone, 1e-4)))
     detail = f"{formats.usd(forecast)} by its end at this pace" if gone > 0.03 else "too early for a forecast"
-    return [Card("Month to date", formats.usd(spent), detail)]
+    return Card("Month to date", formats.usd(spent), detail)
 
 
 def _beside(row: dict[str, Any]) -> list[tuple[str, str, str]]:
@@ -185,13 +190,13 @@ def _top(view: View, name: str) -> Block:
         ), placed AS (
             SELECT *, row_number() OVER (ORDER BY cost_usd DESC NULLS LAST, requests DESC, name) AS place FROM groups
         )
-        SELECT if(place <= {_TOP}, name, NULL), if(place <= {_TOP}, place, 0) AS head_place, sum(requests), sum(cost_usd),
-            sum(tokens), count(*) FROM placed GROUP BY 1, 2 ORDER BY head_place = 0, head_place"""  # noqa: S608 -- all of it is written here
+        SELECT if(place <= {_TOP}, name, NULL), if(place <= {_TOP}, place, 0) AS head_place, sum(requests),
+            sum(cost_usd), sum(tokens), count(*) FROM placed GROUP BY 1, 2 ORDER BY head_place = 0, head_place"""  # noqa: S608 -- all of it is written here
     )
     total = sum((row[3] or 0 for row in rows), Decimal(0))
     table = [
         (
-            f"{count:,} others" if place == 0 else label,
+            f"{count:,} others" if place == 0 else "(none)" if label is None else label,
             int(requests),
             int(tokens or 0),
             cost,

@@ -29,7 +29,7 @@ _COLUMNS = [
     Column("token", "Token", links="token"),
     Column("input_tokens", "Input", "count"),
     Column("output_tokens", "Output", "count"),
-    Column("cost_usd", "Cost", "usd"),
+    Column("cost_usd", "Cost", "small_usd"),
     Column("latency_ms", "Latency", "ms"),
 ]
 _ROW = """started_at, event_id, status, provider, coalesce(model, model_requested) AS model, user_label, token_name,
@@ -91,7 +91,7 @@ def _enough(view: View, filters: Filters, until: datetime) -> datetime:
         # The first quarter may be cut by the cursor: its rows are not counted on.
         counted += int(responses) if n else 0
         if counted > PAGE_ROWS + 1:
-            return max(filters.since, quarter)
+            return max(filters.since, datetime.fromisoformat(str(quarter)))
     return filters.since if len(rows) == 2000 or not rows else max(filters.since, rows[-1][0])
 
 
@@ -200,7 +200,7 @@ _WHY: Mapping[str | None, str] = {
     "provider": "The provider said what it charged.",
     "computed": "Tokens times the price file's rates.",
     "estimated": "Its usage, or a part of its price, is an estimate.",
-    "unpriced": "Its usage is known, and the model has no price: give it one in a file of your own, then `metrion reprice`.",
+    "unpriced": "Its usage is known, and the model has no price: give it one, then `metrion reprice`.",
     "unknown": "It was billed, and its usage is not known, or not yet.",
     "not_billed": "There was nothing to bill.",
     "subscription": "A flat-rate plan covers it; what the API would have charged is beside it.",
@@ -209,13 +209,13 @@ _WHY: Mapping[str | None, str] = {
 
 
 def sessions(view: View, filters: Filters) -> Page:
-    """What runs of agents cost, the latest first."""
+    """List what runs of agents cost, the latest first."""
     conditions, parameters = _conditions(filters)
     first = max(filters.since, filters.until - LONGEST)
     rows = view.rows(
         f"""SELECT max(started_at) AS last, session_id, any_value(client), any_value(user_label),
-            string_agg(DISTINCT coalesce(model, model_requested), ', '), count(*), sum(input_tokens), sum(output_tokens),
-            sum(cost_usd), date_diff('second', min(started_at), max(started_at)) * 1000.0
+            string_agg(DISTINCT coalesce(model, model_requested), ', '), count(*), sum(input_tokens),
+            sum(output_tokens), sum(cost_usd), date_diff('second', min(started_at), max(started_at)) * 1000.0
         FROM events WHERE started_at >= $first AND started_at < $until AND session_id IS NOT NULL AND {conditions}
         GROUP BY session_id ORDER BY last DESC LIMIT 100""",  # noqa: S608 -- all of it is written here
         {**parameters, "first": first, "until": filters.until},
@@ -225,7 +225,8 @@ def sessions(view: View, filters: Filters) -> Page:
         [Column("last", "Last request", "moment"), Column("session", "Session", links="session"),
          Column("client", "Client"), Column("user", "User", links="user"), Column("models", "Models"),
          Column("requests", "Requests", "count"), Column("input_tokens", "Input", "short"),
-         Column("output_tokens", "Output", "short"), Column("cost_usd", "Cost", "usd"), Column("lasted", "Lasted", "ms")],
+         Column("output_tokens", "Output", "short"), Column("cost_usd", "Cost", "usd"),
+         Column("lasted", "Lasted", "ms")],
         rows, wide=True, open=True,
         empty="No request of this period has a session. Claude Code and Codex send one by themselves.",
     )  # fmt: skip

@@ -66,7 +66,7 @@ def filled(sql: str, parameters: Mapping[str, Any]) -> str:
 
 def course(filters: Filters, rows: Sequence[tuple[datetime, Any]], default: float | None = 0.0) -> list[float | None]:
     """Return a figure for every bucket of the view, in order."""
-    found = {moment: value for moment, value in rows}
+    found = dict(rows)
     return [default if found.get(at) is None else float(found[at]) for at in filters.buckets()]
 
 
@@ -83,7 +83,7 @@ def stacked(view: View, filters: Filters, block_id: str, title: str, measure: st
         f"SELECT {column}, {measure} AS value FROM chosen WHERE is_now GROUP BY 1 "  # noqa: S608 -- all of it is written here
         f"ORDER BY value DESC NULLS LAST, 1 LIMIT {HEAD + 1}"
     )
-    names = [name for name, _ in heads[: HEAD if len(heads) > HEAD else HEAD]]
+    names = [name for name, _ in heads[:HEAD]]
     rows = view.rows(
         f"""SELECT bucket, list_position($names::VARCHAR[], coalesce({column}, '')) AS place, {measure} AS value
         FROM chosen WHERE is_now GROUP BY ALL""",  # noqa: S608 -- all of it is written here
@@ -106,9 +106,11 @@ def stacked(view: View, filters: Filters, block_id: str, title: str, measure: st
     ]
     write = formats.FORMATS[kind]
     tips = [
-        f"{formats.bucket(row[0])}: {write(row[-1])}"
-        + "".join(f"\n{name} {write(value)}" for name, value in zip(shown, row[1:-1], strict=True) if value)
-        for row in table
+        f"{formats.bucket(at)}: {write(row[-1])}"
+        + "".join(
+            f"\n{formats.text(name)} {write(value)}" for name, value in zip(shown, row[1:-1], strict=True) if value
+        )
+        for at, row in zip(order, table, strict=True)
     ]
     has_any = any(row[-1] for row in table)
     return Block(
@@ -152,8 +154,3 @@ def picture(
     write = formats.FORMATS["short" if kind == "count" else kind]
     axis = [write(top if kind != "usd" else Decimal(str(top))), write(Decimal(str(top)) / 2), write(0)]
     return draw(title, labels(filters), series, axis, top, tips)
-
-
-def with_rest(rows: Sequence[tuple[Any, ...]], names: Mapping[int, Any]) -> list[tuple[Any, ...]]:
-    """Return rows with fixed values at some places, for the row of all others."""
-    return [tuple(names.get(n, value) for n, value in enumerate(row)) for row in rows]
