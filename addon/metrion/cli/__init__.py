@@ -40,6 +40,9 @@ COMMANDS: Mapping[str, Entry] = {
     "run": Entry("metrion.cli.run", "run", "Run a command so that its calls are metered.", _FIRST),
     "serve": Entry("metrion.cli.serve", "serve", "Run the proxy.", _FIRST),
     "token": Entry("metrion.cli.token", "token", "Make, list, change, rotate and revoke tokens of callers.", _FIRST),
+    "dashboard": Entry(
+        "metrion.cli.dashboard", "dashboard", "Show everything metered as pages, on a port of its own.", _SPENT
+    ),
     "reconcile": Entry(
         "metrion.cli.reconcile", "reconcile", "Compare what providers say they billed with what was metered.", _SPENT
     ),
