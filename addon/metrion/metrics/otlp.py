@@ -75,7 +75,7 @@ class Exporter:
                     *_times(event),
                     error_of(event),
                 )
-            except Exception as error:  # noqa: BLE001 -- one event that cannot be told must not end the others
+            except Exception as error:  # noqa: BLE001 -- one span that fails must not end the others
                 log_fault(logger, "A span could not be made; its event is in the journal", error)
         with contextlib.suppress(Exception):
             self._sdk.close()
