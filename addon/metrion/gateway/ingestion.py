@@ -30,7 +30,7 @@ _EARLY_SECONDS = 30.0
 """An ingester that ends sooner than this after its start has ended early, as one does that cannot read the store."""
 _MOST_DELAY_SECONDS = 60.0
 """The longest time until the next ingester starts."""
-_STORE_SECONDS = 30.0
+_STORE_SECONDS = 600.0
 """How long the store may take to be ready: another process may be ingesting into it."""
 _LAST_ROUND_SECONDS = 10.0
 """How long the end of the proxy waits for the ingester's: twice what that gives itself."""

@@ -6,12 +6,18 @@ over all rows would have. Commits nothing by itself.
 
 from __future__ import annotations
 
-from datetime import datetime
+import logging
+from datetime import datetime, timedelta
 
 import duckdb
 
 from metrion.store import rollups
 
+logger = logging.getLogger(__name__)
+
+_FIFTEEN_MINUTES = timedelta(minutes=15)
+_MANY_ROWS = 500_000
+"""What takes longer than one would wait without a word."""
 _QUARTER = f"time_bucket({rollups.QUARTER}, started_at)"
 
 
@@ -30,23 +36,35 @@ def add(connection: duckdb.DuckDBPyConnection, new: str) -> None:
         remake(connection, quarter, quarter)
 
 
-def remake(connection: duckdb.DuckDBPyConnection, first: datetime | None = None, last: datetime | None = None) -> None:
-    """Make the sums of the quarters from ``first`` to ``last`` anew, both included; ``None``: there is no bound."""
-    span = {"first": first or datetime.min, "last": last or datetime.max}  # noqa: DTZ901 -- naive UTC
+def remake(connection: duckdb.DuckDBPyConnection, first: datetime, last: datetime) -> None:
+    """Make the sums of the quarters from ``first`` to ``last`` anew, both included, in as much memory as a day takes."""
     for table in ("rollups", "latencies"):
+        span = {"first": first, "last": last}
         connection.execute(f"DELETE FROM store.{table} WHERE quarter BETWEEN $first AND $last", span)  # noqa: S608 -- written here
-    rows = f"(FROM store.ingested WHERE started_at >= $first AND {_QUARTER} <= $last)"
-    if last is not None:
-        rows = f"(FROM store.ingested WHERE started_at >= $first AND started_at < $last + {rollups.QUARTER})"
+    end = last + _FIFTEEN_MINUTES
+    rows = "(FROM store.ingested WHERE started_at >= $since AND started_at < $until)"
     billing = rollups.billing(rows, "store.settling")
-    connection.execute(f"INSERT INTO store.rollups {rollups.rolled_up(billing)}", span)
-    connection.execute(f"INSERT INTO store.latencies {rollups.timed(billing)}", span)
+    days = connection.execute(
+        "SELECT DISTINCT date_trunc('day', started_at) FROM store.ingested WHERE started_at >= $first "
+        "AND started_at < $end ORDER BY 1",
+        {"first": first, "end": end},
+    ).fetchall()
+    for (day,) in days:
+        span = {"since": max(first, day), "until": min(end, day + timedelta(days=1))}
+        connection.execute(f"INSERT INTO store.rollups {rollups.rolled_up(billing)}", span)
+        connection.execute(f"INSERT INTO store.latencies {rollups.timed(billing)}", span)
 
 
 def make(connection: duckdb.DuckDBPyConnection) -> None:
     """Make the sums of a store that has none, from its rows."""
     connection.execute(f"INSERT INTO store.settling {rollups.settling('store.ingested')}")
-    remake(connection)
+    first, last, rows = connection.execute(
+        f"SELECT min({_QUARTER}), max({_QUARTER}), count(*) FROM store.ingested"  # noqa: S608 -- written here
+    ).fetchall()[0]
+    if rows >= _MANY_ROWS:
+        logger.warning("The store gets sums of its %s rows. This happens once, and takes some seconds a million.", rows)
+    if first is not None:
+        remake(connection, first, last)
 
 
 def _settled_by(connection: duckdb.DuckDBPyConnection, new: str) -> set[datetime]:
