@@ -7,14 +7,17 @@ with running_serve(tmp_path, upstreams(simulator)) as proxy:
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import http.client
 import json
 import os
+import random
 import re
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,6 +45,9 @@ LANE: Road = {}
 MITMPROXY: Road = {"METRION_ROAD": "mitmproxy"}
 ROADS = {"lane": LANE, "mitmproxy": MITMPROXY}
 
+_OWN_PORTS = range(20_000, 32_000)
+_PORT_LOCKS = Path(tempfile.gettempdir()) / f"metrion-test-ports-{os.getuid()}"
+
 _TOKEN = re.compile(r"sk-metrion-[A-Za-z0-9_-]{40,80}")
 
 
@@ -57,10 +63,19 @@ def eventually[T](ask: Callable[[], T], *, timeout: float = 20, until: Callable[
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port that no other test, here or in another process, is given while this process lives.
+
+    It is below those that the system hands out, so that no connection takes it meanwhile.
+    """
+    _PORT_LOCKS.mkdir(exist_ok=True)
+    for port in random.sample(_OWN_PORTS, len(_OWN_PORTS)):
+        lock = os.open(_PORT_LOCKS / str(port), os.O_RDWR | os.O_CREAT, 0o600)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            probe.bind(("127.0.0.1", port))
+            return port  # the lock stays open
+        os.close(lock)
+    raise AssertionError("every port is taken")
 
 
 @dataclass(slots=True)

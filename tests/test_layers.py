@@ -14,15 +14,15 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "addon" / "metrion"
 
 CORE = {
-    "admission", "dialects", "estimates", "faults", "logs", "metering", "endpoints", "parsing", "pricing", "providers",
-    "relay", "settings",
+    "addresses", "admission", "conversations", "dialects", "estimates", "faults", "logs", "metering", "endpoints",
+    "parsing", "pricing", "providers", "relay", "settings",
 }  # fmt: skip
 FLOORS: list[set[str]] = [
     {"errors", "model"},
     CORE,
-    {"journal", "store", "control", "running"},
+    {"journal", "store", "control", "running", "metrics"},
     {"gateway", "running_proxy"},
-    {"lane", "proxy", "reports", "repricing", "reconciling", "doctor"},
+    {"alerts", "lane", "proxy", "reports", "repricing", "reconciling", "doctor"},
     {"serving"},
     {"web", "cli", "demo", "simulator", "__main__"},
 ]

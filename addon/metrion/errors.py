@@ -3,10 +3,11 @@
 MetrionError
   SettingsError     metrion.yaml or the environment
   PricingError      a price file
-  ControlError      accounts, tokens and provider keys
-    VaultError      the master key, or a provider key that it seals
+  ControlError      accounts, tokens, provider keys and alerts
+    VaultError      the master key, or what it seals
   BillError         a provider's bill that is compared with what was metered
   StoreError        the store of events, or a query over it
+    OverLimitError  a query that needs more memory than it may use
   ServeError        the port and the processes of the proxy
   DemoError         the processes of the demonstration
 
@@ -31,11 +32,11 @@ class PricingError(MetrionError):
 
 
 class ControlError(MetrionError):
-    """Accounts, tokens or provider keys cannot be read or changed."""
+    """Accounts, tokens, provider keys or alerts cannot be read or changed."""
 
 
 class VaultError(ControlError):
-    """A provider key cannot be sealed or opened. The message names the file of the master key."""
+    """A secret cannot be sealed or opened. The message names the file of the master key."""
 
 
 class BillError(MetrionError):
@@ -44,6 +45,10 @@ class BillError(MetrionError):
 
 class StoreError(MetrionError):
     """The store cannot be made, read or written, or cannot answer a query."""
+
+
+class OverLimitError(StoreError):
+    """A query needs more memory, or disk beside it, than it may use."""
 
 
 class ServeError(MetrionError):

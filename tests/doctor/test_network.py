@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -59,6 +60,7 @@ def test_no_proxy(patient: Patient) -> None:
         ({"version": "0.0.1"}, WARN, "it runs version 0.0.1"),
         ({"lost_events": 7}, FAIL, "7 events were lost"),
         ({"ingester": {"pid": None, "alive": False}}, FAIL, "its ingester is not alive"),
+        ({"status": "degraded", "reasons": ["ingest: the journal waits"]}, WARN, "degraded: ingest: the journal waits"),
     ],
 )
 def test_a_proxy(patient: Patient, health: dict[str, Any], level: Level, words: str) -> None:
@@ -102,3 +104,15 @@ def test_upstreams_are_tried_on_demand_only(patient: Patient) -> None:
         patient.found(OK, f"upstreams: xai: http://127.0.0.1:{port} answers", network=True)
         finding = patient.found(FAIL, "upstreams: openai: http://127.0.0.1:", "refused", network=True)
         assert "providers.openai.upstream" in str(finding.way_out)
+
+
+def test_a_collector_is_named_and_its_secrets_are_not(patient: Patient) -> None:
+    patient.configure(otlp={"endpoint": "http://localhost:4318", "headers": {"authorization": "Bearer hidden"}})
+    patient.found(OK, "otlp: spans and metrics go to http://localhost:4318 with authorization: ***")
+    assert not any("hidden" in str(finding) for finding in patient.examine())
+
+
+def test_a_collector_without_the_extra(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "metrion.metrics.otlp_sdk", None)
+    patient.configure(otlp={"endpoint": "http://localhost:4318"})
+    patient.found(FAIL, "otlp:", "pip install 'metrion[otlp]'")

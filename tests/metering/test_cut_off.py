@@ -69,6 +69,8 @@ def counts(exchange: Exchange, documents: list[Any]) -> tuple[int | None, int | 
             latest |= {name: value for name, value in usage.items() if value is not None}
         elif dialect == "openai_runs" and document["object"] != "thread.run":
             continue
+        elif dialect == "openai_agent_sessions":  # a turn's usage is a part of what the session reports
+            latest = (document.get("session") or {}).get("usage") or latest
         elif usage or any(name.endswith("Count") for name in metadata):
             latest = usage or metadata
     return added(dialect, latest)

@@ -238,7 +238,7 @@ def test_who_waits_for_the_end_finds_everything_ingested(simulator: Simulator, a
         assert Call(proxy, simulator.select(answer)).status() == 200
         assert proxy.stop() == 0
         assert not members(proxy.process.pid)
-        assert backlog(proxy.home / "journal") == (0, 0)
+        assert backlog(proxy.home / "journal") == (0, 0, None)
         assert len(proxy.events()) == 1
 
 

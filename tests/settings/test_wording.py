@@ -79,6 +79,13 @@ KEYS: dict[str, tuple[str, set[str]]] = {
     "pricing": ("write a list of at least one entry, as in [one, two], or leave the key out", {"null", "list"}),
     "store": ("write text of at least one character", {"null", "text"}),
     "timezone": ("write the name of a time zone, as in Europe/Berlin", {"null"}),
+    "metrics": (MAPPING, MAPPINGS),
+    "metrics.models": ("write a whole number, 1 or more, at most 200, as in 100", {"whole number"}),
+    "metrics.old_names": ("write true or false", {"truth value"}),
+    "metrics.users": ("write true or false", {"truth value"}),
+    "otlp": (MAPPING, MAPPINGS),
+    "otlp.endpoint": ("write http(s)://host[:port][/path], as in http://localhost:4318", {"null"}),
+    "otlp.headers": ("write a mapping, as in {authorization: Bearer …}", {"null", "mapping", "empty mapping"}),
 }
 NAMES = {"providers": "openai", "plans": "free"}
 

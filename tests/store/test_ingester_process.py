@@ -61,6 +61,19 @@ def test_it_makes_the_store_says_so_and_ingests_a_last_time(tmp_path: Path) -> N
     kill(process)
 
 
+def test_it_ingests_and_says_nothing_where_its_parent_ended_before_it_was_ready(
+    home: Home, capfd: pytest.CaptureFixture[str]
+) -> None:
+    home.record(event())
+    process = store.spawn_ingester(home.journal_dir, home.store_path)
+    for pipe in (process.stdin, process.stdout):
+        assert pipe is not None
+        pipe.close()
+    assert process.wait(30) == 0
+    assert len(native(home)) == 1
+    assert capfd.readouterr().err == ""
+
+
 def test_a_second_one_waits_and_takes_over(home: Home, spawn: Callable[[], subprocess.Popen[bytes]]) -> None:
     first, second = spawn(), spawn()
     for process in (first, second):

@@ -70,10 +70,12 @@ def reported(home: Home, since: datetime = MIDNIGHT) -> Spent:
 
 
 def day(seed: int) -> list[Event]:
-    """All of :data:`DAY` somewhere after midnight, and something of the day before."""
-    moments = random.Random(seed)
+    """All of :data:`DAY` in this order, somewhere after midnight, and something of the day before."""
+    drawn = random.Random(seed)
+    moments = sorted(drawn.uniform(0, 20 * 3600) for _ in DAY)
     return [
-        event(**columns, started_at=MIDNIGHT + timedelta(seconds=moments.uniform(0, 20 * 3600))) for columns in DAY
+        event(**columns, started_at=MIDNIGHT + timedelta(seconds=moment))
+        for columns, moment in zip(DAY, moments, strict=True)
     ] + [event(started_at=MIDNIGHT - timedelta(microseconds=1)), event(started_at=MIDNIGHT - timedelta(days=9))]
 
 
@@ -115,14 +117,14 @@ def has_a_torn_file(home: Home) -> None:
 
 def was_repriced(home: Home) -> None:
     with closing(duckdb.connect(str(home.store_path))) as connection:
-        connection.execute("UPDATE ingested SET cost_usd = 2 * cost_usd")
+        connection.execute("UPDATE ingested SET cost_usd = 2 * cost_usd; UPDATE rollups SET cost_usd = 2 * cost_usd")
 
 
 def was_repriced_by_a_process_that_was_killed(home: Home) -> None:
     program = """if True:
         import duckdb, os, sys
         connection = duckdb.connect(sys.argv[1], config={"checkpoint_threshold": "1TB"})
-        connection.execute("UPDATE ingested SET cost_usd = 3 * cost_usd")
+        connection.execute("UPDATE ingested SET cost_usd = 3 * cost_usd; UPDATE rollups SET cost_usd = 3 * cost_usd")
         os._exit(0)
     """
     subprocess.run([sys.executable, "-c", program, home.store_path], check=True)

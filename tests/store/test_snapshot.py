@@ -58,10 +58,10 @@ def test_it_keeps_nobody_out_and_leaves_nothing_behind(home: Home) -> None:
         assert count(connection) == 1
         with duckdb.connect(home.store_path) as writer:  # DuckDB's own lock is free too
             writer.execute("FROM ingested")
-    assert {path.name for path in home.path.iterdir()} - before <= {"usage.duckdb", *_LOCKS}
+    assert {path.name for path in home.path.iterdir()} - before <= {"usage.duckdb", *_BESIDE}
 
 
-_LOCKS = {".usage.duckdb.lock", ".usage.duckdb.turnstile"}
+_BESIDE = {".usage.duckdb.lock", ".usage.duckdb.turnstile", ".usage.duckdb.recent"}
 
 
 @pytest.mark.parametrize(

@@ -46,11 +46,16 @@ class Endpoint(StrEnum):
     """What Metrion answers itself."""
 
     HEALTH = "health"
+    METRICS = "metrics"
     WELCOME = "welcome"
     """Says that somebody is there, at ``/`` and at the base URL of a provider."""
 
 
-_ENDPOINTS = {(b"GET", b"/health"): Endpoint.HEALTH, (b"HEAD", b"/health"): Endpoint.HEALTH}
+_ENDPOINTS = {
+    (method, b"/" + endpoint.value.encode()): endpoint
+    for method in (b"GET", b"HEAD")
+    for endpoint in (Endpoint.HEALTH, Endpoint.METRICS)
+}
 
 _LOOKS = frozenset({b"GET", b"HEAD"})
 
@@ -361,7 +366,8 @@ def _by_origin(served: Mapping[str, _Served]) -> dict[Origin, list[tuple[bytes, 
 def _listing(served: Iterable[str], root: str | None) -> str:
     names = [*served, *ALIASES]
     owner = f"everything else is {root}'s" if root else "/v1/… and /messages… are anthropic's"
-    return f"Routes: {', '.join(f'/{name}/…' for name in names)}; {owner}; GET /health; all also under /api/proxy."
+    own = "GET /health, GET /metrics"
+    return f"Routes: {', '.join(f'/{name}/…' for name in names)}; {owner}; {own}; all also under /api/proxy."
 
 
 def _refuse(kind: RefusalKind, message: str, served: _Served | None = None) -> Refusal:

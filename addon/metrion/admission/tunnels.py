@@ -7,7 +7,6 @@ connect to an address that was checked here, and not resolve the name again. Pur
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
@@ -18,20 +17,6 @@ from metrion.model import Inbound, Origin, Refusal
 from metrion.providers import PROVIDERS
 
 _CHALLENGE = ((b"proxy-authenticate", b'Basic realm="Metrion"'),)
-_NOT_PUBLIC = tuple(
-    ipaddress.ip_network(network)
-    for network in (
-        # https://www.iana.org/assignments/iana-ipv4-special-registry, and multicast
-        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
-        "192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16", "192.175.48.0/24",
-        "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
-        # https://www.iana.org/assignments/iana-ipv6-special-registry: those within 2000::/3, and what is outside of it
-        "2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20",
-        "::/3", "4000::/2", "8000::/1",
-    )
-)  # fmt: skip
-"""Loopback, private, link-local, shared, multicast, unspecified and reserved networks, and those whose addresses hold
-an IPv4 address that could be one of these (mapped, NAT64, 6to4, Teredo)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +57,6 @@ def is_providers(host: str, hosts: Iterable[str]) -> bool:
     if any(entry.regional_hosts and entry.regional_hosts.fullmatch(name) for entry in PROVIDERS.values()):
         return True
     return name in {_plain(each) for each in hosts}
-
-
-def is_public(address: str) -> bool:
-    """Whether an address is one of the public Internet."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    return not any(parsed in network for network in _NOT_PUBLIC if network.version == parsed.version)
 
 
 def _plain(host: str) -> str:

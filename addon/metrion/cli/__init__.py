@@ -40,16 +40,22 @@ COMMANDS: Mapping[str, Entry] = {
     "run": Entry("metrion.cli.run", "run", "Run a command so that its calls are metered.", _FIRST),
     "serve": Entry("metrion.cli.serve", "serve", "Run the proxy.", _FIRST),
     "token": Entry("metrion.cli.token", "token", "Make, list, change, rotate and revoke tokens of callers.", _FIRST),
+    "dashboard": Entry(
+        "metrion.cli.dashboard", "dashboard", "Show everything metered as pages, on a port of its own.", _SPENT
+    ),
     "reconcile": Entry(
         "metrion.cli.reconcile", "reconcile", "Compare what providers say they billed with what was metered.", _SPENT
     ),
     "report": Entry(
         "metrion.cli.report", "report", "Answer an everyday question about everything metered so far.", _SPENT
     ),
+    "show": Entry("metrion.cli.show", "show", "Show one request, and why it cost what it did.", _SPENT),
     "sql": Entry("metrion.cli.sql", "sql", "Ask SQL (DuckDB's) about everything metered so far.", _SPENT),
     "tail": Entry("metrion.cli.tail", "tail", "Show requests as they are metered.", _SPENT),
     "today": Entry("metrion.cli.today", "today", "Say in one line what was spent today.", _SPENT),
     "account": Entry("metrion.cli.account", "account", "Make, list, change and remove accounts.", _UPKEEP),
+    "admin": Entry("metrion.cli.admin", "admin", "Make, list and revoke the tokens that open the dashboard.", _UPKEEP),
+    "alert": Entry("metrion.cli.alert", "alert", "Watch spend, errors and more; send a message at a limit.", _UPKEEP),
     "completion": Entry(
         "metrion.cli.completion",
         "completion",

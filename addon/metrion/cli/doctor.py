@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from metrion.cli.options import format_option
+from metrion.cli.progress import progress
 
 if TYPE_CHECKING:  # DuckDB and more, which --help need not load
     from metrion.doctor import Finding
@@ -40,7 +42,8 @@ def doctor(config: Path | None, network: bool, format_: str) -> int:
     from metrion.doctor import Level, examine
 
     findings = []
-    for finding in examine(config, os.environ, network=network):
+    checks = examine(config, os.environ, network=network)
+    while (finding := _next(checks)) is not None:
         findings.append(finding)
         if format_ == "table":
             click.echo(_line(finding))
@@ -48,6 +51,11 @@ def doctor(config: Path | None, network: bool, format_: str) -> int:
         records = [{"level": each.level, "what": each.what, "way_out": each.way_out} for each in findings]
         click.echo(json.dumps(records, indent=2, ensure_ascii=False))
     return int(any(finding.level is Level.FAIL for finding in findings))
+
+
+def _next(checks: Iterator[Finding]) -> Finding | None:
+    with progress("Checking"):
+        return next(checks, None)
 
 
 def _line(finding: Finding) -> str:

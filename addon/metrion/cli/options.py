@@ -180,6 +180,14 @@ def complete_tokens(context: click.Context, _: click.Parameter, incomplete: str)
     )
 
 
+def complete_admins(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Complete the name of an admin token that can be used."""
+    return _beginning(
+        incomplete,
+        _from_control(context, lambda control: [each.name for each in control.admins() if each.state == "active"]),
+    )
+
+
 def _settings_to_complete(context: click.Context) -> Settings | None:
     from metrion.settings import load_settings
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from metrion.cli.options import complete_providers, format_option, note, read_span, settings_option, span_options
+from metrion.cli.progress import progress
 
 if TYPE_CHECKING:  # these import DuckDB, which --help need not load
     from metrion.reconciling import Comparison, Row
@@ -108,7 +109,8 @@ def reconcile(
     bills = read_files(files, name, settings.providers[name].like if name else None)
     prices = PriceBook.load(settings.pricing)
     dimensions = by.split(",")
-    comparison = compare(settings, prices, bills, since=span.since, until=span.until, by=dimensions)
+    with progress("Comparing the bills with what was metered"):
+        comparison = compare(settings, prices, bills, since=span.since, until=span.until, by=dimensions)
     for_people = format_ == "table"
     shown = [*comparison.rows, comparison.total] if for_people and len(comparison.rows) > 1 else comparison.rows
     table = _table([_cells(row) for row in shown], dimensions, for_people=for_people)

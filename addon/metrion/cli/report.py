@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from metrion import reports
+from metrion.cli.bars import bars, every_day, sparkline
 from metrion.cli.options import ANSWER_FORMATS, format_option, note, read_span, settings_option, span_options
+from metrion.cli.progress import progress
 from metrion.settings import Settings
 from metrion.settings.timezones import zone
 
 if TYPE_CHECKING:  # it imports DuckDB, which --help need not load
     from metrion.store.query import Table
+
+_LEAST_BAR, _MOST_BAR = 8, 40
+"""Characters of the longest bar."""
 
 
 def _list(context: click.Context, _parameter: click.Parameter, is_given: bool) -> None:
@@ -66,16 +73,53 @@ def report(
     try:
         timezone = timezone or settings.timezone
         span = read_span(since, until, zone(timezone))
-        answer = reports.report(settings.journal_dir, settings.store_path, name, span, by, timezone)
+        with progress("Adding up what was metered"):
+            answer = reports.report(settings.journal_dir, settings.store_path, name, span, by, timezone)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     for_people = format_ in ("table", "markdown")
-    # color: else click cuts out of CSV what looks like one.
-    click.echo(FORMATS[format_](_readable(answer) if for_people else answer.table), nl=False, color=True)
+    if format_ == "table" and _has_pictures():
+        click.echo(_pictured(answer), nl=False)
+    else:
+        # color: else click cuts out of CSV what looks like one.
+        click.echo(FORMATS[format_](_readable(answer) if for_people else answer.table), nl=False, color=True)
     if not answer.table.rows and for_people:
         note(f"There is nothing of the kind in {settings.home}. METRION_HOME, --since and --until say where to look.")
     for remark in answer.notes if for_people else ():
         click.echo(f"\n{remark}")
+
+
+def _has_pictures() -> bool:
+    return sys.stdout.isatty() and (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+
+
+def _pictured(answer: reports.Answer) -> str:
+    """Return the table with a bar for each row where the terminal has room for it, and a line of the days' costs."""
+    from metrion.cli.tables import as_table, terminal_width
+
+    table = _readable(answer)
+    text = as_table(table)
+    measure = "cost_usd" if "cost_usd" in answer.table.columns else "requests"
+    amounts = [row[answer.table.columns.index(measure)] for row in answer.table.rows]
+    room = (terminal_width() or 0) - max(map(len, text.splitlines())) - 2
+    is_table = text.splitlines()[0].split()[:1] == list(table.columns[:1])
+    if len(amounts) > 1 and is_table and room >= _LEAST_BAR:
+        drawn = bars(amounts, min(room, _MOST_BAR))
+        lines = text.splitlines()
+        width = max(map(len, lines))
+        before = len(lines) - len(table.rows)
+        for number, bar in enumerate(drawn):
+            lines[before + number] = f"{lines[before + number]:<{width}}  {_coloured(bar)}".rstrip()
+        text = "\n".join(lines) + "\n"
+    if answer.table.columns[0] == "day" and answer.table.columns[1] == "requests":
+        days = every_day(dict(zip((row[0] for row in answer.table.rows), amounts, strict=True)), terminal_width() or 0)
+        if days and (line := sparkline(days[0])):
+            text += f"\n{_coloured(line)}\n{measure} by day, {days[1]} to {days[2]}\n"
+    return text
+
+
+def _coloured(text: str) -> str:
+    return text if os.environ.get("NO_COLOR") or not text else click.style(text, fg="cyan")
 
 
 def _readable(answer: reports.Answer) -> Table:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from metrion.cli.options import ANSWER_FORMATS, format_option, note, read_span, settings_option, span_options
+from metrion.cli.progress import progress
 
 if TYPE_CHECKING:  # these import DuckDB, which --help need not load
     from metrion.repricing import Line, Result
@@ -71,7 +72,8 @@ def reprice(
     open_since = span.since if closed else max(span.since or month, month)
     prices = PriceBook.load(settings.pricing, without_allowance=settings.without_allowance)
     selection = Selection(since=open_since, until=span.until, model=model)
-    result = price_again(settings, prices, selection, dry_run=dry_run)
+    with progress("Pricing events again"):
+        result = price_again(settings, prices, selection, dry_run=dry_run)
     if result.changed or format_ in ("csv", "json"):
         click.echo(FORMATS[format_](_table(result, with_total=format_ in ("table", "markdown"))), nl=False, color=True)
     _note_outcome(result, prices.version, dry_run=dry_run)

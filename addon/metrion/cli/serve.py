@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from metrion import __version__
+from metrion.cli import dashboard_process
 from metrion.cli.options import settings_option
 from metrion.logs.output import LEVELS, LogFormat, LogOptions
 from metrion.providers import base_segment
@@ -81,6 +83,9 @@ TLS in front, give --tls-cert and --tls-key, or listen on 127.0.0.1."""
     show_default=True,
     help="What to say: debug says of each request what was decided, and why.",
 )
+@click.option(
+    "--dashboard", "with_dashboard", is_flag=True, help="Show everything metered as pages, too: on 127.0.0.1:8090."
+)
 @click.option("--access-log", is_flag=True, help="Write one line of JSON a request to standard error.")
 @settings_option
 def serve(
@@ -94,6 +99,7 @@ def serve(
     log_format: str,
     log_level: str,
     access_log: bool,
+    with_dashboard: bool,
 ) -> None:
     """Run the proxy: one port, every provider by its path.
 
@@ -103,31 +109,41 @@ def serve(
     Examples:
       metrion serve
       metrion serve --port 9000 --workers 2
+      metrion serve --dashboard
       metrion serve --config /etc/metrion.yaml
       metrion serve --log-format json --access-log 2>> metrion.log
       metrion serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem
     """  # noqa: D301 -- \b is click's mark for text that keeps its lines
     from metrion.control import ControlStore
+    from metrion.metrics.otlp import check_installed
     from metrion.serving.listening import tls_context
     from metrion.serving.serve import run
 
     def announce(listening: Listening) -> None:
         with closing(ControlStore.open(settings)) as control:
             click.echo(_greeting(settings, control, listening))
+        if with_dashboard:
+            beside.append(dashboard_process.start(settings, listening.local_url))
 
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("--tls-cert and --tls-key go together; give both.")
+    check_installed(settings)
+    beside: list[subprocess.Popen[bytes]] = []
     ControlStore.open(settings).close()  # a home that cannot be used is reported before anything starts
-    run(
-        settings,
-        host=host or settings.listen_host,
-        port=settings.listen_port if port is None else port,
-        workers=workers,
-        drain_seconds=drain_seconds,
-        on_listening=announce,
-        tls=tls_context(tls_cert, tls_key) if tls_cert and tls_key else None,
-        log=LogOptions(log_level, LogFormat(log_format), access_log),
-    )
+    try:
+        run(
+            settings,
+            host=host or settings.listen_host,
+            port=settings.listen_port if port is None else port,
+            workers=workers,
+            drain_seconds=drain_seconds,
+            on_listening=announce,
+            tls=tls_context(tls_cert, tls_key) if tls_cert and tls_key else None,
+            log=LogOptions(log_level, LogFormat(log_format), access_log),
+        )
+    finally:
+        for process in beside:
+            dashboard_process.end(process)
 
 
 def _greeting(settings: Settings, control: ControlStore, listening: Listening) -> str:

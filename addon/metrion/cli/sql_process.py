@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metrion.cli.tables import FORMATS, as_json_lines
-from metrion.errors import StoreError
+from metrion.errors import OverLimitError, StoreError
 from metrion.store import query as queries
 from metrion.store.query import Answer, Table
 
@@ -55,7 +55,7 @@ def main() -> None:
     threading.Thread(target=_end_with_caller, args=(spill,), daemon=True).start()
     try:
         _answer(job, spill)
-    except queries.OverLimitError as error:
+    except OverLimitError as error:
         sys.stderr.write(str(error))
         sys.exit(OVER_LIMIT)
     except StoreError as error:

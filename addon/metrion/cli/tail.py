@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -20,6 +21,8 @@ from metrion.cli.options import (
     format_option,
     settings_option,
 )
+from metrion.cli.progress import progress
+from metrion.cli.tail_foot import Foot
 from metrion.providers import canonical_name
 
 if TYPE_CHECKING:  # it imports pydantic, which --help need not load
@@ -104,9 +107,12 @@ def tail(settings: Settings, count: int, follow: bool, format_: str, **filters: 
         for row in rows:
             click.echo(_line(dict(zip(columns, row, strict=True)), layout), color=_coloured())
 
+    foot = None
     try:
         with Follower(settings.journal_dir, settings.store_path) as follower:
-            history = follower.history(count, *_condition(wanted))
+            with progress("Reading the last requests"):
+                history = follower.history(count, *_condition(wanted))
+            foot = Foot() if format_ == "text" and follow and sys.stdout.isatty() else None
             if format_ == "text":
                 click.echo(click.style(layout.heading(), dim=True), color=_coloured())
             show(history)
@@ -114,9 +120,16 @@ def tail(settings: Settings, count: int, follow: bool, format_: str, **filters: 
                 if fresh := [
                     row for row in follower.news() if _is_wanted(dict(zip(columns, row, strict=True)), wanted)
                 ]:
+                    if foot:
+                        click.echo(foot.cleared(), nl=False)
                     show(fresh)
+                if foot:
+                    foot.add([dict(zip(columns, row, strict=True)) for row in fresh])
+                    click.echo(foot.drawn(terminal_width() or 80), nl=False, color=_coloured())
                 time.sleep(LOOK_SECONDS)
     except KeyboardInterrupt:
+        if foot:
+            click.echo()
         return  # this is how one stops it
 
 

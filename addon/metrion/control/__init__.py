@@ -4,20 +4,33 @@
 call the rest. Every error is a :class:`~metrion.errors.ControlError`, and none holds a secret.
 """
 
+from metrion.control.admins import ADMIN_PREFIX
 from metrion.control.fingerprint import fingerprint, make_fingerprint, serves_home
 from metrion.control.mistakes import Mistake, last_mistake, record_mistake
 from metrion.control.names import ALL_ACCOUNTS, DEFAULT_ACCOUNT, check_label, check_name, check_tag_name, suggestion
-from metrion.control.records import Account, KeyRecord, Limits, NewToken, TokenRecord, TokenTerms
+from metrion.control.records import (
+    Account,
+    AdminRecord,
+    KeyRecord,
+    Limits,
+    NewAdmin,
+    NewToken,
+    TokenRecord,
+    TokenTerms,
+)
 from metrion.control.store import ControlStore
 
 __all__ = [
+    "ADMIN_PREFIX",
     "ALL_ACCOUNTS",
     "DEFAULT_ACCOUNT",
     "Account",
+    "AdminRecord",
     "ControlStore",
     "KeyRecord",
     "Limits",
     "Mistake",
+    "NewAdmin",
     "NewToken",
     "TokenRecord",
     "TokenTerms",

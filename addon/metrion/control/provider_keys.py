@@ -46,7 +46,8 @@ def store(db: sqlite3.Connection, vault: Vault, provider: str, key: str, account
     if account != ALL_ACCOUNTS:
         accounts.require(db, account)
     others = [row for row in _rows(db) if (row.account, row.provider) != (account, provider)]
-    sealed = vault.seal(account, provider, key, may_create=not others)
+    other_sealed = db.execute("SELECT 1 FROM alert_channels LIMIT 1").fetchone()
+    sealed = vault.seal(account, provider, key, may_create=not others and other_sealed is None)
     for other in others:
         if other.sealed.master_id != sealed.master_id:
             # Two master keys in one database would need both files for ever: opening says which is missing.

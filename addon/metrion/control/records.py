@@ -69,6 +69,30 @@ class TokenRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class NewAdmin:
+    """An admin token that was just made, the only time its secret is known."""
+
+    name: str
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AdminRecord:
+    """An admin token as it may be shown. Times are aware and in UTC."""
+
+    name: str
+    shown: str
+    """The masked token: ``sk-mta-…abcd``."""
+    created_at: datetime
+    revoked_at: datetime | None
+
+    @property
+    def state(self) -> str:
+        """``active`` or ``revoked``."""
+        return "active" if self.revoked_at is None else "revoked"
+
+
+@dataclass(frozen=True, slots=True)
 class KeyRecord:
     """A provider key as it may be shown."""
 

@@ -64,6 +64,59 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             stored_at TEXT NOT NULL
         ) STRICT, WITHOUT ROWID""",
     ),
+    (
+        """CREATE TABLE admins (
+            id INTEGER PRIMARY KEY,
+            digest BLOB NOT NULL UNIQUE, -- SHA-256 of the whole admin token, which is stored nowhere
+            tail TEXT NOT NULL,          -- its last four characters
+            name TEXT NOT NULL,
+            created_at TEXT NOT NULL,
+            revoked_at TEXT
+        ) STRICT""",
+        "CREATE UNIQUE INDEX admins_in_use ON admins (name) WHERE revoked_at IS NULL",
+    ),
+    (
+        """CREATE TABLE alert_rules (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            name TEXT NOT NULL UNIQUE,
+            measure TEXT NOT NULL,       -- see metrion.alerts.measures
+            bound TEXT NOT NULL,         -- decimal text, in the measure's unit
+            span TEXT NOT NULL,          -- see metrion.alerts.spans
+            provider TEXT,               -- of these four, NULL means any
+            account TEXT,
+            token TEXT,
+            user TEXT,
+            allow_private INTEGER NOT NULL,
+            created_at TEXT NOT NULL,
+            changed_at TEXT NOT NULL,
+            warned_at TEXT,
+            alerted_at TEXT,
+            alerted_since TEXT           -- where the span began that the last alert was about
+        ) STRICT""",
+        """CREATE TABLE alert_channels (
+            id TEXT PRIMARY KEY,         -- random; what is sealed is bound to it
+            rule INTEGER NOT NULL REFERENCES alert_rules (id) ON DELETE CASCADE,
+            kind TEXT NOT NULL,
+            shown TEXT NOT NULL,         -- where it leads, without what is secret
+            master_id TEXT NOT NULL,
+            box BLOB NOT NULL            -- see metrion.control.vault
+        ) STRICT, WITHOUT ROWID""",
+        """CREATE TABLE alert_history (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            rule TEXT NOT NULL,          -- its name then
+            kind TEXT NOT NULL,
+            at TEXT NOT NULL,
+            title TEXT NOT NULL,
+            message TEXT NOT NULL,       -- a JSON object
+            channel TEXT NOT NULL,       -- of alert_channels, which it may outlive
+            shown TEXT NOT NULL,
+            state TEXT NOT NULL,         -- pending, sent or failed
+            tries INTEGER NOT NULL DEFAULT 0,
+            next_at TEXT,                -- when a pending one is tried again
+            ended_at TEXT,
+            problem TEXT
+        ) STRICT""",
+    ),
 )
 
 

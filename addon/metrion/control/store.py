@@ -14,10 +14,19 @@ from pathlib import Path
 from typing import Self
 
 from metrion.admission import AccessSnapshot
-from metrion.control import accounts, provider_keys, tokens
+from metrion.control import accounts, admins, provider_keys, tokens
 from metrion.control.files import connection, make_private_file, make_private_folder, transaction
 from metrion.control.names import DEFAULT_ACCOUNT
-from metrion.control.records import Account, KeyRecord, Limits, NewToken, TokenRecord, TokenTerms
+from metrion.control.records import (
+    Account,
+    AdminRecord,
+    KeyRecord,
+    Limits,
+    NewAdmin,
+    NewToken,
+    TokenRecord,
+    TokenTerms,
+)
 from metrion.control.schema import migrate
 from metrion.control.vault import Vault
 from metrion.control.watch import Watch
@@ -134,6 +143,37 @@ class ControlStore:
         """Every token that was ever made, oldest first."""
         with connection(self._path) as db:
             return tokens.records(db, self._counters)
+
+    # --- admin tokens
+
+    def create_admin(self, name: str | None = None) -> NewAdmin:
+        """Make an admin token; its secret is in the answer and nowhere else. Without a name it is the next ``admin-N``.
+
+        :raises ControlError: the name is taken or cannot be used.
+        """
+        with transaction(self._path) as db:
+            return admins.create(db, name)
+
+    def revoke_admin(self, name: str) -> None:
+        """Refuse the admin token from now on, for good.
+
+        :raises ControlError: no admin token of this name is in use.
+        """
+        with transaction(self._path) as db:
+            admins.revoke(db, name)
+
+    def admins(self) -> tuple[AdminRecord, ...]:
+        """Every admin token that was ever made, oldest first."""
+        with connection(self._path) as db:
+            return admins.records(db)
+
+    def admin_of(self, secret: str) -> str | None:
+        """Return the name of an admin token that holds now; ``None``: it is none, or revoked.
+
+        :raises ControlError: the database cannot be read. Whoever calls refuses.
+        """
+        with connection(self._path) as db:
+            return admins.admin_of(db, secret)
 
     # --- provider keys
 

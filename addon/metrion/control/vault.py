@@ -1,9 +1,9 @@
-"""The vault: provider keys go in, sealed bytes come out, and back.
+"""The vault: provider keys and the targets of alerts go in, sealed bytes come out, and back.
 
-The vault seals a key with AES-256-GCM under the master key, with a fresh 96-bit nonce, and binds it to its account and
-provider: moved to another row it does not open. The master key lives in a file of its own with mode 0600; the first
-provider key that is stored makes it. Never: a master key that is replaced, half written or made twice; an error that
-shows a key.
+The vault seals a secret with AES-256-GCM under the master key, with a fresh 96-bit nonce, and binds it to its row: a
+key to its account and provider, a target to its channel. Moved to another row it does not open. The master key lives in
+a file of its own with mode 0600; the first secret that is stored makes it. Never: a master key that is replaced, half
+written or made twice; an error that shows a secret.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _NONCE_BYTES = 12
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """A provider key at rest. ``box`` is the nonce and then the ciphertext with its tag."""
+    """A secret at rest. ``box`` is the nonce and then the ciphertext with its tag."""
 
     master_id: str
     """Which master key opens it: a fingerprint that reveals nothing of the key."""
@@ -44,7 +44,7 @@ class _MasterKey:
 
 
 class Vault:
-    """Seals and opens provider keys under the master key in the file ``path``."""
+    """Seals and opens secrets under the master key in the file ``path``."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -55,12 +55,7 @@ class Vault:
 
         :raises VaultError: the master key is missing or unreadable, or the file is not a master key.
         """
-        if may_create and not self.path.exists():
-            _create(self.path)
-            self._master = None
-        master = self._read()
-        nonce = secrets.token_bytes(_NONCE_BYTES)
-        return Sealed(master.id, nonce + master.cipher.encrypt(nonce, key.encode(), _binding(account, provider)))
+        return self._seal(key, _binding(account, provider), may_create=may_create)
 
     def open(self, account: str, provider: str, sealed: Sealed) -> str:
         """Return the key that was sealed for this account and provider.
@@ -69,23 +64,57 @@ class Vault:
 
         :raises VaultError: the master key is missing or another one, or the sealed bytes were changed.
         """
-        master = self._master
-        if master is None or master.id != sealed.master_id:
-            master = self._read()
+        master = self._master_of(sealed)
         if master.id != sealed.master_id:
             raise VaultError(
                 f"{self.path}: not the master key that the stored {provider} key of {_owner(account)} was sealed "
                 f"with. Put the right file back, or run `metrion key remove {provider} {_option(account)}` and store "
                 "the key again."
             )
-        nonce, ciphertext = sealed.box[:_NONCE_BYTES], sealed.box[_NONCE_BYTES:]
         try:
-            return master.cipher.decrypt(nonce, ciphertext, _binding(account, provider)).decode()
+            return _opened(master, sealed, _binding(account, provider))
         except (InvalidTag, ValueError) as error:
             raise VaultError(
                 f"the stored {provider} key of {_owner(account)} does not open with {self.path}: the database was "
                 f"damaged or changed. Store the key again with `metrion key set {provider} {_option(account)}`."
             ) from error
+
+    def seal_target(self, channel: str, target: str, *, may_create: bool) -> Sealed:
+        """Seal where a channel of an alert leads; ``may_create`` as in :meth:`seal`.
+
+        :raises VaultError: the master key is missing or unreadable, or the file is not a master key.
+        """
+        return self._seal(target, _target_binding(channel), may_create=may_create)
+
+    def open_target(self, channel: str, sealed: Sealed) -> str:
+        """Return what was sealed for this channel.
+
+        :raises VaultError: the master key is missing or another one, or the sealed bytes were changed.
+        """
+        master = self._master_of(sealed)
+        try:
+            if master.id == sealed.master_id:
+                return _opened(master, sealed, _target_binding(channel))
+        except (InvalidTag, ValueError):
+            pass
+        raise VaultError(
+            f"the target of an alert does not open with {self.path}: that is another master key, or the database was "
+            "damaged or changed. Put the right file back, or remove the rule with `metrion alert remove NAME` and add "
+            "it again."
+        )
+
+    def _seal(self, text: str, binding: bytes, *, may_create: bool) -> Sealed:
+        if may_create and not self.path.exists():
+            _create(self.path)
+            self._master = None
+        master = self._read()
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return Sealed(master.id, nonce + master.cipher.encrypt(nonce, text.encode(), binding))
+
+    def _master_of(self, sealed: Sealed) -> _MasterKey:
+        """Return the master key that sealed this, if it is there; else the one that is."""
+        master = self._master
+        return self._read() if master is None or master.id != sealed.master_id else master
 
     def _read(self) -> _MasterKey:
         try:
@@ -93,7 +122,8 @@ class Vault:
         except FileNotFoundError as error:
             raise VaultError(
                 f"{self.path}: the master key is missing, and provider keys are stored that only it opens. Put the "
-                "file back from a backup, or remove them with `metrion key remove PROVIDER` and store them again."
+                "file back from a backup, or remove them with `metrion key remove PROVIDER` and store them again. "
+                "Rules of alerts are removed with `metrion alert remove NAME`."
             ) from error
         except OSError as error:
             raise VaultError(f"{self.path}: cannot read the master key: {error.strerror}.") from error
@@ -115,6 +145,15 @@ def _owner(account: str) -> str:
 
 def _option(account: str) -> str:
     return "--for-all" if account == ALL_ACCOUNTS else f"--account {account}"
+
+
+def _opened(master: _MasterKey, sealed: Sealed, binding: bytes) -> str:
+    nonce, ciphertext = sealed.box[:_NONCE_BYTES], sealed.box[_NONCE_BYTES:]
+    return master.cipher.decrypt(nonce, ciphertext, binding).decode()
+
+
+def _target_binding(channel: str) -> bytes:
+    return json.dumps(["metrion alert target", 1, channel]).encode()
 
 
 def _binding(account: str, provider: str) -> bytes:

@@ -22,7 +22,7 @@ from metrion.doctor.home import disk_space, home
 from metrion.doctor.installation import estimates, versions
 from metrion.doctor.journal import journal
 from metrion.doctor.mistakes import addresses
-from metrion.doctor.network import proxy, upstreams
+from metrion.doctor.network import collector, proxy, upstreams
 from metrion.doctor.prices import prices
 from metrion.doctor.store import store
 from metrion.doctor.traffic import generations
@@ -39,6 +39,7 @@ CHECKS: tuple[Check, ...] = (
     generations,
     proxy,
     addresses,
+    collector,
     upstreams,
 )
 

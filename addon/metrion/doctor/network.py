@@ -10,6 +10,8 @@ from contextlib import closing
 
 from metrion import __version__
 from metrion.doctor.findings import Finding, Subject, fail, ok, warn
+from metrion.errors import SettingsError
+from metrion.metrics.otlp import check_installed
 from metrion.model import Origin
 from metrion.running_proxy import find, local_address
 
@@ -48,9 +50,26 @@ def proxy(subject: Subject) -> Iterator[Finding]:
         yield fail(
             f"proxy: {lost} events were lost since it started", "the disk took nothing for too long; see its log"
         )
+    reasons = health.get("reasons")
+    for reason in reasons if isinstance(reasons, list) else ():
+        if not str(reason).startswith(("lost events", "ingester")):
+            yield warn(f"proxy: it is degraded: {reason}", "docs/requests.md says what each of these means")
     ingester = health.get("ingester")
     if isinstance(ingester, dict) and not ingester.get("alive", True):
         yield fail("proxy: its ingester is not alive", "its log says why; the journal keeps everything until it is")
+
+
+def collector(subject: Subject) -> Iterator[Finding]:
+    """Report where spans and metrics are sent. Never: the value of a header, which is a secret."""
+    settings = subject.settings
+    if settings.otlp.endpoint is None:
+        return
+    names = ", ".join(f"{name}: ***" for name in settings.otlp.headers)
+    yield ok(f"otlp: spans and metrics go to {settings.otlp.endpoint}{f' with {names}' if names else ''}")
+    try:
+        check_installed(settings)
+    except SettingsError as error:
+        yield fail(f"otlp: {error}", "install the extra, or leave `otlp` out of the configuration: no proxy starts so")
 
 
 def upstreams(subject: Subject) -> Iterator[Finding]:

@@ -8,25 +8,31 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from collections.abc import Collection, Hashable
 
 import metrion
 from metrion.admission import BlindTunnel, admit, admit_blind, admit_tunnel
 from metrion.admission.codes import BAD_REQUEST, INTERNAL, NOT_A_PROVIDER, UNKNOWN_ROUTE
 from metrion.admission.cors import preflight
-from metrion.admission.limits import refusal
+from metrion.admission.limits import refusal as limit_refusal
 from metrion.admission.routing import Endpoint, Router
 from metrion.admission.welcome import welcome
 from metrion.control import ControlStore, make_fingerprint
 from metrion.control.counters import Counters
 from metrion.control.generations import Generations
 from metrion.faults import log_fault
+from metrion.gateway.health import gauges, health
 from metrion.gateway.label_warnings import LabelWarnings
+from metrion.gateway.metrics_access import MetricsAccess
 from metrion.gateway.mistakes import Mistakes
 from metrion.gateway.scoreboard import Slot
 from metrion.journal.writer import Journal
 from metrion.logs.request_log import RequestLog
-from metrion.model import Answer, EndReason, Forward, Inbound, Refusal, Route
+from metrion.metrics import Recording
+from metrion.metrics.exposition import CONTENT_TYPE, render
+from metrion.metrics.otlp import exporter_of
+from metrion.model import Answer, EndReason, Event, Forward, Inbound, Refusal, Route
 from metrion.pricing import PriceBook
 from metrion.relay.attempt import Attempt
 from metrion.relay.recorder import Recorder
@@ -61,7 +67,10 @@ class Gateway:
         self._counters = Counters(settings.counters_dir)
         self._generations = Generations(settings.generations_db)
         self._journal = Journal(settings.journal_dir, on_change=slot.note_events)
-        self._recorder = Recorder(prices, self._journal.append, self._generations)
+        self._metrics = Recording(slot.metrics, settings.metrics)
+        self._otlp = exporter_of(settings)
+        self._metrics_access = MetricsAccess(self._control.admin_of)
+        self._recorder = Recorder(prices, self._write, self._generations)
         self._mistakes = Mistakes(settings, slot)
         self._home = make_fingerprint(settings)
         self._label_warnings = LabelWarnings()
@@ -118,7 +127,7 @@ class Gateway:
     def within_limits(self, decision: Forward) -> Forward | Refusal:
         """Count a request that nothing else refuses any more, or refuse it and count nothing."""
         excess = self._counters.take(decision.quota) if decision.quota else None
-        return refusal(decision, excess) if excess else decision
+        return limit_refusal(decision, excess) if excess else decision
 
     def begin(self, key: Hashable, inbound: Inbound, decision: Forward | Refusal, *, began: float) -> Attempt:
         """Begin to record a request, known by ``key`` until it is forgotten.
@@ -140,16 +149,19 @@ class Gateway:
         """Record a request that is answered here, and has no event."""
         self.log.answered(inbound, answer, began=began)
 
-    def finish(self, attempt: Attempt, end_reason: EndReason) -> None:
-        """Write a request's event, unless it is written or there are too many from strangers."""
+    def finish(self, attempt: Attempt, end_reason: EndReason) -> Event | None:
+        """Write a request's event, unless it is written or strangers have too many; return what is written."""
         if attempt.finished:
-            return
+            return None
         event = None
         if _is_strangers(attempt.request.decision) and not self._slot.admit_stranger():
             attempt.finished = True
         else:
             event = attempt.finish(end_reason)
+        if attempt.refusal is not None:
+            self._metrics.refused(attempt.refusal)
         self.log.finished(attempt, event)
+        return event
 
     def forget(self, key: Hashable) -> None:
         """Forget a request that is over on the wire."""
@@ -161,22 +173,39 @@ class Gateway:
         for attempt in self.live.values():
             self.finish(attempt, EndReason.CLIENT_ABORT)
         self._journal.close()
+        if self._otlp is not None:
+            self._otlp.close()
         self._generations.close()
         self._counters.close()
         self._control.close()
 
+    def _write(self, event: Event) -> None:
+        self._journal.append(event)
+        labels = self._metrics.event(event)
+        if self._otlp is not None:
+            self._otlp.offer(event, labels)
+
     def _update_scoreboard(self) -> None:
         self._slot.note_requests(len(self.live))
 
-    def _answer(self, endpoint: Endpoint, inbound: Inbound) -> Answer:
+    def _answer(self, endpoint: Endpoint, inbound: Inbound) -> Answer | Refusal:
+        scoreboard = self._slot.scoreboard
         match endpoint:
             case Endpoint.HEALTH:
-                report = {**self._slot.scoreboard.report(metrion.__version__), "home": self._home}
-                body = json.dumps(report).encode()
-                headers = ((b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)))
-                return Answer(200, headers, body)
+                report = {**health(scoreboard, now=time.time()), "home": self._home}
+                return _own_answer(json.dumps(report).encode(), "application/json")
+            case Endpoint.METRICS:
+                if refusal := self._metrics_access.refusal(inbound):
+                    return refusal
+                figures = gauges(scoreboard, now=time.time())
+                return _own_answer(render(scoreboard.metrics, figures, self.settings.metrics), CONTENT_TYPE)
             case Endpoint.WELCOME:
                 return welcome(inbound, self.settings.providers, metrion.__version__)
+
+
+def _own_answer(body: bytes, content_type: str) -> Answer:
+    headers = ((b"content-type", content_type.encode()), (b"content-length", b"%d" % len(body)))
+    return Answer(200, headers, body)
 
 
 def _is_strangers(decision: Forward | Refusal) -> bool:

@@ -1,13 +1,14 @@
 """The one ingester of a proxy, kept alive by the process that owns it.
 
 Owned by the supervisor of ``metrion serve``, or by the addon under any other mitmproxy. Puts on the scoreboard which
-process ingests and how much of the journal waits. Everything here may take a moment: never call it on a proxy's event
-loop.
+process ingests and how much of the journal waits, and begins the turns of the alerter. Everything here may take a
+moment: never call it on a proxy's event loop.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from metrion.errors import StoreError
+from metrion.gateway.alerting import Alerting
 from metrion.gateway.scoreboard import Scoreboard
 from metrion.settings import Settings
 from metrion.store import schema, spawn_ingester, wait_until_ready
@@ -40,6 +42,7 @@ class Ingestion:
     def __init__(self, settings: Settings, scoreboard: Scoreboard) -> None:
         self._settings = settings
         self._scoreboard = scoreboard
+        self._alerting = Alerting(settings)
         self._deaths = 0
         """How many ingesters in a row ended within :data:`_EARLY_SECONDS`."""
         self._started_at = self._start_at = 0.0
@@ -65,11 +68,16 @@ class Ingestion:
             self._deaths = self._deaths + 1 if now - self._started_at < _EARLY_SECONDS else 0
             delay = min(CHECK_SECONDS * 2**self._deaths, _MOST_DELAY_SECONDS) if self._deaths else 0.0
             self._start_at = now + delay
+            self._scoreboard.set_ingester_deaths(self._deaths)
             when = f"in {delay:g} s" if delay else "now"
             logger.warning("The ingester ended with status %s; another starts %s.", status, when)
         if self._process is None and time.monotonic() >= self._start_at:
             self._process = self._start()
+        elif self._process is not None and self._deaths and time.monotonic() - self._started_at >= _EARLY_SECONDS:
+            self._deaths = 0
+            self._scoreboard.set_ingester_deaths(0)
         self._scoreboard.set_backlog(*backlog(self._settings.journal_dir))
+        self._alerting.tend()
 
     def close(self) -> None:
         """Let the ingester end by itself, after a last round."""
@@ -79,6 +87,7 @@ class Ingestion:
     def end(self) -> None:
         """Wait for the ingester's last round, for as long as that may take; one that is stuck is left to itself."""
         self.close()
+        self._alerting.end()
         if self._process is not None:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(_LAST_ROUND_SECONDS)
@@ -99,11 +108,17 @@ class Ingestion:
         return process
 
 
-def backlog(journal_dir: Path) -> tuple[int, int]:
-    """Return how many segments wait in the journal, and their bytes."""
-    sizes = []
+def backlog(journal_dir: Path) -> tuple[int, int, float | None]:
+    """Return how many segments wait in the journal, their bytes, and when the oldest was written to last."""
+    waiting = _waiting(journal_dir)
+    oldest = min((segment.st_mtime for segment in waiting), default=None)
+    return len(waiting), sum(segment.st_size for segment in waiting), oldest
+
+
+def _waiting(journal_dir: Path) -> list[os.stat_result]:
+    found = []
     for segment in journal_dir.glob(schema.SEGMENTS):
         if segment.name != schema.SENTINEL:
             with suppress(FileNotFoundError):  # it has been ingested meanwhile
-                sizes.append(segment.stat().st_size)
-    return len(sizes), sum(sizes)
+                found.append(segment.stat())
+    return found

@@ -12,11 +12,15 @@ import mmap
 import time
 from collections.abc import Callable, Mapping
 
+from metrion.metrics import Board
+from metrion.metrics.definitions import LAYOUTS
+
 STRANGERS_EVENTS_PER_MINUTE = 60
 """Events kept of requests without a valid token, so that a stranger cannot fill the store."""
 
 _DRAINING, _INGESTER, _SEGMENTS, _SEGMENT_BYTES, _PAST_UNRECORDED, _PAST_LOST, _PAST_UNKNOWN = range(7)
-_HEAD_CELLS = 7
+_OLDEST, _INGESTER_DEATHS = range(7, 9)
+_HEAD_CELLS = 9
 _PID, _IN_FLIGHT, _UNRECORDED, _LOST, _WAITING, _UNKNOWN = range(6)
 _STRANGERS = slice(6, 6 + STRANGERS_EVENTS_PER_MINUTE)
 _SLOT_CELLS = _STRANGERS.stop
@@ -36,6 +40,8 @@ class Scoreboard:
             for index in range(_STRANGERS.start, _STRANGERS.stop):
                 cells_of_slot[index] = _LONG_AGO
         self._clock = clock
+        self.metrics = Board(slots, LAYOUTS)
+        """What ``GET /metrics`` shows, a seat for each slot."""
 
     # --- by the owner ---
 
@@ -47,9 +53,17 @@ class Scoreboard:
         """Record which process ingests; ``None``: none does."""
         self._head[_INGESTER] = pid or 0
 
-    def set_backlog(self, segments: int, size: int) -> None:
-        """Record how many segments, and bytes, of the journal are not in the store yet."""
+    def set_ingester_deaths(self, deaths: int) -> None:
+        """Record how many ingesters in a row ended soon after their start, as they do that cannot use the store."""
+        self._head[_INGESTER_DEATHS] = deaths
+
+    def set_backlog(self, segments: int, size: int, oldest: float | None = None) -> None:
+        """Record how many segments, and bytes, of the journal are not in the store yet.
+
+        ``oldest``: when the one was last written to that waits longest, in seconds since the epoch.
+        """
         self._head[_SEGMENTS], self._head[_SEGMENT_BYTES] = segments, size
+        self._head[_OLDEST] = oldest or 0.0
 
     def free_slot(self) -> int | None:
         """Return the number of a slot that no worker has."""
@@ -78,6 +92,23 @@ class Scoreboard:
     def lost_events(self) -> int:
         """How many events no disk took before they had to be given up."""
         return int(self._head[_PAST_LOST] + sum(cells[_LOST] for cells in self._slots))
+
+    @property
+    def waiting_events(self) -> int:
+        """How many events wait in memory, because no disk takes them."""
+        return int(sum(cells[_WAITING] for cells in self._slots))
+
+    @property
+    def ingester_deaths(self) -> int:
+        """How many ingesters in a row ended soon after their start."""
+        return int(self._head[_INGESTER_DEATHS])
+
+    def ingest_lag(self, now: float) -> float | None:
+        """Return for how long what is finished in the journal has waited for the ingester; ``None``: not known."""
+        if self._head[_SEGMENTS] == _NOT_KNOWN:
+            return None
+        oldest = self._head[_OLDEST]
+        return max(0.0, now - oldest) if oldest else 0.0
 
     def report(self, version: str) -> Mapping[str, object]:
         """Return what ``GET /health`` reports; a figure that is not known is ``None``."""
@@ -125,6 +156,8 @@ class Slot:
         self.scoreboard = scoreboard
         self._number = number
         self._cells = scoreboard._slots[number]
+        self.metrics = scoreboard.metrics.seat(number)
+        """The tables in which this worker counts."""
 
     def note_requests(self, in_flight: int) -> None:
         """Record how many requests are in flight."""

@@ -379,8 +379,7 @@ class ClientConnection(asyncio.Protocol):
         if self._relay is None:  # a head that never ends
             self._transport.close()
             return
-        slow = self._transport.get_write_buffer_size() > 0
-        self._carry_out(self._relay.time_passed(client_is_slow=slow))
+        self._carry_out(self._relay.time_passed(client_is_slow=self._transport.get_write_buffer_size() > 0))
         self._flush()
 
 

@@ -152,6 +152,20 @@ def compute_bill(
     return Bill(parts, estimated or bool(uncertain), tuple(missing), uncertain)
 
 
+def explained_part(name: str, amount: Decimal, usage: Usage, prices: Period) -> tuple[Decimal, int, str] | None:
+    """Return the rate, the count and the unit whose product is this part of a bill; ``None``: these prices do not."""
+    counts, _ = _token_counts(usage, prices.rates, by_length=False)
+    rate = prices.classes.get(name)
+    per_million = rate.at(usage.largest_input_tokens or usage.input_tokens or 0) if rate else None
+    if per_million is not None and name in counts and _part(per_million, counts[name], _MILLIONTH) == amount:
+        return per_million, counts[name], "million"
+    if fee := prices.fees.get(name):
+        calls = int(amount * 1000 / fee)
+        if _part(fee, calls, _THOUSANDTH) == amount:
+            return fee, calls, "thousand"
+    return None
+
+
 def _differ(prices: Period, name: str, other: str) -> bool:
     return name in prices.rates and prices.rates[name] != prices.rates.get(other)
 

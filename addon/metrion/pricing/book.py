@@ -132,6 +132,20 @@ class PriceBook:
         prices = self._prices(self._find(provider, model, model_requested), _day(when), "")
         return prices is not None and fee in prices.fees and not prices.rates
 
+    def priced_by(
+        self,
+        *,
+        provider: str,
+        model: str | None,
+        model_requested: str | None,
+        usage: Usage,
+        when: datetime,
+        service_tier: str | None = None,
+    ) -> tuple[Entry, Period | None] | None:
+        """Return the entry that prices a response, and its prices of that day and tier; ``None``: there is no entry."""
+        entry = self._find(provider, model, model_requested)
+        return None if entry is None else (entry, self._prices(entry, _day(when), _tier(service_tier, usage)))
+
     def names(self, provider: str) -> frozenset[str]:
         """Return every name under which the files have a model of this provider, patterns left out."""
         models = self._providers.get(provider)

@@ -29,8 +29,9 @@ from metrion.gateway.scoreboard import Scoreboard
 from metrion.logs.output import LogOptions
 from metrion.logs.request_log import RequestLog
 from metrion.model import EndReason, Refusal
-from metrion.proxy import http1, http2, playback
+from metrion.proxy import content_view, http1, http2, old_flows, playback
 from metrion.proxy.admissions import Admissions
+from metrion.proxy.commands import Commands
 from metrion.proxy.layers import MeteredHttpLayer
 from metrion.proxy.logs import add_options, choose, install_filter
 from metrion.proxy.pacing import pace
@@ -83,11 +84,16 @@ class MetrionAddon:
         self._estimator = estimator or Estimator()
         self._admissions = Admissions()
         self._targets = Targets(gateway.router.hosts)
+        self._old_flows = old_flows.OldFlows()
+        self.addons = [Commands(settings, self._admissions.comments)] if self._hooks else []
+        """What mitmproxy adds besides, if it is the program."""
 
     def load(self, loader: Loader) -> None:
         """Set the options that metering and fail-closed routing rely on."""
         if self._own_scoreboard is not None:
             add_options(loader)
+            old_flows.add_options(loader)
+            content_view.install(self._admissions.comments)
         install_filter()
         http1.install()
         playback.install(self._admissions, self.gateway)
@@ -199,6 +205,20 @@ class MetrionAddon:
     def http_connect(self, flow: http.HTTPFlow) -> None:
         """Refuse a tunnel that no metered stream has let through."""
         self.requestheaders(flow)
+
+    # --- flows that are over ---
+
+    def response(self, flow: http.HTTPFlow) -> None:
+        """Keep no more flows than there may be."""
+        self._old_flows.finished(flow)
+
+    def error(self, flow: http.HTTPFlow) -> None:
+        """Do the same for one that failed."""
+        self._old_flows.finished(flow)
+
+    def websocket_end(self, flow: http.HTTPFlow) -> None:
+        """Do the same for a session."""
+        self._old_flows.finished(flow)
 
     def client_disconnected(self, client: Client) -> None:
         """Finish what a connection leaves unfinished, in case its layers have not."""

@@ -11,6 +11,8 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from mitmproxy import http
 
+from metrion.proxy.comments import Comments
+
 
 class Admissions:
     """Which flows are let through at this moment, and with whose token flows were. Known by the objects themselves."""
@@ -18,6 +20,7 @@ class Admissions:
     def __init__(self) -> None:
         self._passing: WeakSet[http.HTTPFlow] = WeakSet()
         self._tokens: WeakKeyDictionary[http.HTTPFlow, bytes] = WeakKeyDictionary()
+        self.comments = Comments()
 
     def let_through(self, flow: http.HTTPFlow) -> None:
         """Let a flow through the gate, once."""

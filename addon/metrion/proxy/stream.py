@@ -298,7 +298,7 @@ class MeteredStream(SwitchingStream):
                     if self._paused is None:
                         yield MetrionEstimateHook(self.relay.attempt)
                 case Record(end_reason):
-                    self._gateway.finish(self.relay.attempt, end_reason)
+                    self._note(self._gateway.finish(self.relay.attempt, end_reason))
                 case Wake(seconds):
                     self._deadline.set(seconds)
                 case Finish():

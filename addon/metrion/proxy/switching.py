@@ -23,7 +23,7 @@ from mitmproxy.proxy.layers.http import (
 from metrion.admission import BlindTunnel, shown
 from metrion.gateway.gateway import Gateway
 from metrion.lane.deadline import Deadline
-from metrion.model import EndReason, Refusal
+from metrion.model import EndReason, Event, Refusal
 from metrion.proxy.admissions import Admissions
 from metrion.proxy.connections import wake
 from metrion.proxy.flows import MARK, NO_EVENT, flow_of_own_answer, replace_head
@@ -61,6 +61,11 @@ class SwitchingStream(HttpStream):
         """Let the flow through the gate in the addon. The mark is for other scripts to read."""
         self.flow.metadata[MARK] = mark
         self._admissions.let_through(self.flow)
+
+    def _note(self, event: Event | None) -> None:
+        """Show what the flow cost, now that its event is written."""
+        if event is not None and self._hooks:
+            self._admissions.comments.note(self.flow, event, self.relay.attempt.request.redactor)
 
     # --- CONNECT ---
 
@@ -115,6 +120,7 @@ class SwitchingStream(HttpStream):
             is_shown=self._hooks,
             end=self._end_session,
             wake=self._deadline.set,
+            note=self._note,
         )
         self._handle_event = self.passthrough
         yield from self.child_layer.handle_event(events.Start())

@@ -19,8 +19,9 @@ from mitmproxy.connection import Connection, ConnectionState, Server
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
 
+from metrion.addresses import is_public
 from metrion.admission.codes import UPSTREAM_UNREACHABLE
-from metrion.admission.tunnels import BlindTunnel, is_public, no_address
+from metrion.admission.tunnels import BlindTunnel, no_address
 from metrion.faults import log_fault
 from metrion.model import Refusal
 from metrion.proxy.connections import connection_handler

@@ -22,7 +22,7 @@ from mitmproxy.websocket import WebSocketMessage
 from wsproto.frame_protocol import Opcode
 
 from metrion.faults import log_fault
-from metrion.model import EndReason
+from metrion.model import EndReason, Event
 from metrion.parsing.websocket_messages import Close, Deflate, Held, Message, MessageReader, Skipped, UnreadableError
 from metrion.proxy.http1 import Commands
 from metrion.relay.attempt import Attempt
@@ -49,7 +49,7 @@ class SessionLayer(layer.Layer):
     """See the module.
 
     ``is_shown``: other addons see the session. ``end`` is called once, with how it ended; ``wake`` has to send an
-    ``events.Wakeup`` after so many seconds.
+    ``events.Wakeup`` after so many seconds. ``note`` gets each event that is written meanwhile.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class SessionLayer(layer.Layer):
         is_shown: bool,
         end: Callable[[EndReason], None],
         wake: Callable[[float], None],
+        note: Callable[[Event | None], None],
     ) -> None:
         super().__init__(context)
         self._flow = flow
@@ -68,6 +69,7 @@ class SessionLayer(layer.Layer):
         self._is_shown = is_shown
         self._end = end
         self._wake = wake
+        self._note = note
         self._has_ended = self._is_closed = False
         self._said_goodbye = set[bool]()
         """Whose Close frame has passed: that of the client (``True``), of the provider."""
@@ -141,7 +143,7 @@ class SessionLayer(layer.Layer):
             for event in reader.feed(data):
                 match event:
                     case Message():
-                        self._attempt.session_message(event.payload, from_client=from_client)
+                        self._note(self._attempt.session_message(event.payload, from_client=from_client))
                         if self._is_shown and shown < _MOST_SHOWN:
                             shown += 1
                             yield from self._show(event, from_client=from_client)

@@ -146,10 +146,12 @@ class Attempt:
         self.request.bytes += sent
         self._response_bytes += received
 
-    def session_message(self, message: bytes, *, from_client: bool) -> None:
-        """Read a message of a WebSocket session *before* it goes on; a billed response has an event of its own."""
-        if self._session is not None:
-            self._session.message(message, from_client=from_client)
+    def session_message(self, message: bytes, *, from_client: bool) -> Event | None:
+        """Read a message of a WebSocket session *before* it goes on; a billed response has an event of its own.
+
+        Return that event, where this message has completed one.
+        """
+        return self._session.message(message, from_client=from_client) if self._session is not None else None
 
     def session_unread(self, why: str, *, from_client: bool) -> None:
         """Record that a part of a WebSocket session passes unread; ``why`` is for the log."""

@@ -11,7 +11,7 @@ import logging
 from metrion.dialects import SessionReader
 from metrion.faults import log_fault
 from metrion.metering.outcome import Outcome
-from metrion.model import EndReason, Reading
+from metrion.model import EndReason, Event, Reading
 from metrion.model.event_id import uuid7
 from metrion.parsing.work_budget import WorkBudget, WorkBudgetError
 from metrion.relay.recorder import Recorder
@@ -39,21 +39,22 @@ class Session:
         self._unread_sides = set[bool]()
         """Of which side something passed unread: of the client (``True``), of the provider."""
 
-    def message(self, message: bytes, *, from_client: bool) -> None:
-        """Read a message; write the event of the response that it completes."""
+    def message(self, message: bytes, *, from_client: bool) -> Event | None:
+        """Read a message; write the event of the response that it completes, and return it."""
         try:
             if from_client:
                 self._reader.sent(message)
-                return
+                return None
             self._budget.earn(len(message))
             if (reading := self._reader.received(message)) is not None:
                 self._budget.spend(_ROW_COST)
-                self._record(reading)
+                return self._record(reading)
         except WorkBudgetError:
             self.unread("it reports more responses than can be recorded", from_client=False)
         except Exception as error:  # noqa: BLE001 -- a fault in metering must not reach the traffic
             log_fault(logger, "A realtime response could not be measured; its session goes on undisturbed", error)
             self.unread("Metrion failed", from_client=from_client)
+        return None
 
     @property
     def is_partly_unread(self) -> bool:
@@ -68,7 +69,7 @@ class Session:
         path, who = self._request.inbound.path.decode("latin-1"), "client" if from_client else "provider"
         logger.warning("%s: a part of what the %s sends in this session passes unread: %s", path, who, why)
 
-    def _record(self, reading: Reading) -> None:
+    def _record(self, reading: Reading) -> Event | None:
         outcome = Outcome(
             event_id=uuid7(),
             request_id=self._request.id.hex,
@@ -82,3 +83,4 @@ class Session:
         event = self._recorder.session_event(self._request, outcome, reading)
         if event is not None:
             self._recorder.write(event)
+        return event

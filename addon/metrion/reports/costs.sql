@@ -15,7 +15,7 @@ WITH asked AS (
         END) AS keys
     FROM (
         SELECT *, timezone($timezone, timezone('UTC', quarter)) AS local_time
-        FROM sums_between(coalesce($since::TIMESTAMP, '-infinity'), coalesce($until::TIMESTAMP, 'infinity'))
+        FROM sums_by($by, cost_source, billed)
     )
 )
 SELECT

@@ -1,6 +1,6 @@
 -- What went wrong: by provider, status, error type and how it ended, with the share of all that went to the provider.
 WITH asked AS (
-    SELECT * FROM sums_between(coalesce($since::TIMESTAMP, '-infinity'), coalesce($until::TIMESTAMP, 'infinity'))
+    SELECT * FROM sums_by(provider, status, error_type, end_reason, user_label)
     WHERE end_reason IS DISTINCT FROM 'retried'  -- another attempt followed
 ), among AS (
     SELECT provider, requests_of(requests, shared) AS requests FROM asked GROUP BY GROUPING SETS ((provider), ())

@@ -17,7 +17,7 @@ SELECT
     coalesce(sum(responses) FILTER (cost_source = 'unpriced'), 0)::BIGINT AS unpriced,
     coalesce(sum(responses) FILTER (cost_source = 'unknown' AND billed), 0)::BIGINT AS unknown,
     grouping(provider) = 1 AS is_total
-FROM sums_between(coalesce($since::TIMESTAMP, '-infinity'), coalesce($until::TIMESTAMP, 'infinity'))
+FROM sums_by(provider, model, cost_source, billed)
 WHERE model IS NOT NULL OR cost_source <> 'not_billed'
 GROUP BY GROUPING SETS ((provider, model), ())
 ORDER BY is_total, cost_usd DESC NULLS LAST, requests DESC, 1, 2

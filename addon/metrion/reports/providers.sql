@@ -21,7 +21,7 @@ FROM (
         *,
         status >= 400 AND coalesce(end_reason, '') NOT IN ('refused', 'retried') AS is_failed,
         end_reason = 'refused' AS is_refused
-    FROM sums_between(coalesce($since::TIMESTAMP, '-infinity'), coalesce($until::TIMESTAMP, 'infinity'))
+    FROM sums_by(provider, status, end_reason, cost_source, billed)
 )
 GROUP BY GROUPING SETS ((provider), ())
 ORDER BY is_total, cost_usd DESC NULLS LAST, requests DESC, 1

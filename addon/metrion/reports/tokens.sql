@@ -14,6 +14,6 @@ SELECT
     coalesce(sum(responses) FILTER (cost_source = 'unknown' AND billed), 0)::BIGINT AS unknown,
     date_trunc('second', max(last_at)) AS last_seen,
     grouping(account) = 1 AS is_total
-FROM sums_between(coalesce($since::TIMESTAMP, '-infinity'), coalesce($until::TIMESTAMP, 'infinity'))
+FROM sums_by(account, token_name, user_label, end_reason, cost_source, billed)
 GROUP BY GROUPING SETS ((account, token_name), ())
 ORDER BY is_total, cost_usd DESC NULLS LAST, requests DESC, 1, 2

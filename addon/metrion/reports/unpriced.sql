@@ -21,7 +21,7 @@ SELECT
         ),
         ''
     ) AS tools,
-    count(DISTINCT request_id) AS requests,
+    count(*) FILTER (request_id IS NULL) + count(DISTINCT request_id) AS requests,
     sum(input_tokens) AS input_tokens,
     sum(cache_read_tokens) AS cache_read_tokens,
     sum(cache_write_tokens) AS cache_write_tokens,
@@ -31,9 +31,7 @@ SELECT
     date_trunc('second', min(started_at)) AS first_seen,
     date_trunc('second', max(started_at)) AS last_seen,
     grouping(provider) = 1 AS is_total
-FROM billing
+FROM rows_asked()
 WHERE cost_source IN ('unpriced', 'unknown') AND billed
-    AND started_at >= coalesce($since::TIMESTAMP, '-infinity')
-    AND started_at < coalesce($until::TIMESTAMP, 'infinity')
 GROUP BY GROUPING SETS ((cost_source, provider, coalesce(model, model_requested), service_tier), ())
 ORDER BY is_total, why DESC, requests DESC, 1, 2, 3, 4

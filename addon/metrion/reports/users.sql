@@ -17,7 +17,7 @@ SELECT
     grouping(account) = 1 AS is_total
 FROM (
     SELECT *, status >= 400 AND end_reason IS DISTINCT FROM 'retried' AS is_failed
-    FROM sums_between(coalesce($since::TIMESTAMP, '-infinity'), coalesce($until::TIMESTAMP, 'infinity'))
+    FROM sums_by(account, user_label, model, status, end_reason, cost_source, billed)
 )
 GROUP BY GROUPING SETS ((account, user_label), ())
 ORDER BY is_total, cost_usd DESC NULLS LAST, requests DESC, 1, 2

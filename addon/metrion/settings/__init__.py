@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from metrion.settings.reading import load_settings, why_not_inject
-from metrion.settings.values import Plan, PlanName, ProviderSettings, Settings
+from metrion.settings.values import MetricsSettings, OtlpSettings, Plan, PlanName, ProviderSettings, Settings
 
-__all__ = ["Plan", "PlanName", "ProviderSettings", "Settings", "load_settings", "why_not_inject"]
+__all__ = [
+    "MetricsSettings",
+    "OtlpSettings",
+    "Plan",
+    "PlanName",
+    "ProviderSettings",
+    "Settings",
+    "load_settings",
+    "why_not_inject",
+]

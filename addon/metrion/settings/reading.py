@@ -20,12 +20,14 @@ from pydantic import BeforeValidator, Field, ValidationError
 from metrion.errors import SettingsError
 from metrion.model import CredentialPlace, Origin
 from metrion.providers import PROVIDERS, UNASKED_USAGE, canonical_name
+from metrion.settings.otlp import OtlpEntry
 from metrion.settings.ownership import check_usable
 from metrion.settings.timezones import zone
 from metrion.settings.values import (
     Cors,
     Frozen,
     Intercept,
+    MetricsSettings,
     Plan,
     PlanName,
     ProviderSettings,
@@ -128,6 +130,8 @@ class _File(Frozen):
     pricing: Annotated[tuple[str, ...], Field(min_length=1)] = ("pricing.yaml",)
     store: Annotated[str, Field(min_length=1)] = "usage.duckdb"
     timezone: Annotated[str, BeforeValidator(_check_timezone)] = "UTC"
+    metrics: MetricsSettings = MetricsSettings()
+    otlp: OtlpEntry = OtlpEntry()
 
 
 class _NoDuplicates(yaml.SafeLoader):
@@ -192,6 +196,8 @@ def load_settings(config: Path | None = None, environ: Mapping[str, str] = os.en
         ),
         store=file.store,
         timezone=file.timezone,
+        metrics=file.metrics,
+        otlp=file.otlp.settings,
         environment_keys=_environment_keys(environ),
     )
 

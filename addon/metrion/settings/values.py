@@ -79,6 +79,25 @@ class Intercept(Frozen):
     """Where a tunnel to another host may lead."""
 
 
+class MetricsSettings(Frozen):
+    """What ``GET /metrics`` shows besides what it always does."""
+
+    models: Annotated[int, Field(strict=True, ge=1, le=200, examples=[100])] = 100
+    """How many models have labels of their own; the same number of users."""
+    old_names: Annotated[bool, Field(strict=True)] = False
+    """Metrics also have the names of the older conventions."""
+    users: Annotated[bool, Field(strict=True)] = False
+    """Requests, tokens and costs are also counted by user label."""
+
+
+class OtlpSettings(Frozen):
+    """The collector that spans and metrics are sent to. Never shown: the values of ``headers``, which are secrets."""
+
+    endpoint: str | None = None
+    """``http(s)://host[:port][/path]``; ``None``: nothing is sent."""
+    headers: Mapping[str, str] = Field(default_factory=dict, repr=False, exclude=True)
+
+
 def built_in_providers() -> dict[str, ProviderSettings]:
     """Every built-in provider, as it is without a configuration."""
     return {name: ProviderSettings(like=name, upstream=entry.upstream) for name, entry in PROVIDERS.items()}
@@ -116,6 +135,8 @@ class Settings(Frozen):
     store: str = "usage.duckdb"
     timezone: str = "UTC"
     """Whose days and months reports show, by its IANA name."""
+    metrics: MetricsSettings = MetricsSettings()
+    otlp: OtlpSettings = OtlpSettings()
     environment_keys: Mapping[str, str] = Field(default_factory=dict, repr=False, exclude=True)
     """Provider name to the key that the environment holds for the account ``default``."""
 

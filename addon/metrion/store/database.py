@@ -290,6 +290,7 @@ def _complete(connection: duckdb.DuckDBPyConnection, journal_dir: Path) -> None:
                 connection.execute(f"ALTER TABLE ingested ADD COLUMN {name} {kind}")
         if not present >= _SUMS:
             connection.execute("".join(f"DROP TABLE IF EXISTS {table}; " for table in sorted(_SUMS)) + rollups.TABLES)
+            logger.info("Making the sums of what is in the store, once")
             rolling.make(connection)
         connection.execute(schema.views(journal_dir))
         connection.execute("COMMIT")

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Self
@@ -40,6 +40,10 @@ type Row = tuple[Any, ...]
 """The columns of ``events``, in their order."""
 
 _EVENT_ID = list(schema.COLUMN_TYPES).index("event_id")
+_STARTED_AT = list(schema.COLUMN_TYPES).index("started_at")
+_LATENCY_MS = list(schema.COLUMN_TYPES).index("latency_ms")
+_LONG_SECONDS = 900
+"""Few requests take so long."""
 _METERED_AT = "(started_at + to_microseconds(CAST(1000 * coalesce(latency_ms, 0) AS BIGINT)))"
 _SINCE = f"SELECT * FROM events WHERE {_METERED_AT} >= make_timestamp($since) ORDER BY {_METERED_AT}, event_id"  # noqa: S608 -- all of it is written here
 _INGESTED = f"""
@@ -105,15 +109,28 @@ class Follower:
                 self._numbers[writer] = max(seq, self._numbers.get(writer, 0))
             else:
                 self._given[event_id] = began
-        rows = self._ask(
-            f"SELECT * FROM events WHERE {condition} ORDER BY {_METERED_AT} DESC, event_id DESC LIMIT {count:d}",  # noqa: S608 -- the condition is the caller's
-            parameters,
-        )
+        rows = self._last(count, condition, parameters or {})
         for row in rows:
             self._is_new(row)
         self._complete_until = self._checked_at = began
         self._gap = False
         return rows[::-1]
+
+    def _last(self, count: int, condition: str, parameters: Mapping[str, Any]) -> list[Row]:
+        """Return the last events that meet a condition, the newest first, from as few of the newest rows as will do."""
+        last = f"WHERE {condition} ORDER BY {_METERED_AT} DESC, event_id DESC LIMIT {count:d}"
+        ((newest,),) = self._ask("SELECT max(started_at) FROM events")
+        for hours in (1, 24) if newest and count else ():
+            since = newest - timedelta(hours=hours)
+            # What began before and took longer may be among the last, too.
+            rows = self._ask(
+                "SELECT * FROM (FROM events WHERE started_at >= $since "  # noqa: S608 -- the condition is the caller's
+                f"UNION ALL FROM events WHERE started_at < $since AND latency_ms >= {_LONG_SECONDS * 1000}) {last}",
+                {"since": since, **parameters},
+            )
+            if len(rows) == count and _metered_at(rows[-1]) >= since + timedelta(seconds=_LONG_SECONDS):
+                return rows
+        return self._ask(f"SELECT * FROM events {last}", parameters)  # noqa: S608 -- as above
 
     def news(self) -> Iterator[Row]:
         """Give every event that was metered since the last call, or since :meth:`history`. Does not wait."""
@@ -199,6 +216,11 @@ class Follower:
 
     def _ask(self, query: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
         return store.ask(self._journal_dir, self._store_path, query, parameters).rows
+
+
+def _metered_at(row: Row) -> datetime:
+    at: datetime = row[_STARTED_AT]
+    return at + timedelta(milliseconds=row[_LATENCY_MS] or 0)
 
 
 def _value(kind: str, value: Any) -> Any:

@@ -11,6 +11,7 @@ what is there then, and ends.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import signal
@@ -75,8 +76,8 @@ def _make_ready(journal_dir: Path, store_path: Path) -> None:
         database.initialise(journal_dir, store_path)
     except StoreError as error:
         sys.exit(f"metrion: {error}")
-    sys.stdout.buffer.write(READY)
-    sys.stdout.buffer.flush()
+    with contextlib.suppress(BrokenPipeError):  # the proxy has ended already: its events are ingested all the same
+        os.write(sys.stdout.fileno(), READY)
 
 
 def _start_anew(ready_for: str, open_again_at: float) -> NoReturn:

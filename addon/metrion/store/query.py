@@ -16,7 +16,7 @@ from typing import Any
 
 import duckdb
 
-from metrion.errors import StoreError
+from metrion.errors import OverLimitError, StoreError
 from metrion.store import database, rollups, schema
 
 _READING = frozenset({duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN})
@@ -107,10 +107,6 @@ def _asked(
             raise OverLimitError(str(error)) from error
         except duckdb.Error as error:
             raise StoreError(database.explained(store_path, error)) from error
-
-
-class OverLimitError(StoreError):
-    """A query needs more memory, or disk beside it, than it may use."""
 
 
 def _gate(query: str) -> list[duckdb.Statement]:

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,12 +32,13 @@ if TYPE_CHECKING:
 KEPT_SECONDS = 26 * 3600
 """How far back the file goes: the longest day has 25 hours."""
 _QUARTER = 15 * 60
-_VERSION = 1
+_VERSION = 2
 _MOST_ROWS = 50_000
 """Of a longer file the reading would take longer than DuckDB does."""
 NEVER_DEFERRED = ("chat", "messages", "responses", "generate_content", "embeddings")
 """What nearly all operations are. What knows of the others takes a while to import."""
 _SENTINEL = "0-sentinel.ndjson"
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 -- events have naive UTC times
 
 type _State = list[int]
 
@@ -242,10 +243,10 @@ _QUERIES: Mapping[str, str] = {
         count(*) FILTER ({_SOURCE} = 'unknown' AND generation_id IS NULL),
         CAST(sum(input_tokens) AS BIGINT), CAST(sum(output_tokens) AS BIGINT) {_RECENT} GROUP BY ALL""",
     "repeated": f"SELECT DISTINCT {_WHO}, request_id {_RECENT} AND {_REPEATS}",
-    "unsettled": f"""SELECT {_WHO}, provider, generation_id {_RECENT}
+    "unsettled": f"""SELECT {_WHO}, provider, generation_id, epoch_us(started_at) {_RECENT}
         AND {_SOURCE} = 'unknown' AND generation_id IS NOT NULL""",
-    "settling": f"""SELECT DISTINCT {_QUARTER_OF}, provider, unnest([generation_id, split_part(path, '/', -1)])
-        {_RECENT} AND {_SOURCE} NOT IN ('not_billed', 'unknown')
+    "settling": f"""SELECT DISTINCT {_QUARTER_OF}, provider, unnest([generation_id, split_part(path, '/', -1)]),
+        epoch_us(started_at) {_RECENT} AND {_SOURCE} NOT IN ('not_billed', 'unknown')
         AND (method <> 'POST' OR operation IN ({{deferred}}))""",
 }
 """What the file holds. An unknown cost that a later request settles is not counted, as in the view ``billing``."""
@@ -276,11 +277,13 @@ def _sum(found: Mapping[str, Any], lines: list[dict[str, Any]], is_wanted: Calla
         if is_wanted(quarter, account, token):
             total.add(*figures)
     repeated = {request for *who, request in found["repeated"] if is_wanted(*who)}
-    unsettled = [(provider, made) for *who, provider, made in found["unsettled"] if is_wanted(*who)]
-    settling = {(provider, made) for _, provider, made in found["settling"]} | set(_settling(lines))
+    unsettled = [(provider, made, at) for *who, provider, made, at in found["unsettled"] if is_wanted(*who)]
+    settled = dict[tuple[str | None, str], int]()
+    for provider, made, at in (*((each[1], each[2], each[3]) for each in found["settling"]), *_settling(lines)):
+        settled[provider, made] = max(at, settled.get((provider, made), at))
     for event in lines:
-        moment = datetime.fromisoformat(event["started_at"]).replace(tzinfo=UTC).timestamp()
-        if not is_wanted(int(moment // _QUARTER), event.get("account"), event.get("token_name")):
+        moment = _microseconds(event)
+        if not is_wanted(moment // (_QUARTER * 1_000_000), event.get("account"), event.get("token_name")):
             continue
         source, cost = event.get("cost_source") or "unknown", event.get("cost_usd")
         repeats = event.get("status") == 101 or event.get("attempt", 1) > 1 or event.get("end_reason") == "retried"
@@ -288,7 +291,7 @@ def _sum(found: Mapping[str, Any], lines: list[dict[str, Any]], is_wanted: Calla
         if repeats:
             repeated.add(event["request_id"])
         if source == "unknown" and made is not None:
-            unsettled.append((event.get("provider"), made))
+            unsettled.append((event.get("provider"), made, moment))
         known = cost is not None and source not in ("not_billed", "subscription")
         total.add(
             not repeats,
@@ -299,17 +302,22 @@ def _sum(found: Mapping[str, Any], lines: list[dict[str, Any]], is_wanted: Calla
             event.get("input_tokens"),
             event.get("output_tokens"),
         )
-    return total.spent(len(repeated), sum(each not in settling for each in unsettled))
+    return total.spent(len(repeated), sum(settled.get((provider, made), -1) < at for provider, made, at in unsettled))
 
 
-def _settling(lines: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str | None, str]]:
-    """Give what lines of the journal settle: the provider, and the id of what was generated."""
+def _settling(lines: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str | None, str, int]]:
+    """Give what lines of the journal settle: the provider, the id of what was generated, and when."""
     for event in lines:
         source = event.get("cost_source") or "unknown"
         if source not in ("not_billed", "unknown") and (event.get("method") != "POST" or _is_deferred(event)):
             for made in (event.get("generation_id"), str(event.get("path")).rpartition("/")[2]):
                 if made:
-                    yield event.get("provider"), made
+                    yield event.get("provider"), made, _microseconds(event)
+
+
+def _microseconds(event: Mapping[str, Any]) -> int:
+    """Return when a request began, since 1970."""
+    return (datetime.fromisoformat(event["started_at"]) - _EPOCH) // timedelta(microseconds=1)
 
 
 def _is_deferred(event: Mapping[str, Any]) -> bool:

@@ -13,7 +13,7 @@ a quarter anew when it is over, when its rows are priced again, or when a later 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from metrion.endpoints import OPERATIONS
 
@@ -35,7 +35,8 @@ KEYS: Mapping[str, tuple[str, str]] = {
 }
 """What the sums are grouped by: each column's type, and how it is made of a row of ``billing``."""
 
-_SHARED = "(status = 101 OR attempt > 1 OR end_reason = 'retried')"
+SHARED = "(status = 101 OR attempt > 1 OR coalesce(end_reason, 'retried') = 'retried')"
+"""Rows of which a request may have several."""
 _TIMED = (
     "method = 'POST' AND (billed OR cost_source = 'subscription') AND end_reason = 'complete' "
     "AND status BETWEEN 200 AND 299"
@@ -46,14 +47,13 @@ _OWN_USD = """cost_usd - CASE
     ELSE coalesce(list_sum([part.value FOR part IN map_entries(cost_parts) IF contains(part.key, ':')]), 0)
 END"""
 """The cost without the parts of other models (``MODEL:part``), whose tokens are in no column."""
-_SAVED_USD = """CASE WHEN cache_read_tokens > 0 AND input_tokens > cache_read_tokens + coalesce(cache_write_tokens, 0)
-    THEN greatest(
-        cost_parts['input'] * (cache_read_tokens / (input_tokens - cache_read_tokens - coalesce(cache_write_tokens, 0)))
-        - coalesce(cost_parts['cache_read'], 0),
-        0
-    )
-END"""
+_UNCACHED = "(input_tokens::HUGEINT - cache_read_tokens - coalesce(cache_write_tokens, 0))"
+_SAVED_USD = f"""CASE WHEN cache_read_tokens > 0 AND {_UNCACHED} > 0 THEN greatest(
+    cost_parts['input'] * (cache_read_tokens / {_UNCACHED}) - coalesce(cost_parts['cache_read'], 0), 0
+) END"""
 """What the tokens read from caches would have cost more as plain input, at the rate that the row's own input had."""
+_ALL_TOKENS = "(input_tokens::HUGEINT + coalesce(output_tokens, 0))"
+"""Sums may be larger than the largest count: HUGEINT, since a failure here would keep rows out of the store."""
 
 _TOKENS = (
     "input_tokens",
@@ -64,8 +64,8 @@ _TOKENS = (
 )
 
 MEASURES: Mapping[str, tuple[str, str]] = {
-    "requests": ("BIGINT", f"count(*) FILTER (NOT coalesce({_SHARED}, false))"),
-    "shared": ("VARCHAR[]", f"list(DISTINCT request_id) FILTER ({_SHARED})"),
+    "requests": ("BIGINT", f"count(*) FILTER (NOT coalesce({SHARED}, false))"),
+    "shared": ("VARCHAR[]", f"list(DISTINCT request_id) FILTER ({SHARED})"),
     "responses": ("BIGINT", "count(*)"),
     **{name: ("HUGEINT", f"sum({name})") for name in _TOKENS},
     "cacheable_tokens": ("HUGEINT", "sum(input_tokens) FILTER (cache_read_tokens IS NOT NULL)"),
@@ -74,10 +74,10 @@ MEASURES: Mapping[str, tuple[str, str]] = {
     "floor_usd": ("DECIMAL(38, 12)", "sum(cost_at_least_usd) FILTER (cost_usd IS NULL)"),
     "own_usd": (
         "DECIMAL(38, 12)",
-        f"sum({_OWN_USD}) FILTER (input_tokens + coalesce(output_tokens, 0) > 0)",
+        f"sum({_OWN_USD}) FILTER ({_ALL_TOKENS} > 0)",
     ),
-    "own_tokens": ("HUGEINT", f"sum(input_tokens + coalesce(output_tokens, 0)) FILTER (({_OWN_USD}) IS NOT NULL)"),
-    "saved_usd": ("DECIMAL(38, 12)", f"sum(({_SAVED_USD})::DECIMAL(38, 12))"),
+    "own_tokens": ("HUGEINT", f"sum({_ALL_TOKENS}) FILTER (({_OWN_USD}) IS NOT NULL)"),
+    "saved_usd": ("DECIMAL(38, 12)", f"sum(TRY_CAST({_SAVED_USD} AS DECIMAL(38, 12)))"),
     "timed": ("HUGEINT", f"count(latency_ms) FILTER ({_TIMED})"),
     "latency_ms": ("DOUBLE", f"sum(latency_ms) FILTER ({_TIMED})"),
     "first_at": ("TIMESTAMP", "min(started_at)"),
@@ -133,12 +133,12 @@ SELECT *, cost_source NOT IN ('not_billed', 'subscription') AND NOT settled_late
 )"""  # noqa: S608 -- all of it is written here
 
 
-def rolled_up(billing: str, *more: str) -> str:
-    """Return a query for the sums of these rows of ``billing``; ``more`` columns are keys, too."""
-    keys = ", ".join((*(f"{made} AS {name}" for name, (_, made) in KEYS.items()), *more))
+def rolled_up(billing: str, *more: str, keys: Iterable[str] = KEYS) -> str:
+    """Return a query for the sums of these rows of ``billing``, by some of :data:`KEYS`; ``more`` columns are keys."""
+    made = [*(f"{KEYS[name][1]} AS {name}" for name in keys), *more]
     measures = ", ".join(f"{made} AS {name}" for name, (_, made) in MEASURES.items())
-    groups = ", ".join(str(number + 1) for number in range(len(KEYS) + len(more)))
-    return f"SELECT {keys}, {measures} FROM ({billing}) GROUP BY {groups}"  # noqa: S608 -- all of it is written here
+    groups = ", ".join(str(number + 1) for number in range(len(made)))
+    return f"SELECT {', '.join(made)}, {measures} FROM ({billing}) GROUP BY {groups}"  # noqa: S608 -- all of it is written here
 
 
 def timed(billing: str) -> str:
@@ -153,7 +153,7 @@ WHERE time.ms IS NOT NULL GROUP BY ALL"""  # noqa: S608 -- all of it is written 
 
 def step(milliseconds: str) -> str:
     """Return the SQL of the step of a histogram in which a time is, from 1 µs on."""
-    return f"ceil({STEPS} * log2(greatest({milliseconds}, 0.001)))::SMALLINT"
+    return f"ceil({STEPS} * log2(least(greatest({milliseconds}, 0.001), 1e12)))::SMALLINT"
 
 
 def bound(step: str) -> str:
@@ -209,11 +209,10 @@ REQUESTS = (
 )
 """How many requests the sums in a group are of."""
 
-_TAGGED = "SELECT * FROM billing WHERE started_at >= since::TIMESTAMP AND started_at < until::TIMESTAMP"
-
 MACROS = f"""
 CREATE TEMP MACRO sums_between(since, until) AS TABLE {between("since::TIMESTAMP", "until::TIMESTAMP")};
-CREATE TEMP MACRO tagged_sums_between(since, until) AS TABLE {rolled_up(_TAGGED, "tags")};
 CREATE TEMP MACRO requests_of(requests, shared) AS {REQUESTS};
+CREATE TEMP MACRO step_of(milliseconds) AS {step("milliseconds")};
+CREATE TEMP MACRO bound_of(step) AS {bound("step")};
 """
 """What reports ask with."""

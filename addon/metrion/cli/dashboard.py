@@ -1,0 +1,108 @@
+"""``metrion dashboard``: pages over everything metered, for whoever has an admin token."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator
+from contextlib import closing
+from pathlib import Path
+
+import click
+
+from metrion.cli.options import note, settings_option
+from metrion.settings import Settings
+
+PORT = 8090
+_SQL_SECONDS = 30.0
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=PORT,
+    show_default=True,
+    help="Port to listen on; 0 takes a free one.",
+)
+@click.option(
+    "--allow-host",
+    "hosts",
+    metavar="NAME",
+    multiple=True,
+    help="A name by which browsers reach it, beside loopback and --host. May be repeated.",
+)
+@click.option("--proxy-url", metavar="URL", default="", help="The proxy's address, as Integrate shows it.")
+@click.option(
+    "--tls-cert",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Serve HTTPS with this certificate chain (PEM). Needs --tls-key.",
+)
+@click.option(
+    "--tls-key",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="The certificate's private key (PEM, not encrypted).",
+)
+@click.option(
+    "--until-stdin-ends", is_flag=True, hidden=True, help="End with standard input, as `metrion serve` has it."
+)
+@settings_option
+def dashboard(
+    settings: Settings,
+    host: str,
+    port: int,
+    hosts: tuple[str, ...],
+    proxy_url: str,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    until_stdin_ends: bool,
+) -> None:
+    """Show everything metered as pages, on a port of its own.
+
+    `metrion admin create` makes a token to log in with. Stop it with Ctrl-C or SIGTERM.
+
+    \b
+    Examples:
+      metrion dashboard
+      metrion dashboard --port 9090
+      metrion dashboard --host 0.0.0.0 --allow-host metrion.lan --tls-cert cert.pem --tls-key key.pem
+    """  # noqa: D301 -- \b is click's mark for text that keeps its lines
+    from metrion.cli import bounded
+    from metrion.control import ControlStore
+    from metrion.web.run import run
+
+    if (tls_cert is None) != (tls_key is None):
+        raise click.UsageError("--tls-cert and --tls-key go together; give both.")
+
+    def ask_sql(query: str, format_: str) -> Generator[bytes]:
+        job = {
+            "journal_dir": str(settings.journal_dir),
+            "store_path": str(settings.store_path),
+            "query": query,
+            "format": format_,
+        }
+        return bounded.answer(job, _SQL_SECONDS, bounded.usual_memory())
+
+    def announce(url: str) -> None:
+        click.echo(f"The dashboard is at {url}")
+        sys.stdout.flush()
+        with closing(ControlStore.open(settings)) as control:
+            if not any(each.state == "active" for each in control.admins()):
+                note("Nobody can log in yet: `metrion admin create` makes a token for it.")
+        if host not in _LOOPBACK and tls_cert is None:
+            note("This is plain HTTP: the admin token can be read on the way. Give --tls-cert and --tls-key.")
+
+    run(
+        settings,
+        ask_sql,
+        host=host,
+        port=port,
+        hosts=hosts,
+        proxy_url=proxy_url,
+        tls=(tls_cert, tls_key) if tls_cert and tls_key else None,
+        on_listening=announce,
+        lifeline=sys.stdin.fileno() if until_stdin_ends else None,
+    )

@@ -1,0 +1,211 @@
+"""Handlers of the pages where somebody types: SQL, keys and tokens. A form in; a page out that shows no old secret."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from metrion.control import ALL_ACCOUNTS, check_name
+from metrion.errors import MetrionError
+from metrion.providers import base_segment
+from metrion.web.reader import View
+from metrion.web.security import Session
+from metrion.web.site import Site
+
+SHOWN_ROWS = 1000
+_MOST_BYTES = 8 << 20
+"""Of an answer's text; `metrion sql` gives all of it."""
+EXAMPLES: Mapping[str, str] = {
+    "Spend by model": "SELECT model, count(*) AS requests, sum(cost_usd) AS cost_usd\nFROM billing\n"
+    "WHERE billed AND started_at > now() - INTERVAL 7 DAY\nGROUP BY ALL ORDER BY cost_usd DESC NULLS LAST",
+    "The last requests": "SELECT started_at, token_name, model, input_tokens, output_tokens, cost_usd\n"
+    "FROM events ORDER BY started_at DESC LIMIT 20",
+    "Spend by hour today": "SELECT date_trunc('hour', quarter) AS hour, sum(cost_usd) FILTER (billed) AS cost_usd\n"
+    "FROM sums WHERE quarter >= current_date GROUP BY ALL ORDER BY hour",
+    "Errors by kind": "SELECT provider, status, error_type, count(*) AS requests\nFROM events\n"
+    "WHERE status >= 400 AND started_at > now() - INTERVAL 7 DAY\nGROUP BY ALL ORDER BY requests DESC",
+    "What has no price": "SELECT provider, model, count(*) AS requests, sum(input_tokens) AS input_tokens\n"
+    "FROM events WHERE cost_source = 'unpriced' GROUP BY ALL ORDER BY requests DESC",
+    "Columns": "DESCRIBE events",
+}
+
+
+async def sql(site: Site, request: Request, session: Session) -> Response:
+    """Answer a query within the bounds of ``metrion sql``, as a table or as CSV."""
+    fields = request.state.form if request.method == "POST" else {}
+    query = fields.get("query", next(iter(EXAMPLES.values())))
+    values: dict[str, Any] = {"columns": [], "rows": [], "words": "", "cut": False}
+    if request.method == "POST":
+        try:
+            text, cut = await run_in_threadpool(_answer, site, query)
+            if fields.get("as") == "csv" and not cut:
+                headers = {"content-disposition": 'attachment; filename="query.csv"'}
+                return Response(text, media_type="text/csv; charset=utf-8", headers=headers)
+            rows = csv.reader(io.StringIO(text))
+            values["columns"] = next(rows, [])
+            values["rows"] = list(islice(rows, SHOWN_ROWS))
+            values["cut"] = cut or next(rows, None) is not None
+        except MetrionError as error:
+            values["words"] = str(error)
+    return site.render.page(
+        "sql.html", 422 if values["words"] else 200, name="sql", session=session, query=query, examples=EXAMPLES,
+        asked=request.method == "POST", **values,
+    )  # fmt: skip
+
+
+def _answer(site: Site, query: str) -> tuple[str, bool]:
+    """Return the answer as CSV, and whether there is more of it than is kept."""
+    kept = b""
+    pieces = site.ask_sql(query, "csv")
+    for piece in pieces:
+        kept += piece
+        if len(kept) > _MOST_BYTES:
+            getattr(pieces, "close", lambda: None)()
+            return kept[: kept.rfind(b"\n") + 1].decode("utf-8", "replace"), True
+    return kept.decode("utf-8", "replace"), False
+
+
+def _token(site: Site, fields: Mapping[str, str]) -> dict[str, str]:
+    name = fields.get("name", "").strip()
+    made = site.control.create_token(check_name(name) if name else None, account=fields.get("account", "default"))
+    return {"secret": made.secret, "made": made.name, "words": f"Token {made.name} is made. It is shown this once."}
+
+
+def _revoke(site: Site, fields: Mapping[str, str]) -> dict[str, str]:
+    site.control.revoke_token(fields.get("name", ""))
+    return {"words": f"Token {fields.get('name', '')} is revoked."}
+
+
+def _set_key(site: Site, fields: Mapping[str, str]) -> dict[str, str]:
+    provider, key = fields.get("provider", ""), fields.get("key", "").strip()
+    if provider not in site.settings.providers:
+        raise MetrionError("there is no such provider.")
+    if (
+        not key
+        or not key.isascii()
+        or not key.isprintable()
+        or " " in key
+        or key.startswith(("sk-metrion-", "sk-mta-"))
+    ):
+        raise MetrionError("this is no key of a provider: paste it as the provider shows it, on one line.")
+    site.control.set_key(provider, key, fields.get("account", "default"))
+    return {"words": f"The key of {provider} is stored."}
+
+
+def _remove_key(site: Site, fields: Mapping[str, str]) -> dict[str, str]:
+    site.control.remove_key(fields.get("provider", ""), fields.get("account", "default"))
+    return {"words": f"The key of {fields.get('provider', '')} is removed."}
+
+
+_ACTIONS: Mapping[str, Callable[[Site, Mapping[str, str]], dict[str, str]]] = {
+    "token": _token,
+    "revoke": _revoke,
+    "set-key": _set_key,
+    "remove-key": _remove_key,
+}
+
+
+async def integrate(site: Site, request: Request, session: Session) -> Response:
+    """Show how to call the proxy; make and revoke tokens, set and remove keys."""
+    done: dict[str, str] = {}
+    status = 200
+    if request.method == "POST":
+        action = _ACTIONS.get(request.state.form.get("action", ""))
+        try:
+            done = (
+                await run_in_threadpool(action, site, request.state.form) if action else {"error": "Nothing was done."}
+            )
+        except MetrionError as error:
+            done, status = {"error": str(error)}, 422
+    state = await run_in_threadpool(_state, site)
+    return site.render.page(
+        "integrate.html", status, name="integrate", session=session, proxy_url=site.proxy_url,
+        done={"secret": "", "made": "", "words": "", "error": ""} | done, snippets=snippets(site.proxy_url), **state,
+    )  # fmt: skip
+
+
+def _state(site: Site) -> dict[str, Any]:
+    keys = site.control.keys()
+    providers = []
+    for name, provider in site.settings.providers.items():
+        own = [key for key in keys if key.provider == name and key.account in (ALL_ACCOUNTS, "default") and key.in_use]
+        url = f"{site.proxy_url}/{base_segment(name)}"
+        providers.append({"name": name, "url": url, "key": own[-1] if own else None, "needs": provider.needs_key})
+    tokens = [token for token in site.control.tokens() if token.state == "active"]
+    return {"providers": providers, "tokens": tokens, "accounts": site.control.accounts()}
+
+
+async def first_request(site: Site, request: Request, _: Session) -> Response:
+    """Say whether a token that was just made has been used."""
+    name = request.query_params.get("token", "")
+
+    def find(view: View) -> list[tuple[Any, ...]]:
+        since = datetime.now(UTC).replace(tzinfo=None) - timedelta(hours=1)
+        return view.rows(
+            "SELECT event_id, provider, coalesce(model, model_requested), status FROM events "
+            "WHERE started_at > $since AND token_name = $name ORDER BY started_at LIMIT 1",
+            {"since": since, "name": name},
+        )
+
+    rows = await run_in_threadpool(site.reader.ask, ("first", name), find)
+    if not rows:
+        return JSONResponse(None)
+    event_id, provider, model, status = rows[0]
+    return JSONResponse({"event_id": str(event_id), "provider": provider, "model": model, "status": status})
+
+
+async def show_settings(site: Site, _request: Request, session: Session) -> Response:
+    """Show what is configured; the file is where it is changed."""
+    accounts, admins = await run_in_threadpool(lambda: (site.control.accounts(), site.control.admins()))
+    return site.render.page(
+        "settings.html", name="settings", session=session, settings=site.settings, accounts=accounts, admins=admins
+    )
+
+
+def snippets(url: str) -> list[tuple[str, str]]:
+    """Return what to copy for each SDK and client: its name, and the lines."""
+    token = "sk-metrion-…"  # noqa: S105 -- what stands for one
+    return [
+        ("Claude Code", f"export ANTHROPIC_BASE_URL={url}/anthropic\nexport ANTHROPIC_AUTH_TOKEN={token}\nclaude"),
+        (
+            "Codex",
+            f'# ~/.codex/config.toml\nmodel_provider = "metrion"\n\n[model_providers.metrion]\nname = "Metrion"\n'
+            f'base_url = "{url}/openai/v1"\nenv_key = "PROXY_TOKEN"  # export PROXY_TOKEN={token}\n'
+            'wire_api = "responses"',
+        ),
+        (
+            "OpenAI SDK (Python)",
+            f'from openai import OpenAI\n\nclient = OpenAI(base_url="{url}/openai", api_key="{token}")',
+        ),
+        (
+            "Anthropic SDK (Python)",
+            f'from anthropic import Anthropic\n\nclient = Anthropic(base_url="{url}/anthropic", api_key="{token}")',
+        ),
+        (
+            "Gemini SDK (Python)",
+            f'from google import genai\n\nclient = genai.Client(\n    api_key="{token}",\n'
+            f'    http_options={{"base_url": "{url}/gemini"}},\n)',
+        ),
+        (
+            "Mistral SDK (Python)",
+            f'from mistralai import Mistral\n\nclient = Mistral(server_url="{url}/mistral", api_key="{token}")',
+        ),
+        (
+            "Grok, with the OpenAI SDK",
+            f'from openai import OpenAI\n\nclient = OpenAI(base_url="{url}/grok", api_key="{token}")',
+        ),
+        (
+            "curl",
+            f"curl {url}/openai/v1/chat/completions \\\n  -H 'Authorization: Bearer {token}' \\\n"
+            "  -H 'Content-Type: application/json' \\\n"
+            '  -d \'{"model": "gpt-5", "messages": [{"role": "user", "content": "Hello"}]}\'',
+        ),
+    ]

@@ -1,0 +1,217 @@
+"""What a page shows: parameters of the URL in; a span of time, its buckets and conditions in SQL out. Pure.
+
+Spans begin and end with quarters of an hour, so that the sums answer them without a row being read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
+
+DIMENSIONS: Mapping[str, str] = {
+    "provider": "provider",
+    "model": "model",
+    "user": "user_label",
+    "token": "token_name",
+    "account": "account",
+}
+"""What can be filtered and grouped by: the parameter of the URL, and the column of the sums."""
+NAMES = {"provider": "Provider", "model": "Model", "user": "User", "token": "Token", "account": "Account"}
+
+RANGES: Mapping[str, str] = {
+    "1h": "Last hour",
+    "24h": "Last 24 hours",
+    "7d": "Last 7 days",
+    "30d": "Last 30 days",
+    "90d": "Last 90 days",
+    "month": "This month",
+    "all": "Everything",
+}
+DEFAULT_RANGE = "7d"
+NONE = "(none)"
+"""What a page calls a value that is NULL."""
+_LONGEST = 1000
+_QUARTER = timedelta(minutes=15)
+_MOST_DAYS = 1500
+"""A longer chart has no bars that one could see."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """One view. Moments are naive UTC."""
+
+    range: str
+    since: datetime
+    until: datetime
+    before: datetime | None
+    """When the period before began, which was as long and ended as late in its own; ``None``: nothing to compare."""
+    before_until: datetime | None
+    hourly: bool
+    values: Mapping[str, str | None]
+    """The dimensions that are filtered, each with its value."""
+    by: str
+    timezone: str
+    days: tuple[str, str] | None = None
+    """The first and the last day, where they were chosen."""
+    warning: str | None = None
+    extra: Mapping[str, str] = field(default_factory=dict)
+    """Filters of rows that the sums do not know."""
+
+    @property
+    def step(self) -> str:
+        """The unit of a chart's bars, for DuckDB."""
+        return "hour" if self.hourly else "day"
+
+    def bucket(self) -> str:
+        """Return the SQL of the local hour or day of a quarter."""
+        return f"date_trunc('{self.step}', timezone($timezone, timezone('UTC', quarter)))"
+
+    def conditions(self, *, of_rows: bool = False) -> tuple[str, dict[str, Any]]:
+        """Return what sums, or rows of ``events``, must meet beside the time: SQL with ``$`` parameters, and these."""
+        columns = {**DIMENSIONS, "model": "coalesce(model, model_requested)"} if of_rows else DIMENSIONS
+        parts, parameters = ["true"], dict[str, Any]()
+        for name, value in self.values.items():
+            if value is None:
+                parts.append(f"{columns[name]} IS NULL")
+            else:
+                parts.append(f"{columns[name]} = $f_{name}")
+                parameters[f"f_{name}"] = value
+        return " AND ".join(parts), parameters
+
+    def buckets(self) -> list[datetime]:
+        """Return every local hour or day of the span, in order; an hour that the clock repeats stands once."""
+        zone = ZoneInfo(self.timezone)
+        local = [each.replace(tzinfo=UTC).astimezone(zone) for each in (self.since, self.until - _QUARTER)]
+        if self.hourly:
+            first, hours = self.since, int((self.until - self.since) / timedelta(hours=1)) + 1
+            found = (
+                (first + timedelta(hours=n)).replace(tzinfo=UTC).astimezone(zone)
+                for n in range(hours)
+                if first + timedelta(hours=n) < self.until
+            )
+            return list(dict.fromkeys(each.replace(tzinfo=None, minute=0, second=0, microsecond=0) for each in found))
+        days = min((local[1].date() - local[0].date()).days, _MOST_DAYS)
+        return [datetime.combine(local[0].date() + timedelta(days=n), datetime.min.time()) for n in range(days + 1)]
+
+    def query(self, **changes: str | None) -> str:
+        """Return the query string of this view with some parameters changed; ``None`` takes one away."""
+        parameters: dict[str, str] = {"range": self.range, "by": self.by, **self.extra}
+        if self.days:
+            parameters |= {"from": self.days[0], "to": self.days[1]}
+        parameters |= {name: NONE if value is None else value for name, value in self.values.items()}
+        for name, new in changes.items():
+            if new is None:
+                parameters.pop(name, None)
+            else:
+                parameters[name] = new
+        if "range" in changes:
+            parameters.pop("from", None)
+            parameters.pop("to", None)
+        return "?" + urlencode(parameters, errors="replace")
+
+    @property
+    def title(self) -> str:
+        """What the span is called."""
+        return f"{self.days[0]} to {self.days[1]}" if self.days else RANGES[self.range]
+
+
+def read(
+    parameters: Mapping[str, str], now: datetime, timezone: str, first: datetime | None, extra: tuple[str, ...] = ()
+) -> Filters:
+    """Read a view from the URL; ``now`` is aware, ``first`` the first moment metered.
+
+    What makes no sense is ignored, and ``warning`` says so.
+    """
+    zone = ZoneInfo(timezone)
+    local = now.astimezone(zone)
+    chosen = parameters.get("range", DEFAULT_RANGE)
+    warning = None
+    if chosen not in RANGES:
+        chosen, warning = DEFAULT_RANGE, "There is no such range: the last 7 days are shown."
+    until = _ceil(_utc(now))
+    midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
+    days = None
+    span = None
+    if "from" in parameters or "to" in parameters:
+        span = _days(parameters.get("from", ""), parameters.get("to", ""), zone)
+        warning = warning or (None if span else "These are not two days in order, as in 2026-11-01: ignored.")
+    before = before_until = None
+    if span:
+        since, end = span
+        days = (parameters["from"], parameters["to"])
+        length = end - since
+        until = min(end, max(until, since + _QUARTER))
+        before, before_until = since - length, until - length
+    elif chosen == "all":
+        since = _utc(_midnight(first.replace(tzinfo=UTC).astimezone(zone))) if first else until - timedelta(days=7)
+    else:
+        since, length = _begin(chosen, now, midnight)
+        before, before_until = since - length, until - length
+    values: dict[str, str | None] = {}
+    for name in DIMENSIONS:
+        if value := parameters.get(name):
+            values[name] = None if value == NONE else value[:_LONGEST]
+    by = parameters.get("by", "model")
+    return Filters(
+        range=chosen,
+        since=since,
+        until=until,
+        before=before,
+        before_until=before_until,
+        hourly=until - since <= timedelta(hours=25),
+        values=values,
+        by=by if by in DIMENSIONS else "model",
+        timezone=timezone,
+        days=days,
+        warning=warning,
+        extra={name: parameters[name][:_LONGEST] for name in extra if parameters.get(name)},
+    )
+
+
+def month(now: datetime, timezone: str) -> tuple[datetime, datetime]:
+    """Return when this local month began and when it will end, naive UTC."""
+    first = _midnight(now.astimezone(ZoneInfo(timezone)).replace(day=1))
+    after = (first.replace(day=28) + timedelta(days=4)).replace(day=1)
+    return _utc(first), _utc(after)
+
+
+def _begin(chosen: str, now: datetime, midnight: datetime) -> tuple[datetime, timedelta]:
+    """Return where a named range begins, and how far back the one before it did."""
+    if chosen == "1h":
+        return _ceil(_utc(now)) - timedelta(hours=1), timedelta(hours=1)
+    if chosen == "24h":
+        hour = _utc(now).replace(minute=0, second=0, microsecond=0)
+        return hour - timedelta(hours=23), timedelta(hours=24)
+    if chosen == "month":
+        first = midnight.replace(day=1)
+        return _utc(first), _utc(first) - _utc((first - timedelta(days=1)).replace(day=1))
+    days = int(chosen.removesuffix("d"))
+    return _utc(midnight - timedelta(days=days - 1)), timedelta(days=days)
+
+
+def _days(first: str, last: str, zone: ZoneInfo) -> tuple[datetime, datetime] | None:
+    try:
+        begin, end = date.fromisoformat(first), date.fromisoformat(last)
+        if begin > end:
+            return None
+        midnights = [datetime.combine(each, datetime.min.time(), zone) for each in (begin, end + timedelta(days=1))]
+    except (ValueError, OverflowError):
+        return None
+    return _utc(midnights[0]), _utc(midnights[1])
+
+
+def _midnight(moment: datetime) -> datetime:
+    return moment.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def _ceil(moment: datetime) -> datetime:
+    floor = moment.replace(minute=moment.minute // 15 * 15, second=0, microsecond=0)
+    return floor + _QUARTER

@@ -1,0 +1,234 @@
+"""Single requests and sessions: rows of ``events``, read as narrowly as the sums allow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from metrion.web.blocks import Block, Column, Page
+from metrion.web.filters import Filters
+from metrion.web.pages.shared import FAILED
+from metrion.web.reader import View
+
+PAGE_ROWS = 50
+EXTRA = ("session", "client", "outcome", "search", "tag")
+"""Filters that only rows know."""
+LONGEST = timedelta(days=31)
+"""A view by one of them reads rows, over at most so long."""
+_COLUMNS = [
+    Column("started_at", "Time", "moment"),
+    Column("event_id", "Request", links="request"),
+    Column("status", "Status"),
+    Column("provider", "Provider", links="provider"),
+    Column("model", "Model", links="model"),
+    Column("user", "User", links="user"),
+    Column("token", "Token", links="token"),
+    Column("input_tokens", "Input", "count"),
+    Column("output_tokens", "Output", "count"),
+    Column("cost_usd", "Cost", "small_usd"),
+    Column("latency_ms", "Latency", "ms"),
+]
+_ROW = """started_at, event_id, status, provider, coalesce(model, model_requested) AS model, user_label, token_name,
+    input_tokens, output_tokens, cost_usd, latency_ms"""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A page of requests, and where the next begins."""
+
+    page: Page
+    next: str | None
+
+
+def requests(view: View, filters: Filters, before: str | None) -> Listed:
+    """List the latest requests; ``before`` is where the page before ended."""
+    conditions, parameters = _conditions(filters)
+    until = filters.until
+    keyset = "true"
+    if found := _cursor(before):
+        keyset = "(started_at, event_id) < ($before_at::TIMESTAMP, $before_id::UUID)"
+        parameters |= {"before_at": found[0], "before_id": found[1]}
+        until = min(until, found[0] + timedelta(microseconds=1))
+    notes = []
+    first = filters.since
+    if filters.extra:
+        if until - first > LONGEST:
+            first = until - LONGEST
+            notes.append(
+                "Filters by session, client, tag, outcome or text read single rows: the last 31 days are shown."
+            )
+    else:
+        first = _enough(view, filters, until)
+    rows = view.rows(
+        f"""SELECT {_ROW} FROM events
+        WHERE started_at >= $first AND started_at < $until AND {keyset} AND {conditions}
+        ORDER BY started_at DESC, event_id DESC LIMIT {PAGE_ROWS + 1}""",  # noqa: S608 -- all of it is written here
+        {**parameters, "first": first, "until": until},
+    )
+    shown = rows[:PAGE_ROWS]
+    following = f"{shown[-1][0].isoformat()}_{shown[-1][1]}" if len(rows) > PAGE_ROWS else None
+    block = Block(
+        "list", "Requests", _COLUMNS, shown, wide=True, open=True,
+        empty="No request of this period meets the filters. Take one away, or choose a longer period.",
+    )  # fmt: skip
+    return Listed(Page("Requests", [block], notes=notes), following)
+
+
+def _enough(view: View, filters: Filters, until: datetime) -> datetime:
+    """Return the latest quarter from which on there are enough rows for a page, as the sums have it."""
+    conditions, parameters = filters.conditions()
+    rows = view.rows(
+        f"""SELECT quarter, sum(responses) FROM sums WHERE quarter >= $since AND quarter < $until AND {conditions}
+        GROUP BY 1 ORDER BY 1 DESC LIMIT 2000""",  # noqa: S608 -- all of it is written here
+        {**parameters, "since": filters.since, "until": until},
+    )
+    counted = 0
+    for n, (quarter, responses) in enumerate(rows):
+        # The first quarter may be cut by the cursor: its rows are not counted on.
+        counted += int(responses) if n else 0
+        if counted > PAGE_ROWS + 1:
+            return max(filters.since, datetime.fromisoformat(str(quarter)))
+    return filters.since if len(rows) == 2000 or not rows else max(filters.since, rows[-1][0])
+
+
+def _conditions(filters: Filters) -> tuple[str, dict[str, Any]]:
+    conditions, parameters = filters.conditions(of_rows=True)
+    parts = [conditions]
+    for name, condition in _EXTRA_CONDITIONS.items():
+        if (value := filters.extra.get(name)) is not None:
+            if name == "outcome":
+                condition = {"good": f"NOT {FAILED}", "failed": FAILED}.get(value, "true")
+            parts.append(condition)
+            parameters[f"x_{name}"] = value
+            if name == "tag":
+                key, _, tagged = value.partition("=")
+                parameters |= {"x_tag": key, "x_tag_value": tagged}
+    return " AND ".join(parts), parameters
+
+
+_EXTRA_CONDITIONS: Mapping[str, str] = {
+    "session": "session_id = $x_session",
+    "client": "client = $x_client",
+    "outcome": "",
+    "search": "(contains(concat_ws(' ', request_id, generation_id, provider_request_id, path, error_type, user_label, "
+    "session_id, event_id::VARCHAR), $x_search))",
+    "tag": "tags[$x_tag] = $x_tag_value",
+}
+
+
+def _cursor(text: str | None) -> tuple[datetime, UUID] | None:
+    at, _, event = (text or "").partition("_")
+    try:
+        moment = datetime.fromisoformat(at)
+        return (moment.replace(tzinfo=None), UUID(event))
+    except ValueError:
+        return None
+
+
+def one(view: View, event_id: UUID) -> dict[str, Any] | None:
+    """Return a request with all its columns; ``None``: there is none."""
+    span = _span_of(event_id)
+    for condition in (["started_at BETWEEN $from_ AND $to_"] if span else []) + ["true"]:
+        found = view.dicts(
+            f"SELECT * FROM events WHERE event_id = $id AND {condition} LIMIT 1",  # noqa: S608 -- all of it is written here
+            {"id": event_id, **(dict(zip(("from_", "to_"), span, strict=True)) if span else {})},
+        )
+        if found:
+            return found[0]
+    return None
+
+
+def _span_of(event_id: UUID) -> tuple[datetime, datetime] | None:
+    """Return when a request of this id may have started: a version 7 says when it was made."""
+    if event_id.version != 7:
+        return None
+    try:
+        made = datetime(1970, 1, 1) + timedelta(milliseconds=event_id.int >> 80)  # noqa: DTZ001 -- naive UTC
+        return made - timedelta(days=1), made + timedelta(minutes=5)
+    except OverflowError:
+        return None
+
+
+def siblings(view: View, row: Mapping[str, Any]) -> Block | None:
+    """Return the other requests of a request's session, around it in time."""
+    if not row["session_id"]:
+        return None
+    rows = view.rows(
+        f"""SELECT {_ROW} FROM events WHERE session_id = $session AND event_id <> $id
+            AND started_at BETWEEN $at::TIMESTAMP - INTERVAL 1 DAY AND $at::TIMESTAMP + INTERVAL 1 DAY
+        ORDER BY started_at LIMIT 100""",  # noqa: S608 -- all of it is written here
+        {"session": row["session_id"], "id": row["event_id"], "at": row["started_at"]},
+    )
+    return Block("session", "The other requests of its session", _COLUMNS, rows, wide=True, open=True,
+                 empty="There are no others within a day.")  # fmt: skip
+
+
+_CLASSES = (
+    ("input", "input_tokens", ("cache_read_tokens", "cache_write_tokens")),
+    ("cache_read", "cache_read_tokens", ()),
+    ("cache_write", "cache_write_tokens", ("cache_write_1h_tokens",)),
+    ("cache_write_1h", "cache_write_1h_tokens", ()),
+    ("output", "output_tokens", ()),
+)
+
+
+def parts(row: Mapping[str, Any]) -> Block:
+    """Explain a cost: what each part was computed of. The rate is what part and count make; unknown stays unknown."""
+    counts = {
+        name: None if row[whole] is None else row[whole] - sum(row[each] or 0 for each in less)
+        for name, whole, less in _CLASSES
+    }
+    special = any(row[f"{way}_{kind}_tokens"] for way in ("input", "output") for kind in ("audio", "image"))
+    table = []
+    for name, amount in (row["cost_parts"] or {}).items():
+        count = None if special and name in ("input", "output") else counts.get(name)
+        rate = Decimal(amount) * 1_000_000 / count if count else None
+        table.append((name, count, None if rate is None else round(rate, 6), amount))
+    return Block(
+        "parts", "What it cost",
+        [Column("part", "Part"), Column("count", "Tokens", "count"), Column("rate", "Rate per million", "exact_usd"),
+         Column("amount", "Cost", "exact_usd")],
+        table, note=_WHY.get(row["cost_source"], ""), open=True, empty=_WHY.get(row["cost_source"], "It has no parts."),
+    )  # fmt: skip
+
+
+_WHY: Mapping[str | None, str] = {
+    "provider": "The provider said what it charged.",
+    "computed": "Tokens times the price file's rates.",
+    "estimated": "Its usage, or a part of its price, is an estimate.",
+    "unpriced": "Its usage is known, and the model has no price: give it one, then `metrion reprice`.",
+    "unknown": "It was billed, and its usage is not known, or not yet.",
+    "not_billed": "There was nothing to bill.",
+    "subscription": "A flat-rate plan covers it; what the API would have charged is beside it.",
+    None: "It was billed, and its usage is not known, or not yet.",
+}
+
+
+def sessions(view: View, filters: Filters) -> Page:
+    """List what runs of agents cost, the latest first."""
+    conditions, parameters = _conditions(filters)
+    first = max(filters.since, filters.until - LONGEST)
+    rows = view.rows(
+        f"""SELECT max(started_at) AS last, session_id, any_value(client), any_value(user_label),
+            string_agg(DISTINCT coalesce(model, model_requested), ', '), count(*), sum(input_tokens),
+            sum(output_tokens), sum(cost_usd), date_diff('second', min(started_at), max(started_at)) * 1000.0
+        FROM events WHERE started_at >= $first AND started_at < $until AND session_id IS NOT NULL AND {conditions}
+        GROUP BY session_id ORDER BY last DESC LIMIT 100""",  # noqa: S608 -- all of it is written here
+        {**parameters, "first": first, "until": filters.until},
+    )
+    block = Block(
+        "list", "Sessions",
+        [Column("last", "Last request", "moment"), Column("session", "Session", links="session"),
+         Column("client", "Client"), Column("user", "User", links="user"), Column("models", "Models"),
+         Column("requests", "Requests", "count"), Column("input_tokens", "Input", "short"),
+         Column("output_tokens", "Output", "short"), Column("cost_usd", "Cost", "usd"),
+         Column("lasted", "Lasted", "ms")],
+        rows, wide=True, open=True,
+        empty="No request of this period has a session. Claude Code and Codex send one by themselves.",
+    )  # fmt: skip
+    notes = ["Sessions are read from single rows: the last 31 days are shown."] if first > filters.since else []
+    return Page("Sessions", [block], notes=notes)

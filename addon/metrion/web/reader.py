@@ -1,0 +1,114 @@
+"""What pages ask the store: one reader for all of them, with bounds on its memory and threads, and a short memory.
+
+In: queries of our own, with parameters. Out: their rows. The store is open only while it is asked, so that the ingester
+always gets its turn. What was asked a moment ago is not asked again while the store is as it was then.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from metrion.errors import StoreError
+from metrion.store import database, query, rollups, schema
+
+_MEMORY = "160MB"
+_THREADS = 2
+_KEPT = 64
+_FRESH_SECONDS = 1.0
+"""So long an answer is given again whatever happens to the store."""
+_SAME_SECONDS = 60.0
+"""So long an answer is given again while the store is the same."""
+
+_NAMES = ", ".join(rollups.NAMES)
+_SUMS = rollups.sums("FROM journal_tail").replace("FROM rollups", "FROM rollups WHERE false")
+_TIMES = rollups.times("FROM journal_tail").replace("FROM latencies", "FROM latencies WHERE false")
+_ONCE = f"""
+CREATE TEMP TABLE recent_sums AS {_SUMS};
+CREATE OR REPLACE TEMP VIEW sums AS SELECT {_NAMES} FROM rollups UNION ALL SELECT {_NAMES} FROM recent_sums;
+CREATE TEMP TABLE recent_times AS {_TIMES};
+CREATE OR REPLACE TEMP VIEW times AS FROM latencies UNION ALL FROM recent_times;
+"""  # noqa: S608 -- all of it is written here
+"""The sums of the journal's tail are made once for all questions of a page; those of the store are its tables."""
+
+type Row = tuple[Any, ...]
+
+
+class View:
+    """The store while it is open: everything metered up to one moment."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
+        """Return the rows of a query; parameters that it does not name are left out."""
+        given = {name: value for name, value in (parameters or {}).items() if f"${name}" in sql}
+        return self._connection.execute(sql, given).fetchall()
+
+    def dicts(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """Return the rows of a query by the names of its columns."""
+        rows = self.rows(sql, parameters)
+        names = [name for name, *_ in self._connection.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+class Reader:
+    """See the module. Safe to use from several threads, which take turns."""
+
+    def __init__(self, journal_dir: Path, store_path: Path) -> None:
+        self._journal_dir = journal_dir
+        self._store_path = store_path
+        self._answers: OrderedDict[Hashable, tuple[float, object, Any]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def ask[T](self, key: Hashable, question: Callable[[View], T]) -> T:
+        """Return the answer to a question that ``key`` names.
+
+        :raises StoreError: the store cannot be read, or the question needs too much memory.
+        """
+        state, now = self._state(), time.monotonic()
+        with self._lock:
+            kept = self._answers.get(key)
+        if kept is not None:
+            age = now - kept[0]
+            if age < _FRESH_SECONDS or (kept[1] == state and age < _SAME_SECONDS):
+                answer: T = kept[2]
+                return answer
+        with self._opened() as view:
+            answer = question(view)
+        with self._lock:
+            self._answers[key] = (now, state, answer)
+            self._answers.move_to_end(key)
+            while len(self._answers) > _KEPT:
+                self._answers.popitem(last=False)
+        return answer
+
+    @contextmanager
+    def _opened(self) -> Iterator[View]:
+        database.initialise(self._journal_dir, self._store_path)
+        with database.opened(self._store_path) as connection:
+            try:
+                connection.execute(f"SET memory_limit = '{_MEMORY}'")
+                connection.execute(f"SET threads = {_THREADS}")
+                spill = self._store_path.with_name(".dashboard-spill")
+                connection.execute(f"SET temp_directory = {schema.literal(str(spill))}")
+                query.see_all(connection, self._journal_dir)
+                connection.execute(_ONCE)
+                yield View(connection)
+            except duckdb.Error as error:
+                raise StoreError(database.explained(self._store_path, error)) from error
+
+    def _state(self) -> object:
+        files = []
+        for path in (self._store_path, *self._journal_dir.glob(schema.SEGMENTS)):
+            with suppress(FileNotFoundError):
+                stat = path.stat()
+                files.append((path.name, stat.st_ino, stat.st_mtime_ns, stat.st_size))
+        return tuple(sorted(files))

@@ -1,0 +1,85 @@
+"""Pages into HTML: values in, answers out. Everything is escaped; what is markup says so by its type."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from metrion import __version__
+from metrion.web import charts, formats
+from metrion.web.blocks import Column
+from metrion.web.filters import DIMENSIONS, NAMES, NONE, RANGES, Filters
+
+NAVIGATION = (
+    ("overview", "/", "Overview"),
+    ("requests", "/requests", "Requests"),
+    ("sessions", "/sessions", "Sessions"),
+    ("latency", "/latency", "Latency"),
+    ("errors", "/errors", "Errors"),
+    ("cache", "/cache", "Cache"),
+    ("limits", "/limits", "Limits"),
+    ("sql", "/sql", "SQL"),
+    ("integrate", "/integrate", "Integrate"),
+    ("settings", "/settings", "Settings"),
+)
+
+
+class Renderer:
+    """Fills the templates of one dashboard."""
+
+    def __init__(self, timezone: str) -> None:
+        self._timezone = timezone
+        self._templates = Environment(
+            loader=FileSystemLoader(Path(__file__).with_name("templates")),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.globals |= {
+            "navigation": NAVIGATION,
+            "version": __version__,
+            "ranges": RANGES,
+            "dimensions": DIMENSIONS,
+            "names": NAMES,
+            "numbers": formats.NUMBERS,
+            "share": charts.share,
+            "cell": lambda value, kind: formats.cell(value, kind, timezone),
+            "link": _link,
+            "timezone": timezone,
+        }
+
+    def page(self, template: str, status: int = 200, /, **values: Any) -> HTMLResponse:
+        """Answer with a template."""
+        return HTMLResponse(self._templates.get_template(template).render(**values), status)
+
+    def login(self, request: Request, cookie: str, words: str = "", status: int = 200) -> HTMLResponse:
+        """Answer with the log-in; its form's token is in a cookie too."""
+        csrf = secrets.token_urlsafe(32)
+        response = self.page("login.html", status, csrf=csrf, words=words)
+        response.set_cookie(
+            f"{cookie}-login", csrf, httponly=True, samesite="strict", secure=request.url.scheme == "https"
+        )
+        return response
+
+    def message(self, words: str, status: int) -> HTMLResponse:
+        """Answer with a sentence."""
+        return self.page("message.html", status, words=words, status=status)
+
+
+def _link(column: Column, value: Any, filters: Filters | None) -> str | None:
+    """Return where a cell leads to."""
+    if not column.links or filters is None:
+        return None
+    if column.links == "request":
+        return f"/requests/{value}"
+    if column.links == "session":
+        return "/requests" + filters.query(session=str(value), range="30d") if value else None
+    if column.kind == "text" and isinstance(value, str) and value.endswith(" others") and value[0].isdigit():
+        return None
+    return filters.query(**{column.links: NONE if value is None else str(value), "before": None})

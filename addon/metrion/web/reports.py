@@ -1,0 +1,141 @@
+"""Handlers of the pages that only show: a request in; HTML, CSV or JSON out. None changes anything."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from metrion.web import formats
+from metrion.web.blocks import Page
+from metrion.web.filters import Filters, month, read
+from metrion.web.pages import details, overview, requests
+from metrion.web.reader import View
+from metrion.web.security import Session
+from metrion.web.site import Handler, Site
+
+type Made = tuple[Page, str | None]
+
+
+def _limits(site: Site, view: View, filters: Filters) -> Page:
+    first, end = month(datetime.now(UTC), "UTC")
+    used = {
+        name: (requests, spent)
+        for name, requests, spent in view.rows(
+            "SELECT token_name, requests_of(requests, shared), sum(cost_usd) FILTER (billed) FROM sums "
+            "WHERE quarter >= $first AND quarter < $end GROUP BY 1",
+            {"first": first, "end": end},
+        )
+    }
+    rows = []
+    for token in site.control.tokens():
+        if token.state != "active":
+            continue
+        asked, spent = used.get(token.name, (0, None))
+        own, plan = token.limits, site.settings.plans[token.plan]
+        cap = plan.requests_per_month if own.requests_per_month is None else own.requests_per_month
+        budget = own.monthly_budget_usd
+        parts = [asked / cap] if cap else []
+        parts += [float((spent or 0) / budget)] if budget else []
+        rows.append((token.name, token.account, asked, cap or None, spent, budget, max(parts, default=None)))
+    return details.limits(view, filters, rows)
+
+
+PAGES: Mapping[str, Callable[[Site, View, Filters, Request], Made]] = {
+    "overview": lambda _s, view, filters, _r: (overview.overview(view, filters, datetime.now(UTC)), None),
+    "requests": lambda _s, view, filters, request: _listed(view, filters, request),
+    "sessions": lambda _s, view, filters, _r: (requests.sessions(view, filters), None),
+    "latency": lambda _s, view, filters, _r: (details.latency(view, filters), None),
+    "errors": lambda _s, view, filters, _r: (details.errors(view, filters), None),
+    "cache": lambda _s, view, filters, _r: (details.cache(view, filters), None),
+    "limits": lambda site, view, filters, _r: (_limits(site, view, filters), None),
+}
+"""What makes each page, by its name."""
+
+
+def _listed(view: View, filters: Filters, request: Request) -> Made:
+    found = requests.requests(view, filters, request.query_params.get("before"))
+    return found.page, found.next
+
+
+def _first(view: View) -> datetime | None:
+    (found,) = view.rows("SELECT min(quarter) FROM sums")
+    first: datetime | None = found[0]
+    return first
+
+
+def _make(site: Site, request: Request, name: str) -> tuple[Page, str | None, Filters, datetime | None]:
+    first = site.reader.ask("first", _first)
+    now = datetime.now(UTC)
+    extra = requests.EXTRA if name in ("requests", "sessions") else ()
+    filters = read(request.query_params, now, site.settings.timezone, first, extra)
+    key = (name, filters.query(), filters.since, filters.until, request.query_params.get("before"))
+    page_, following = site.reader.ask(key, lambda view: PAGES[name](site, view, filters, request))
+    return page_, following, filters, first
+
+
+def page(name: str) -> Handler:
+    """Return the handler of a page."""
+
+    async def answer(site: Site, request: Request, session: Session) -> Response:
+        began = time.perf_counter()
+        made, following, filters, first = await run_in_threadpool(_make, site, request, name)
+        return site.render.page(
+            "page.html",
+            page=made,
+            name=name,
+            filters=filters,
+            session=session,
+            following=following,
+            extra=requests.EXTRA if name == "requests" else (),
+            nothing=first is None,
+            proxy_url=site.proxy_url,
+            is_first="before" not in request.query_params,
+            query=filters.query(),
+            took=f"{(time.perf_counter() - began) * 1000:.0f}",
+        )
+
+    return answer
+
+
+async def data(site: Site, request: Request, _: Session) -> Response:
+    """Answer with one block's rows, as CSV or JSON."""
+    name, block_id, format_ = (request.path_params[each] for each in ("page", "block", "format"))
+    if name not in PAGES or format_ not in ("csv", "json"):
+        return site.render.message("There is no such page.", 404)
+    made, _following, _filters, _first_at = await run_in_threadpool(_make, site, request, name)
+    block = next((each for each in made.blocks if each.id == block_id), None)
+    if block is None:
+        return site.render.message("There is no such table.", 404)
+    columns = [column.name.strip() for column in block.columns]
+    if format_ == "json":
+        return Response(formats.as_json(columns, block.rows), media_type="application/json")
+    headers = {"content-disposition": f'attachment; filename="{name}-{block_id}.csv"'}
+    return Response(formats.as_csv(columns, block.rows), media_type="text/csv; charset=utf-8", headers=headers)
+
+
+async def single(site: Site, request: Request, session: Session) -> Response:
+    """Show one request: its tokens, its cost part by part, its times, and its session."""
+    try:
+        event_id = UUID(request.path_params["event_id"])
+    except ValueError:
+        return site.render.message("This is not the id of a request.", 404)
+
+    def find(view: View) -> tuple[dict[str, Any], Any, Any] | None:
+        row = requests.one(view, event_id)
+        return (row, requests.parts(row), requests.siblings(view, row)) if row else None
+
+    found = await run_in_threadpool(site.reader.ask, ("one", event_id), find)
+    if not found:
+        return site.render.message("There is no request of this id.", 404)
+    row, parts, siblings = found
+    filters = read({}, datetime.now(UTC), site.settings.timezone, None)
+    return site.render.page(
+        "request.html", name="requests", row=row, parts=parts, siblings=siblings, session=session, filters=filters
+    )
