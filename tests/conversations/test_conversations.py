@@ -252,8 +252,9 @@ def test_no_credential_is_shown() -> None:
         b"{" + b"x" * 50_000_000,
         b"data: " * 8_000_000,
         b"a-" * 25_000_000,
+        (b'"' + b"A" * 1000 + b'",') * 50_000,
     ],
-    ids=["one text", "base64", "stream", "lines", "broken", "one line", "dashes"],
+    ids=["one text", "base64", "stream", "lines", "broken", "one line", "dashes", "many short runs"],
 )
 def test_fifty_megabytes_freeze_nothing(large: bytes) -> None:
     began = time.process_time()

@@ -17,7 +17,8 @@ from metrion.parsing.sse import EventReader
 _MOST_LOOKED_AT = 64 << 20
 _MOST_PARSED = 4 << 20
 _MOST_DOCUMENTS = 20_000
-_LONG_BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{1024,}={0,2}")
+_LONG_BASE64 = re.compile(rb"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{1024,}+={0,2}")
+"""It begins where a run of these characters begins: else each place in a shorter run would be tried."""
 _SHRUNK_FROM = 64 << 10
 _CUT = "\N{HORIZONTAL ELLIPSIS}base64:"
 """In place of what is cut out; the number of its bytes follows."""
