@@ -60,12 +60,12 @@ class _Number(click.ParamType[Decimal]):
 
 @click.group()
 def alert() -> None:
-    """Watch spend, errors and more; send a message when a limit is near."""
+    """Watch spend, errors and more; send a message at a limit."""
 
 
 @alert.command()
 @click.argument("name", type=Name())
-@click.argument("measure", type=click.Choice(_MEASURES))
+@click.argument("measure", metavar="MEASURE", type=click.Choice(_MEASURES))
 @click.argument("limit", type=_Number())
 @click.option("--per", metavar="SPAN", help="day, month, rule (since the rule was made), or a length: 15m, 6h, 7d, 2w.")
 @click.option("--provider", shell_complete=complete_providers, help="Only requests to this provider.")
