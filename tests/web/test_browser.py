@@ -62,12 +62,16 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
+def _elsewhere(url: str, running: Running) -> list[str]:
+    return [] if url.startswith(running.url) else [f"left: {url}"]
+
+
 def logged_in(browser: Any, running: Running, said: list[str], **options: Any) -> Any:
     """A page of a new browser that is logged in; what it asks of others, and its console, goes into ``said``."""
     page = browser.new_context(**options).new_page()
     page.on("console", lambda message: said.append(f"console: {message.text}"))
     page.on("pageerror", lambda error: said.append(f"error: {error}"))
-    page.on("request", lambda request: request.url.startswith(running.url) or said.append(f"left: {request.url}"))
+    page.on("request", lambda request: said.extend(_elsewhere(request.url, running)))
     page.goto(running.url)
     page.fill("#token", running.token)
     page.click("button.main")

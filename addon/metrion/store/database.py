@@ -29,7 +29,7 @@ _PATIENCE_SECONDS = 10.0
 """Seconds to wait for whoever has the store open, before giving up."""
 _EMPTY_SECONDS = 1.0
 """How long a file must have been empty to be taken for a store that is gone: a copy begins empty, too."""
-_SUMS = {"rollups", "latencies", "settling"}
+_SUMS = set(rollups.TABLES)
 _TABLES = {"ingested", "watermarks", *_SUMS}
 
 _in_this_process = threading.Lock()
@@ -288,10 +288,10 @@ def _complete(connection: duckdb.DuckDBPyConnection, journal_dir: Path) -> None:
         for name, kind in schema.COLUMN_TYPES.items():
             if name not in columns:
                 connection.execute(f"ALTER TABLE ingested ADD COLUMN {name} {kind}")
+        connection.execute("COMMIT")
         if not present >= _SUMS:
-            connection.execute("".join(f"DROP TABLE IF EXISTS {table}; " for table in sorted(_SUMS)) + rollups.TABLES)
-            logger.info("Making the sums of what is in the store, once")
             rolling.make(connection)
+        connection.execute("BEGIN")
         connection.execute(schema.views(journal_dir))
         connection.execute("COMMIT")
     except duckdb.Error:

@@ -16,6 +16,7 @@ from metrion.store import rollups
 logger = logging.getLogger(__name__)
 
 _FIFTEEN_MINUTES = timedelta(minutes=15)
+_IN_MAKING = "_in_making"
 _MANY_ROWS = 500_000
 """What takes longer than one would wait without a word."""
 _QUARTER = f"time_bucket({rollups.QUARTER}, started_at)"
@@ -37,34 +38,62 @@ def add(connection: duckdb.DuckDBPyConnection, new: str) -> None:
 
 
 def remake(connection: duckdb.DuckDBPyConnection, first: datetime, last: datetime) -> None:
-    """Make the sums of the quarters from ``first`` to ``last`` anew, both included, in as much memory as a day takes."""
+    """Make the sums of the quarters from ``first`` to ``last`` anew, both included."""
     for table in ("rollups", "latencies"):
         span = {"first": first, "last": last}
         connection.execute(f"DELETE FROM store.{table} WHERE quarter BETWEEN $first AND $last", span)  # noqa: S608 -- written here
-    end = last + _FIFTEEN_MINUTES
-    rows = "(FROM store.ingested WHERE started_at >= $since AND started_at < $until)"
-    billing = rollups.billing(rows, "store.settling")
-    days = connection.execute(
-        "SELECT DISTINCT date_trunc('day', started_at) FROM store.ingested WHERE started_at >= $first "
-        "AND started_at < $end ORDER BY 1",
-        {"first": first, "end": end},
-    ).fetchall()
-    for (day,) in days:
-        span = {"since": max(first, day), "until": min(end, day + timedelta(days=1))}
-        connection.execute(f"INSERT INTO store.rollups {rollups.rolled_up(billing)}", span)
-        connection.execute(f"INSERT INTO store.latencies {rollups.timed(billing)}", span)
+    for since, until, _ in _days(connection, first, last):
+        _insert(connection, since, until)
 
 
 def make(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make the sums of a store that has none, from its rows."""
-    connection.execute(f"INSERT INTO store.settling {rollups.settling('store.ingested')}")
+    """Make the tables of sums for a store that has none, from its rows.
+
+    Outside of a transaction: it commits each day, so that many take no more memory than one. The tables get their names
+    when they are whole. Whoever is killed before leaves tables of other names, which the next one drops.
+    """
+    for table in rollups.TABLES:
+        connection.execute(f"DROP TABLE IF EXISTS store.{table}{_IN_MAKING}")
+        connection.execute(f"CREATE TABLE store.{table}{_IN_MAKING} ({rollups.TABLES[table]})")
+    connection.execute(f"INSERT INTO store.settling{_IN_MAKING} {rollups.settling('store.ingested')}")
     first, last, rows = connection.execute(
         f"SELECT min({_QUARTER}), max({_QUARTER}), count(*) FROM store.ingested"  # noqa: S608 -- written here
     ).fetchall()[0]
     if rows >= _MANY_ROWS:
         logger.warning("The store gets sums of its %s rows. This happens once, and takes some seconds a million.", rows)
-    if first is not None:
-        remake(connection, first, last)
+    waiting = 0
+    for since, until, count in _days(connection, first, last) if first is not None else ():
+        _insert(connection, since, until, _IN_MAKING)
+        waiting += count
+        if waiting >= _MANY_ROWS:
+            connection.execute("CHECKPOINT store")  # what is committed stays in memory until then
+            waiting = 0
+    connection.execute("BEGIN")
+    for table in rollups.TABLES:
+        connection.execute(f"DROP TABLE IF EXISTS store.{table}")
+        connection.execute(f"ALTER TABLE store.{table}{_IN_MAKING} RENAME TO {table}")
+    connection.execute("COMMIT")
+
+
+def _days(
+    connection: duckdb.DuckDBPyConnection, first: datetime, last: datetime
+) -> list[tuple[datetime, datetime, int]]:
+    """Return the days from the quarter ``first`` to ``last``: from when to when, and how many rows."""
+    end = last + _FIFTEEN_MINUTES
+    days = connection.execute(
+        "SELECT date_trunc('day', started_at), count(*) FROM store.ingested WHERE started_at >= $first "
+        "AND started_at < $end GROUP BY 1 ORDER BY 1",
+        {"first": first, "end": end},
+    ).fetchall()
+    return [(max(first, day), min(end, day + timedelta(days=1)), count) for day, count in days]
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, since: datetime, until: datetime, suffix: str = "") -> None:
+    rows = "(FROM store.ingested WHERE started_at >= $since AND started_at < $until)"
+    billing = rollups.billing(rows, f"store.settling{suffix}")
+    span = {"since": since, "until": until}
+    connection.execute(f"INSERT INTO store.rollups{suffix} {rollups.rolled_up(billing)}", span)
+    connection.execute(f"INSERT INTO store.latencies{suffix} {rollups.timed(billing)}", span)
 
 
 def _settled_by(connection: duckdb.DuckDBPyConnection, new: str) -> set[datetime]:

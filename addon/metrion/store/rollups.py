@@ -104,11 +104,12 @@ SETTLES = f"(method <> 'POST' OR operation IN ({_DEFERRED})) AND cost_source NOT
 _COLUMNS = ", ".join(f"{name} {kind}" for name, (kind, _) in (*KEYS.items(), *MEASURES.items()))
 _LATENCY_COLUMNS = ", ".join(f"{name} {KEYS[name][0]}" for name in LATENCY_KEYS)
 
-TABLES = f"""
-CREATE TABLE rollups ({_COLUMNS});
-CREATE TABLE latencies ({_LATENCY_COLUMNS}, time_of VARCHAR, step SMALLINT, responses BIGINT);
-CREATE TABLE settling (provider VARCHAR, id VARCHAR, settled_at TIMESTAMP);
-"""
+TABLES: Mapping[str, str] = {
+    "rollups": _COLUMNS,
+    "latencies": f"{_LATENCY_COLUMNS}, time_of VARCHAR, step SMALLINT, responses BIGINT",
+    "settling": "provider VARCHAR, id VARCHAR, settled_at TIMESTAMP",
+}
+"""The tables that are kept beside the rows, with their columns."""
 
 
 def settling(rows: str) -> str:
