@@ -73,7 +73,7 @@ def test_every_command_has_an_example_and_every_example_is_one(name: str) -> Non
         for line in examples.rstrip().splitlines()[1:]:
             substituted = re.search(r"\$\((.*?)\)", line)
             text = substituted[1] if substituted else line.rpartition("| ")[2]
-            words = shlex.split(re.split(" [<>]", text)[0])
+            words = shlex.split(re.split(" [0-9]?[<>]", text)[0])
             path = context.command_path.split()
             assert words[: len(path)] == path, line
             command.make_context(name, words[len(path) :])  # fails as the command would

@@ -23,7 +23,7 @@ def completed(metrion: Console, *words: str, env: dict[str, str] | None = None) 
     [
         (("metrion", ""), list(COMMANDS)),
         (("metrion", "t"), ["token", "tail", "today"]),
-        (("metrion", "token", ""), ["create", "list", "revoke"]),
+        (("metrion", "token", ""), ["create", "list", "revoke", "rotate", "set"]),
         (("metrion", "report", "l"), ["latency"]),
         (("metrion", "completion", ""), ["bash", "zsh", "fish"]),
         (("metrion", "key", "set", "g"), ["google", "gemini", "grok"]),

@@ -39,7 +39,7 @@ COMMANDS: Mapping[str, Entry] = {
     "key": Entry("metrion.cli.key", "key", "Store, list and remove provider keys.", _FIRST),
     "run": Entry("metrion.cli.run", "run", "Run a command so that its calls are metered.", _FIRST),
     "serve": Entry("metrion.cli.serve", "serve", "Run the proxy.", _FIRST),
-    "token": Entry("metrion.cli.token", "token", "Make, list, change, rotate and revoke tokens of callers.", _FIRST),
+    "token": Entry("metrion.cli.token", "token", "Make, list, change, rotate and revoke callers' tokens.", _FIRST),
     "dashboard": Entry(
         "metrion.cli.dashboard", "dashboard", "Show everything metered as pages, on a port of its own.", _SPENT
     ),

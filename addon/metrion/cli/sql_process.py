@@ -127,8 +127,14 @@ def _first_and_more(answer: Answer, at_least: int = 1) -> Iterator[list[tuple[ob
 @contextmanager
 def _spilling(folder: Path) -> Iterator[int]:
     """Make the folder, locked for the length of the block, and delete abandoned ones; yield how many bytes are free."""
-    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder.mkdir(mode=0o700)
+    try:
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700)
+    except OSError as error:
+        raise StoreError(
+            f"{error.filename}: cannot be made: {error.strerror}. Choose another folder with METRION_HOME, or another "
+            "file with `store` in metrion.yaml."
+        ) from error
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

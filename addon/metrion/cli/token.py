@@ -136,7 +136,7 @@ def _terms_options[R](*, changing: bool) -> Callable[[Callable[..., R]], Callabl
 
 @click.group()
 def token() -> None:
-    """Make, list, change, rotate and revoke the tokens that callers use."""
+    """Make, list, change, rotate and revoke callers' tokens."""
 
 
 @token.command()
