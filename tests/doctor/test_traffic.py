@@ -83,7 +83,7 @@ def test_what_nobody_reads_back_has_no_cost(patient: Patient, hours: int, found:
     assert [each.level for each in findings] == [WARN] * found
 
 
-@pytest.mark.parametrize(("rewrites", "says"), [(False, "`rewrite_result_urls: true`"), (True, "is in no row")])
+@pytest.mark.parametrize(("rewrites", "says"), [(False, "`rewrite_result_urls: true`"), (True, "no row has the cost")])
 def test_batches_of_anthropics_whose_results_nobody_read(patient: Patient, says: str, *, rewrites: bool) -> None:
     patient.configure(rewrite_result_urls=rewrites)
     path = patient.path / "generations.db"
