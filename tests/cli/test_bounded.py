@@ -56,12 +56,13 @@ def test_a_query_without_end_is_ended(metrion: Console, query: str) -> None:
 )
 @pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
 def test_a_query_that_takes_all_memory_is_ended(metrion: Console, query: str) -> None:
+    earlier = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     done = metrion("sql", "--timeout", "50", "--memory", "300MB", "--format", "csv", query)
     assert done.status == 1
     assert "needs more than 300 MB of memory" in done.err
     assert "--memory" in done.err
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    assert peak < 1_000_000, "kB"
+    assert peak <= max(earlier, 1_000_000), "kB; the highest of all children so far"
     assert not list(metrion.home.glob(".sql-*"))
 
 
