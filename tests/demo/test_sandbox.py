@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,18 @@ def test_a_process_that_never_says_anything_is_given_up(tmp_path: Path, monkeypa
         sandbox._running(tmp_path, "proxy", [sys.executable, "-c", "import time; time.sleep(600)"]) as lines,
     ):
         list(lines)
+
+
+def test_processes_that_have_started_run_as_long_as_the_calls_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting = set[object]()
+
+    class Patience:
+        def __init__(self, *_: object) -> None:
+            self.start, self.cancel = partial(waiting.add, self), partial(waiting.discard, self)
+
+    monkeypatch.setattr(sandbox, "Timer", Patience)
+    with running_sandbox(print):
+        assert not waiting
 
 
 def test_a_process_that_will_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,8 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Timer
@@ -97,27 +97,31 @@ def _running_simulator(home: Path) -> Iterator[str]:
     with _running(
         home, "simulator", [sys.executable, "-m", "metrion.simulator.server", "--until-stdin-closes"]
     ) as lines:
-        yield f"http://127.0.0.1:{json.loads(next(lines))['port']}"
+        with closing(lines):
+            port = json.loads(next(lines))["port"]
+        yield f"http://127.0.0.1:{port}"
 
 
 @contextmanager
 def _running_proxy(home: Path, environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     command = [sys.executable, "-m", "metrion", "serve", "--host", "127.0.0.1", "--port", "0"]
     with _running(home, "proxy", command, environment) as lines:
-        greeting = ""
-        for line in lines:
-            greeting += line
-            if found := _GREETING.search(greeting):
-                yield found["url"], found["token"]
-                return
-        raise AssertionError("the lines end with an error or not at all")
+        found, greeting = None, ""
+        with closing(lines):
+            while not found:
+                greeting += next(lines)
+                found = _GREETING.search(greeting)
+        yield found["url"], found["token"]
 
 
 @contextmanager
 def _running(
     home: Path, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None
-) -> Iterator[Iterator[str]]:
-    """Run a process for the length of the block and give the lines that it prints."""
+) -> Iterator[Generator[str]]:
+    """Run a process for the length of the block and give the lines that it prints.
+
+    Whoever has read what shows that it started closes the lines: otherwise it is killed after ``_START_SECONDS``.
+    """
     errors = home / f"{name}.log"
     with (
         errors.open("wb") as log,
@@ -135,12 +139,13 @@ def _running(
                 process.kill()
 
 
-def _lines(process: subprocess.Popen[str], name: str, errors: Path) -> Iterator[str]:
+def _lines(process: subprocess.Popen[str], name: str, errors: Path) -> Generator[str]:
     assert process.stdout is not None  # noqa: S101 -- it is a pipe
     patience = Timer(_START_SECONDS, process.kill)
     patience.start()
     try:
-        yield from process.stdout
+        for line in process.stdout:  # noqa: UP028 -- `yield from` would close the pipe with the lines
+            yield line
     finally:
         patience.cancel()
     raise DemoError(f"the {name} did not start: {errors.read_text('utf-8', 'replace').strip() or 'it said nothing'}")
