@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from metrion.cli.options import note, settings_option
+from metrion.cli.options import note, settings_option, tls_options
 from metrion.settings import Settings
 
 PORT = 8090
@@ -34,18 +34,7 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
     help="A name by which browsers reach it, beside loopback and --host. May be repeated.",
 )
 @click.option("--proxy-url", metavar="URL", default="", help="The proxy's address, as Integrate shows it.")
-@click.option(
-    "--tls-cert",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Serve HTTPS with this certificate chain (PEM). Needs --tls-key.",
-)
-@click.option(
-    "--tls-key",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="The certificate's private key (PEM, not encrypted).",
-)
+@tls_options
 @click.option(
     "--until-stdin-ends", is_flag=True, hidden=True, help="End with standard input, as `metrion serve` has it."
 )

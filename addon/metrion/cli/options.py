@@ -64,6 +64,23 @@ def settings_option[R](command: Callable[..., R]) -> Callable[..., R]:
 _MOMENTS = "2026-11-01, 2026-11-01T08:00Z, 90m, 24h, 7d or 2w ago, now, today, yesterday, month"
 
 
+def tls_options[R](command: Callable[..., R]) -> Callable[..., R]:
+    """Add ``--tls-cert`` and ``--tls-key``."""
+    key = click.option(
+        "--tls-key",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="The certificate's private key (PEM, not encrypted).",
+    )
+    certificate = click.option(
+        "--tls-cert",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="Serve HTTPS with this certificate chain (PEM). Needs --tls-key.",
+    )
+    return certificate(key(command))
+
+
 def span_options[R](command: Callable[..., R]) -> Callable[..., R]:
     """Add ``--since`` and ``--until``, passed as they were typed: :func:`read_span` reads them."""
     since = click.option("--since", help=f"From when on: {_MOMENTS}.")

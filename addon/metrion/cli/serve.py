@@ -11,7 +11,7 @@ import click
 
 from metrion import __version__
 from metrion.cli import dashboard_process
-from metrion.cli.options import settings_option
+from metrion.cli.options import settings_option, tls_options
 from metrion.logs.output import LEVELS, LogFormat, LogOptions
 from metrion.providers import base_segment
 from metrion.running import TOKEN_PREFIX
@@ -57,18 +57,7 @@ TLS in front, give --tls-cert and --tls-key, or listen on 127.0.0.1."""
     show_default=True,
     help="How long requests in flight may take to end after SIGTERM.",
 )
-@click.option(
-    "--tls-cert",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Serve HTTPS with this certificate chain (PEM). Needs --tls-key.",
-)
-@click.option(
-    "--tls-key",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="The certificate's private key (PEM, not encrypted).",
-)
+@tls_options
 @click.option(
     "--log-format",
     type=click.Choice([each.value for each in LogFormat]),
