@@ -20,7 +20,7 @@ CORE = {
 FLOORS: list[set[str]] = [
     {"errors", "model"},
     CORE,
-    {"journal", "store", "control", "running", "metrics"},
+    {"journal", "store", "control", "running", "metrics", "budgets"},
     {"gateway", "running_proxy"},
     {"alerts", "lane", "proxy", "reports", "repricing", "reconciling", "doctor"},
     {"serving"},

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
+from metrion.admission.budgets import Budgets
 from metrion.model import LabelRules
 
 
@@ -27,6 +28,8 @@ class Token:
     expires_at: datetime | None = None
     """UTC, naive or aware."""
     labels: LabelRules | None = None
+    takes_unpriced: bool = False
+    """It may use models without a price, also where they count for a budget."""
     rotated: bool = False
     """It is an earlier secret of a token that has a new one, and holds until ``expires_at``."""
     counted_as: bytes | None = field(default=None, repr=False)
@@ -47,6 +50,7 @@ class AccessSnapshot:
     """By account and provider; those of the environment included."""
     shared_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
     """By provider: for every account that has none of its own."""
+    budgets: Budgets = field(default_factory=Budgets)
 
     def find_token(self, secret: str) -> Token | None:
         """Find a token by the whole of it."""

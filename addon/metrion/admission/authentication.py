@@ -60,7 +60,8 @@ def admit(
     key = None if pass_through else access.provider_key(token.account, route.provider) if needs_key else ""
     sent = placed if pass_through else (key.encode("utf-8", "replace"),) if key else ()
     in_plan = any(_is_of_plan(value, route) for value in sent)
-    caller = Caller(token.account, token.name, credential, _timeout(token, route, plan), in_plan, token.labels)
+    timeout = _timeout(token, route, plan)
+    caller = Caller(token.account, token.name, credential, timeout, in_plan, token.labels, token.takes_unpriced)
     if not pass_through and needs_key and not key:
         where = "" if token.account == "default" else f" --account {token.account}"
         message = (

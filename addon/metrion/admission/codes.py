@@ -23,6 +23,9 @@ MISTAKEN_CALL = RefusalKind(
 MISSING_TOKEN = RefusalKind(401, "missing_token", "there is no Metrion token", lasting=True)
 INVALID_TOKEN = RefusalKind(401, "invalid_token", "the token is unknown, malformed, revoked or expired", lasting=True)
 CONFLICTING_TOKENS = RefusalKind(401, "conflicting_tokens", "there are two different tokens", lasting=True)
+NOT_ALLOWED = RefusalKind(
+    403, "not_allowed", "the model has no price, and the request would count for a budget", lasting=True
+)
 NOT_A_PROVIDER = RefusalKind(
     403, "not_a_provider", "the host is no configured provider's: Metrion is no open relay", lasting=True
 )
@@ -45,6 +48,13 @@ RATE_LIMITED = RefusalKind(
 MONTHLY_CAP = RefusalKind(
     429, "monthly_cap", "the token has used up its requests in the calendar month (UTC)", lasting=True, retry_after=True
 )
+BUDGET = RefusalKind(
+    429,
+    "budget",
+    "a budget has no room for it; the message says which and when it turns",
+    lasting=True,
+    retry_after=True,
+)
 HEAD_TOO_LARGE = RefusalKind(431, "bad_request", "the header fields are larger than is accepted", lasting=True)
 INTERNAL = RefusalKind(
     500,
@@ -61,12 +71,14 @@ KINDS = (
     MISSING_TOKEN,
     INVALID_TOKEN,
     CONFLICTING_TOKENS,
+    NOT_ALLOWED,
     NOT_A_PROVIDER,
     UNKNOWN_ROUTE,
     PROXY_TOKEN_MISSING,
     PROXY_TOKEN_INVALID,
     RATE_LIMITED,
     MONTHLY_CAP,
+    BUDGET,
     HEAD_TOO_LARGE,
     INTERNAL,
     UPSTREAM_UNREACHABLE,

@@ -56,6 +56,7 @@ COMMANDS: Mapping[str, Entry] = {
     "account": Entry("metrion.cli.account", "account", "Make, list, change and remove accounts.", _UPKEEP),
     "admin": Entry("metrion.cli.admin", "admin", "Make, list and revoke the tokens that open the dashboard.", _UPKEEP),
     "alert": Entry("metrion.cli.alert", "alert", "Watch spend, errors and more; send a message at a limit.", _UPKEEP),
+    "budget": Entry("metrion.cli.budget", "budget", "Set, list and remove budgets.", _UPKEEP),
     "completion": Entry(
         "metrion.cli.completion",
         "completion",

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -61,6 +61,7 @@ _FIELDS: Mapping[str, Callable[[TokenRecord], object]] = {
     "label_fixed": lambda token: token.labels.fixed,
     "allowed_labels": lambda token: list(token.labels.allowed) or None,
     "last_used_at": lambda token: token.last_used_at,
+    "takes_unpriced": lambda token: token.takes_unpriced,
 }
 """What JSON and CSV say of a token. A limit that is null is the plan's."""
 _HEADINGS = {
@@ -91,7 +92,10 @@ def _terms_options[R](*, changing: bool) -> Callable[[Callable[..., R]], Callabl
             "--monthly-requests", type=of_plan(COUNT), metavar=count, help="Requests in a calendar month (UTC)."
         ),
         click.option(
-            "--monthly-budget", type=of_plan(Dollars()), metavar="USD", help="Cost in a calendar month (UTC)."
+            "--monthly-budget",
+            type=of_plan(Dollars()),
+            metavar="USD",
+            help="What it may cost in a calendar month: a budget as `metrion budget set` makes it.",
         ),
         click.option(
             "--timeout", type=of_plan(Seconds()), metavar="SECONDS", help="Wait for the first byte and between bytes."
@@ -110,6 +114,11 @@ def _terms_options[R](*, changing: bool) -> Callable[[Callable[..., R]], Callabl
             "--label-fixed/--no-label-fixed",
             default=None,
             help="Whether the token's label and tags hold whatever a request sends.",
+        ),
+        click.option(
+            "--unpriced",
+            type=click.Choice(("allow", "refuse")),
+            help="Whether it may use models without a price where they count for a budget.  [default: refuse]",
         ),
         click.option(
             "--allow-user",
@@ -158,9 +167,14 @@ def create(name: str | None, account: str, settings: Settings, **given: Any) -> 
       TOKEN=$(metrion token create script)
     """  # noqa: D301 -- \b is click's mark for text that keeps its lines
     terms = _changed(TokenTerms(account=account), given)
-    with closing(ControlStore.open(settings)) as store:
+    with _open(settings, given) as store:
         made = store.create_token(
-            name, account=account, limits=terms.limits, labels=terms.labels, expires_at=terms.expires_at
+            name,
+            account=account,
+            limits=terms.limits,
+            labels=terms.labels,
+            expires_at=terms.expires_at,
+            takes_unpriced=terms.takes_unpriced,
         )
     click.echo(made.secret)
     note(f"Token {made.name} for account {made.account}. It cannot be shown again: keep it now.")
@@ -193,7 +207,7 @@ def set_(name: str, settings: Settings, **given: Any) -> None:
             f"there is nothing to change: say what, as in `metrion token set {name} --rate 20`. "
             "`metrion token set --help` lists what can be changed."
         )
-    with closing(ControlStore.open(settings)) as store:
+    with _open(settings, given) as store:
         changed = store.change_token(name, lambda terms: _changed(terms, given))
     note(_described(changed, settings.plans[changed.plan]))
     note_other_home(settings)
@@ -265,6 +279,15 @@ def revoke(name: str, settings: Settings) -> None:
     note(f"Token {name} is revoked.")
 
 
+def _open(settings: Settings, given: Mapping[str, Any]) -> AbstractContextManager[ControlStore]:
+    """Open the control store; where a budget is given, so that it is counted."""
+    if given["monthly_budget"] is None:
+        return closing(ControlStore.open(settings))
+    from metrion.budgets.changing import open_control
+
+    return open_control(settings)
+
+
 def _changed(terms: TokenTerms, given: Mapping[str, Any]) -> TokenTerms:
     """Return the terms with the options that were given in the place of what was there."""
     for option, opposite, both in _OPPOSITES:
@@ -294,6 +317,7 @@ def _changed(terms: TokenTerms, given: Mapping[str, Any]) -> TokenTerms:
         limits=replace(terms.limits, **limits),
         labels=replace(terms.labels, **labels),
         expires_at=terms.expires_at if expires is None else None if expires == _NEVER else expires,
+        takes_unpriced=terms.takes_unpriced if given["unpriced"] is None else given["unpriced"] == "allow",
     )
 
 

@@ -40,6 +40,23 @@ class Dollars(click.ParamType[Decimal]):
         return Decimal(value)
 
 
+class Amount(click.ParamType[Decimal]):
+    """An amount in US dollars that may be nothing, exact."""
+
+    name = "usd"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
+        """Read ``50``, ``49.99`` or ``0``."""
+        if not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,12})?", value, re.ASCII):
+            self.fail(
+                f"{value!r} is no amount in US dollars. Write 50 or 49.99: at most 12 digits before and after the "
+                "point. 0 means that nothing may be spent.",
+                param,
+                ctx,
+            )
+        return Decimal(value)
+
+
 class Seconds(click.ParamType[float]):
     """A length of time."""
 

@@ -30,6 +30,8 @@ class TokenTerms:
     labels: LabelRules = LabelRules()  # noqa: RUF009 -- frozen, and nobody changes its tags
     expires_at: datetime | None = None
     """Aware; ``None``: never."""
+    takes_unpriced: bool = False
+    """It may use models without a price, also where they count for a budget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class TokenRecord:
     expires_at: datetime | None
     revoked_at: datetime | None
     labels: LabelRules = LabelRules()  # noqa: RUF009 -- frozen, and nobody changes its tags
+    takes_unpriced: bool = False
     last_used_at: datetime | None = None
     """When a request of it was last forwarded; ``None``: never, or too long ago to know."""
 

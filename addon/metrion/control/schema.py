@@ -117,6 +117,24 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             problem TEXT
         ) STRICT""",
     ),
+    (
+        """CREATE TABLE budgets (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            scope TEXT NOT NULL,         -- token, account, user or provider
+            name TEXT NOT NULL,
+            usd TEXT NOT NULL,           -- decimal text; 0: nothing may be spent
+            per TEXT NOT NULL,           -- see metrion.admission.spans
+            timezone TEXT,               -- NULL: the configured one
+            at_limit TEXT NOT NULL,      -- refuse or warn
+            created_at TEXT NOT NULL,
+            changed_at TEXT NOT NULL,
+            UNIQUE (scope, name, per)
+        ) STRICT""",
+        """INSERT INTO budgets (scope, name, usd, per, at_limit, created_at, changed_at)
+            SELECT 'token', name, monthly_budget_usd, 'month', 'refuse', created_at, created_at FROM tokens
+            WHERE revoked_at IS NULL AND CAST(monthly_budget_usd AS REAL) > 0 ORDER BY id""",
+        "ALTER TABLE tokens ADD COLUMN takes_unpriced INTEGER NOT NULL DEFAULT 0",
+    ),
 )
 
 

@@ -8,13 +8,14 @@ the method returns. Never stored: a token. Never stored unsealed: a provider key
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Self
 
 from metrion.admission import AccessSnapshot
-from metrion.control import accounts, admins, provider_keys, tokens
+from metrion.admission.budgets import Budgets
+from metrion.control import accounts, admins, budgets, provider_keys, tokens
 from metrion.control.files import connection, make_private_file, make_private_folder, transaction
 from metrion.control.names import DEFAULT_ACCOUNT
 from metrion.control.records import (
@@ -31,7 +32,7 @@ from metrion.control.schema import migrate
 from metrion.control.vault import Vault
 from metrion.control.watch import Watch
 from metrion.errors import ControlError
-from metrion.model import LabelRules
+from metrion.model import Budget, LabelRules
 from metrion.settings import Settings
 
 
@@ -48,6 +49,8 @@ class ControlStore:
         self._vault = vault
         self._environment_keys = dict(environment_keys)
         self._watch = Watch(path, self._read_snapshot)
+        self.count: Callable[[Sequence[Budget]], object] = lambda _: None
+        """Counts what is spent of new budgets, before anybody goes by them: :mod:`metrion.budgets.changing`."""
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
@@ -91,7 +94,7 @@ class ControlStore:
 
     def _read_snapshot(self, db: sqlite3.Connection) -> AccessSnapshot:
         keys = provider_keys.opened(db, self._vault, self._environment_keys)
-        return AccessSnapshot(tokens.granted(db), keys.own, keys.shared)
+        return AccessSnapshot(tokens.granted(db), keys.own, keys.shared, Budgets(budgets.records(db)))
 
     # --- tokens
 
@@ -103,16 +106,23 @@ class ControlStore:
         limits: Limits | None = None,
         labels: LabelRules | None = None,
         expires_at: datetime | None = None,
+        takes_unpriced: bool = False,
     ) -> NewToken:
         """Make a token; its secret is in the answer and nowhere else. Without a name it is the next ``token-N``.
 
         :raises ControlError: the name is taken or cannot be used, or there is no such account.
         """
         terms = TokenTerms(
-            account=account, limits=limits or Limits(), labels=labels or LabelRules(), expires_at=expires_at
+            account=account,
+            limits=limits or Limits(),
+            labels=labels or LabelRules(),
+            expires_at=expires_at,
+            takes_unpriced=takes_unpriced,
         )
         with transaction(self._path) as db:
-            return tokens.create(db, name, terms)
+            made = tokens.create(db, name, terms)
+            self._count_of_token(db, made.name)
+            return made
 
     def change_token(self, name: str, changed: Callable[[TokenTerms], TokenTerms]) -> TokenRecord:
         """Change the terms of a token; they hold from the next request on. Return the token as it is now.
@@ -120,7 +130,10 @@ class ControlStore:
         :raises ControlError: no token of this name is in use, or there is no such account.
         """
         with transaction(self._path) as db:
+            before = budgets.records(db)
             tokens.change(db, name, changed)
+            if budgets.records(db) != before:
+                self._count_of_token(db, name)
         return next(token for token in self.tokens() if token.name == name and token.revoked_at is None)
 
     def rotate_token(self, name: str, keep_until: datetime) -> NewToken:
@@ -143,6 +156,35 @@ class ControlStore:
         """Every token that was ever made, oldest first."""
         with connection(self._path) as db:
             return tokens.records(db, self._counters)
+
+    # --- budgets
+
+    def set_budget(self, budget: Budget) -> Budget:
+        """Store a budget in the place of the one for the same thing and kind of span; return it with its id.
+
+        :raises ControlError: it cannot hold, or what it is for does not exist.
+        """
+        with transaction(self._path) as db:
+            made = budgets.put(db, budget)
+            self.count([made])
+            return made
+
+    def remove_budget(self, scope: str, name: str, per: str | None = None) -> tuple[Budget, ...]:
+        """Remove the budgets of something, or the one for a kind of span; return them.
+
+        :raises ControlError: there is none.
+        """
+        with transaction(self._path) as db:
+            return budgets.remove(db, scope, name, per)
+
+    def budgets(self) -> tuple[Budget, ...]:
+        """Every budget, oldest first."""
+        with connection(self._path) as db:
+            return budgets.records(db)
+
+    def _count_of_token(self, db: sqlite3.Connection, name: str) -> None:
+        if own := [each for each in budgets.records(db) if (each.scope, each.name) == ("token", name)]:
+            self.count(own)
 
     # --- admin tokens
 
@@ -222,6 +264,7 @@ class ControlStore:
         :raises ControlError: there is no such account, it is the default one, or it has tokens.
         """
         with transaction(self._path) as db:
+            budgets.forget(db, "account", name)
             return accounts.remove(db, name)
 
     def accounts(self) -> tuple[Account, ...]:

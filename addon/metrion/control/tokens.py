@@ -16,7 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from metrion.admission import Token, token_digest
-from metrion.control import accounts
+from metrion.control import accounts, budgets
 from metrion.control.counters import last_counted
 from metrion.control.moments import now_text, optional_moment, optional_text, text_of
 from metrion.control.names import check_name, suggestion
@@ -49,6 +49,7 @@ def create(db: sqlite3.Connection, name: str | None, terms: TokenTerms) -> NewTo
     secret = _new_secret()
     row = {"name": name, "created_at": now_text()} | _of_secret(secret) | _of_terms(terms)
     db.execute(f"INSERT INTO tokens ({', '.join(row)}) VALUES ({', '.join(f':{column}' for column in row)})", row)  # noqa: S608 -- our own names
+    budgets.follow_token(db, name, terms.limits.monthly_budget_usd)
     return NewToken(name, terms.account, secret)
 
 
@@ -58,9 +59,12 @@ def change(db: sqlite3.Connection, name: str, changed: Callable[[TokenTerms], To
     :raises ControlError: no token of this name is in use, or there is no such account.
     """
     row = _in_use(db, name)
-    terms = changed(_terms(row))
+    before = _terms(row)
+    terms = changed(before)
     accounts.require(db, terms.account)
     _update(db, row["id"], _of_terms(terms))
+    if (usd := terms.limits.monthly_budget_usd) != before.limits.monthly_budget_usd:
+        budgets.follow_token(db, name, usd)
 
 
 def rotate(db: sqlite3.Connection, name: str, keep_until: datetime) -> NewToken:
@@ -89,6 +93,7 @@ def revoke(db: sqlite3.Connection, name: str) -> None:
     :raises ControlError: no token of this name is in use.
     """
     _update(db, _in_use(db, name)["id"], {"revoked_at": now_text()})
+    budgets.forget(db, "token", name)
 
 
 def records(db: sqlite3.Connection, counters: Path) -> tuple[TokenRecord, ...]:
@@ -102,6 +107,7 @@ def records(db: sqlite3.Connection, counters: Path) -> tuple[TokenRecord, ...]:
             shown=f"{_TOKEN_PREFIX}…{row['tail']}",
             limits=_limits(row),
             labels=_labels(row),
+            takes_unpriced=bool(row["takes_unpriced"]),
             created_at=datetime.fromisoformat(row["created_at"]),
             expires_at=optional_moment(row["expires_at"]),
             revoked_at=optional_moment(row["revoked_at"]),
@@ -130,6 +136,7 @@ def granted(db: sqlite3.Connection) -> dict[bytes, Token]:
             revoked=row["revoked_at"] is not None,
             expires_at=optional_moment(row["expires_at"]),
             labels=None if labels == _NO_RULES else labels,
+            takes_unpriced=bool(row["takes_unpriced"]),
             counted_as=row["counted_as"],
         )
     for digest, token_id, ends_at in db.execute("SELECT digest, token, ends_at FROM former_secrets"):
@@ -180,6 +187,7 @@ def _of_terms(terms: TokenTerms) -> dict[str, object]:
         "monthly_budget_usd": None if budget is None else format(budget, "f"),
         "timeout": limits.timeout,
         "expires_at": optional_text(terms.expires_at),
+        "takes_unpriced": terms.takes_unpriced,
         "user_label": labels.user,
         "tags": json.dumps(dict(labels.tags), ensure_ascii=False) if labels.tags else None,
         "label_fixed": labels.fixed,
@@ -193,6 +201,7 @@ def _terms(row: sqlite3.Row) -> TokenTerms:
         limits=_limits(row),
         labels=_labels(row),
         expires_at=optional_moment(row["expires_at"]),
+        takes_unpriced=bool(row["takes_unpriced"]),
     )
 
 

@@ -18,6 +18,7 @@ from metrion.admission.cors import preflight
 from metrion.admission.limits import refusal as limit_refusal
 from metrion.admission.routing import Endpoint, Router
 from metrion.admission.welcome import welcome
+from metrion.budgets.enforcement import Enforcement
 from metrion.control import ControlStore, make_fingerprint
 from metrion.control.counters import Counters
 from metrion.control.generations import Generations
@@ -63,10 +64,15 @@ class Gateway:
         """The token that identifies a client connection's tunnel, by mitmproxy's id of the connection."""
         prices = PriceBook.load(settings.pricing, without_allowance=settings.without_allowance)
         self._control = ControlStore.open(settings)
-        self._control.access_snapshot()  # a key that does not open is an error now, not at every request
+        access = self._control.access_snapshot()  # a key that does not open is an error now, not at every request
         self._counters = Counters(settings.counters_dir)
         self._generations = Generations(settings.generations_db)
         self._journal = Journal(settings.journal_dir, on_change=slot.note_events)
+        self._budgets = access.budgets
+        """As the last decision saw them."""
+        self._enforcement = Enforcement(settings.budgets_dir, self._journal.writer, prices, settings.timezone)
+        self._ending: Forward | Refusal | None = None
+        """What the request was decided to be whose event is being written."""
         self._metrics = Recording(slot.metrics, settings.metrics)
         self._otlp = exporter_of(settings)
         self._metrics_access = MetricsAccess(self._control.admin_of)
@@ -95,7 +101,10 @@ class Gateway:
             if isinstance(route, Endpoint):
                 return self._answer(route, inbound)
             account = self.settings.intercept.account if intercepted else None
-            return admit(inbound, route, self._control.access_snapshot(), self.settings.plans, intercepted=account)
+            access = self._control.access_snapshot()
+            self._budgets = access.budgets
+            decision = admit(inbound, route, access, self.settings.plans, intercepted=account)
+            return access.budgets.bind(decision, inbound) if access.budgets else decision
         except Exception as error:  # noqa: BLE001 -- authentication fails closed, whatever the fault is
             return _fault(error, route if isinstance(route, Route) else None)
 
@@ -126,8 +135,14 @@ class Gateway:
 
     def within_limits(self, decision: Forward) -> Forward | Refusal:
         """Count a request that nothing else refuses any more, or refuse it and count nothing."""
-        excess = self._counters.take(decision.quota) if decision.quota else None
-        return limit_refusal(decision, excess) if excess else decision
+        held = self._enforcement.admit(decision, decision.route.model)
+        if not isinstance(held, Forward):
+            return held
+        excess = self._counters.take(held.quota) if held.quota else None
+        if excess is None:
+            return held
+        self._enforcement.release(held)
+        return limit_refusal(held, excess)
 
     def begin(self, key: Hashable, inbound: Inbound, decision: Forward | Refusal, *, began: float) -> Attempt:
         """Begin to record a request, known by ``key`` until it is forgotten.
@@ -157,7 +172,11 @@ class Gateway:
         if _is_strangers(attempt.request.decision) and not self._slot.admit_stranger():
             attempt.finished = True
         else:
+            self._ending = attempt.request.decision
             event = attempt.finish(end_reason)
+            if event is None and isinstance(self._ending, Forward):
+                self._enforcement.release(self._ending)
+            self._ending = None
         if attempt.refusal is not None:
             self._metrics.refused(attempt.refusal)
         self.log.finished(attempt, event)
@@ -177,10 +196,15 @@ class Gateway:
             self._otlp.close()
         self._generations.close()
         self._counters.close()
+        self._enforcement.close()
         self._control.close()
 
     def _write(self, event: Event) -> None:
-        self._journal.append(event)
+        forward = self._ending if isinstance(self._ending, Forward) else None
+        event = self._enforcement.stamped(event, forward)
+        number = self._journal.append(event)
+        if self._budgets or forward is not None:
+            self._enforcement.count(event, number, self._budgets, forward, is_last=True)
         labels = self._metrics.event(event)
         if self._otlp is not None:
             self._otlp.offer(event, labels)

@@ -1,8 +1,8 @@
 """The one ingester of a proxy, kept alive by the process that owns it.
 
 Owned by the supervisor of ``metrion serve``, or by the addon under any other mitmproxy. Puts on the scoreboard which
-process ingests and how much of the journal waits, and begins the turns of the alerter. Everything here may take a
-moment: never call it on a proxy's event loop.
+process ingests and how much of the journal waits, and begins the turns of the alerter and the counts of the budgets.
+Everything here may take a moment: never call it on a proxy's event loop.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import IO
 
 from metrion.errors import StoreError
 from metrion.gateway.alerting import Alerting
+from metrion.gateway.counting import Counting
 from metrion.gateway.scoreboard import Scoreboard
 from metrion.settings import Settings
 from metrion.store import schema, spawn_ingester, wait_until_ready
@@ -43,19 +44,21 @@ class Ingestion:
         self._settings = settings
         self._scoreboard = scoreboard
         self._alerting = Alerting(settings)
+        self._counting = Counting(settings)
         self._deaths = 0
         """How many ingesters in a row ended within :data:`_EARLY_SECONDS`."""
         self._started_at = self._start_at = 0.0
         self._process = self._start()
 
     def wait_until_ready(self) -> None:
-        """Wait until the store is there, with its view.
+        """Wait until the store is there, with its view, and until budgets are counted where there are any.
 
         :raises StoreError: it cannot be made, or takes too long.
         """
         if self._process is None:
             raise StoreError("the ingester could not be started; see the message above")
         wait_until_ready(self._process, _STORE_SECONDS)
+        self._counting.count_first()
 
     def tend(self) -> None:
         """Replace an ingester that has ended, one that ends early after a growing delay; count what waits for it."""
@@ -78,6 +81,7 @@ class Ingestion:
             self._scoreboard.set_ingester_deaths(0)
         self._scoreboard.set_backlog(*backlog(self._settings.journal_dir))
         self._alerting.tend()
+        self._counting.tend()
 
     def close(self) -> None:
         """Let the ingester end by itself, after a last round."""
@@ -88,6 +92,7 @@ class Ingestion:
         """Wait for the ingester's last round, for as long as that may take; one that is stuck is left to itself."""
         self.close()
         self._alerting.end()
+        self._counting.end()
         if self._process is not None:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(_LAST_ROUND_SECONDS)

@@ -95,22 +95,24 @@ class Journal:
         self._wake = threading.Event()
         self._stop = threading.Event()
 
-    def append(self, event: Event) -> None:
-        """Write the event. An OSError is logged and counted, and the event kept in memory for the next try."""
+    def append(self, event: Event) -> int:
+        """Write the event, and return its number. An OSError is logged, and the event kept for the next try."""
         if self._generation != _generation:
             self._after_fork()
         with self._lock:
             self._seq += 1
-            line = encode(event, self.writer, self._seq)
+            number = self._seq
+            line = encode(event, self.writer, number)
             if self._pending:
                 self._keep(line)
                 self._write_pending()
-                return
+                return number
             try:
                 self._write(line)
             except OSError as error:
                 self._refused(error)
                 self._keep(line)
+            return number
 
     def close(self) -> None:
         """Write the pending events, sync and seal. A later event opens a new segment."""

@@ -8,6 +8,7 @@ on the wire: what is only forwarded is never decoded and encoded again.
 from __future__ import annotations
 
 from metrion.model.answer import Cost, CostSource, EndReason, Reading, Usage
+from metrion.model.budget import PICODOLLARS, Budget, Reservation, dollars, picodollars
 from metrion.model.event import COLUMN_TYPES, EVENT_COLUMNS, MONEY, Event
 from metrion.model.operation import Operation
 from metrion.model.request import (
@@ -32,7 +33,9 @@ __all__ = [
     "COLUMN_TYPES",
     "EVENT_COLUMNS",
     "MONEY",
+    "PICODOLLARS",
     "Answer",
+    "Budget",
     "Caller",
     "Cost",
     "CostSource",
@@ -51,7 +54,10 @@ __all__ = [
     "Reading",
     "Refusal",
     "RefusalKind",
+    "Reservation",
     "Route",
     "Usage",
+    "dollars",
     "first_values",
+    "picodollars",
 ]

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from metrion.model.budget import Reservation
 from metrion.model.operation import Operation
 
 type Headers = tuple[tuple[bytes, bytes], ...]
@@ -223,6 +224,8 @@ class Caller:
     """The credential that goes out is one of a flat-rate plan of the provider's."""
     labels: LabelRules | None = None
     """``None``: whatever label and tags a request sends are believed."""
+    takes_unpriced: bool = False
+    """A model without a price is let through, also where it counts for a budget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,3 +264,7 @@ class Forward:
     """``None``: it belongs to no token."""
     credentials: tuple[bytes, ...] = field(default=(), repr=False)
     """Every credential that came in or goes out: no text of the event may repeat one."""
+    reservation: Reservation | None = None
+    """Which budgets bind it, and what is held of them; ``None``: none does."""
+    adds: Headers = ()
+    """Fields of Metrion's own that somebody asked for on its answer."""

@@ -156,6 +156,11 @@ class Settings(Frozen):
         return self.home / "counters"
 
     @property
+    def budgets_dir(self) -> Path:
+        """What of each budget is spent and held."""
+        return self.home / "budgets"
+
+    @property
     def generations_db(self) -> Path:
         """What providers still work at, and bill later."""
         return self.home / "generations.db"

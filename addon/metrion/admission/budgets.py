@@ -1,0 +1,137 @@
+"""Which budgets a request is bound by, and how one of them refuses it. Pure.
+
+A request is bound where it may cost something: a POST that is billed, a batch, a WebSocket session. Traffic of a
+flat-rate plan costs nothing and is bound by none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from metrion.admission.codes import BUDGET, NOT_ALLOWED
+from metrion.admission.labels import labels
+from metrion.admission.spans import Span
+from metrion.model import Budget, Forward, Inbound, Refusal, Reservation, dollars
+from metrion.settings.timezones import zone
+
+SCOPES = ("token", "account", "user", "provider")
+BATCH = "batch"
+"""The operation that is billed later, by what its results report."""
+UNCOUNTED_SECONDS = 5
+"""When to come back where a budget could not be counted."""
+
+
+class Budgets:
+    """Every budget of a home, found by what it is for. Immutable."""
+
+    def __init__(self, budgets: Iterable[Budget] = ()) -> None:
+        self.all = tuple(budgets)
+        found: dict[tuple[str, str], tuple[Budget, ...]] = {}
+        for budget in self.all:
+            key = (budget.scope, budget.name)
+            found[key] = (*found.get(key, ()), budget)
+        self._found: Mapping[tuple[str, str], tuple[Budget, ...]] = found
+        self._by_user = any(budget.scope == "user" for budget in self.all)
+
+    def __bool__(self) -> bool:
+        return bool(self.all)
+
+    def of(self, token: str | None, account: str | None, user: str | None, provider: str | None) -> tuple[Budget, ...]:
+        """Return those that a request, or its event, counts for, by their ids."""
+        names = (token, account, user, provider)
+        found = [
+            budget
+            for scope, name in zip(SCOPES, names, strict=True)
+            if name is not None
+            for budget in self._found.get((scope, name), ())
+        ]
+        return tuple(sorted(found, key=_id) if len(found) > 1 else found)
+
+    def bind(self, forward: Forward | Refusal, inbound: Inbound) -> Forward | Refusal:
+        """Return a request that is admitted with the budgets that it is bound by."""
+        if isinstance(forward, Refusal) or not may_cost(forward, inbound):
+            return forward
+        caller = forward.caller
+        user = labels(inbound, caller.labels)[0] if self._by_user else None
+        found = self.of(caller.token_name, caller.account, user, forward.route.provider)
+        if found:  # frozen, but nobody else has seen it yet, and a copy takes 6 µs
+            object.__setattr__(forward, "reservation", Reservation(found))
+        return forward
+
+
+def _id(budget: Budget) -> int:
+    return budget.id
+
+
+def may_cost(forward: Forward, inbound: Inbound) -> bool:
+    """Whether a provider may charge for a request by what it uses."""
+    if forward.caller.in_plan:
+        return False
+    operation = forward.route.operation
+    if operation.session:
+        return True
+    return inbound.method == b"POST" and (operation.is_billed_at(forward.route.provider) or operation.name == BATCH)
+
+
+def over(forward: Forward, budget: Budget, span: Span, *, spent: int, held: int, now: float, timezone: str) -> Refusal:
+    """Refuse a request for which a budget has no room. ``span.until``: when there may be some again."""
+    left = max(0, budget.limit - spent - held)
+    state = (
+        f"{usd(spent)} USD are spent and {usd(held)} USD held for requests under way"
+        if budget.scope == "token"
+        else "nothing is left"
+        if not left
+        else f"{usd(left)} USD are left"
+    )
+    seconds = max(1, math.ceil((span.until or now + UNCOUNTED_SECONDS) - now))
+    message = (
+        f"The budget of {shown(budget)} has no room for this request: {state}. {_turns(budget, span, timezone)} "
+        f"`metrion budget set --{budget.scope} {budget.name} --per {budget.per} --usd N` changes it."
+    )
+    headers = ((b"retry-after", b"%d" % seconds),)
+    return Refusal.of_routed(forward.route, BUDGET, message, caller=forward.caller, headers=headers)
+
+
+def uncounted(forward: Forward, budget: Budget) -> Refusal:
+    """Refuse a request while it is not known what is spent of a budget."""
+    message = (
+        f"What is spent of the budget of {shown(budget)} is not known at this moment, so nothing passes that may "
+        "exceed it; Metrion's log says why."
+    )
+    headers = ((b"retry-after", b"%d" % UNCOUNTED_SECONDS),)
+    return Refusal.of_routed(forward.route, BUDGET, message, caller=forward.caller, headers=headers)
+
+
+def without_price(forward: Forward, budget: Budget, model: str | None) -> Refusal:
+    """Refuse a request whose cost nobody can know, on a budget."""
+    what = f"The model {model} has no price" if model else "The model of this request is not known, and so no price"
+    message = (
+        f"{what}, and the budget of {shown(budget)} could not hold. Give the model a price in a file of your own "
+        f"(docs/pricing.md), or let the token use it: `metrion token set {forward.caller.token_name} --unpriced allow`."
+    )
+    return Refusal.of_routed(forward.route, NOT_ALLOWED, message, caller=forward.caller)
+
+
+def shown(budget: Budget) -> str:
+    """Name a budget within a sentence."""
+    per = {"day": "a day", "month": "a month"}.get(budget.per, f"in any {budget.per}")
+    return f"the {budget.scope} {budget.name}, {usd(budget.limit)} USD {per}"
+
+
+def usd(amount: int) -> str:
+    """Write an amount: cents, and as many more places as a small one needs."""
+    exact = dollars(amount)
+    places = 2 if exact == exact.quantize(Decimal("0.01")) else 6 if abs(exact) >= Decimal("0.0001") else 12
+    text = f"{exact:.{places}f}"
+    return text if places == 2 else text.rstrip("0").rstrip(".")
+
+
+def _turns(budget: Budget, span: Span, timezone: str) -> str:
+    if span.until is None:
+        return "There is room again as what was spent earlier leaves its span."
+    at = datetime.fromtimestamp(span.until, UTC).astimezone(zone(budget.timezone or timezone))
+    when = f"{at:%Y-%m-%d at %H:%M} ({budget.timezone or timezone})"
+    return f"It turns on {when}." if budget.per in ("day", "month") else f"The next of what was spent leaves it {when}."

@@ -1,0 +1,205 @@
+"""What one process does about budgets: holds what a request may cost before it goes out, counts what it cost.
+
+In: a request that is admitted and bound by budgets, with what its body asks for; later its events. Out: the request
+with what is held for it, or a refusal. A budget fails closed: while its file cannot be used, or it is not known what is
+spent, nothing passes that it binds (unless it is only to warn). Counting an event never raises: it is in the journal
+already, and the next count over the events finds it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC
+from decimal import Decimal
+from pathlib import Path
+
+from metrion.admission.budgets import Budgets, over, shown, uncounted, without_price
+from metrion.admission.spans import Span, span
+from metrion.budgets.figures import Figures
+from metrion.budgets.ledger import Bound, Held, Ledger, Short, ask_for_recount
+from metrion.faults import log_fault
+from metrion.model import Budget, Event, Forward, Headers, Refusal, Reservation, dollars, picodollars
+from metrion.pricing import PriceBook
+from metrion.settings.timezones import zone
+
+logger = logging.getLogger(__name__)
+
+FREE = frozenset({"not_billed", "subscription"})
+RESERVED = "reserved_usd"
+"""The entry of the column ``policy`` that says what was held for a request whose cost nobody knows."""
+REMAINING = b"x-metrion-budget-remaining"
+WARNING = b"x-metrion-budget-warning"
+
+
+class Enforcement:
+    """See the module. ``writer``: the id of the journal's writer, which ends in twelve hexadecimal digits."""
+
+    def __init__(
+        self,
+        folder: Path,
+        writer: str,
+        prices: PriceBook,
+        timezone: str,
+        *,
+        shows_remaining: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._folder = folder
+        self._ledger = Ledger(folder, process_of(writer))
+        self._figures = Figures(prices, folder, clock)
+        self._timezone = timezone
+        self._shows_remaining = shows_remaining
+        self._clock = clock
+        self._spans = dict[tuple[str, str | None], Span]()
+        self._is_failing = False
+
+    # --- before
+
+    def admit(
+        self, forward: Forward, model: str | None, body_bytes: int = 0, most_output: int | None = None
+    ) -> Forward | Refusal:
+        """Hold what a request may cost, of every budget that it is bound by; or refuse it, and hold nothing."""
+        if forward.reservation is None:
+            return forward
+        try:
+            return self._admit(forward, forward.reservation, model, body_bytes, most_output)
+        except Exception as error:  # noqa: BLE001 -- a budget fails closed, whatever the fault is
+            if not self._is_failing:
+                self._is_failing = True
+                log_fault(logger, "Budgets cannot be counted, and what they bind is refused", error)
+            strict = _strict(forward.reservation)
+            return forward if strict is None else uncounted(forward, strict)
+
+    def release(self, forward: Forward) -> None:
+        """Let go of what is still held for a request."""
+        if (held := forward.reservation) is not None and held.is_held:
+            self._settle((), 0, 0, held)
+
+    def _admit(
+        self, forward: Forward, reservation: Reservation, model: str | None, body_bytes: int, most_output: int | None
+    ) -> Forward | Refusal:
+        provider, caller = forward.route.provider, forward.caller
+        rates = self._figures.rates(provider, model) if model is not None else None
+        if rates is None and not caller.takes_unpriced and (strict := _strict(reservation)) is not None:
+            return without_price(forward, strict, model)
+        who = (caller.account, caller.token_name, provider, model)
+        amount = self._figures.likely(who, rates, body_bytes, most_output)
+        now = self._clock()
+        bounds = [Bound(budget, self._span(budget, now).key) for budget in reservation.budgets]
+        found = self._ledger.hold(bounds, amount)
+        self._is_failing = False
+        if isinstance(found, Short):
+            return self._refused(forward, found, now)
+        reservation.amount, reservation.is_held = amount, True
+        return self._with_fields(forward, found) if found.over or self._shows_remaining else forward
+
+    def _with_fields(self, forward: Forward, held: Held) -> Forward:
+        """Return a request whose answer says how its budgets stand."""
+        adds: Headers = forward.adds
+        if held.over:
+            first = shown(held.over[0].budget)
+            adds = (*adds, (WARNING, f"no room left in the budget of {first}".encode("ascii", "replace")))
+            if held.is_new:
+                logger.warning("The budget of %s has no room left; requests go on, as it says.", first)
+        if self._shows_remaining:
+            adds = (*adds, (REMAINING, f"{dollars(max(0, held.least)).normalize():f}".encode()))
+        return replace(forward, adds=adds)
+
+    def _refused(self, forward: Forward, short: Short, now: float) -> Refusal:
+        budget, state = short
+        if state.spent is None:
+            ask_for_recount(self._folder)
+            return uncounted(forward, budget)
+        current = self._span(budget, now)
+        if current.until is None and state.frees_at > now:
+            current = current._replace(until=state.frees_at)
+        return over(forward, budget, current, spent=state.spent, held=state.held, now=now, timezone=self._timezone)
+
+    # --- after
+
+    def stamped(self, event: Event, forward: Forward | None) -> Event:
+        """Return an event that says what was held for it, where nobody knows what it cost."""
+        held = forward.reservation if forward is not None else None
+        if held is None or event.cost_usd is not None or not (held.is_held and held.amount):
+            return event
+        return replace(event, policy={**(event.policy or {}), RESERVED: format(dollars(held.amount), "f")})
+
+    def count(self, event: Event, number: int, budgets: Budgets, forward: Forward | None, *, is_last: bool) -> None:
+        """Count an event, the journal's ``number``, for its budgets. ``is_last``: nothing is held for it any more."""
+        try:
+            self._count(event, number, budgets, forward, is_last=is_last)
+        except Exception as error:  # noqa: BLE001 -- see the module
+            log_fault(logger, "What a request cost was not counted for its budgets yet", error)
+            ask_for_recount(self._folder)
+
+    def _count(self, event: Event, number: int, budgets: Budgets, forward: Forward | None, *, is_last: bool) -> None:
+        held = forward.reservation if forward is not None and is_last else None
+        if held is not None and not held.is_held:
+            held = None
+        found = budgets.of(event.token_name, event.account, event.user_label, event.provider)
+        if not found and held is None:
+            return
+        cost = cost_of(event.cost_source, event.cost_usd, event.cost_at_least_usd, reserved_in(event))
+        if event.cost_usd is not None and event.cost_source not in FREE:
+            who = (event.account, event.token_name, event.provider, event.model_requested)
+            self._figures.learn(who, cost, event.cost_parts)
+        started = event.started_at.replace(tzinfo=UTC).timestamp() if found else 0.0
+        bounds = [Bound(budget, self._span(budget, started).key) for budget in found]
+        self._settle(bounds, cost, number, held)
+        if cost and found and event.method != "POST" and event.status != 101:
+            ask_for_recount(self._folder)  # it reports what an earlier request used, whose reservation still counts
+
+    def _settle(self, bounds: list[Bound] | tuple[()], cost: int, number: int, held: Reservation | None) -> None:
+        released: list[int] = []
+        amount = 0
+        if held is not None:
+            released, amount, held.is_held = [budget.id for budget in held.budgets], held.amount, False
+        try:
+            self._ledger.settle(bounds, cost, number, released, amount)
+        except Exception as error:  # noqa: BLE001 -- see the module
+            if not self._is_failing:
+                self._is_failing = True
+                log_fault(logger, "What a request cost was not counted for its budgets yet", error)
+            ask_for_recount(self._folder)
+
+    def close(self) -> None:
+        """Hold nothing any more."""
+        self._ledger.close()
+
+    def _span(self, budget: Budget, moment: float) -> Span:
+        key = (budget.per, budget.timezone)
+        known = self._spans.get(key)
+        if known is None or known.until is None or not known.since <= moment < known.until:
+            known = self._spans[key] = span(budget.per, moment, zone(budget.timezone or self._timezone))
+        return known
+
+
+def _strict(reservation: Reservation) -> Budget | None:
+    """Return a budget that refuses what it has no room for."""
+    return next((budget for budget in reservation.budgets if budget.then != "warn"), None)
+
+
+def process_of(writer: str) -> int:
+    """Return the number of the process that a writer of the journal belongs to."""
+    return int(writer.rpartition("-")[2], 16)
+
+
+def cost_of(source: str | None, cost: Decimal | None, at_least: Decimal | None, reserved: Decimal | None) -> int:
+    """Return what an event counts for a budget.
+
+    A cost that nobody knows is taken for what was held, or for what it is at least if that is more.
+    """
+    if source in FREE:
+        return 0
+    if cost is not None:
+        return picodollars(cost)
+    return picodollars(max(at_least or Decimal(0), reserved or Decimal(0)))
+
+
+def reserved_in(event: Event) -> Decimal | None:
+    """Return what an event says was held for it."""
+    text = (event.policy or {}).get(RESERVED)
+    return Decimal(text) if text else None
