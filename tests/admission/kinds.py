@@ -5,10 +5,7 @@ from __future__ import annotations
 from metrion.admission.codes import KINDS
 from metrion.model import RefusalKind
 
-UNUSED = (
-    RefusalKind(413, "body_too_large", "", lasting=True),
-    RefusalKind(504, "upstream_unreachable", ""),
-)
+UNUSED = (RefusalKind(504, "upstream_unreachable", ""),)
 """What the contract has and nothing refuses for yet."""
 
 _KINDS = {(row.status, row.code): row for row in (*KINDS, *UNUSED)}

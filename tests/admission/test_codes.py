@@ -30,4 +30,4 @@ def test_a_limit_that_is_used_up_says_when_it_passes(kind: RefusalKind) -> None:
 
 
 def test_only_limits_say_when_they_pass() -> None:
-    assert [row.code for row in KINDS if row.retry_after] == ["rate_limited", "monthly_cap"]
+    assert [row.code for row in KINDS if row.retry_after] == ["rate_limited", "monthly_cap", "budget"]

@@ -18,6 +18,7 @@ from metrion.budgets.recount import recount
 from metrion.endpoints import OPERATIONS
 from metrion.journal.writer import Journal
 from metrion.model import (
+    Asked,
     Budget,
     Caller,
     CredentialPlace,
@@ -76,7 +77,8 @@ class Process:
         forward = Forward(route, Caller(**who), Head(b"/", ()), Head(b"/", ()))
         bound = Budgets(self.home.budgets).bind(forward, Inbound(b"POST", b"/openai/v1/chat/completions", ()))
         assert isinstance(bound, Forward)
-        return self.enforcement.admit(bound, model, body_bytes, most_output)
+        asked = Asked(b"x" * body_bytes, () if model is None else (model,), most_output_tokens=most_output)
+        return self.enforcement.admit(bound, asked)
 
     def end(self, forward: Forward | None, cost: str | None = None, **columns: Any) -> None:
         """Write the event of a request, and count it."""

@@ -81,6 +81,7 @@ def test_limits_and_times_are_kept_and_listed(metrion: Console) -> None:
         "label_fixed": False,
         "allowed_labels": None,
         "last_used_at": None,
+        "takes_unpriced": False,
     }
     assert second["requests_per_minute"] is None
     table = metrion.ok("token", "list").splitlines()

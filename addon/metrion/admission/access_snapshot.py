@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from metrion.admission.budgets import Budgets
-from metrion.model import LabelRules
+from metrion.model import LabelRules, TokenRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,8 @@ class Token:
     """It is an earlier secret of a token that has a new one, and holds until ``expires_at``."""
     counted_as: bytes | None = field(default=None, repr=False)
     """The digest under which its requests are counted: all secrets of a token share one. ``None``: its own."""
+    rules: TokenRules | None = None
+    """``None``: it may do everything."""
 
 
 @dataclass(frozen=True, slots=True)

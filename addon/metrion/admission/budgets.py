@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from metrion.admission.codes import BUDGET, NOT_ALLOWED
+from metrion.admission.codes import BODY_TOO_LARGE, BUDGET, NOT_ALLOWED
 from metrion.admission.labels import labels
+from metrion.admission.rules import is_showable
 from metrion.admission.spans import Span
-from metrion.model import Budget, Forward, Inbound, Refusal, Reservation, dollars
+from metrion.model import Asked, Budget, Forward, Inbound, Naming, Refusal, Reservation, dollars
 from metrion.settings.timezones import zone
 
 SCOPES = ("token", "account", "user", "provider")
@@ -105,14 +106,28 @@ def uncounted(forward: Forward, budget: Budget) -> Refusal:
     return Refusal.of_routed(forward.route, BUDGET, message, caller=forward.caller, headers=headers)
 
 
-def without_price(forward: Forward, budget: Budget, model: str | None) -> Refusal:
+def without_price(forward: Forward, budget: Budget, model: str) -> Refusal:
     """Refuse a request whose cost nobody can know, on a budget."""
-    what = f"The model {model} has no price" if model else "The model of this request is not known, and so no price"
+    what = f"The model {model}" if is_showable(model, forward.credentials) else "This model"
     message = (
-        f"{what}, and the budget of {shown(budget)} could not hold. Give the model a price in a file of your own "
+        f"{what} has no price, and the budget of {shown(budget)} could not hold. Give it a price in a file of your own "
         f"(docs/pricing.md), or let the token use it: `metrion token set {forward.caller.token_name} --unpriced allow`."
     )
     return Refusal.of_routed(forward.route, NOT_ALLOWED, message, caller=forward.caller)
+
+
+def without_model(forward: Forward, budget: Budget, asked: Asked) -> Refusal:
+    """Refuse a request on a budget that asks for nobody can tell which model."""
+    operation = forward.route.operation
+    why = asked.unread or (
+        f"a request for {operation.name} names it where nobody can read it" if operation.session else "it names none"
+    )
+    message = f"The budget of {shown(budget)} can only hold where the model of a request is known, and {why}."
+    if operation.naming is not Naming.ALWAYS:
+        way_out = f"metrion token set {forward.caller.token_name} --allow-operation {operation.name}"
+        message += f" `{way_out}` allows it all the same."
+    kind = BODY_TOO_LARGE if asked.too_large else NOT_ALLOWED
+    return Refusal.of_routed(forward.route, kind, message, caller=forward.caller)
 
 
 def shown(budget: Budget) -> str:

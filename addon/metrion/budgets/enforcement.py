@@ -16,18 +16,32 @@ from datetime import UTC
 from decimal import Decimal
 from pathlib import Path
 
-from metrion.admission.budgets import Budgets, over, shown, uncounted, without_price
+from metrion.admission.budgets import Budgets, over, shown, uncounted, without_model, without_price
+from metrion.admission.paths import parameter
 from metrion.admission.spans import Span, span
 from metrion.budgets.figures import Figures
 from metrion.budgets.ledger import Bound, Held, Ledger, Short, ask_for_recount
 from metrion.faults import log_fault
-from metrion.model import Budget, Event, Forward, Headers, Refusal, Reservation, dollars, picodollars
+from metrion.model import (
+    Asked,
+    Budget,
+    Event,
+    Forward,
+    Headers,
+    Refusal,
+    Reservation,
+    Route,
+    dollars,
+    picodollars,
+)
 from metrion.pricing import PriceBook
 from metrion.settings.timezones import zone
 
 logger = logging.getLogger(__name__)
 
 FREE = frozenset({"not_billed", "subscription"})
+_UNKNOWN_BYTES = 8_000
+"""What the body of a request is taken for that nobody had to look at."""
 RESERVED = "reserved_usd"
 """The entry of the column ``policy`` that says what was held for a request whose cost nobody knows."""
 REMAINING = b"x-metrion-budget-remaining"
@@ -58,19 +72,20 @@ class Enforcement:
 
     # --- before
 
-    def admit(
-        self, forward: Forward, model: str | None, body_bytes: int = 0, most_output: int | None = None
-    ) -> Forward | Refusal:
-        """Hold what a request may cost, of every budget that it is bound by; or refuse it, and hold nothing."""
-        if forward.reservation is None:
+    def admit(self, forward: Forward, asked: Asked | None = None) -> Forward | Refusal:
+        """Hold what a request may cost, of every budget that binds it; or refuse it, and hold nothing.
+
+        ``asked``: what its body asks for; ``None``: that need not be known.
+        """
+        if (reservation := forward.reservation) is None:
             return forward
         try:
-            return self._admit(forward, forward.reservation, model, body_bytes, most_output)
+            return self._admit(forward, reservation, asked)
         except Exception as error:  # noqa: BLE001 -- a budget fails closed, whatever the fault is
             if not self._is_failing:
                 self._is_failing = True
                 log_fault(logger, "Budgets cannot be counted, and what they bind is refused", error)
-            strict = _strict(forward.reservation)
+            strict = _strict(reservation)
             return forward if strict is None else uncounted(forward, strict)
 
     def release(self, forward: Forward) -> None:
@@ -78,23 +93,47 @@ class Enforcement:
         if (held := forward.reservation) is not None and held.is_held:
             self._settle((), 0, 0, held)
 
-    def _admit(
-        self, forward: Forward, reservation: Reservation, model: str | None, body_bytes: int, most_output: int | None
-    ) -> Forward | Refusal:
-        provider, caller = forward.route.provider, forward.caller
-        rates = self._figures.rates(provider, model) if model is not None else None
-        if rates is None and not caller.takes_unpriced and (strict := _strict(reservation)) is not None:
-            return without_price(forward, strict, model)
-        who = (caller.account, caller.token_name, provider, model)
-        amount = self._figures.likely(who, rates, body_bytes, most_output)
+    def _admit(self, forward: Forward, reservation: Reservation, asked: Asked | None) -> Forward | Refusal:
+        found = self._likely(forward, asked)
+        if isinstance(found, str) and (strict := _strict(reservation)) is not None:
+            return without_price(forward, strict, found) if found else without_model(forward, strict, asked or Asked())
+        amount = found if isinstance(found, int) else 0
         now = self._clock()
         bounds = [Bound(budget, self._span(budget, now).key) for budget in reservation.budgets]
-        found = self._ledger.hold(bounds, amount)
+        held = self._ledger.hold(bounds, amount)
         self._is_failing = False
-        if isinstance(found, Short):
-            return self._refused(forward, found, now)
+        if isinstance(held, Short):
+            return self._refused(forward, held, now)
         reservation.amount, reservation.is_held = amount, True
-        return self._with_fields(forward, found) if found.over or self._shows_remaining else forward
+        return self._with_fields(forward, held) if held.over or self._shows_remaining else forward
+
+    def _likely(self, forward: Forward, asked: Asked | None) -> int | str:
+        """Return what a request may cost; or a model without a price, which is empty where the model is not known."""
+        route, caller = forward.route, forward.caller
+        models: tuple[str | None, ...] = asked.models if asked is not None else ()
+        if route.model is not None:
+            models = (route.model,)
+        elif not models:
+            if not caller.takes_unread:
+                return ""
+            models = (self._model_of_session(route),)
+        body_bytes, most = _UNKNOWN_BYTES, None
+        if asked is not None:
+            body_bytes, most = len(asked.body), asked.most_output_tokens
+            if most is not None and asked.answers:
+                most *= asked.answers
+        amount = 0
+        for model in models:
+            rates = self._figures.rates(route.provider, model) if model is not None else None
+            if rates is None and model is not None and not caller.takes_unpriced:
+                return model
+            who = (caller.account, caller.token_name, route.provider, model)
+            amount = max(amount, self._figures.likely(who, rates, body_bytes, most))
+        return amount
+
+    @staticmethod
+    def _model_of_session(route: Route) -> str | None:
+        return parameter(route.target.partition(b"?")[2], b"model") if route.operation.session else None
 
     def _with_fields(self, forward: Forward, held: Held) -> Forward:
         """Return a request whose answer says how its budgets stand."""

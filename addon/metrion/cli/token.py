@@ -79,6 +79,13 @@ _HEADINGS = {
 }
 
 
+_UNPRICED = click.option(
+    "--unpriced",
+    type=click.Choice(("allow", "refuse")),
+    help="Whether it may use models without a price where a budget binds it.  [default: refuse]",
+)
+
+
 def _terms_options[R](*, changing: bool) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """Add the options for everything about a token that can be changed, but its account."""
 
@@ -115,11 +122,7 @@ def _terms_options[R](*, changing: bool) -> Callable[[Callable[..., R]], Callabl
             default=None,
             help="Whether the token's label and tags hold whatever a request sends.",
         ),
-        click.option(
-            "--unpriced",
-            type=click.Choice(("allow", "refuse")),
-            help="Whether it may use models without a price where they count for a budget.  [default: refuse]",
-        ),
+        _UNPRICED,
         click.option(
             "--allow-user",
             type=Label(),

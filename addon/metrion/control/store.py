@@ -32,7 +32,7 @@ from metrion.control.schema import migrate
 from metrion.control.vault import Vault
 from metrion.control.watch import Watch
 from metrion.errors import ControlError
-from metrion.model import Budget, LabelRules
+from metrion.model import Budget, LabelRules, TokenRules
 from metrion.settings import Settings
 
 
@@ -106,6 +106,7 @@ class ControlStore:
         limits: Limits | None = None,
         labels: LabelRules | None = None,
         expires_at: datetime | None = None,
+        rules: TokenRules | None = None,
         takes_unpriced: bool = False,
     ) -> NewToken:
         """Make a token; its secret is in the answer and nowhere else. Without a name it is the next ``token-N``.
@@ -117,6 +118,7 @@ class ControlStore:
             limits=limits or Limits(),
             labels=labels or LabelRules(),
             expires_at=expires_at,
+            rules=rules or TokenRules(),
             takes_unpriced=takes_unpriced,
         )
         with transaction(self._path) as db:

@@ -17,6 +17,7 @@ from metrion.admission.codes import BAD_REQUEST, INTERNAL, NOT_A_PROVIDER, UNKNO
 from metrion.admission.cors import preflight
 from metrion.admission.limits import refusal as limit_refusal
 from metrion.admission.routing import Endpoint, Router
+from metrion.admission.rules import judge_body
 from metrion.admission.welcome import welcome
 from metrion.budgets.enforcement import Enforcement
 from metrion.control import ControlStore, make_fingerprint
@@ -33,9 +34,10 @@ from metrion.logs.request_log import RequestLog
 from metrion.metrics import Recording
 from metrion.metrics.exposition import CONTENT_TYPE, render
 from metrion.metrics.otlp import exporter_of
-from metrion.model import Answer, EndReason, Event, Forward, Inbound, Refusal, Route
+from metrion.model import Answer, Asked, EndReason, Event, Forward, Inbound, Refusal, Route
 from metrion.pricing import PriceBook
 from metrion.relay.attempt import Attempt
+from metrion.relay.held_body import Room
 from metrion.relay.recorder import Recorder
 from metrion.relay.request import Request
 from metrion.settings import Settings
@@ -62,6 +64,8 @@ class Gateway:
         """Requests that are not over on the wire, whether they have their event or not."""
         self.tunnels: dict[str, bytes] = {}
         """The token that identifies a client connection's tunnel, by mitmproxy's id of the connection."""
+        self.room = Room()
+        """Where bodies are held."""
         prices = PriceBook.load(settings.pricing, without_allowance=settings.without_allowance)
         self._control = ControlStore.open(settings)
         access = self._control.access_snapshot()  # a key that does not open is an error now, not at every request
@@ -70,7 +74,13 @@ class Gateway:
         self._journal = Journal(settings.journal_dir, on_change=slot.note_events)
         self._budgets = access.budgets
         """As the last decision saw them."""
-        self._enforcement = Enforcement(settings.budgets_dir, self._journal.writer, prices, settings.timezone)
+        self._enforcement = Enforcement(
+            settings.budgets_dir,
+            self._journal.writer,
+            prices,
+            settings.timezone,
+            shows_remaining=settings.budgets.remaining_header,
+        )
         self._ending: Forward | Refusal | None = None
         """What the request was decided to be whose event is being written."""
         self._metrics = Recording(slot.metrics, settings.metrics)
@@ -133,16 +143,31 @@ class Gateway:
         except Exception as error:  # noqa: BLE001 -- as in `decide`
             return _fault(error)
 
+    def needs_body(self, forward: Forward) -> bool:
+        """Whether what the body of a request asks for decides about it."""
+        held = forward.reservation
+        return forward.rules is not None or (held is not None and forward.route.model is None)
+
+    def within_rules(self, forward: Forward, asked: Asked) -> Forward | Refusal:
+        """Decide about a request for which ``needs_body`` holds. Never raises."""
+        try:
+            decision = judge_body(forward, asked)
+            return self._enforcement.admit(decision, asked) if isinstance(decision, Forward) else decision
+        except Exception as error:  # noqa: BLE001 -- as in `decide`
+            return _fault(error, forward.route)
+
     def within_limits(self, decision: Forward) -> Forward | Refusal:
         """Count a request that nothing else refuses any more, or refuse it and count nothing."""
-        held = self._enforcement.admit(decision, decision.route.model)
-        if not isinstance(held, Forward):
-            return held
-        excess = self._counters.take(held.quota) if held.quota else None
+        if (held := decision.reservation) is not None and not held.is_held:
+            within = self._enforcement.admit(decision)
+            if not isinstance(within, Forward):
+                return within
+            decision = within
+        excess = self._counters.take(decision.quota) if decision.quota else None
         if excess is None:
-            return held
-        self._enforcement.release(held)
-        return limit_refusal(held, excess)
+            return decision
+        self._enforcement.release(decision)
+        return limit_refusal(decision, excess)
 
     def begin(self, key: Hashable, inbound: Inbound, decision: Forward | Refusal, *, began: float) -> Attempt:
         """Begin to record a request, known by ``key`` until it is forgotten.

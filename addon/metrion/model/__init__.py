@@ -10,9 +10,10 @@ from __future__ import annotations
 from metrion.model.answer import Cost, CostSource, EndReason, Reading, Usage
 from metrion.model.budget import PICODOLLARS, Budget, Reservation, dollars, picodollars
 from metrion.model.event import COLUMN_TYPES, EVENT_COLUMNS, MONEY, Event
-from metrion.model.operation import Operation
+from metrion.model.operation import Naming, Operation
 from metrion.model.request import (
     Answer,
+    Asked,
     Caller,
     CredentialPlace,
     ErrorShape,
@@ -26,6 +27,7 @@ from metrion.model.request import (
     Refusal,
     RefusalKind,
     Route,
+    TokenRules,
     first_values,
 )
 
@@ -35,6 +37,7 @@ __all__ = [
     "MONEY",
     "PICODOLLARS",
     "Answer",
+    "Asked",
     "Budget",
     "Caller",
     "Cost",
@@ -48,6 +51,7 @@ __all__ = [
     "Headers",
     "Inbound",
     "LabelRules",
+    "Naming",
     "Operation",
     "Origin",
     "Quota",
@@ -56,6 +60,7 @@ __all__ = [
     "RefusalKind",
     "Reservation",
     "Route",
+    "TokenRules",
     "Usage",
     "dollars",
     "first_values",

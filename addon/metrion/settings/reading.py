@@ -24,6 +24,7 @@ from metrion.settings.otlp import OtlpEntry
 from metrion.settings.ownership import check_usable
 from metrion.settings.timezones import zone
 from metrion.settings.values import (
+    BudgetSettings,
     Cors,
     Frozen,
     Intercept,
@@ -131,6 +132,7 @@ class _File(Frozen):
     store: Annotated[str, Field(min_length=1)] = "usage.duckdb"
     timezone: Annotated[str, BeforeValidator(_check_timezone)] = "UTC"
     metrics: MetricsSettings = MetricsSettings()
+    budgets: BudgetSettings = BudgetSettings()
     otlp: OtlpEntry = OtlpEntry()
 
 
@@ -197,6 +199,7 @@ def load_settings(config: Path | None = None, environ: Mapping[str, str] = os.en
         store=file.store,
         timezone=file.timezone,
         metrics=file.metrics,
+        budgets=file.budgets,
         otlp=file.otlp.settings,
         environment_keys=_environment_keys(environ),
     )

@@ -90,6 +90,13 @@ class MetricsSettings(Frozen):
     """Requests, tokens and costs are also counted by user label."""
 
 
+class BudgetSettings(Frozen):
+    """What answers say of budgets."""
+
+    remaining_header: Annotated[bool, Field(strict=True)] = False
+    """An answer says what is left of the budget that has least: ``x-metrion-budget-remaining``."""
+
+
 class OtlpSettings(Frozen):
     """The collector that spans and metrics are sent to. Never shown: the values of ``headers``, which are secrets."""
 
@@ -136,6 +143,7 @@ class Settings(Frozen):
     timezone: str = "UTC"
     """Whose days and months reports show, by its IANA name."""
     metrics: MetricsSettings = MetricsSettings()
+    budgets: BudgetSettings = BudgetSettings()
     otlp: OtlpSettings = OtlpSettings()
     environment_keys: Mapping[str, str] = Field(default_factory=dict, repr=False, exclude=True)
     """Provider name to the key that the environment holds for the account ``default``."""
