@@ -53,7 +53,8 @@ class Answer:
     ) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=20)
         try:
-            connection.request("POST", path, json.dumps(body), {"authorization": f"Bearer {token}"})
+            sent = None if body is None else json.dumps(body)
+            connection.request("POST" if sent else "GET", path, sent, {"authorization": f"Bearer {token}"})
             response = connection.getresponse()
             self.status, self.headers = response.status, dict(response.getheaders())
             self.body = response.read().decode()
@@ -98,6 +99,11 @@ def test_a_token_spends_its_budget_and_is_then_refused_in_the_words_of_its_sdk(p
     assert Decimal(standing(proxy, "small")["spent"]) == spent <= Decimal("0.012")
     assert [row["end_reason"] for row in rows].count("refused") == 2
     assert standing(proxy, "small")["held"] == "0"
+    metrics = Answer(proxy, "", None, "/metrics").body
+    own = 'scope="token",name="small",per="month"'
+    assert f"metrion_budget_usd{{{own}}} 0.012\n" in metrics
+    assert f"metrion_budget_spent_usd{{{own}}} {float(spent)}\n" in metrics
+    assert f"metrion_budget_held_usd{{{own}}} 0.0\n" in metrics
 
 
 def test_a_budget_of_nothing_and_one_that_was_lowered(proxy: Proxy) -> None:

@@ -69,16 +69,7 @@ def admit(
     sent = placed if pass_through else (key.encode("utf-8", "replace"),) if key else ()
     in_plan = any(_is_of_plan(value, route) for value in sent)
     rules = token.rules
-    caller = Caller(
-        token.account,
-        token.name,
-        credential,
-        _timeout(token, route, plan),
-        in_plan,
-        token.labels,
-        token.takes_unpriced,
-        rules is not None and may_be_unread(route.operation, rules),
-    )
+    caller = _caller(token, route, plan, credential, in_plan=in_plan)
     judged = rules is not None and judge(token.name, rules, route, inbound)
     if isinstance(judged, str):
         return Refusal.of_routed(route, NOT_ALLOWED, judged, caller=caller)
@@ -98,6 +89,13 @@ def admit(
         key = ""
     quota, wire, masked = _quota(digest, token, plan), wire_head(inbound, places, route, key), shown(inbound, places)
     return Forward(route, caller, wire, masked, quota, (*identities, *placed, *sent), rules, keyless)
+
+
+def _caller(token: Token, route: Route, plan: Plan, credential: str | None, *, in_plan: bool) -> Caller:
+    timeout = _timeout(token, route, plan)
+    takes_unread = token.rules is not None and may_be_unread(route.operation, token.rules)
+    of_token = (token.labels, token.takes_unpriced, takes_unread)
+    return Caller(token.account, token.name, credential, timeout, in_plan, *of_token)
 
 
 def admit_tunnel(inbound: Inbound, route: Route, access: AccessSnapshot) -> bytes | Refusal | None:

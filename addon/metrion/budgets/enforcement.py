@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC
 from decimal import Decimal
@@ -21,6 +22,7 @@ from metrion.admission.paths import parameter
 from metrion.admission.spans import Span, span
 from metrion.budgets.figures import Figures
 from metrion.budgets.ledger import Bound, Held, Ledger, Short, ask_for_recount
+from metrion.budgets.standing import Standing, standings
 from metrion.faults import log_fault
 from metrion.model import (
     Asked,
@@ -40,6 +42,7 @@ from metrion.settings.timezones import zone
 logger = logging.getLogger(__name__)
 
 FREE = frozenset({"not_billed", "subscription"})
+_MOST_SHOWN = 200
 _UNKNOWN_BYTES = 8_000
 """What the body of a request is taken for that nobody had to look at."""
 RESERVED = "reserved_usd"
@@ -203,6 +206,12 @@ class Enforcement:
                 self._is_failing = True
                 log_fault(logger, "What a request cost was not counted for its budgets yet", error)
             ask_for_recount(self._folder)
+
+    def standings(self, budgets: Budgets) -> list[Standing]:
+        """Return how budgets stand now, of so many that it takes milliseconds; none where that cannot be read."""
+        with suppress(OSError):
+            return list(standings(self._folder, budgets.all[:_MOST_SHOWN], self._timezone, self._clock()))
+        return []
 
     def close(self) -> None:
         """Hold nothing any more."""

@@ -24,7 +24,7 @@ from metrion.control import ControlStore, make_fingerprint
 from metrion.control.counters import Counters
 from metrion.control.generations import Generations
 from metrion.faults import log_fault
-from metrion.gateway.health import gauges, health
+from metrion.gateway.health import budget_gauges, gauges, health
 from metrion.gateway.label_warnings import LabelWarnings
 from metrion.gateway.metrics_access import MetricsAccess
 from metrion.gateway.mistakes import Mistakes
@@ -246,7 +246,9 @@ class Gateway:
             case Endpoint.METRICS:
                 if refusal := self._metrics_access.refusal(inbound):
                     return refusal
-                figures = gauges(scoreboard, now=time.time())
+                standings = self._enforcement.standings(self._control.access_snapshot().budgets)
+                users = self.settings.metrics.users
+                figures = [*gauges(scoreboard, now=time.time()), *budget_gauges(standings, users=users)]
                 return _own_answer(render(scoreboard.metrics, figures, self.settings.metrics), CONTENT_TYPE)
             case Endpoint.WELCOME:
                 return welcome(inbound, self.settings.providers, metrion.__version__)

@@ -7,13 +7,15 @@ cannot be reached is information, and makes nobody degraded.
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import metrion
+from metrion.budgets.standing import Standing
 from metrion.gateway.scoreboard import Scoreboard
 from metrion.metrics import definitions as defined
 from metrion.metrics.exposition import Gauge, latest_of
+from metrion.model import dollars
 
 LAG_SECONDS = 120.0
 """An ingester that leaves something for longer is too slow, or cannot open the store."""
@@ -65,6 +67,25 @@ def _unreachable(scoreboard: Scoreboard) -> Iterator[str]:
     for labels, figures in latest_of(scoreboard.metrics, defined.REACH, at=defined.FAILED_AT):
         if figures[defined.FAILED_AT] > last[labels[0]][0]:
             yield labels[0]
+
+
+def budget_gauges(standings: Collection[Standing], *, users: bool) -> Iterator[Gauge]:
+    """Return how budgets stand, as figures of ``GET /metrics``; those of user labels only with ``users``."""
+    shown = [each for each in standings if users or each.budget.scope != "user"]
+    figures: tuple[tuple[str, str, Callable[[Standing], int | None]], ...] = (
+        ("metrion_budget_usd", "How much may be spent.", lambda each: each.budget.limit),
+        ("metrion_budget_spent_usd", "How much is spent in the present span.", lambda each: each.spent),
+        ("metrion_budget_held_usd", "How much is held for requests under way.", lambda each: each.held),
+    )
+    for name, text, figure in figures:
+        for each in shown:
+            own = each.budget
+            labels = (("scope", own.scope), ("name", own.name), ("per", own.per))
+            yield Gauge(name, text, _usd(figure(each)), labels)
+
+
+def _usd(amount: int | None) -> float | None:
+    return None if amount is None else float(dollars(amount))
 
 
 def gauges(scoreboard: Scoreboard, *, now: float) -> Iterator[Gauge]:

@@ -94,9 +94,12 @@ def _lines(board: Board, gauges: Iterable[Gauge], settings: MetricsSettings) -> 
     yield from _head("metrion_refusals_total", "counter", "Requests that Metrion answered in a provider's place.")
     yield from _samples("metrion_refusals_total", REFUSAL_LABELS, refusals)
     yield from _limits(board)
+    last = None
     for gauge in gauges:
         name = f"{gauge.name}_total" if gauge.counts else gauge.name
-        yield from _head(name, "counter" if gauge.counts else "gauge", gauge.help)
+        if name != last:  # those of one name, with other labels, come one after the other
+            yield from _head(name, "counter" if gauge.counts else "gauge", gauge.help)
+        last = name
         names, values = [label for label, _ in gauge.labels], tuple(value for _, value in gauge.labels)
         if gauge.value is not None:
             yield from _samples(name, names, {values: gauge.value})
