@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scripts.benchmark import first_call, latency, memory, metering, paced, streams, taps, throughput
+from scripts.benchmark import budgets, first_call, latency, memory, metering, paced, streams, taps, throughput
 from scripts.benchmark.others import LITELLM, PORTKEY
 from scripts.benchmark.results import Result
 from scripts.benchmark.targets import BARE, DIRECT, SCRIPT, SERVE, TWO_WORKERS, UNMETERED
@@ -13,6 +13,7 @@ from scripts.benchmark.targets import BARE, DIRECT, SCRIPT, SERVE, TWO_WORKERS, 
 ADDED_MS = 0.5
 TAP_US = 5.0
 TAP_MEGABYTES = 1.0
+BUDGET_US = 40.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ PROMISES = (
     Promise("MB grown", memory.GROWN, SERVE, memory.FULL_LOAD, at_most=10),
     Promise("MB with 1,000 open streams", memory.STREAMING.format(memory.OPEN), SERVE, at_most=300),
     Promise("µs to read a chunk without usage, slowest format", taps.QUIET, "", at_most=TAP_US),
+    Promise("µs of CPU that a budget adds to a request", budgets.ADDED, budgets.TARGET, at_most=BUDGET_US),
     Promise("MB held of a response of 10 MB", taps.HELD, "", at_most=TAP_MEGABYTES),
 )
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -42,6 +42,7 @@ from metrion.settings.timezones import zone
 logger = logging.getLogger(__name__)
 
 FREE = frozenset({"not_billed", "subscription"})
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 -- events have naive UTC times
 _MOST_SHOWN = 200
 _UNKNOWN_BYTES = 8_000
 """What the body of a request is taken for that nobody had to look at."""
@@ -188,7 +189,7 @@ class Enforcement:
         if event.cost_usd is not None and event.cost_source not in FREE:
             who = (event.account, event.token_name, event.provider, event.model_requested)
             self._figures.learn(who, cost, event.cost_parts)
-        started = event.started_at.replace(tzinfo=UTC).timestamp() if found else 0.0
+        started = (event.started_at - _EPOCH).total_seconds()
         bounds = [Bound(budget, self._span(budget, started).key) for budget in found]
         self._settle(bounds, cost, number, held)
         if cost and found and event.method != "POST" and event.status != 101:

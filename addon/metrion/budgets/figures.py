@@ -9,11 +9,10 @@ would lock out agents, who ask for 64,000 tokens and use a few hundred.
 from __future__ import annotations
 
 import json
-from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +24,8 @@ from metrion.pricing.prices import PER_REQUEST
 PERCENTILE = 0.95
 LAST = 64
 """So many costs are remembered of each token and model."""
+_ENOUGH = 4
+"""So many new ones change the percentile."""
 TYPICAL_OUTPUT = 500
 """Tokens of an answer, where nobody has made such a request before."""
 MOST_INPUT = 50_000
@@ -59,22 +60,26 @@ class Likely(NamedTuple):
 
 
 class _Costs:
-    """The last amounts of one token and model."""
+    """The last costs of one token and model."""
 
-    __slots__ = ("_in_order", "_last")
+    __slots__ = ("_high", "_last", "_new")
 
     def __init__(self) -> None:
-        self._last = deque[int]()
-        self._in_order: list[int] = []
+        self._last = deque[tuple[int, int]](maxlen=LAST)
+        """Of each request what it cost, and without its output."""
+        self._new = 0
+        self._high = Likely(0, 0)
 
-    def add(self, cost: int) -> None:
-        self._last.append(cost)
-        insort(self._in_order, cost)
-        if len(self._last) > LAST:
-            del self._in_order[bisect_left(self._in_order, self._last.popleft())]
+    def add(self, cost: int, input_: int) -> None:
+        self._last.append((cost, input_))
+        self._new += 1
 
-    def high(self) -> int:
-        return self._in_order[min(len(self._in_order) - 1, int(PERCENTILE * len(self._in_order)))]
+    def high(self) -> Likely:
+        if self._new >= _ENOUGH or self._new == len(self._last):
+            self._new = 0
+            at = min(len(self._last) - 1, int(PERCENTILE * len(self._last)))
+            self._high = Likely(*(sorted(each)[at] for each in zip(*self._last, strict=True)))
+        return self._high
 
 
 class Figures:
@@ -84,26 +89,28 @@ class Figures:
         self._prices = prices
         self._path = folder / SEEDS
         self._clock = clock
-        self._costs = dict[Who, tuple[_Costs, _Costs]]()
-        self._rates = dict[tuple[str, str, date], Rates | None]()
+        self._costs = dict[Who, _Costs]()
+        self._rates = dict[tuple[str, str, int], Rates | None]()
         self._seeds = dict[Who, Likely]()
         self._seeds_state: tuple[int, int] | None = None
         self._looked_at = -_LOOK_SECONDS
 
     def rates(self, provider: str, model: str) -> Rates | None:
         """Return what a model costs today; ``None``: it has no price."""
-        today = datetime.fromtimestamp(self._clock(), UTC).date()
-        key = (provider, model, today)
-        if key not in self._rates:
+        now = self._clock()
+        key = (provider, model, int(now // 86_400))
+        try:
+            return self._rates[key]
+        except KeyError:
             if len(self._rates) >= _MOST_KEPT:
                 self._rates.clear()
-            self._rates[key] = self._looked_up(provider, model, today)
-        return self._rates[key]
+        found = self._rates[key] = self._looked_up(provider, model, now)
+        return found
 
     def likely(self, who: Who, rates: Rates | None, body_bytes: int, most_output: int | None) -> int:
         """Return what a request is likely to cost."""
         costs = self._costs.get(who)
-        found = Likely(costs[0].high(), costs[1].high()) if costs is not None else self._seed(who)
+        found = costs.high() if costs is not None else self._seed(who)
         output = rates.output or 0.0 if rates is not None else 0.0
         if found is not None:
             if most_output is None or not output:
@@ -123,14 +130,16 @@ class Figures:
         if costs is None:
             if len(self._costs) >= _MOST_KEPT:
                 self._costs.pop(next(iter(self._costs)))
-            costs = self._costs[who] = (_Costs(), _Costs())
-        costs[0].add(cost)
+            costs = self._costs[who] = _Costs()
+        input_ = cost
         if parts:
-            cost -= sum(picodollars(parts[name]) for name in _OF_OUTPUT if name in parts)
-        costs[1].add(max(0, cost))
+            for name in _OF_OUTPUT:
+                if name in parts:
+                    input_ -= picodollars(parts[name])
+        costs.add(cost, max(0, input_))
 
-    def _looked_up(self, provider: str, model: str, today: date) -> Rates | None:
-        when = datetime(today.year, today.month, today.day, tzinfo=UTC)
+    def _looked_up(self, provider: str, model: str, now: float) -> Rates | None:
+        when = datetime.fromtimestamp(now, UTC)
         found = self._prices.priced_by(
             provider=provider, model=None, model_requested=model, usage=Usage(), when=when, service_tier=None
         )

@@ -101,7 +101,13 @@ class File:
 
     def lock(self, deadline: float) -> None:
         """Lock it; :raises TimeoutError: somebody else has it until the deadline, on the monotonic clock."""
-        while not taken(self.descriptor):
+        while True:
+            try:
+                fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                pass
+            else:
+                return
             if time.monotonic() > deadline:
                 raise TimeoutError("another process has held a budget's file for too long")
             time.sleep(_LOCK_POLL_SECONDS)
@@ -176,8 +182,7 @@ class Ledger:
         ``event`` is its number among this process's events; 0: there is no event.
         """
         keys = {bound.budget.id: bound.key for bound in costs}
-        numbers = sorted(keys.keys() | set(released)) if len(keys) + len(released) > 1 else [*keys, *released]
-        files = self._lock(numbers)
+        files = self._lock([*keys] if not released or [*keys] == released else sorted({*keys, *released}))
         try:
             for file in files:
                 page, number = file.page, file.number

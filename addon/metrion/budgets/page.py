@@ -139,15 +139,17 @@ class Page:
 
         :raises OSError: there are too many processes.
         """
+        if place:
+            its, counted, last, held = _SLOT.unpack_from(self.data, place)
+            if its == process:
+                return Slot(place, process, counted, last, int.from_bytes(held, "little", signed=True))
         free = 0
-        for at in (place,) if place else _SLOTS:
+        for at in _SLOTS:
             its, counted, last, held = _SLOT.unpack_from(self.data, at)
             if its == process:
                 return Slot(at, process, counted, last, int.from_bytes(held, "little", signed=True))
             if not its:
                 free = free or at
-        if place:  # the file was made anew
-            return self.slot(process)
         if not free:
             raise OSError(f"more than {MOST_PROCESSES} processes use this budget")
         _SLOT.pack_into(self.data, free, process, 0, 0, bytes(16))
