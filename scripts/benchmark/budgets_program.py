@@ -49,7 +49,7 @@ def prepared(home: Path, *, is_bound: bool) -> tuple[Any, Sequence[tuple[Case, A
     behind, token = gateway(home)
     if is_bound:
         with open_control(behind.settings) as control:
-            control.set_budget(Budget(0, "token", "bench", picodollars(Decimal(10**9)), "month"))
+            control.set_budget(Budget(0, "token", "bench", picodollars(Decimal(10**6)), "month"))
     return behind, [(case, read(case.body)) for case in cases(token)["plain"]]
 
 

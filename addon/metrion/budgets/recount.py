@@ -128,11 +128,11 @@ def _put(page: Page, each: _Sum, seen: Mapping[int, int], dead: frozenset[int], 
     for slot in page.slots():
         counted = max(slot.counted, seen.get(slot.process, 0))
         if slot.process in dead:
-            page.free(slot)
+            page.free(slot.place)
         elif slot.last > counted:  # it has counted an event that no disk takes at this moment
             spent = max(spent, page.spent(at))
         else:
-            page.put(slot, slot.held, counted, slot.last)
+            page.set_counted(slot.place, counted)
     page.add_up()
     page.set_spent(at, spent)
     if spent + page.held < each.budget.limit:

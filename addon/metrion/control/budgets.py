@@ -19,7 +19,7 @@ from metrion.errors import ControlError
 from metrion.model import Budget, dollars, picodollars
 from metrion.settings.timezones import zone
 
-MOST_USD = Decimal(10**12)
+MOST_USD = Decimal(9_000_000)
 THENS = ("refuse", "warn")
 MONTH = "month"
 MOST = 10_000
@@ -81,6 +81,7 @@ def records(db: sqlite3.Connection) -> tuple[Budget, ...]:
 def follow_token(db: sqlite3.Connection, name: str, usd: Decimal | None) -> None:
     """Have the budget of a token for a month be what its terms say; 0 and ``None``: it has none."""
     if usd:
+        _check_amount(usd)
         known = next((each for each in records(db) if _key(each) == ("token", name, MONTH)), None)
         timezone, then = (known.timezone, known.then) if known else (None, THENS[0])
         _put(db, Budget(0, "token", name, picodollars(usd), MONTH, timezone, then))
@@ -93,9 +94,13 @@ def forget(db: sqlite3.Connection, scope: str, name: str) -> None:
     db.execute("DELETE FROM budgets WHERE scope = ? AND name = ?", (scope, name))
 
 
-def _check(db: sqlite3.Connection, budget: Budget) -> None:
-    if not 0 <= dollars(budget.limit) <= MOST_USD:
+def _check_amount(usd: Decimal) -> None:
+    if not 0 <= usd <= MOST_USD:
         raise ControlError(f"a budget is between 0 and {MOST_USD:,} USD.")
+
+
+def _check(db: sqlite3.Connection, budget: Budget) -> None:
+    _check_amount(dollars(budget.limit))
     try:
         length(budget.per)
         zone(budget.timezone or "UTC")

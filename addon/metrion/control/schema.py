@@ -139,7 +139,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT""",
         """INSERT INTO budgets (scope, name, usd, per, at_limit, created_at, changed_at)
             SELECT 'token', name, monthly_budget_usd, 'month', 'refuse', created_at, created_at FROM tokens
-            WHERE revoked_at IS NULL AND CAST(monthly_budget_usd AS REAL) > 0 ORDER BY id""",
+            WHERE revoked_at IS NULL AND CAST(monthly_budget_usd AS REAL) > 0
+            AND CAST(monthly_budget_usd AS REAL) <= 9000000 ORDER BY id""",
         "ALTER TABLE tokens ADD COLUMN takes_unpriced INTEGER NOT NULL DEFAULT 0",
     ),
 )

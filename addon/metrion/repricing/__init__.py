@@ -24,6 +24,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from metrion.budgets.ledger import ask_for_recount
 from metrion.errors import StoreError
 from metrion.model import Cost, CostSource
 from metrion.pricing import PriceBook
@@ -107,6 +108,8 @@ def reprice(settings: Settings, prices: PriceBook, selection: Selection, *, dry_
             result.waiting = waiting
             if result.changed:
                 write(store_path, changes, result.changed)
+                if settings.budgets_dir.is_dir():
+                    ask_for_recount(settings.budgets_dir)
         return result
 
 
