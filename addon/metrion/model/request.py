@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from metrion.model.budget import Reservation
 from metrion.model.operation import Operation
+from metrion.model.policies import Policies
 
 type Headers = tuple[tuple[bytes, bytes], ...]
 """Header fields in wire order, repeated names and their case kept."""
@@ -311,6 +312,8 @@ class Forward:
     """Set where its body decides whether the token may do this: see :mod:`metrion.admission.rules`."""
     unless_allowed: Refusal | None = None
     """What refuses it even if its body is allowed: no key is stored. Nothing of it goes out then."""
+    policies: Policies | None = None
+    """What policies ask for at this request; ``None``: nothing."""
     reservation: Reservation | None = None
     """Which budgets bind it, and what is held of them; ``None``: none does."""
     adds: Headers = ()

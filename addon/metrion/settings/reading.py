@@ -20,13 +20,15 @@ from pydantic import BeforeValidator, Field, ValidationError
 from metrion.errors import SettingsError
 from metrion.model import CredentialPlace, Origin
 from metrion.providers import PROVIDERS, UNASKED_USAGE, canonical_name
+from metrion.settings.frozen import Frozen
 from metrion.settings.otlp import OtlpEntry
 from metrion.settings.ownership import check_usable
+from metrion.settings.policies.reading import read_policies
+from metrion.settings.policies.values import Entry
 from metrion.settings.timezones import zone
 from metrion.settings.values import (
     BudgetSettings,
     Cors,
-    Frozen,
     Intercept,
     MetricsSettings,
     Plan,
@@ -134,6 +136,7 @@ class _File(Frozen):
     metrics: MetricsSettings = MetricsSettings()
     budgets: BudgetSettings = BudgetSettings()
     otlp: OtlpEntry = OtlpEntry()
+    policies: dict[str, Entry | None] = Field(default={}, examples=["short-names"])
 
 
 class _NoDuplicates(yaml.SafeLoader):
@@ -201,6 +204,7 @@ def load_settings(config: Path | None = None, environ: Mapping[str, str] = os.en
         metrics=file.metrics,
         budgets=file.budgets,
         otlp=file.otlp.settings,
+        policies=read_policies(path, file.policies, providers),
         environment_keys=_environment_keys(environ),
     )
 
