@@ -184,3 +184,15 @@ def test_what_a_killed_proxy_held_is_let_go_of_at_the_next_start(simulator: Simu
         (row,) = proxy.events("SELECT sum(cost_usd) AS spent FROM events")
         assert (Decimal(found["spent"]), found["held"]) == (Decimal(row["spent"]), "0")
         assert Answer(proxy, proxy.token).status == 200
+
+
+def test_the_guard_refuses_requests_that_repeat_and_lets_others_pass(simulator: Simulator, tmp_path: Path) -> None:
+    config = upstreams(simulator) | {"guard": {"identical_requests": 2, "token": {"tokens_per_minute": 10_000}}}
+    with running_serve(tmp_path / "home", config) as proxy:
+        assert [Answer(proxy, proxy.token).status for _ in range(3)] == [200, 200, 429]
+        refused = Answer(proxy, proxy.token)
+        assert refused.headers["x-metrion-error"] == "rate_limited"
+        assert 0 < int(refused.headers["retry-after"]) <= 60
+        assert "looks like a runaway" in refused.body
+        assert Answer(proxy, proxy.token, {**BODY, "user": "x"}).status == 200
+        assert Answer(proxy, proxy.token).status == 200

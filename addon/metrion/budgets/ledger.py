@@ -79,8 +79,8 @@ class File:
 
     __slots__ = ("_map", "checked_at", "descriptor", "number", "own", "page", "place")
 
-    def __init__(self, folder: Path, number: int) -> None:
-        self.number = number
+    def __init__(self, folder: Path, number: int | str) -> None:
+        self.number = number if isinstance(number, int) else 0
         self.descriptor = _opened(path_of(folder, number), folder)
         self.place = 0
         """Where the slot of this process is."""
@@ -246,7 +246,7 @@ class Ledger:
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def path_of(folder: Path, number: int) -> str:
+def path_of(folder: Path, number: int | str) -> str:
     """Return where a budget's file is."""
     return f"{folder}/{number}"
 

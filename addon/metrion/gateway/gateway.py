@@ -10,17 +10,22 @@ import logging
 import os
 import time
 from collections.abc import Collection, Hashable
+from dataclasses import replace
 
 import metrion
 from metrion.admission import BlindTunnel, admit, admit_blind, admit_tunnel
+from metrion.admission.budgets import may_cost
 from metrion.admission.codes import BAD_REQUEST, INTERNAL, NOT_A_PROVIDER, UNKNOWN_ROUTE
 from metrion.admission.cors import preflight
 from metrion.admission.limits import refusal as limit_refusal
 from metrion.admission.policy_book import PolicyBook
 from metrion.admission.routing import Endpoint, Router
 from metrion.admission.rules import judge_body
+from metrion.admission.runaways import refusal as runaway_refusal
+from metrion.admission.runaways import warned
 from metrion.admission.welcome import welcome
 from metrion.budgets.enforcement import Enforcement
+from metrion.budgets.guard import Guard
 from metrion.control import ControlStore, make_fingerprint
 from metrion.control.counters import Counters
 from metrion.control.generations import Generations
@@ -83,6 +88,7 @@ class Gateway:
             settings.timezone,
             shows_remaining=settings.budgets.remaining_header,
         )
+        self._guard = Guard(settings.guard, settings.guard_dir)
         self._ending: Forward | Refusal | None = None
         """What the request was decided to be whose event is being written."""
         self._metrics = Recording(slot.metrics, settings.metrics)
@@ -118,6 +124,8 @@ class Gateway:
             decision = admit(inbound, route, access, self.settings.plans, intercepted=account)
             if isinstance(decision, Forward):
                 decision = self._policies.applied(decision)
+                if self._guard.is_on:
+                    decision = replace(decision, may_cost=may_cost(decision, inbound))
             return access.budgets.bind(decision, inbound) if access.budgets else decision
         except Exception as error:  # noqa: BLE001 -- authentication fails closed, whatever the fault is
             return _fault(error, route if isinstance(route, Route) else None)
@@ -149,21 +157,22 @@ class Gateway:
 
     def needs_body(self, forward: Forward) -> bool:
         """Whether what the body of a request asks for decides about it."""
-        held = forward.reservation
-        return forward.rules is not None or (held is not None and forward.route.model is None)
+        if forward.rules is not None or (forward.may_cost and self._guard.reads_bodies):
+            return True
+        return forward.reservation is not None and forward.route.model is None
 
     def within_rules(self, forward: Forward, asked: Asked) -> Forward | Refusal:
         """Decide about a request for which ``needs_body`` holds. Never raises."""
         try:
             decision = judge_body(forward, asked)
-            return self._enforcement.admit(decision, asked) if isinstance(decision, Forward) else decision
+            return self._within_budgets(decision, asked) if isinstance(decision, Forward) else decision
         except Exception as error:  # noqa: BLE001 -- as in `decide`
             return _fault(error, forward.route)
 
     def within_limits(self, decision: Forward) -> Forward | Refusal:
         """Count a request that nothing else refuses any more, or refuse it and count nothing."""
-        if (held := decision.reservation) is not None and not held.is_held:
-            within = self._enforcement.admit(decision)
+        if (decision.reservation is not None or decision.may_cost) and not self.needs_body(decision):
+            within = self._within_budgets(decision, None)
             if not isinstance(within, Forward):
                 return within
             decision = within
@@ -172,6 +181,14 @@ class Gateway:
             return decision
         self._enforcement.release(decision)
         return limit_refusal(decision, excess)
+
+    def _within_budgets(self, forward: Forward, asked: Asked | None) -> Forward | Refusal:
+        """Refuse a request that looks like a runaway, or that a budget has no room for; else hold what it may cost."""
+        if forward.may_cost and (runaway := self._guard.check(forward, asked)) is not None:
+            if self.settings.guard.then == "refuse":
+                return runaway_refusal(forward, runaway)
+            forward = replace(forward, adds=warned(forward, runaway))
+        return self._enforcement.admit(forward, asked)
 
     def begin(self, key: Hashable, inbound: Inbound, decision: Forward | Refusal, *, began: float) -> Attempt:
         """Begin to record a request, known by ``key`` until it is forgotten.
@@ -226,12 +243,15 @@ class Gateway:
         self._generations.close()
         self._counters.close()
         self._enforcement.close()
+        self._guard.close()
         self._control.close()
 
     def _write(self, event: Event) -> None:
         forward = self._ending if isinstance(self._ending, Forward) else None
         event = self._enforcement.stamped(event, forward)
         number = self._journal.append(event)
+        if self._guard.is_on:
+            self._guard.add(event)
         if self._budgets or forward is not None:
             self._enforcement.count(event, number, self._budgets, forward, is_last=True)
         labels = self._metrics.event(event)

@@ -316,5 +316,7 @@ class Forward:
     """What policies ask for at this request; ``None``: nothing."""
     reservation: Reservation | None = None
     """Which budgets bind it, and what is held of them; ``None``: none does."""
+    may_cost: bool = False
+    """Set where somebody has to know that its provider may charge for it."""
     adds: Headers = ()
     """Fields of Metrion's own that somebody asked for on its answer."""

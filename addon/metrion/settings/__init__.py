@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from metrion.settings.reading import load_settings, why_not_inject
-from metrion.settings.values import MetricsSettings, OtlpSettings, Plan, PlanName, ProviderSettings, Settings
+from metrion.settings.values import (
+    GuardSettings,
+    MetricsSettings,
+    OtlpSettings,
+    PerMinute,
+    Plan,
+    PlanName,
+    ProviderSettings,
+    Settings,
+)
 
 __all__ = [
+    "GuardSettings",
     "MetricsSettings",
     "OtlpSettings",
+    "PerMinute",
     "Plan",
     "PlanName",
     "ProviderSettings",

@@ -29,6 +29,7 @@ from metrion.settings.timezones import zone
 from metrion.settings.values import (
     BudgetSettings,
     Cors,
+    GuardSettings,
     Intercept,
     MetricsSettings,
     Plan,
@@ -135,6 +136,7 @@ class _File(Frozen):
     timezone: Annotated[str, BeforeValidator(_check_timezone)] = "UTC"
     metrics: MetricsSettings = MetricsSettings()
     budgets: BudgetSettings = BudgetSettings()
+    guard: GuardSettings = GuardSettings()
     otlp: OtlpEntry = OtlpEntry()
     policies: dict[str, Entry | None] = Field(default={}, examples=["short-names"])
 
@@ -203,6 +205,7 @@ def load_settings(config: Path | None = None, environ: Mapping[str, str] = os.en
         timezone=file.timezone,
         metrics=file.metrics,
         budgets=file.budgets,
+        guard=file.guard,
         otlp=file.otlp.settings,
         policies=read_policies(path, file.policies, providers),
         environment_keys=_environment_keys(environ),

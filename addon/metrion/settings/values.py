@@ -93,6 +93,38 @@ class BudgetSettings(Frozen):
     """An answer says what is left of the budget that has least: ``x-metrion-budget-remaining``."""
 
 
+class PerMinute(Frozen):
+    """What may be used in any 60 seconds; 0 and ``None``: as much as one likes."""
+
+    usd_per_minute: (
+        Annotated[
+            float, Field(strict=True, ge=0, allow_inf_nan=False, description="a number of US dollars", examples=[2])
+        ]
+        | None
+    ) = None
+    tokens_per_minute: Annotated[int, Field(strict=True, ge=0, examples=[500_000])] | None = None
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is a limit."""
+        return bool(self.usd_per_minute or self.tokens_per_minute)
+
+
+class GuardSettings(Frozen):
+    """When a program looks as if it ran away, and what happens then."""
+
+    token: PerMinute = PerMinute()
+    account: PerMinute = PerMinute()
+    identical_requests: Annotated[int, Field(strict=True, ge=0, examples=[20])] | None = None
+    """So many with one body pass in a row, each within 60 seconds of the one before. 0 and ``None``: any number."""
+    then: Literal["refuse", "warn"] = "refuse"
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is guarded."""
+        return self.token.is_on or self.account.is_on or bool(self.identical_requests)
+
+
 class OtlpSettings(Frozen):
     """The collector that spans and metrics are sent to. Never shown: the values of ``headers``, which are secrets."""
 
@@ -140,6 +172,7 @@ class Settings(Frozen):
     """Whose days and months reports show, by its IANA name."""
     metrics: MetricsSettings = MetricsSettings()
     budgets: BudgetSettings = BudgetSettings()
+    guard: GuardSettings = GuardSettings()
     otlp: OtlpSettings = OtlpSettings()
     policies: tuple[Policy, ...] = ()
     """What changes a request or its answer because somebody asked for it by name."""
@@ -165,6 +198,11 @@ class Settings(Frozen):
     def budgets_dir(self) -> Path:
         """What of each budget is spent and held."""
         return self.home / "budgets"
+
+    @property
+    def guard_dir(self) -> Path:
+        """What tokens and accounts have used in the last minute."""
+        return self.home / "guard"
 
     @property
     def generations_db(self) -> Path:
