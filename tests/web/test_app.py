@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from metrion.budgets.changing import open_control
 from metrion.control import ControlStore
+from metrion.model import PICODOLLARS, Budget
 from metrion.settings import Settings
 from tests.store.events import Home, event
 from tests.web.conftest import admin, csrf_of, log_in, visitor
@@ -240,3 +242,19 @@ def test_json_is_json(client: TestClient) -> None:
         assert isinstance(json.loads(client.get(f"/data/{name}/{block}.json").text), list)
     assert client.get("/data/overview/nothing.json").status_code == 404
     assert client.get("/data/overview/spend.xml").status_code == 404
+
+
+def test_budgets_are_shown_with_what_is_left_of_them(empty_home: Settings) -> None:
+    label = HOSTILE[0]
+    with open_control(empty_home) as control:
+        control.create_token("ci")
+        control.set_budget(Budget(0, "token", "ci", 20 * PICODOLLARS, "month"))
+        control.set_budget(Budget(0, "user", label, 5 * PICODOLLARS, "30d"))
+    client = admin(empty_home)
+    rows = json.loads(client.get("/data/limits/budgets.json").text)
+    assert [[row[name] for name in ("scope", "name", "per")] for row in rows] == [
+        ["token", "ci", "month"],
+        ["user", label, "30d"],
+    ]
+    assert [Decimal(str(rows[0][name])) for name in ("usd", "spent_usd", "held_usd", "left_usd")] == [20, 0, 0, 20]
+    assert label not in client.get("/limits").text

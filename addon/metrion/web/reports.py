@@ -12,6 +12,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from metrion.budgets.standing import Standing, standings
+from metrion.model import dollars
 from metrion.web import formats
 from metrion.web.blocks import Page
 from metrion.web.filters import Filters, month, read
@@ -44,7 +46,29 @@ def _limits(site: Site, view: View, filters: Filters) -> Page:
         parts = [asked / cap] if cap else []
         parts += [float((spent or 0) / budget)] if budget else []
         rows.append((token.name, token.account, asked, cap or None, spent, budget, max(parts, default=None)))
-    return details.limits(view, filters, rows)
+    return details.limits(view, filters, rows, [_budget(each) for each in _standings(site)])
+
+
+def _standings(site: Site) -> list[Standing]:
+    settings = site.settings
+    return list(standings(settings.budgets_dir, site.control.budgets(), settings.timezone, time.time()))
+
+
+def _budget(standing: Standing) -> tuple[Any, ...]:
+    own = standing.budget
+    amounts = (own.limit, standing.spent, standing.held, standing.left)
+    turns_at = (
+        None if standing.turns_at is None else datetime.fromtimestamp(standing.turns_at, UTC).replace(tzinfo=None)
+    )
+    used = standing.spent / own.limit if own.limit and standing.spent is not None else None
+    return (
+        own.scope,
+        own.name,
+        own.per,
+        *(None if each is None else dollars(each) for each in amounts),
+        turns_at,
+        used,
+    )
 
 
 PAGES: Mapping[str, Callable[[Site, View, Filters, Request], Made]] = {

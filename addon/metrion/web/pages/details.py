@@ -201,8 +201,8 @@ def _cache_by(view: View, name: str, title: str) -> Block:
     )  # fmt: skip
 
 
-def limits(view: View, filters: Filters, budgets: Sequence[tuple[Any, ...]]) -> Page:
-    """Show what providers say is left, and what tokens have used of their own limits."""
+def limits(view: View, filters: Filters, tokens: Sequence[tuple[Any, ...]], budgets: Sequence[tuple[Any, ...]]) -> Page:
+    """Show how budgets stand, what tokens have used of their own limits, and what providers say is left."""
     rows = view.rows(
         """WITH latest AS (
             SELECT provider, token_name, coalesce(model, model_requested) AS model,
@@ -226,10 +226,18 @@ def limits(view: View, filters: Filters, budgets: Sequence[tuple[Any, ...]]) -> 
         [Column("token", "Token", links="token"), Column("account", "Account"), Column("requests", "Requests", "count"),
          Column("of_requests", "of", "count"), Column("spent_usd", "Spent", "usd"), Column("of_usd", "of", "usd"),
          Column("used", "Used", "percent")],
-        budgets, note="Months are those of UTC, as the limits are.", wide=True, open=True, bars="used",
+        tokens, note="Months are those of UTC, as the limits are.", wide=True, open=True, bars="used",
         empty="There are no tokens yet: Integrate makes one.",
     )  # fmt: skip
-    return Page("Limits", [own, said])
+    bounds = Block(
+        "budgets", "Budgets",
+        [Column("scope", "For"), Column("name", "Name"), Column("per", "Per"), Column("usd", "USD", "usd"),
+         Column("spent_usd", "Spent", "usd"), Column("held_usd", "Held", "usd"), Column("left_usd", "Left", "usd"),
+         Column("turns_at", "Turns", "moment"), Column("used", "Used", "percent")],
+        budgets, note="What is held is for requests under way.", wide=True, open=True, bars="used",
+        empty="There are no budgets yet: metrion budget set makes one.",
+    )  # fmt: skip
+    return Page("Limits", [bounds, own, said])
 
 
 _ONE_DAY = timedelta(days=1)
