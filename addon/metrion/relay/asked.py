@@ -159,9 +159,8 @@ def _count(*values: _Scalar) -> int | None:
 
 def _repeats(body: bytes, *, in_batch: bool) -> bool:
     """Whether an object of this JSON has a name twice that may lead to a model, in whatever case."""
-    if not in_batch and not _ESCAPED_LETTER.search(body):
-        if body.count(_MARK) == body.lower().count(_MARK) <= 1:
-            return False
+    if not in_batch and not _ESCAPED_LETTER.search(body) and body.count(_MARK) == body.lower().count(_MARK) <= 1:
+        return False
     around: list[set[str] | None] = []
     for number, token in enumerate(_TOKEN.finditer(body)):
         if number > _MOST_TOKENS:
