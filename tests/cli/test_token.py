@@ -20,6 +20,7 @@ import pytest
 from metrion.control import ControlStore
 from metrion.settings import Settings
 from tests.cli.console import SCRIPT, Console
+from tests.credentials import PROVIDER_KEY
 
 TOKEN = re.compile(r"sk-metrion-[A-Za-z0-9_-]{43}\n")
 
@@ -85,6 +86,7 @@ def test_limits_and_times_are_kept_and_listed(metrion: Console) -> None:
         "allowed_models": None,
         "allowed_operations": None,
         "allowed_networks": None,
+        "key": None,
     }
     assert second["requests_per_minute"] is None
     table = metrion.ok("token", "list").splitlines()
@@ -398,6 +400,24 @@ def test_what_a_token_may_do_is_said_and_listed_and_stays_with_a_new_secret(metr
         "only the providers google, only the models gemini-2*, only the operations chat, only from 10.0.0.0/8" in said
     )
     assert "google, gemini-2*, chat, from 10.0.0.0/8" in made(metrion, "token", "list")
+
+
+def test_a_token_is_tied_to_keys_of_a_name_and_untied(metrion: Console) -> None:
+    result = metrion.inside("token", "create", "ci", "--key", "search")
+    assert result.status == 1
+    assert "no key of this name. `metrion key set PROVIDER --name NAME` stores one." in result.err
+    for arguments in (["openai", "--name", "search"], ["mistral", "--name", "shared", "--for-all"]):
+        assert metrion.inside("key", "set", *arguments, stdin=PROVIDER_KEY).status == 0
+    made(metrion, "token", "create", "ci", "--key", "search")
+    assert changed(metrion)["key"] == "search"
+    assert "key search" in made(metrion, "token", "list")
+    said = metrion.inside("token", "set", "ci", "--key", "shared").err
+    assert "only the keys named shared" in said
+    result = metrion.inside("token", "set", "ci", "--key", "serch")
+    assert (result.status, changed(metrion)["key"]) == (1, "shared")
+    assert "Did you mean 'search'?" in result.err
+    made(metrion, "token", "set", "ci", "--no-key")
+    assert changed(metrion)["key"] is None
 
 
 def test_an_expired_token_is_not_rotated(metrion: Console) -> None:

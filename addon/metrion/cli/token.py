@@ -67,6 +67,7 @@ _FIELDS: Mapping[str, Callable[[TokenRecord], object]] = {
     "allowed_models": lambda token: list(token.rules.models) or None,
     "allowed_operations": lambda token: list(token.rules.operations) or None,
     "allowed_networks": lambda token: list(token.rules.networks) or None,
+    "key": lambda token: token.key,
 }
 """What JSON and CSV say of a token. A limit that is null is the plan's."""
 _HEADINGS = {
@@ -175,6 +176,7 @@ def create(name: str | None, account: str, settings: Settings, **given: Any) -> 
             labels=terms.labels,
             expires_at=terms.expires_at,
             rules=terms.rules,
+            key=terms.key,
         )
     click.echo(made.secret)
     note(f"Token {made.name} for account {made.account}. It cannot be shown again: keep it now.")
@@ -311,6 +313,7 @@ def _changed(terms: TokenTerms, given: Mapping[str, Any], settings: Settings) ->
         labels=replace(terms.labels, **labels),
         expires_at=terms.expires_at if expires is None else None if expires == _NEVER else expires,
         rules=changed_rules(terms.rules, given, settings),
+        key=given["key"] or (None if given.get("no_key") else terms.key),
     )
 
 
@@ -326,7 +329,7 @@ def _row(token: TokenRecord, plan: Plan) -> dict[str, object]:
         "timeout": _limit(limits.timeout, plan.timeout, " s"),
         "expires": _expiry(token.expires_at),
         "label": _label(token),
-        "rules": shown_rules(token.rules),
+        "rules": shown_rules(token),
         "used": _ago(token.last_used_at),
         "state": token.state,
     }
@@ -342,7 +345,7 @@ def _described(token: TokenRecord, plan: Plan) -> str:
         parts.append("tags " + " ".join(f"{name}={value}" for name, value in labels.tags.items()))
     if labels.allowed:
         parts.append("may send " + " ".join(labels.allowed))
-    parts += described_rules(token.rules)
+    parts += described_rules(token)
     return f"Token {token.name} of account {token.account}: {', '.join(parts)}."
 
 

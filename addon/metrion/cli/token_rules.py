@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from metrion.cli.options import complete_providers
-from metrion.control import check_label, suggestion
+from metrion.cli.options import Name, complete_providers
+from metrion.control import TokenRecord, check_label, suggestion
 from metrion.endpoints import OPERATIONS
 from metrion.errors import ControlError
 from metrion.model import TokenRules
@@ -25,8 +25,11 @@ _FIELDS = {
     "from_": ("networks", "from_anywhere", "--from and --from-anywhere"),
 }
 """Which rule an option is, which takes it away, and how the two are called together."""
-OPPOSITES = tuple((option, opposite, both) for option, (_, opposite, both) in _FIELDS.items())
-FLAGS = tuple(opposite for _, opposite, _ in _FIELDS.values())
+OPPOSITES = (
+    *((option, opposite, both) for option, (_, opposite, both) in _FIELDS.items()),
+    ("key", "no_key", "--key and --no-key"),
+)
+FLAGS = tuple(opposite for _, opposite, _ in OPPOSITES)
 
 
 class Model(click.ParamType[str]):
@@ -110,8 +113,17 @@ def rules_options[R](*, changing: bool) -> Callable[[Callable[..., R]], Callable
             help="Where its requests may come from, as 10.0.0.0/8, and from nowhere else. May be repeated.",
         ),
     ]
+    options.append(
+        click.option(
+            "--key",
+            type=Name(),
+            metavar="NAME",
+            help="The provider keys that it uses: those of this name, and no other.",
+        )
+    )
     if changing:
         options += [
+            click.option("--no-key", is_flag=True, help="Let it use the keys without a name again."),
             click.option("--allow-any-provider", is_flag=True, help="Let it use every provider again."),
             click.option("--allow-any-model", is_flag=True, help="Let it ask for every model again."),
             click.option("--allow-any-operation", is_flag=True, help="Let it ask for everything again."),
@@ -138,16 +150,20 @@ def changed_rules(rules: TokenRules, given: Mapping[str, Any], settings: Setting
     return replace(rules, **changes)
 
 
-def described_rules(rules: TokenRules) -> list[str]:
+def described_rules(token: TokenRecord) -> list[str]:
     """Say what a token may do, for a sentence; nothing where it may do everything."""
+    rules = token.rules
     said = (("providers", rules.providers), ("models", rules.models), ("operations", rules.operations))
     parts = [f"only the {what} {' '.join(names)}" for what, names in said if names]
-    return parts + ([f"only from {' '.join(rules.networks)}"] if rules.networks else [])
+    parts += [f"only from {' '.join(rules.networks)}"] if rules.networks else []
+    return parts + ([f"only the keys named {token.key}"] if token.key else [])
 
 
-def shown_rules(rules: TokenRules) -> str:
+def shown_rules(token: TokenRecord) -> str:
     """Say what a token may do, for a column."""
+    rules = token.rules
     parts = [*rules.providers, *rules.models, *rules.operations, *(f"from {network}" for network in rules.networks)]
+    parts += [f"key {token.key}"] if token.key else []
     return ", ".join(parts) or "-"
 
 

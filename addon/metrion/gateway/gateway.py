@@ -22,6 +22,7 @@ from metrion.admission.welcome import welcome
 from metrion.control import ControlStore, make_fingerprint
 from metrion.control.counters import Counters
 from metrion.control.generations import Generations
+from metrion.control.key_use import KeyUse
 from metrion.faults import log_fault
 from metrion.gateway.health import gauges, health
 from metrion.gateway.label_warnings import LabelWarnings
@@ -69,6 +70,7 @@ class Gateway:
         self._control = ControlStore.open(settings)
         self._control.access_snapshot()  # a key that does not open is an error now, not at every request
         self._counters = Counters(settings.counters_dir)
+        self._key_use = KeyUse(settings.key_use_dir)
         self._generations = Generations(settings.generations_db)
         self._journal = Journal(settings.journal_dir, on_change=slot.note_events)
         self._metrics = Recording(slot.metrics, settings.metrics)
@@ -142,7 +144,11 @@ class Gateway:
     def within_limits(self, decision: Forward) -> Forward | Refusal:
         """Count a request that nothing else refuses any more, or refuse it and count nothing."""
         excess = self._counters.take(decision.quota) if decision.quota else None
-        return limit_refusal(decision, excess) if excess else decision
+        if excess:
+            return limit_refusal(decision, excess)
+        if decision.key_id:
+            self._key_use.note(decision.key_id)
+        return decision
 
     def begin(self, key: Hashable, inbound: Inbound, decision: Forward | Refusal, *, began: float) -> Attempt:
         """Begin to record a request, known by ``key`` until it is forgotten.

@@ -306,3 +306,5 @@ class Forward:
     """Set where its body decides whether the token may do this: see :mod:`metrion.admission.rules`."""
     unless_allowed: Refusal | None = None
     """What refuses it even if its body is allowed: no key is stored. Nothing of it goes out then."""
+    key_id: str | None = None
+    """What the stored key that goes out is called where it must not be known; ``None``: none of ours goes out."""
