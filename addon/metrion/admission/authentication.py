@@ -83,7 +83,8 @@ def admit(
         key = ""
     quota, wire, masked = _quota(digest, token, plan), wire_head(inbound, places, route, key), shown(inbound, places)
     key_id = access.key_ids.get(key) if key else None
-    return Forward(route, caller, wire, masked, quota, (*identities, *placed, *sent), rules, keyless, key_id)
+    credentials_seen = (*identities, *placed, *sent)
+    return Forward(route, caller, wire, masked, quota, credentials_seen, rules, keyless, key_id=key_id)
 
 
 def _no_key(token: Token, route: Route) -> str:

@@ -16,6 +16,7 @@ from metrion.admission import BlindTunnel, admit, admit_blind, admit_tunnel
 from metrion.admission.codes import BAD_REQUEST, INTERNAL, NOT_A_PROVIDER, UNKNOWN_ROUTE
 from metrion.admission.cors import preflight
 from metrion.admission.limits import refusal as limit_refusal
+from metrion.admission.policy_book import PolicyBook
 from metrion.admission.routing import Endpoint, Router
 from metrion.admission.rules import judge_body
 from metrion.admission.welcome import welcome
@@ -60,6 +61,7 @@ class Gateway:
         self.log = log or RequestLog()
         self._slot = slot
         self.router = Router(settings)
+        self._policies = PolicyBook(settings.policies)
         self.live: dict[Hashable, Attempt] = {}
         """Requests that are not over on the wire, whether they have their event or not."""
         self.tunnels: dict[str, bytes] = {}
@@ -101,7 +103,9 @@ class Gateway:
             if isinstance(route, Endpoint):
                 return self._answer(route, inbound)
             account = self.settings.intercept.account if intercepted else None
-            return admit(inbound, route, self._control.access_snapshot(), self.settings.plans, intercepted=account)
+            access = self._control.access_snapshot()
+            decision = admit(inbound, route, access, self.settings.plans, intercepted=account)
+            return self._policies.applied(decision) if isinstance(decision, Forward) else decision
         except Exception as error:  # noqa: BLE001 -- authentication fails closed, whatever the fault is
             return _fault(error, route if isinstance(route, Route) else None)
 

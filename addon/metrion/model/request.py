@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from metrion.model.operation import Operation
+from metrion.model.policies import Policies
 
 type Headers = tuple[tuple[bytes, bytes], ...]
 """Header fields in wire order, repeated names and their case kept."""
@@ -306,5 +307,7 @@ class Forward:
     """Set where its body decides whether the token may do this: see :mod:`metrion.admission.rules`."""
     unless_allowed: Refusal | None = None
     """What refuses it even if its body is allowed: no key is stored. Nothing of it goes out then."""
+    policies: Policies | None = None
+    """What policies ask for at this request; ``None``: nothing."""
     key_id: str | None = None
     """What the stored key that goes out is called where it must not be known; ``None``: none of ours goes out."""
