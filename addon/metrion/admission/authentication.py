@@ -68,8 +68,9 @@ def admit(
     key = None if pass_through else access.provider_key(token.account, route.provider, token.key) if needs_key else ""
     sent = placed if pass_through else (key.encode("utf-8", "replace"),) if key else ()
     in_plan = any(_is_of_plan(value, route) for value in sent)
-    caller = Caller(token.account, token.name, credential, _timeout(token, route, plan), in_plan, token.labels)
     rules = token.rules
+    models = () if rules is None else rules.models
+    caller = Caller(token.account, token.name, credential, _timeout(token, route, plan), in_plan, token.labels, models)
     judged = rules is not None and judge(token.name, rules, route, inbound)
     if isinstance(judged, str):
         return Refusal.of_routed(route, NOT_ALLOWED, judged, caller=caller)

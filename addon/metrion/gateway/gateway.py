@@ -29,6 +29,7 @@ from metrion.gateway.health import gauges, health
 from metrion.gateway.label_warnings import LabelWarnings
 from metrion.gateway.metrics_access import MetricsAccess
 from metrion.gateway.mistakes import Mistakes
+from metrion.gateway.model_warnings import ModelWarnings
 from metrion.gateway.scoreboard import Slot
 from metrion.journal.writer import Journal
 from metrion.logs.request_log import RequestLog
@@ -82,6 +83,7 @@ class Gateway:
         self._mistakes = Mistakes(settings, slot)
         self._home = make_fingerprint(settings)
         self._label_warnings = LabelWarnings()
+        self._model_warnings = ModelWarnings()
         self._meters = os.environ.get(_METERING) != "off"
 
     @property
@@ -185,6 +187,8 @@ class Gateway:
             event = attempt.finish(end_reason)
         if attempt.refusal is not None:
             self._metrics.refused(attempt.refusal)
+        elif event is not None and (caller := attempt.request.decision.caller) is not None and caller.models:
+            self._model_warnings.note(caller, event)
         self.log.finished(attempt, event)
         return event
 

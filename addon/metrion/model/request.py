@@ -265,6 +265,8 @@ class Caller:
     """The credential that goes out is one of a flat-rate plan of the provider's."""
     labels: LabelRules | None = None
     """``None``: whatever label and tags a request sends are believed."""
+    models: tuple[str, ...] = ()
+    """The models that it may ask for, as in :class:`TokenRules`; empty: all."""
 
 
 @dataclass(frozen=True, slots=True)
