@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Hashable, Mapping
 from contextlib import suppress
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, override
 from urllib.parse import urlsplit
@@ -22,6 +23,7 @@ from metrion.model import CredentialPlace, Origin
 from metrion.providers import PROVIDERS, UNASKED_USAGE, canonical_name
 from metrion.settings.otlp import OtlpEntry
 from metrion.settings.ownership import check_usable
+from metrion.settings.secret_files import with_secret_files
 from metrion.settings.timezones import zone
 from metrion.settings.values import (
     Cors,
@@ -89,6 +91,13 @@ def _parse_upstream(value: object) -> tuple[Origin, str] | None:
     return Origin(url.scheme, host.lower(), port or {"http": 80, "https": 443}[url.scheme]), prefix
 
 
+def _parse_networks(value: object) -> tuple[IPv4Network | IPv6Network, ...]:
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        with suppress(ValueError):
+            return tuple(map(ip_network, value))
+    raise ValueError("write addresses or networks, as in [127.0.0.1, 10.0.0.0/8, fd00::/8]")
+
+
 def _check_timezone(name: object) -> object:
     if isinstance(name, str):
         with suppress(ValueError):
@@ -127,6 +136,7 @@ class _File(Frozen):
     cors: Cors = Cors()
     intercept: Intercept = Intercept()
     rewrite_result_urls: Annotated[bool, Field(strict=True)] = False
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_parse_networks)] = ()
     pricing: Annotated[tuple[str, ...], Field(min_length=1)] = ("pricing.yaml",)
     store: Annotated[str, Field(min_length=1)] = "usage.duckdb"
     timezone: Annotated[str, BeforeValidator(_check_timezone)] = "UTC"
@@ -161,6 +171,7 @@ def load_settings(config: Path | None = None, environ: Mapping[str, str] = os.en
 
     :raises SettingsError: a named file cannot be read, a setting cannot be used, or the home is another user's.
     """
+    environ = with_secret_files(environ)
     home = Path(environ.get("METRION_HOME") or "~/.metrion").expanduser().absolute()
     check_usable(home)
     path = _config_path(config, home, environ)
@@ -189,6 +200,7 @@ def load_settings(config: Path | None = None, environ: Mapping[str, str] = os.en
         cors=file.cors,
         intercept=file.intercept,
         rewrite_result_urls=file.rewrite_result_urls,
+        trusted_proxies=file.trusted_proxies,
         pricing=(
             tuple(_price_file(path, name) for name in file.pricing)
             if path and "pricing" in file.model_fields_set

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -130,6 +131,8 @@ class Settings(Frozen):
     intercept: Intercept = Intercept()
     rewrite_result_urls: bool = False
     """The URL of a batch's results names the proxy: :mod:`metrion.relay.result_urls`."""
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Whose ``X-Forwarded-For`` is believed."""
     pricing: tuple[Path, ...] = Field(default_factory=built_in_pricing)
     """Existing price files; later ones win."""
     store: str = "usage.duckdb"
