@@ -22,14 +22,16 @@ def _no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tls, "_STILL_SECONDS", 0.0)
 
 
-def presented(server: ServerTls, **client: object) -> tuple[bytes | None, str | None, str | None]:
+def presented(
+    server: ServerTls, *, name: str | None = None, newest: ssl.TLSVersion | None = None
+) -> tuple[bytes | None, str | None, str | None]:
     """What a client sees: the certificate, the protocol of ALPN, and the version of TLS."""
     ours, theirs = socket.socketpair()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(["h2", "http/1.1"])
-    if "maximum_version" in client:
-        context.maximum_version = ssl.TLSVersion(client["maximum_version"])
+    if newest is not None:
+        context.maximum_version = newest
         context.set_ciphers("DEFAULT:@SECLEVEL=0")
 
     def serve() -> None:
@@ -41,7 +43,7 @@ def presented(server: ServerTls, **client: object) -> tuple[bytes | None, str | 
     thread = threading.Thread(target=serve)
     thread.start()
     try:
-        with context.wrap_socket(ours, server_hostname=str(client["name"]) if "name" in client else None) as connection:
+        with context.wrap_socket(ours, server_hostname=name) as connection:
             return connection.getpeercert(binary_form=True), connection.selected_alpn_protocol(), connection.version()
     finally:
         thread.join(10)
@@ -58,14 +60,14 @@ def replace(files: tuple[Path, Path], others: tuple[Path, Path]) -> None:
         os.replace(temporary, file)  # noqa: PTH105 -- as tools for certificates do it
 
 
-@pytest.mark.parametrize("named", [{}, {"name": "localhost"}], ids=["without a name", "by name"])
-def test_a_new_pair_is_presented_from_the_next_handshake_on(tmp_path: Path, named: dict[str, object]) -> None:
+@pytest.mark.parametrize("name", [None, "localhost"])
+def test_a_new_pair_is_presented_from_the_next_handshake_on(tmp_path: Path, name: str | None) -> None:
     files, others = self_signed(tmp_path), self_signed(tmp_path, "other")
     first, second = der(files[0]), der(others[0])
     server = ServerTls(*files)
-    assert presented(server, **named) == (first, "h2", "TLSv1.3")
+    assert presented(server, name=name) == (first, "h2", "TLSv1.3")
     replace(files, others)
-    assert presented(server, **named) == (second, "h2", "TLSv1.3")
+    assert presented(server, name=name) == (second, "h2", "TLSv1.3")
     assert not server.refresh()
 
 
@@ -81,7 +83,7 @@ def test_what_alpn_offers(tmp_path: Path, protocols: tuple[str, ...]) -> None:
 def test_the_oldest_tls(tmp_path: Path, version: ssl.TLSVersion, *, served: bool) -> None:
     server = ServerTls(*self_signed(tmp_path))
     try:
-        seen = presented(server, maximum_version=version)[2]
+        seen = presented(server, newest=version)[2]
     except OSError:
         seen = None
     assert seen == ("TLSv1.2" if served else None)

@@ -66,6 +66,8 @@ COMMANDS: Mapping[str, Entry] = {
     "doctor": Entry(
         "metrion.cli.doctor", "doctor", "Check configuration, keys, prices, journal, store and proxy.", _UPKEEP
     ),
+    "health": Entry("metrion.cli.health", "health", "Say whether a proxy of this home serves.", _UPKEEP),
+    "prices": Entry("metrion.cli.prices", "prices", "Show what models cost, and take a newer price file.", _UPKEEP),
     "reload": Entry("metrion.cli.reload", "reload", "Have running proxies take a changed configuration.", _UPKEEP),
     "reprice": Entry("metrion.cli.reprice", "reprice", "Price events again by the current price files.", _UPKEEP),
 }

@@ -36,7 +36,7 @@ from metrion.settings.values import (
     Seconds,
     Settings,
     built_in_plans,
-    built_in_pricing,
+    own_prices,
 )
 from metrion.settings.wording import choice, explain
 
@@ -202,9 +202,9 @@ def load_settings(config: Path | None = None, environ: Mapping[str, str] = os.en
         rewrite_result_urls=file.rewrite_result_urls,
         trusted_proxies=file.trusted_proxies,
         pricing=(
-            tuple(_price_file(path, name) for name in file.pricing)
+            tuple(_price_file(path, name, home) for name in file.pricing)
             if path and "pricing" in file.model_fields_set
-            else built_in_pricing()
+            else (own_prices(home),)
         ),
         store=file.store,
         timezone=file.timezone,
@@ -362,12 +362,12 @@ def _plans(entries: Mapping[PlanName, Plan | None]) -> dict[str, Plan]:
     return plans
 
 
-def _price_file(config: Path, name: str) -> Path:
+def _price_file(config: Path, name: str, home: Path) -> Path:
     path = config.parent / Path(name).expanduser()
     if path.is_file():
         return path  # one beside the configuration that is called pricing.yaml was put there to be used
     if name == "pricing.yaml":
-        return built_in_pricing()[0]
+        return own_prices(home)
     raise SettingsError(f"{config}: pricing: there is no file {path}; paths are relative to the configuration file")
 
 

@@ -110,8 +110,14 @@ def built_in_plans() -> dict[str, Plan]:
 
 
 def built_in_pricing() -> tuple[Path, ...]:
-    """Return Metrion's own price file."""
+    """Return the price file that Metrion comes with."""
     return (next((path for path in _BUILT_IN_PRICES if path.is_file()), _BUILT_IN_PRICES[0]),)
+
+
+def own_prices(home: Path) -> Path:
+    """Return Metrion's own price file: a newer one that ``metrion prices update`` put into the home, or that one."""
+    newer = home / "pricing.yaml"
+    return newer if newer.is_file() else built_in_pricing()[0]
 
 
 class Settings(Frozen):
