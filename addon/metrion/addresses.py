@@ -1,4 +1,4 @@
-"""Addresses as text: which are on the public Internet, and which is a client's behind proxies. Resolves no name.
+"""Addresses as text: what they are, and which are on the public Internet. Pure, and resolves no name.
 
 Whoever connects must connect to an address that was checked here, and not resolve its name again.
 """
@@ -6,11 +6,7 @@ Whoever connects must connect to an address that was checked here, and not resol
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
-
-from metrion.model import Inbound
-
-type Networks = Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]
+from ipaddress import IPv4Address, IPv6Address
 
 _NOT_PUBLIC = tuple(
     ipaddress.ip_network(network)
@@ -42,51 +38,16 @@ def address_of(peer: object) -> str | None:
     return str(peer[0]) if isinstance(peer, tuple) and peer else None
 
 
-def client_address(inbound: Inbound, trusted: Networks) -> str | None:
-    """Return the address that a request comes from: its peer's, or the one that proxies which are trusted saw.
-
-    Each proxy adds its peer at the end of ``X-Forwarded-For``, so what counts is the rightmost address that is none of
-    theirs; what stands before it is a client's word. At what is no address, the look ends with the proxy that sent it.
-    """
-    peer = address_of(inbound.peer)
-    if not trusted or not is_within(peer, trusted):
-        return peer
-    seen = peer
-    lines = [value for name, value in inbound.headers if name.lower() == b"x-forwarded-for"]
-    for part in reversed(b",".join(lines).split(b",")):
-        found = _parsed(_without_port(part.strip().decode("latin-1")))
-        if found is None:
-            return seen
-        seen = str(found)
-        if not is_within(seen, trusted):
-            return seen
-    return seen
-
-
 def is_loopback(address: str | None) -> bool:
     """Whether an address is this machine's own."""
-    parsed = _parsed(address or "")
+    parsed = parsed_address(address or "")
     return parsed is not None and parsed.is_loopback
 
 
-def is_within(address: str | None, networks: Networks) -> bool:
-    """Whether an address is in one of these networks."""
-    parsed = _parsed(address or "")
-    return parsed is not None and any(parsed in each for each in networks if each.version == parsed.version)
-
-
-def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Read an address; one of IPv4 that is written as one of IPv6 is the former."""
+def parsed_address(address: str) -> IPv4Address | IPv6Address | None:
+    """Read an address; one of IPv4 that is written as one of IPv6 is the former. ``None``: it is none."""
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return None
-    return (isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped) or found
-
-
-def _without_port(text: str) -> str:
-    """Leave out the port that some proxies add, and the brackets of IPv6."""
-    if text.startswith("["):
-        return text[1:].partition("]")[0]
-    host, colon, _ = text.partition(":")
-    return host if text.count(":") == 1 and colon else text
+    return (isinstance(found, IPv6Address) and found.ipv4_mapped) or found

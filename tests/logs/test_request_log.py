@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from pathlib import Path
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -106,16 +106,14 @@ def test_a_fault_in_a_line_is_logged_and_goes_no_further(
     assert "sk-secret" not in caplog.text
 
 
-@pytest.mark.parametrize(("trusted", "address"), [("[]", "10.0.0.1"), ("[10.0.0.0/8]", "192.0.2.7")])
+@pytest.mark.parametrize(("trusted", "address"), [([], "10.0.0.1"), (["10.0.0.0/8"], "192.0.2.7")])
 def test_the_access_log_has_the_address_behind_trusted_proxies(
-    caplog: pytest.LogCaptureFixture, tmp_path: Path, trusted: str, address: str
+    caplog: pytest.LogCaptureFixture, trusted: list[str], address: str
 ) -> None:
     caplog.set_level(logging.INFO, "metrion")
-    file = tmp_path / "metrion.yaml"
-    file.write_text(f"trusted_proxies: {trusted}")
-    one = log(access=True)
-    one.use(load_settings(file, {"METRION_HOME": str(tmp_path)}))
     headers = ((b"x-forwarded-for", b"127.0.0.1, 192.0.2.7"),)
-    one.answered(Inbound(b"GET", b"/health", headers, peer=("10.0.0.1", 1)), Answer(200, (), b""), began=0.0)
+    networks = [ip_network(each) for each in trusted]
+    asked = Inbound(b"GET", b"/health", headers, peer=("10.0.0.1", 1), trusted_proxies=networks)
+    log(access=True).answered(asked, Answer(200, (), b""), began=0.0)
     (line,) = messages(caplog, "metrion.access")
     assert json.loads(line)["address"] == address

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from metrion.addresses import Networks, address_of, client_address
+from metrion.addresses import address_of
+from metrion.admission.client_address import client_address
 from metrion.faults import log_fault
 from metrion.logs.access import access_line
 from metrion.logs.decisions import asked, decided, ended
@@ -38,7 +39,6 @@ class RequestLog:
     notices: Notices | None = None
     access: bool = False
     decisions: bool = False
-    trusted_proxies: Networks = ()
 
     @classmethod
     def of(
@@ -53,8 +53,7 @@ class RequestLog:
         return cls(notices, wanted.access, wanted.level == "debug")
 
     def use(self, settings: Settings) -> None:
-        """Know providers, and proxies in front of this one, by these settings."""
-        self.trusted_proxies = settings.trusted_proxies
+        """Know providers by these settings."""
         if self.notices is not None:
             self.notices.providers = settings.providers
 
@@ -85,7 +84,7 @@ class RequestLog:
                     now=request.started_at.replace(tzinfo=UTC),
                     decision=request.decision,
                     event=event,
-                    address=client_address(request.inbound, self.trusted_proxies),
+                    address=_address(request.inbound),
                 )
                 access_logger.info("%s", line)
             if self.decisions and event is not None:
@@ -99,7 +98,7 @@ class RequestLog:
             return
         try:
             if self.access:
-                seconds, address = time.perf_counter() - began, client_address(inbound, self.trusted_proxies)
+                seconds, address = time.perf_counter() - began, _address(inbound)
                 line = access_line(
                     inbound, status=answer.status, seconds=seconds, now=datetime.now(UTC), address=address
                 )
@@ -121,6 +120,11 @@ class RequestLog:
                 decisions_logger.debug("A head could not be read, refused with %d: %s", status, message)
         except Exception as error:  # noqa: BLE001 -- as above
             _fault(error)
+
+
+def _address(inbound: Inbound) -> str | None:
+    address = client_address(inbound)
+    return None if address is None else str(address)
 
 
 def _write(notices: Iterable[Notice]) -> None:
