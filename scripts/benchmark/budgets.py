@@ -11,7 +11,7 @@ from scripts.benchmark.system import ROOT, running_program
 
 COST = "metering with a budget, CPU per request"
 ADDED = "a budget, CPU added to a request"
-TARGET = "now"
+TARGET, WITHOUT = "now", "without one"
 
 
 def measure(extent: Extent) -> Iterator[Result]:
@@ -21,4 +21,5 @@ def measure(extent: Extent) -> Iterator[Result]:
     ) as program:
         measured: dict[str, float] = json.loads(program.read_line())
     yield Result(COST, TARGET, measured[BOUND], "µs")
+    yield Result(COST, TARGET, measured[BOUND] / measured[FREE], "ratio", WITHOUT)
     yield Result(ADDED, TARGET, measured[BOUND] - measured[FREE], "µs")

@@ -13,7 +13,8 @@ from scripts.benchmark.targets import BARE, DIRECT, SCRIPT, SERVE, TWO_WORKERS, 
 ADDED_MS = 0.5
 TAP_US = 5.0
 TAP_MEGABYTES = 1.0
-BUDGET_US = 40.0
+BUDGET = 1.2
+"""Of the 204 µs that metering a request takes on a quiet machine, 40 more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ PROMISES = (
     Promise("MB grown", memory.GROWN, SERVE, memory.FULL_LOAD, at_most=10),
     Promise("MB with 1,000 open streams", memory.STREAMING.format(memory.OPEN), SERVE, at_most=300),
     Promise("µs to read a chunk without usage, slowest format", taps.QUIET, "", at_most=TAP_US),
-    Promise("µs of CPU that a budget adds to a request", budgets.ADDED, budgets.TARGET, at_most=BUDGET_US),
+    Promise("metering with a budget / without", budgets.COST, budgets.TARGET, budgets.WITHOUT, at_most=BUDGET),
     Promise("MB held of a response of 10 MB", taps.HELD, "", at_most=TAP_MEGABYTES),
 )
 
