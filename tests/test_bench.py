@@ -105,6 +105,8 @@ def test_everything_is_measured() -> None:
                 "response body, event, journal",
             )
         },
+        "metering with a budget, CPU per request": {"now"},
+        "a budget, CPU added to a request": {"now"},
         "tap, memory held of 10 MB": {"embeddings, identity", "embeddings, gzip"},
     }
     assert len(measured["checks"]) >= 10
