@@ -149,7 +149,11 @@ def _greeting(settings: Settings, control: ControlStore, listening: Listening) -
         lines += [f"Your token, shown this once: {secret}", ""]
     records = control.keys()
     whose = (ALL_ACCOUNTS, DEFAULT_ACCOUNT)  # shared ones come first, and an own one replaces them
-    keys = {record.provider: record for record in records if record.account in whose and record.in_use}
+    keys = {
+        record.provider: record
+        for record in records
+        if record.account in whose and record.in_use and record.name is None
+    }
     rows = [
         (
             name,

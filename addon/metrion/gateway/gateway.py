@@ -23,11 +23,13 @@ from metrion.admission.welcome import welcome
 from metrion.control import ControlStore, make_fingerprint
 from metrion.control.counters import Counters
 from metrion.control.generations import Generations
+from metrion.control.key_use import KeyUse
 from metrion.faults import log_fault
 from metrion.gateway.health import gauges, health
 from metrion.gateway.label_warnings import LabelWarnings
 from metrion.gateway.metrics_access import MetricsAccess
 from metrion.gateway.mistakes import Mistakes
+from metrion.gateway.model_warnings import ModelWarnings
 from metrion.gateway.scoreboard import Slot
 from metrion.journal.writer import Journal
 from metrion.logs.request_log import RequestLog
@@ -71,6 +73,7 @@ class Gateway:
         self._control = ControlStore.open(settings)
         self._control.access_snapshot()  # a key that does not open is an error now, not at every request
         self._counters = Counters(settings.counters_dir)
+        self._key_use = KeyUse(settings.key_use_dir)
         self._generations = Generations(settings.generations_db)
         self._journal = Journal(settings.journal_dir, on_change=slot.note_events)
         self._metrics = Recording(slot.metrics, settings.metrics)
@@ -81,6 +84,7 @@ class Gateway:
         self._mistakes = Mistakes(settings, slot)
         self._home = make_fingerprint(settings)
         self._label_warnings = LabelWarnings()
+        self._model_warnings = ModelWarnings()
         self._meters = os.environ.get(_METERING) != "off"
 
     def reload(self, settings: Settings, prices: PriceBook) -> None:
@@ -159,7 +163,11 @@ class Gateway:
     def within_limits(self, decision: Forward) -> Forward | Refusal:
         """Count a request that nothing else refuses any more, or refuse it and count nothing."""
         excess = self._counters.take(decision.quota) if decision.quota else None
-        return limit_refusal(decision, excess) if excess else decision
+        if excess:
+            return limit_refusal(decision, excess)
+        if decision.key_id:
+            self._key_use.note(decision.key_id)
+        return decision
 
     def begin(self, key: Hashable, inbound: Inbound, decision: Forward | Refusal, *, began: float) -> Attempt:
         """Begin to record a request, known by ``key`` until it is forgotten.
@@ -192,6 +200,8 @@ class Gateway:
             event = attempt.finish(end_reason)
         if attempt.refusal is not None:
             self._metrics.refused(attempt.refusal)
+        elif event is not None and (caller := attempt.request.decision.caller) is not None and caller.models:
+            self._model_warnings.note(caller, event)
         self.log.finished(attempt, event)
         return event
 

@@ -268,6 +268,8 @@ class Caller:
     """The credential that goes out is one of a flat-rate plan of the provider's."""
     labels: LabelRules | None = None
     """``None``: whatever label and tags a request sends are believed."""
+    models: tuple[str, ...] = ()
+    """The models that it may ask for, as in :class:`TokenRules`; empty: all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,3 +314,5 @@ class Forward:
     """What refuses it even if its body is allowed: no key is stored. Nothing of it goes out then."""
     policies: Policies | None = None
     """What policies ask for at this request; ``None``: nothing."""
+    key_id: str | None = None
+    """What the stored key that goes out is called where it must not be known; ``None``: none of ours goes out."""

@@ -163,6 +163,11 @@ class Settings(Frozen):
         return self.home / "counters"
 
     @property
+    def key_use_dir(self) -> Path:
+        """When each provider key last went out."""
+        return self.home / "key-use"
+
+    @property
     def generations_db(self) -> Path:
         """What providers still work at, and bill later."""
         return self.home / "generations.db"
