@@ -86,6 +86,11 @@ class ControlStore:
 
     # --- for the proxy
 
+    def use_environment_keys(self, keys: Mapping[str, str]) -> None:
+        """Have other keys from the environment, from the next request on."""
+        self._environment_keys = dict(keys)
+        self._watch.close()  # the next look reads everything again
+
     def access_snapshot(self) -> AccessSnapshot:
         """Return who may call, with which key, as the last commit of any process left it.
 

@@ -55,21 +55,21 @@ class Gateway:
     """The one object behind all connections of a process.
 
     ``slot``: this process's own figures on the scoreboard. ``log``: what is written about requests; nothing by default.
+    ``prices``: those of the settings, where they are read already.
     """
 
-    def __init__(self, settings: Settings, slot: Slot, log: RequestLog | None = None) -> None:
-        self.settings = settings
+    def __init__(
+        self, settings: Settings, slot: Slot, log: RequestLog | None = None, prices: PriceBook | None = None
+    ) -> None:
         self.log = log or RequestLog()
         self._slot = slot
-        self.router = Router(settings)
-        self._policies = PolicyBook(settings.policies)
         self.live: dict[Hashable, Attempt] = {}
         """Requests that are not over on the wire, whether they have their event or not."""
         self.tunnels: dict[str, bytes] = {}
         """The token that identifies a client connection's tunnel, by mitmproxy's id of the connection."""
         self.room = Room()
         """Where bodies are held."""
-        prices = PriceBook.load(settings.pricing, without_allowance=settings.without_allowance)
+        prices = prices or PriceBook.load(settings.pricing, without_allowance=settings.without_allowance)
         self._control = ControlStore.open(settings)
         self._control.access_snapshot()  # a key that does not open is an error now, not at every request
         self._counters = Counters(settings.counters_dir)
@@ -80,11 +80,24 @@ class Gateway:
         self._otlp = exporter_of(settings)
         self._metrics_access = MetricsAccess(self._control.admin_of)
         self._recorder = Recorder(prices, self._write, self._generations)
+        self._use(settings)
         self._mistakes = Mistakes(settings, slot)
         self._home = make_fingerprint(settings)
         self._label_warnings = LabelWarnings()
         self._model_warnings = ModelWarnings()
         self._meters = os.environ.get(_METERING) != "off"
+
+    def reload(self, settings: Settings, prices: PriceBook) -> None:
+        """Work by other settings and prices from the next request on. What is in flight goes on as it was decided."""
+        self._control.use_environment_keys(settings.environment_keys)
+        self._recorder.prices = prices
+        self._use(settings)
+
+    def _use(self, settings: Settings) -> None:
+        self.settings = settings
+        self.router = Router(settings)
+        self._policies = PolicyBook(settings.policies)
+        self.log.use(settings)
 
     @property
     def cors_origins(self) -> Collection[str]:

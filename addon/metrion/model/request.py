@@ -5,9 +5,10 @@ Heads are bytes, as on the wire: what is only forwarded is never decoded and enc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network
 
 from metrion.model.operation import Operation
 from metrion.model.policies import Policies
@@ -55,6 +56,8 @@ class Inbound:
     """It came over TLS."""
     peer: object = field(default=None, repr=False)
     """The other end of the connection, as its socket names it."""
+    trusted_proxies: Sequence[IPv4Network | IPv6Network] = field(default=(), repr=False)
+    """Whose ``X-Forwarded-For`` is believed."""
 
     @property
     def path(self) -> bytes:
