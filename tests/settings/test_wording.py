@@ -86,6 +86,10 @@ KEYS: dict[str, tuple[str, set[str]]] = {
     "otlp": (MAPPING, MAPPINGS),
     "otlp.endpoint": ("write http(s)://host[:port][/path], as in http://localhost:4318", {"null"}),
     "otlp.headers": ("write a mapping, as in {authorization: Bearer …}", {"null", "mapping", "empty mapping"}),
+    "master_key_command": (
+        "write a command and its arguments, as in [pass, show, metrion]; no shell reads it",
+        {"null"},
+    ),
 }
 NAMES = {"providers": "openai", "plans": "free"}
 

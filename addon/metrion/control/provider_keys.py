@@ -17,7 +17,7 @@ from metrion.control.moments import now_text
 from metrion.control.names import ALL_ACCOUNTS, DEFAULT_ACCOUNT, suggestion
 from metrion.control.records import KeyRecord
 from metrion.control.vault import Sealed, Vault
-from metrion.errors import ControlError, VaultError
+from metrion.errors import UnknownNameError, VaultError
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def remove(db: sqlite3.Connection, provider: str, account: str) -> None:
         stored = {row.provider for row in _rows(db) if row.account == account}
         shared = {row.provider for row in _rows(db) if row.account == ALL_ACCOUNTS}
         # What was typed is not repeated: it may be the key itself.
-        raise ControlError(
+        raise UnknownNameError(
             (
                 "no key for all accounts is stored"
                 if account == ALL_ACCOUNTS

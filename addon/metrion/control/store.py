@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Self
 
 from metrion.admission import AccessSnapshot
-from metrion.control import accounts, admins, provider_keys, tokens
+from metrion.control import accounts, admins, provider_keys, rotation, tokens
+from metrion.control.audit import AuditEntry, differences, entries, record
 from metrion.control.files import connection, make_private_file, make_private_folder, transaction
+from metrion.control.moments import optional_text, text_of
 from metrion.control.names import DEFAULT_ACCOUNT
 from metrion.control.records import (
     Account,
     AdminRecord,
+    AdminScope,
     KeyRecord,
     Limits,
     NewAdmin,
@@ -48,6 +51,7 @@ class ControlStore:
         self._vault = vault
         self._environment_keys = dict(environment_keys)
         self._watch = Watch(path, self._read_snapshot)
+        self._primed = False
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
@@ -58,9 +62,7 @@ class ControlStore:
 
         :raises ControlError: the folder or the database cannot be made, read or brought up to date.
         """
-        store = cls(
-            settings.control_db, Vault(settings.master_key_path), settings.environment_keys, settings.counters_dir
-        )
+        store = cls(settings.control_db, Vault.of(settings), settings.environment_keys, settings.counters_dir)
         try:
             for folder in (settings.home, settings.control_db.parent):
                 make_private_folder(folder)
@@ -87,6 +89,9 @@ class ControlStore:
         :raises ControlError: the database has been unreadable for 5 s, or at the first call; or a stored key does not
             open. Whoever calls refuses the request.
         """
+        if not self._primed:
+            self._primed = True
+            self._vault.prime()
         return self._watch.access_snapshot()
 
     def _read_snapshot(self, db: sqlite3.Connection) -> AccessSnapshot:
@@ -112,7 +117,9 @@ class ControlStore:
             account=account, limits=limits or Limits(), labels=labels or LabelRules(), expires_at=expires_at
         )
         with transaction(self._path) as db:
-            return tokens.create(db, name, terms)
+            made = tokens.create(db, name, terms)
+            record(db, "token.create", made.name, account=made.account, expires_at=optional_text(expires_at))
+            return made
 
     def change_token(self, name: str, changed: Callable[[TokenTerms], TokenTerms]) -> TokenRecord:
         """Change the terms of a token; they hold from the next request on. Return the token as it is now.
@@ -120,7 +127,7 @@ class ControlStore:
         :raises ControlError: no token of this name is in use, or there is no such account.
         """
         with transaction(self._path) as db:
-            tokens.change(db, name, changed)
+            record(db, "token.set", name, **tokens.change(db, name, changed))
         return next(token for token in self.tokens() if token.name == name and token.revoked_at is None)
 
     def rotate_token(self, name: str, keep_until: datetime) -> NewToken:
@@ -129,7 +136,9 @@ class ControlStore:
         :raises ControlError: no token of this name is in use, or it has expired.
         """
         with transaction(self._path) as db:
-            return tokens.rotate(db, name, keep_until)
+            made = tokens.rotate(db, name, keep_until)
+            record(db, "token.rotate", name, keep_until=text_of(keep_until))
+            return made
 
     def revoke_token(self, name: str) -> None:
         """Refuse the token from now on, for good.
@@ -138,6 +147,7 @@ class ControlStore:
         """
         with transaction(self._path) as db:
             tokens.revoke(db, name)
+            record(db, "token.revoke", name)
 
     def tokens(self) -> tuple[TokenRecord, ...]:
         """Every token that was ever made, oldest first."""
@@ -146,13 +156,15 @@ class ControlStore:
 
     # --- admin tokens
 
-    def create_admin(self, name: str | None = None) -> NewAdmin:
+    def create_admin(self, name: str | None = None, scope: AdminScope = "write") -> NewAdmin:
         """Make an admin token; its secret is in the answer and nowhere else. Without a name it is the next ``admin-N``.
 
         :raises ControlError: the name is taken or cannot be used.
         """
         with transaction(self._path) as db:
-            return admins.create(db, name)
+            made = admins.create(db, name, scope)
+            record(db, "admin.create", made.name, scope=scope)
+            return made
 
     def revoke_admin(self, name: str) -> None:
         """Refuse the admin token from now on, for good.
@@ -161,6 +173,7 @@ class ControlStore:
         """
         with transaction(self._path) as db:
             admins.revoke(db, name)
+            record(db, "admin.revoke", name)
 
     def admins(self) -> tuple[AdminRecord, ...]:
         """Every admin token that was ever made, oldest first."""
@@ -172,8 +185,16 @@ class ControlStore:
 
         :raises ControlError: the database cannot be read. Whoever calls refuses.
         """
+        found = self.find_admin(secret)
+        return None if found is None else found.name
+
+    def find_admin(self, secret: str) -> AdminRecord | None:
+        """Return the admin token that holds now; ``None``: it is none, or revoked.
+
+        :raises ControlError: the database cannot be read. Whoever calls refuses.
+        """
         with connection(self._path) as db:
-            return admins.admin_of(db, secret)
+            return admins.find(db, secret)
 
     # --- provider keys
 
@@ -184,6 +205,7 @@ class ControlStore:
         """
         with transaction(self._path) as db:
             provider_keys.store(db, self._vault, provider, key, account)
+            record(db, "key.set", provider, account=account)
 
     def keys(self) -> tuple[KeyRecord, ...]:
         """Every provider key, stored or from the environment, by account and provider; shared ones first."""
@@ -197,6 +219,14 @@ class ControlStore:
         """
         with transaction(self._path) as db:
             provider_keys.remove(db, provider, account)
+            record(db, "key.remove", provider, account=account)
+
+    def rotate_master_key(self) -> rotation.Rotated:
+        """Seal everything under a new master key while any number of processes go on; resumes what was interrupted.
+
+        :raises VaultError: a secret does not open, or there is no second key to go to.
+        """
+        return rotation.rotate(self._path, self._vault)
 
     # --- accounts
 
@@ -207,6 +237,7 @@ class ControlStore:
         """
         with transaction(self._path) as db:
             accounts.create(db, name, plan)
+            record(db, "account.create", name, plan=plan)
 
     def set_plan(self, name: str, plan: str) -> None:
         """Put an account on another plan; its tokens follow at once.
@@ -214,7 +245,8 @@ class ControlStore:
         :raises ControlError: there is no such account.
         """
         with transaction(self._path) as db:
-            accounts.set_plan(db, name, plan)
+            before = accounts.set_plan(db, name, plan)
+            record(db, "account.set", name, **differences({"plan": before}, {"plan": plan}))
 
     def remove_account(self, name: str) -> tuple[str, ...]:
         """Remove an account with its provider keys; return the providers whose keys are gone.
@@ -222,9 +254,26 @@ class ControlStore:
         :raises ControlError: there is no such account, it is the default one, or it has tokens.
         """
         with transaction(self._path) as db:
-            return accounts.remove(db, name)
+            providers = accounts.remove(db, name)
+            record(db, "account.remove", name, keys=list(providers))
+            return providers
 
     def accounts(self) -> tuple[Account, ...]:
         """Every account, oldest first."""
         with connection(self._path) as db:
             return accounts.records(db)
+
+    # --- the audit log
+
+    def audit(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        who: str | None = None,
+        what: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> tuple[AuditEntry, ...]:
+        """Return who changed what, the latest first: see :func:`metrion.control.audit.entries`."""
+        return entries(self._path, since=since, until=until, who=who, what=what, before=before, limit=limit)

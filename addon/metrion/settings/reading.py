@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Hashable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -97,6 +98,15 @@ def _check_timezone(name: object) -> object:
     raise ValueError("write the name of a time zone, as in Europe/Berlin")
 
 
+def _parse_command(value: object) -> tuple[str, ...]:
+    """Read a command as a list of words, or as a text that is split as a shell would, without being one."""
+    with suppress(ValueError):
+        words = shlex.split(value) if isinstance(value, str) else value
+        if isinstance(words, list) and all(isinstance(each, str) and "\0" not in each for each in words):
+            return tuple(words)
+    raise ValueError("write a command and its arguments, as in [pass, show, metrion]; no shell reads it")
+
+
 def _parse_version(value: object) -> str | None:
     if value is None or value == "":
         return value
@@ -132,6 +142,7 @@ class _File(Frozen):
     timezone: Annotated[str, BeforeValidator(_check_timezone)] = "UTC"
     metrics: MetricsSettings = MetricsSettings()
     otlp: OtlpEntry = OtlpEntry()
+    master_key_command: Annotated[tuple[str, ...], BeforeValidator(_parse_command)] = ()
 
 
 class _NoDuplicates(yaml.SafeLoader):
@@ -198,6 +209,8 @@ def load_settings(config: Path | None = None, environ: Mapping[str, str] = os.en
         timezone=file.timezone,
         metrics=file.metrics,
         otlp=file.otlp.settings,
+        master_key_command=file.master_key_command,
+        master_key=environ.get("METRION_MASTER_KEY") or None,
         environment_keys=_environment_keys(environ),
     )
 

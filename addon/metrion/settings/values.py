@@ -137,6 +137,10 @@ class Settings(Frozen):
     """Whose days and months reports show, by its IANA name."""
     metrics: MetricsSettings = MetricsSettings()
     otlp: OtlpSettings = OtlpSettings()
+    master_key_command: tuple[str, ...] = ()
+    """What prints the master keys, as words; empty: they are in a file, or in ``master_key``."""
+    master_key: str | None = Field(default=None, repr=False, exclude=True)
+    """Master keys that the environment holds; they win over a command and a file."""
     environment_keys: Mapping[str, str] = Field(default_factory=dict, repr=False, exclude=True)
     """Provider name to the key that the environment holds for the account ``default``."""
 
