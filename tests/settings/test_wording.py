@@ -88,7 +88,7 @@ KEYS: dict[str, tuple[str, set[str]]] = {
     "otlp.headers": ("write a mapping, as in {authorization: Bearer …}", {"null", "mapping", "empty mapping"}),
     "master_key_command": (
         "write a command and its arguments, as in [pass, show, metrion]; no shell reads it",
-        {"null"},
+        {"null", "list", "empty list"} | TEXTS,
     ),
 }
 NAMES = {"providers": "openai", "plans": "free"}
