@@ -56,8 +56,9 @@ COMMANDS: Mapping[str, Entry] = {
     "account": Entry("metrion.cli.account", "account", "Make, list, change and remove accounts.", _UPKEEP),
     "admin": Entry("metrion.cli.admin", "admin", "Make, list and revoke the tokens that open the dashboard.", _UPKEEP),
     "alert": Entry("metrion.cli.alert", "alert", "Watch spend, errors and more; send a message at a limit.", _UPKEEP),
+    "api": Entry("metrion.cli.api", "api", "Serve the admin API under /admin/v1, on a port of its own.", _UPKEEP),
     "audit": Entry(
-        "metrion.cli.audit", "audit", "Show who changed accounts, tokens, keys, admins and alerts, and when.", _UPKEEP
+        "metrion.cli.audit", "audit", "Show who changed accounts, tokens, keys and more, and when.", _UPKEEP
     ),
     "completion": Entry(
         "metrion.cli.completion",

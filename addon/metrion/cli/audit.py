@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import closing
 from datetime import UTC
@@ -12,6 +11,7 @@ import click
 from metrion.cli.options import format_option, note, print_records, read_span, settings_option, span_options
 from metrion.cli.printable import printable
 from metrion.control import AuditEntry, ControlStore
+from metrion.control.audit import described
 from metrion.settings import Settings
 from metrion.settings.timezones import zone
 
@@ -34,7 +34,7 @@ def audit(
     format_: str,
     settings: Settings,
 ) -> None:
-    """Show who changed accounts, tokens, keys, admins and alerts, and when.
+    """Show who changed accounts, tokens, keys and more, and when.
 
     Each change is recorded as it is made, by the command line, the dashboard and the API. No entry can be changed or
     removed by Metrion, and none has a secret.
@@ -51,7 +51,7 @@ def audit(
         found = store.audit(since=start, until=end, who=who, what=what, limit=limit)
     records: list[Mapping[str, object]] = [_record(each) for each in found]
     if format_ == "table":
-        records = [{**_record(each), "details": printable(_said(each))} for each in found]
+        records = [{**_record(each), "details": printable(described(each))} for each in found]
     print_records(records, _HEADINGS, format_)
     if not found and format_ == "table":
         note("No change is recorded that meets this.")
@@ -67,17 +67,3 @@ def _record(entry: AuditEntry) -> dict[str, object]:
         "subject": entry.subject,
         "details": dict(entry.details),
     }
-
-
-def _said(entry: AuditEntry) -> str:
-    """Say what was set, or changed from what to what."""
-    return ", ".join(
-        f"{name} {_text(value['was'])} → {_text(value['is'])}"
-        if isinstance(value, dict) and value.keys() == {"was", "is"}
-        else f"{name} {_text(value)}"
-        for name, value in entry.details.items()
-    )
-
-
-def _text(value: object) -> str:
-    return "none" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

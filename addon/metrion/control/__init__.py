@@ -8,7 +8,15 @@ from metrion.control.admins import ADMIN_PREFIX
 from metrion.control.audit import AuditEntry, acting
 from metrion.control.fingerprint import fingerprint, make_fingerprint, serves_home
 from metrion.control.mistakes import Mistake, last_mistake, record_mistake
-from metrion.control.names import ALL_ACCOUNTS, DEFAULT_ACCOUNT, check_label, check_name, check_tag_name, suggestion
+from metrion.control.names import (
+    ALL_ACCOUNTS,
+    DEFAULT_ACCOUNT,
+    check_label,
+    check_name,
+    check_provider_key,
+    check_tag_name,
+    suggestion,
+)
 from metrion.control.records import (
     Account,
     AdminRecord,
@@ -41,6 +49,7 @@ __all__ = [
     "acting",
     "check_label",
     "check_name",
+    "check_provider_key",
     "check_tag_name",
     "fingerprint",
     "last_mistake",

@@ -80,6 +80,20 @@ def differences(before: Mapping[str, object], after: Mapping[str, object]) -> di
     return {name: {"was": before[name], "is": value} for name, value in after.items() if before[name] != value}
 
 
+def described(entry: AuditEntry) -> str:
+    """Say what was set, or changed from what to what."""
+    return ", ".join(
+        f"{name} {_text(value['was'])} → {_text(value['is'])}"
+        if isinstance(value, dict) and value.keys() == {"was", "is"}
+        else f"{name} {_text(value)}"
+        for name, value in entry.details.items()
+    )
+
+
+def _text(value: object) -> str:
+    return "none" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 def entries(
     path: Path,
     *,

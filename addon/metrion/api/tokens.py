@@ -1,0 +1,208 @@
+"""Operations on callers' tokens. Each calls the control store, as commands do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Literal
+
+from pydantic import Field
+
+from metrion.admission.labels import MOST_TAGS
+from metrion.api.operation import Call, Desk, Given, Shown
+from metrion.api.values import (
+    Count,
+    Dollars,
+    Label,
+    Moment,
+    Name,
+    Page,
+    Paging,
+    Seconds,
+    TagName,
+    TagValue,
+    paged,
+)
+from metrion.control import (
+    TokenRecord,
+    TokenTerms,
+    check_label,
+)
+from metrion.errors import ControlError, UnknownNameError
+
+
+class Terms(Given):
+    """Everything about a token that can be changed. A limit that is null is the plan's, and 0 is no limit."""
+
+    account: Name = "default"
+    requests_per_minute: Count | None = None
+    requests_per_month: Count | None = None
+    monthly_budget_usd: Dollars | None = None
+    timeout: Seconds | None = None
+    expires_at: Moment | None = None
+    user_label: Label | None = None
+    tags: dict[TagName, TagValue] = Field(default={}, max_length=MOST_TAGS)
+    label_fixed: bool = False
+    allowed_labels: list[Label] = Field(default=[], max_length=100)
+
+
+class NewToken(Terms):
+    """A token to make; without a name it is the next `token-N`."""
+
+    name: Name | None = None
+
+
+class Rotation(Given):
+    """How long what a token had before stays valid; without it, it ends at once."""
+
+    keep_until: Moment | None = None
+
+
+class TokenShown(Shown):
+    """A token. Its secret is known nowhere any more."""
+
+    name: str
+    account: str
+    plan: str
+    token: str = Field(description="Its last four characters.")
+    state: Literal["active", "expired", "revoked"]
+    requests_per_minute: int | None
+    requests_per_month: int | None
+    monthly_budget_usd: str | None
+    timeout: float | None
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+    user_label: str | None
+    tags: dict[str, str]
+    label_fixed: bool
+    allowed_labels: list[str]
+
+
+class MadeToken(Shown):
+    """A token that was just made. This is the only time its secret is shown."""
+
+    name: str
+    account: str
+    secret: str
+
+
+class TokenFilters(Paging):
+    """Which tokens."""
+
+    account: Name | None = None
+    state: Literal["active", "expired", "revoked"] | None = None
+
+
+_TERMS: Mapping[str, Callable[[TokenTerms, Any], TokenTerms]] = {
+    "account": lambda terms, value: replace(terms, account=value),
+    "requests_per_minute": lambda terms, value: _limited(terms, requests_per_minute=value),
+    "requests_per_month": lambda terms, value: _limited(terms, requests_per_month=value),
+    "monthly_budget_usd": lambda terms, value: _limited(
+        terms, monthly_budget_usd=None if value is None else Decimal(value)
+    ),
+    "timeout": lambda terms, value: _limited(terms, timeout=value),
+    "expires_at": lambda terms, value: replace(terms, expires_at=_future(value)),
+    "user_label": lambda terms, value: _labelled(terms, user=None if value is None else check_label(value) or None),
+    "tags": lambda terms, value: _labelled(terms, tags={name: check_label(text) for name, text in value.items()}),
+    "label_fixed": lambda terms, value: _labelled(terms, fixed=value),
+    "allowed_labels": lambda terms, value: _labelled(
+        terms, allowed=tuple(dict.fromkeys(filter(None, map(check_label, value))))
+    ),
+}
+"""What each member of :class:`Terms` changes."""
+
+
+def _limited(terms: TokenTerms, **limits: Any) -> TokenTerms:
+    return replace(terms, limits=replace(terms.limits, **limits))
+
+
+def _labelled(terms: TokenTerms, **labels: Any) -> TokenTerms:
+    return replace(terms, labels=replace(terms.labels, **labels))
+
+
+def _future(value: datetime | None) -> datetime | None:
+    if value is not None and value <= datetime.now(UTC):
+        raise ControlError("the moment is past.")
+    return value
+
+
+def _with(terms: TokenTerms, given: Terms) -> TokenTerms:
+    """Return the terms with the members that were sent in the place of what was there."""
+    for name in given.model_fields_set & _TERMS.keys():
+        terms = _TERMS[name](terms, getattr(given, name))
+    return terms
+
+
+def _token(record: TokenRecord) -> TokenShown:
+    limits, labels = record.limits, record.labels
+    budget = limits.monthly_budget_usd
+    return TokenShown.model_validate(
+        {
+            "name": record.name,
+            "account": record.account,
+            "plan": record.plan,
+            "token": record.shown,
+            "state": record.state,
+            "requests_per_minute": limits.requests_per_minute,
+            "requests_per_month": limits.requests_per_month,
+            "monthly_budget_usd": None if budget is None else format(budget, "f"),
+            "timeout": limits.timeout,
+            "created_at": record.created_at,
+            "expires_at": record.expires_at,
+            "revoked_at": record.revoked_at,
+            "last_used_at": record.last_used_at,
+            "user_label": labels.user,
+            "tags": dict(labels.tags),
+            "label_fixed": labels.fixed,
+            "allowed_labels": list(labels.allowed),
+        }
+    )
+
+
+def list_tokens(desk: Desk, call: Call) -> Page[TokenShown]:
+    """List the tokens that were ever made, oldest first."""
+    wanted = [
+        each
+        for each in desk.control.tokens()
+        if call.query.account in (None, each.account) and call.query.state in (None, each.state)
+    ]
+    return paged(
+        wanted, lambda each: f"{each.created_at:%Y-%m-%dT%H:%M:%SZ} {each.name} {each.shown}", _token, call.query
+    )
+
+
+def get_token(desk: Desk, call: Call) -> TokenShown:
+    """Return the token of a name that is in use, else the last one that had the name."""
+    found = [each for each in desk.control.tokens() if each.name == call.path.name]
+    if not found:
+        raise UnknownNameError(f"there is no token named {call.path.name!r}.")
+    return _token(next((each for each in found if each.revoked_at is None), found[-1]))
+
+
+def create_token(desk: Desk, call: Call) -> MadeToken:
+    """Make a token."""
+    terms = _with(TokenTerms(), call.body)
+    made = desk.control.create_token(
+        call.body.name, account=terms.account, limits=terms.limits, labels=terms.labels, expires_at=terms.expires_at
+    )
+    return MadeToken(name=made.name, account=made.account, secret=made.secret)
+
+
+def set_token(desk: Desk, call: Call) -> TokenShown:
+    """Change what is sent of a token's terms."""
+    return _token(desk.control.change_token(call.path.name, lambda terms: _with(terms, call.body)))
+
+
+def rotate_token(desk: Desk, call: Call) -> MadeToken:
+    """Give a token a new secret."""
+    made = desk.control.rotate_token(call.path.name, call.body.keep_until or datetime.now(UTC))
+    return MadeToken(name=made.name, account=made.account, secret=made.secret)
+
+
+def revoke_token(desk: Desk, call: Call) -> None:
+    """Refuse a token from now on."""
+    desk.control.revoke_token(call.path.name)
