@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from ipaddress import ip_network
 from typing import Any, Literal
 
 from pydantic import Field
@@ -16,8 +17,11 @@ from metrion.api.values import (
     Count,
     Dollars,
     Label,
+    Model,
     Moment,
     Name,
+    Network,
+    OperationName,
     Page,
     Paging,
     Seconds,
@@ -30,7 +34,9 @@ from metrion.control import (
     TokenTerms,
     check_label,
 )
+from metrion.endpoints import OPERATIONS
 from metrion.errors import ControlError, UnknownNameError
+from metrion.providers import canonical_name
 
 
 class Terms(Given):
@@ -46,6 +52,12 @@ class Terms(Given):
     tags: dict[TagName, TagValue] = Field(default={}, max_length=MOST_TAGS)
     label_fixed: bool = False
     allowed_labels: list[Label] = Field(default=[], max_length=100)
+    allowed_providers: list[Name] = Field(default=[], max_length=100, description="Empty: all.")
+    allowed_models: list[Model] = Field(default=[], max_length=100, description="`*` is any text. Empty: all.")
+    allowed_operations: list[OperationName] = Field(default=[], max_length=100, description="Empty: all.")
+    allowed_networks: list[Network] = Field(
+        default=[], max_length=100, description="Where its requests may come from. Empty: everywhere."
+    )
 
 
 class NewToken(Terms):
@@ -80,6 +92,10 @@ class TokenShown(Shown):
     tags: dict[str, str]
     label_fixed: bool
     allowed_labels: list[str]
+    allowed_providers: list[str]
+    allowed_models: list[str]
+    allowed_operations: list[str]
+    allowed_networks: list[str]
 
 
 class MadeToken(Shown):
@@ -109,9 +125,11 @@ _TERMS: Mapping[str, Callable[[TokenTerms, Any], TokenTerms]] = {
     "user_label": lambda terms, value: _labelled(terms, user=None if value is None else check_label(value) or None),
     "tags": lambda terms, value: _labelled(terms, tags={name: check_label(text) for name, text in value.items()}),
     "label_fixed": lambda terms, value: _labelled(terms, fixed=value),
-    "allowed_labels": lambda terms, value: _labelled(
-        terms, allowed=tuple(dict.fromkeys(filter(None, map(check_label, value))))
-    ),
+    "allowed_labels": lambda terms, value: _labelled(terms, allowed=_each(value, check_label)),
+    "allowed_providers": lambda terms, value: _ruled(terms, providers=_each(value, canonical_name)),
+    "allowed_models": lambda terms, value: _ruled(terms, models=_each(value, check_label)),
+    "allowed_operations": lambda terms, value: _ruled(terms, operations=_each(value, _operation)),
+    "allowed_networks": lambda terms, value: _ruled(terms, networks=_each(value, _network)),
 }
 """What each member of :class:`Terms` changes."""
 
@@ -124,14 +142,39 @@ def _labelled(terms: TokenTerms, **labels: Any) -> TokenTerms:
     return replace(terms, labels=replace(terms.labels, **labels))
 
 
+def _ruled(terms: TokenTerms, **rules: Any) -> TokenTerms:
+    return replace(terms, rules=replace(terms.rules, **rules))
+
+
+def _each(values: Sequence[str], checked: Callable[[str], str]) -> tuple[str, ...]:
+    """Return every value once, as it is kept; what is empty is left out."""
+    return tuple(dict.fromkeys(filter(None, map(checked, values))))
+
+
+def _operation(name: str) -> str:
+    if name not in OPERATIONS:
+        raise ControlError(f"no operation is called {name!r}. There are: {', '.join(sorted(OPERATIONS))}.")
+    return name
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ip_network(text))
+    except ValueError:
+        raise ControlError(f"{text!r} is no network. Write 10.0.0.0/8, 192.0.2.7 or 2001:db8::/32.") from None
+
+
 def _future(value: datetime | None) -> datetime | None:
     if value is not None and value <= datetime.now(UTC):
         raise ControlError("the moment is past.")
     return value
 
 
-def _with(terms: TokenTerms, given: Terms) -> TokenTerms:
+def _with(desk: Desk, terms: TokenTerms, given: Terms) -> TokenTerms:
     """Return the terms with the members that were sent in the place of what was there."""
+    for name in given.allowed_providers:
+        if canonical_name(name) not in desk.settings.providers:
+            raise ControlError(f"no provider is called {name!r}. Known are: {', '.join(desk.settings.providers)}.")
     for name in given.model_fields_set & _TERMS.keys():
         terms = _TERMS[name](terms, getattr(given, name))
     return terms
@@ -159,6 +202,10 @@ def _token(record: TokenRecord) -> TokenShown:
             "tags": dict(labels.tags),
             "label_fixed": labels.fixed,
             "allowed_labels": list(labels.allowed),
+            "allowed_providers": list(record.rules.providers),
+            "allowed_models": list(record.rules.models),
+            "allowed_operations": list(record.rules.operations),
+            "allowed_networks": list(record.rules.networks),
         }
     )
 
@@ -185,16 +232,21 @@ def get_token(desk: Desk, call: Call) -> TokenShown:
 
 def create_token(desk: Desk, call: Call) -> MadeToken:
     """Make a token."""
-    terms = _with(TokenTerms(), call.body)
+    terms = _with(desk, TokenTerms(), call.body)
     made = desk.control.create_token(
-        call.body.name, account=terms.account, limits=terms.limits, labels=terms.labels, expires_at=terms.expires_at
+        call.body.name,
+        account=terms.account,
+        limits=terms.limits,
+        labels=terms.labels,
+        expires_at=terms.expires_at,
+        rules=terms.rules,
     )
     return MadeToken(name=made.name, account=made.account, secret=made.secret)
 
 
 def set_token(desk: Desk, call: Call) -> TokenShown:
     """Change what is sent of a token's terms."""
-    return _token(desk.control.change_token(call.path.name, lambda terms: _with(terms, call.body)))
+    return _token(desk.control.change_token(call.path.name, lambda terms: _with(desk, terms, call.body)))
 
 
 def rotate_token(desk: Desk, call: Call) -> MadeToken:

@@ -24,6 +24,10 @@ type Owner = Annotated[str, StringConstraints(pattern=r"^(\*|[A-Za-z0-9][A-Za-z0
 type Label = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_LABEL)]
 type TagValue = Annotated[str, StringConstraints(max_length=LONGEST_LABEL)]
 type TagName = Annotated[str, StringConstraints(pattern=rf"^[a-z0-9._-]{{1,{LONGEST_TAG_NAME}}}$")]
+type Model = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_LABEL)]
+type OperationName = Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,64}$")]
+type Network = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F.:]{2,45}(/[0-9]{1,3})?$")]
+"""An address or a network, of IPv4 or IPv6: ``10.0.0.0/8``."""
 type Count = Annotated[int, Field(ge=0, le=2**53), BeforeValidator(_without_fraction)]
 type Dollars = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,12}(\.[0-9]{1,12})?$")]
 """An exact amount, as a text."""

@@ -8,7 +8,9 @@ from decimal import Decimal
 from typing import Literal
 
 from metrion.control.names import ALL_ACCOUNTS, DEFAULT_ACCOUNT
-from metrion.model import LabelRules
+from metrion.model import LabelRules, TokenRules
+
+_NO_RULES = TokenRules()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +33,7 @@ class TokenTerms:
     labels: LabelRules = LabelRules()  # noqa: RUF009 -- frozen, and nobody changes its tags
     expires_at: datetime | None = None
     """Aware; ``None``: never."""
+    rules: TokenRules = _NO_RULES
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ class TokenRecord:
     labels: LabelRules = LabelRules()  # noqa: RUF009 -- frozen, and nobody changes its tags
     last_used_at: datetime | None = None
     """When a request of it was last forwarded; ``None``: never, or too long ago to know."""
+    rules: TokenRules = _NO_RULES
 
     @property
     def state(self) -> str:

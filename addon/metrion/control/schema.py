@@ -118,6 +118,13 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT""",
     ),
     (
+        # JSON arrays of what a token may be used for; NULL: everything
+        "ALTER TABLE tokens ADD COLUMN allowed_providers TEXT",
+        "ALTER TABLE tokens ADD COLUMN allowed_models TEXT",  # patterns
+        "ALTER TABLE tokens ADD COLUMN allowed_operations TEXT",
+        "ALTER TABLE tokens ADD COLUMN allowed_networks TEXT",
+    ),
+    (
         """CREATE TABLE audit (
             id INTEGER PRIMARY KEY AUTOINCREMENT,
             at TEXT NOT NULL,

@@ -23,6 +23,7 @@ class Request:
         "fields",
         "id",
         "inbound",
+        "policy",
         "response_sample",
         "sample",
         "started_at",
@@ -37,6 +38,8 @@ class Request:
         self.started_at = now()
         self.bytes = 0
         """The size of the body as the client sent it, without chunk framing."""
+        self.policy: dict[str, str] | None = None
+        """What each policy did to it, by the policy's name; ``None``: none did anything."""
         self.sample: estimates.Sample | None = None
         self.response_sample: estimates.Sample | None = None
         self._redactor: Redactor | None = None
@@ -55,6 +58,13 @@ class Request:
         if self._reader is not None:
             self._reader.feed(chunk)
 
+    def note(self, policy: str, words: str) -> None:
+        """Record what a policy did."""
+        if self.policy is None:
+            self.policy = {}
+        before = self.policy.get(policy)
+        self.policy[policy] = f"{before}; {words}" if before else words
+
     def leave_unread(self) -> None:
         """Read nothing of the body, and keep nothing of it or of its response."""
         self._reader = self.sample = self.response_sample = None
@@ -65,6 +75,11 @@ class Request:
         if self._redactor is None:
             self._redactor = redactor_of(self.inbound, self.decision)
         return self._redactor
+
+    @property
+    def asks_for_websocket(self) -> bool:
+        """Whether its client wants to go on with a WebSocket session."""
+        return self.fields.get(b"upgrade", b"").lower() == b"websocket"
 
     @property
     def model(self) -> str | None:
