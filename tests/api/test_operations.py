@@ -73,6 +73,7 @@ TERMS = {
     "tags": {"team": "search"},
     "label_fixed": True,
     "allowed_labels": ["team-*", "ops"],
+    "key": "batch",
     "allowed_providers": ["anthropic", "openai"],
     "allowed_models": ["claude-*"],
     "allowed_operations": ["chat", "messages"],
@@ -81,6 +82,7 @@ TERMS = {
 
 
 def test_a_token_with_all_its_terms_is_what_the_command_line_shows(api: TestClient, home: Settings) -> None:
+    assert api.put("/keys/default/openai?name=batch", json={"key": KEY}).status_code == 204
     made = api.post("/tokens", json={"name": "ci", **TERMS})
     assert made.status_code == 201
     assert made.headers["cache-control"] == "no-store"
@@ -102,6 +104,7 @@ def test_a_token_with_all_its_terms_is_what_the_command_line_shows(api: TestClie
 
 @pytest.mark.parametrize("name", TERMS)
 def test_a_change_of_one_term_leaves_the_others(api: TestClient, name: str) -> None:
+    api.put("/keys/default/openai?name=batch", json={"key": KEY})
     api.post("/tokens", json={"name": "ci", **TERMS})
     empty: object = [] if name.startswith("allowed") else {"tags": {}, "label_fixed": False}.get(name)
     changed = api.patch("/tokens/ci", json={name: empty}).json()
@@ -188,6 +191,23 @@ def test_keys_are_stored_and_never_read_back(api: TestClient, home: Settings) ->
     ):
         assert api.put(f"/keys/{place}", json={"key": key}).status_code in (404, 409)
     assert len(items(api, "/keys")) == 1
+
+
+def test_a_key_is_replaced_and_brought_back(api: TestClient, home: Settings) -> None:
+    later = "2999-01-01T00:00:00Z"
+    new = KEY[::-1]
+    place = "/keys/default/openai"
+    assert api.post(f"{place}/rotate", json={"key": new, "keep_until": later}).status_code == 404
+    api.put(place, json={"key": KEY})
+    assert api.post(f"{place}/rotate", json={"key": new, "keep_until": "2001-01-01T00:00:00Z"}).status_code == 409
+    assert api.post(f"{place}/rotate", json={"key": new, "keep_until": later}).status_code == 204
+    assert set(ControlStore.open(home).access_snapshot().provider_keys.values()) == {new}
+    assert sorted((each["former"], each["ends_at"]) for each in items(api, "/keys")) == [(False, None), (True, later)]
+    assert api.post(f"{place}/bring-back").status_code == 204
+    assert set(ControlStore.open(home).access_snapshot().provider_keys.values()) == {KEY}
+    assert api.delete(f"{place}?former=true").status_code == 204
+    assert [each["former"] for each in items(api, "/keys")] == [False]
+    assert api.post(f"{place}/bring-back").status_code == 404
 
 
 def test_admins_are_made_listed_and_revoked(api: TestClient, home: Settings) -> None:

@@ -53,4 +53,4 @@ def test_half_of_tls_is_bad_usage(metrion: Console) -> None:
 
 
 def test_a_port_that_is_taken_is_said(metrion: Console) -> None:
-    assert "cannot listen on" in metrion("api", "--host", "192.0.2.1", "--port", "1").err
+    assert "cannot listen on" in metrion("api", "--host", "192.0.2.1", "--port", "1", "--insecure").err

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -31,6 +32,8 @@ def filled(settings: Settings) -> ControlStore:
     store.create_account("team", "pro")
     for account, key in KEYS.items():
         store.set_key("openai", key, account)
+    store.set_key("openai", "sk-former-0123456789", "team", "batch")
+    store.rotate_key("openai", "sk-batch-0123456789", "team", datetime(2999, 1, 1, tzinfo=UTC), "batch")
     terms = alerts.check_terms("spend", Decimal(5))
     alerts.add_rule(settings, "month", terms, [alerts.webhook(HOOK, "webhook")])
     return store
@@ -40,6 +43,7 @@ def opened(settings: Settings) -> dict[str, str]:
     """Everything that is sealed in a home, as a process that has just started reads it."""
     with closing(ControlStore.open(settings)) as store:
         access = store.access_snapshot()
+    assert access.named_keys["team", "openai", "batch"] == "sk-batch-0123456789"
     found = {account: key for (account, _), key in access.provider_keys.items()}
     rules = AlertStore.open(settings)
     (channel,) = rules.rule("month").channels
@@ -72,7 +76,7 @@ def test_everything_is_sealed_anew_and_the_old_key_is_gone(tmp_path: Path) -> No
     settings = home_settings(tmp_path)
     store = filled(settings)
     before, old = sealed_under(settings), settings.master_key_path.read_text()
-    assert (store.rotate_master_key().secrets, len(before)) == (4, 1)
+    assert (store.rotate_master_key().secrets, len(before)) == (6, 1)
     assert is_whole(settings)
     assert not sealed_under(settings) & before
     assert old.strip() not in settings.master_key_path.read_text()
@@ -219,7 +223,7 @@ def test_a_key_of_the_environment_goes_by_a_new_one_before_the_old_one(tmp_path:
     assert old not in str(raised.value)
     both = settings.model_copy(update={"master_key": f"{new} {old}"})
     assert is_whole(both)
-    assert ControlStore.open(both).rotate_master_key().secrets == 4
+    assert ControlStore.open(both).rotate_master_key().secrets == 6
     assert is_whole(settings.model_copy(update={"master_key": new}))
     with pytest.raises(VaultError, match="not the master key"):
         opened(first)

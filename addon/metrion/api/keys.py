@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
 from metrion.api.operation import Call, Desk, Given, Shown
 from metrion.api.values import (
+    Moment,
     Name,
     Owner,
     Page,
@@ -29,6 +30,25 @@ class KeyPlace(Given):
     provider: Name
 
 
+class KeyName(Given):
+    """Which of an account's keys at a provider."""
+
+    name: Name | None = Field(default=None, description="One beside the key that goes out for every token.")
+
+
+class FormerKey(KeyName):
+    """Which of an account's keys at a provider, and whether the one that it has replaced."""
+
+    former: bool = Field(default=False, description="Only the one that was replaced.")
+
+
+class NewKey(Given):
+    """A key to put in the place of a stored one, which can be brought back until `keep_until`."""
+
+    key: Annotated[str, StringConstraints(min_length=1, max_length=8192)]
+    keep_until: Moment
+
+
 class KeyValue(Given):
     """A key as the provider shows it. It is stored sealed, and never read back."""
 
@@ -40,6 +60,10 @@ class KeyShown(Shown):
 
     provider: str
     account: str = Field(description="`*`: every account that has none of its own.")
+    name: str | None
+    former: bool
+    ends_at: datetime | None
+    last_used_at: datetime | None
     key: str | None = Field(description="The key, masked; null: it does not open.")
     source: Literal["stored", "environment"]
     in_use: bool
@@ -59,6 +83,10 @@ def _key(record: KeyRecord) -> KeyShown:
         {
             "provider": record.provider,
             "account": record.account,
+            "name": record.name,
+            "former": record.former,
+            "ends_at": record.ends_at,
+            "last_used_at": record.last_used_at,
             "key": record.shown,
             "source": record.source,
             "in_use": record.in_use,
@@ -68,25 +96,50 @@ def _key(record: KeyRecord) -> KeyShown:
     )
 
 
+def _position(record: KeyRecord) -> str:
+    return f"{record.account} {record.provider} {record.name or ''} {record.source} {record.former}"
+
+
 def list_keys(desk: Desk, call: Call) -> Page[KeyShown]:
     """List the provider keys, masked; shared ones first."""
-    return paged(desk.control.keys(), lambda each: f"{each.account} {each.provider} {each.source}", _key, call.query)
+    return paged(desk.control.keys(), _position, _key, call.query)
 
 
 def set_key(desk: Desk, call: Call) -> None:
     """Store a key in place of an older one."""
+    name, key = _provider(desk, call), check_provider_key(call.body.key)
+    desk.control.set_key(name, key, call.path.account, call.query.name)
+
+
+def rotate_key(desk: Desk, call: Call) -> None:
+    """Put a key in the place of a stored one, which is kept for a while."""
+    if call.body.keep_until <= datetime.now(UTC):
+        raise ControlError("the moment is past.")
+    name, key = _provider(desk, call), check_provider_key(call.body.key)
+    desk.control.rotate_key(name, key, call.path.account, call.body.keep_until, call.query.name)
+
+
+def bring_key_back(desk: Desk, call: Call) -> None:
+    """Use the key again that was replaced."""
+    desk.control.bring_key_back(canonical_name(call.path.provider), call.path.account, call.query.name)
+
+
+def _provider(desk: Desk, call: Call) -> str:
+    """Return the name of a provider that can have a key."""
     name = canonical_name(call.path.provider)
     provider = desk.settings.providers.get(name)
     if provider is None:
         raise UnknownNameError("there is no such provider.")
     if not provider.needs_key:
         raise ControlError("this provider gets no key: metrion.yaml has `credential: none` for it.")
-    desk.control.set_key(name, check_provider_key(call.body.key), call.path.account)
+    return name
 
 
 def remove_key(desk: Desk, call: Call) -> None:
     """Forget a stored key."""
-    desk.control.remove_key(canonical_name(call.path.provider), call.path.account)
+    desk.control.remove_key(
+        canonical_name(call.path.provider), call.path.account, call.query.name, former=call.query.former
+    )
 
 
 def rotate_master_key(desk: Desk, _: Call) -> Resealed:

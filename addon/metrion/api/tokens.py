@@ -52,6 +52,7 @@ class Terms(Given):
     tags: dict[TagName, TagValue] = Field(default={}, max_length=MOST_TAGS)
     label_fixed: bool = False
     allowed_labels: list[Label] = Field(default=[], max_length=100)
+    key: Name | None = Field(default=None, description="The name of the provider keys that it uses.")
     allowed_providers: list[Name] = Field(default=[], max_length=100, description="Empty: all.")
     allowed_models: list[Model] = Field(default=[], max_length=100, description="`*` is any text. Empty: all.")
     allowed_operations: list[OperationName] = Field(default=[], max_length=100, description="Empty: all.")
@@ -92,6 +93,7 @@ class TokenShown(Shown):
     tags: dict[str, str]
     label_fixed: bool
     allowed_labels: list[str]
+    key: str | None
     allowed_providers: list[str]
     allowed_models: list[str]
     allowed_operations: list[str]
@@ -126,6 +128,7 @@ _TERMS: Mapping[str, Callable[[TokenTerms, Any], TokenTerms]] = {
     "tags": lambda terms, value: _labelled(terms, tags={name: check_label(text) for name, text in value.items()}),
     "label_fixed": lambda terms, value: _labelled(terms, fixed=value),
     "allowed_labels": lambda terms, value: _labelled(terms, allowed=_each(value, check_label)),
+    "key": lambda terms, value: replace(terms, key=value),
     "allowed_providers": lambda terms, value: _ruled(terms, providers=_each(value, canonical_name)),
     "allowed_models": lambda terms, value: _ruled(terms, models=_each(value, check_label)),
     "allowed_operations": lambda terms, value: _ruled(terms, operations=_each(value, _operation)),
@@ -202,6 +205,7 @@ def _token(record: TokenRecord) -> TokenShown:
             "tags": dict(labels.tags),
             "label_fixed": labels.fixed,
             "allowed_labels": list(labels.allowed),
+            "key": record.key,
             "allowed_providers": list(record.rules.providers),
             "allowed_models": list(record.rules.models),
             "allowed_operations": list(record.rules.operations),
@@ -240,6 +244,7 @@ def create_token(desk: Desk, call: Call) -> MadeToken:
         labels=terms.labels,
         expires_at=terms.expires_at,
         rules=terms.rules,
+        key=terms.key,
     )
     return MadeToken(name=made.name, account=made.account, secret=made.secret)
 

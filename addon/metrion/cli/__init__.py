@@ -36,7 +36,7 @@ _FIRST, _SPENT, _UPKEEP = "First steps", "What was spent", "Upkeep"
 
 COMMANDS: Mapping[str, Entry] = {
     "demo": Entry("metrion.cli.demo", "demo", "Try everything with no key and no network.", _FIRST),
-    "key": Entry("metrion.cli.key", "key", "Store, list and remove provider keys.", _FIRST),
+    "key": Entry("metrion.cli.key", "key", "Store, list, replace and remove provider keys.", _FIRST),
     "run": Entry("metrion.cli.run", "run", "Run a command so that its calls are metered.", _FIRST),
     "serve": Entry("metrion.cli.serve", "serve", "Run the proxy.", _FIRST),
     "token": Entry("metrion.cli.token", "token", "Make, list, change, rotate and revoke callers' tokens.", _FIRST),
@@ -60,6 +60,7 @@ COMMANDS: Mapping[str, Entry] = {
     "audit": Entry(
         "metrion.cli.audit", "audit", "Show who changed accounts, tokens, keys and more, and when.", _UPKEEP
     ),
+    "ca": Entry("metrion.cli.ca", "ca", "Show the authority that HTTPS_PROXY needs, and how to trust it.", _UPKEEP),
     "completion": Entry(
         "metrion.cli.completion",
         "completion",
@@ -69,6 +70,9 @@ COMMANDS: Mapping[str, Entry] = {
     "doctor": Entry(
         "metrion.cli.doctor", "doctor", "Check configuration, keys, prices, journal, store and proxy.", _UPKEEP
     ),
+    "health": Entry("metrion.cli.health", "health", "Say whether a proxy of this home serves.", _UPKEEP),
+    "prices": Entry("metrion.cli.prices", "prices", "Show what models cost, and take a newer price file.", _UPKEEP),
+    "reload": Entry("metrion.cli.reload", "reload", "Have running proxies take a changed configuration.", _UPKEEP),
     "reprice": Entry("metrion.cli.reprice", "reprice", "Price events again by the current price files.", _UPKEEP),
 }
 

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from metrion.cli.options import note, settings_option, tls_options
+from metrion.cli.options import listening_tls, note, settings_option, tls_options
 from metrion.settings import Settings
 
 if TYPE_CHECKING:  # --help need not load it
     from starlette.applications import Starlette
 
 PORT = 8091
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @click.command()
@@ -39,7 +38,13 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 @tls_options
 @settings_option
 def api(
-    settings: Settings, host: str, port: int, hosts: tuple[str, ...], tls_cert: Path | None, tls_key: Path | None
+    settings: Settings,
+    host: str,
+    port: int,
+    hosts: tuple[str, ...],
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    insecure: bool,
 ) -> None:
     """Serve the admin API under /admin/v1, on a port of its own.
 
@@ -56,8 +61,7 @@ def api(
     from metrion.control import ControlStore
     from metrion.web.run import run
 
-    if (tls_cert is None) != (tls_key is None):
-        raise click.UsageError("--tls-cert and --tls-key go together; give both.")
+    tls = listening_tls("metrion api", host, (tls_cert, tls_key), insecure=insecure, protocols=("http/1.1",))
 
     def make(names: Sequence[str], _port: int) -> Starlette:
         return create_app(settings, hosts=names)
@@ -68,8 +72,5 @@ def api(
         with closing(ControlStore.open(settings)) as control:
             if not any(each.state == "active" for each in control.admins()):
                 note("Nobody can use it yet: `metrion admin create` makes a token for it.")
-        if host not in _LOOPBACK and tls_cert is None:
-            note("This is plain HTTP: the admin token can be read on the way. Give --tls-cert and --tls-key.")
 
-    tls = (tls_cert, tls_key) if tls_cert and tls_key else None
     run(make, host=host, port=port, hosts=hosts, tls=tls, on_listening=announce)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from metrion.cli.options import note, settings_option, tls_options
+from metrion.cli.options import listening_tls, note, settings_option, tls_options
 from metrion.settings import Settings
 
 if TYPE_CHECKING:  # --help need not load it
@@ -20,7 +20,6 @@ if TYPE_CHECKING:  # --help need not load it
 
 PORT = 8090
 _SQL_SECONDS = 30.0
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @click.command()
@@ -53,6 +52,7 @@ def dashboard(
     proxy_url: str,
     tls_cert: Path | None,
     tls_key: Path | None,
+    insecure: bool,
     until_stdin_ends: bool,
 ) -> None:
     """Show everything metered as pages, on a port of its own.
@@ -71,8 +71,8 @@ def dashboard(
     from metrion.web.app import create_app
     from metrion.web.run import run
 
-    if (tls_cert is None) != (tls_key is None):
-        raise click.UsageError("--tls-cert and --tls-key go together; give both.")
+    files = (tls_cert, tls_key)
+    tls = listening_tls("metrion dashboard", host, files, insecure=insecure, protocols=("http/1.1",))
 
     def announce(url: str) -> None:
         click.echo(f"The dashboard is at {url}")
@@ -80,8 +80,6 @@ def dashboard(
         with closing(ControlStore.open(settings)) as control:
             if not any(each.state == "active" for each in control.admins()):
                 note("Nobody can log in yet: `metrion admin create` makes a token for it.")
-        if host not in _LOOPBACK and tls_cert is None:
-            note("This is plain HTTP: the admin token can be read on the way. Give --tls-cert and --tls-key.")
 
     def make(names: Sequence[str], port: int) -> Starlette:
         beside = [api.mount(settings)]
@@ -92,7 +90,7 @@ def dashboard(
         host=host,
         port=port,
         hosts=hosts,
-        tls=(tls_cert, tls_key) if tls_cert and tls_key else None,
+        tls=tls,
         on_listening=announce,
         lifeline=sys.stdin.fileno() if until_stdin_ends else None,
     )

@@ -11,7 +11,7 @@ import click
 
 from metrion import __version__
 from metrion.cli import dashboard_process
-from metrion.cli.options import settings_option, tls_options
+from metrion.cli.options import listening_tls, settings_option, tls_options
 from metrion.logs.output import LEVELS, LogFormat, LogOptions
 from metrion.providers import base_segment
 from metrion.running import TOKEN_PREFIX
@@ -85,6 +85,7 @@ def serve(
     drain_seconds: float,
     tls_cert: Path | None,
     tls_key: Path | None,
+    insecure: bool,
     log_format: str,
     log_level: str,
     access_log: bool,
@@ -105,7 +106,6 @@ def serve(
     """  # noqa: D301 -- \b is click's mark for text that keeps its lines
     from metrion.control import ControlStore
     from metrion.metrics.otlp import check_installed
-    from metrion.serving.listening import tls_context
     from metrion.serving.serve import run
 
     def announce(listening: Listening) -> None:
@@ -114,20 +114,21 @@ def serve(
         if with_dashboard:
             beside.append(dashboard_process.start(settings, listening.local_url))
 
-    if (tls_cert is None) != (tls_key is None):
-        raise click.UsageError("--tls-cert and --tls-key go together; give both.")
+    host = host or settings.listen_host
+    files = (tls_cert, tls_key)
+    tls = listening_tls("metrion serve", host, files, insecure=insecure, protocols=("h2", "http/1.1"))
     check_installed(settings)
     beside: list[subprocess.Popen[bytes]] = []
     ControlStore.open(settings).close()  # a home that cannot be used is reported before anything starts
     try:
         run(
             settings,
-            host=host or settings.listen_host,
+            host=host,
             port=settings.listen_port if port is None else port,
             workers=workers,
             drain_seconds=drain_seconds,
             on_listening=announce,
-            tls=tls_context(tls_cert, tls_key) if tls_cert and tls_key else None,
+            tls=tls,
             log=LogOptions(log_level, LogFormat(log_format), access_log),
         )
     finally:
@@ -148,7 +149,11 @@ def _greeting(settings: Settings, control: ControlStore, listening: Listening) -
         lines += [f"Your token, shown this once: {secret}", ""]
     records = control.keys()
     whose = (ALL_ACCOUNTS, DEFAULT_ACCOUNT)  # shared ones come first, and an own one replaces them
-    keys = {record.provider: record for record in records if record.account in whose and record.in_use}
+    keys = {
+        record.provider: record
+        for record in records
+        if record.account in whose and record.in_use and record.name is None
+    }
     rows = [
         (
             name,

@@ -8,12 +8,13 @@ under it. Killed at any moment, everything opens, since both keys are there unti
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from metrion.control import audit
 from metrion.control.files import connection, transaction
+from metrion.control.further_keys import Slot
 from metrion.control.master_keys import FileKeys
 from metrion.control.names import ALL_ACCOUNTS
 from metrion.control.vault import Sealed, Vault, key_binding, target_binding
@@ -31,9 +32,14 @@ class Place:
     """What a row's secret is bound to, by those columns' values."""
 
 
+def _further_binding(account: str, provider: str, name: str, former: int) -> bytes:
+    return key_binding(account, Slot(account, provider, name, bool(former)).called)
+
+
 PLACES: Sequence[Place] = (
     Place("provider_keys", ("account", "provider"), key_binding),
     Place("shared_keys", ("provider",), lambda provider: key_binding(ALL_ACCOUNTS, provider)),
+    Place("further_keys", ("account", "provider", "name", "former"), _further_binding),
     Place("alert_channels", ("id",), target_binding),
 )
 """Everything in the database that is sealed."""
@@ -110,9 +116,8 @@ def _reseal(db: sqlite3.Connection, vault: Vault) -> int:
             try:
                 text = vault.open_text(Sealed(row["master_id"], row["box"]), binding)
             except ValueError as error:
-                named: Mapping[str, str] = dict(zip(place.key, values, strict=True))
                 raise VaultError(
-                    f"nothing is changed: what is stored in {place.table} for {', '.join(named.values())} does not "
+                    f"nothing is changed: what is stored in {place.table} for {', '.join(map(str, values))} does not "
                     f"open with {vault.keys.name}. {vault.keys.remedy}, or remove it first: `metrion key remove "
                     "PROVIDER`, `metrion alert remove NAME`."
                 ) from error

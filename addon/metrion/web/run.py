@@ -6,12 +6,12 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from metrion.errors import ServeError
+from metrion.serving.tls import ServerTls
 
 type MakeApp = Callable[[Sequence[str], int], ASGIApp]
 """Makes the application for the names and the port that it is reached by."""
@@ -23,7 +23,7 @@ def run(
     host: str,
     port: int,
     hosts: Iterable[str] = (),
-    tls: tuple[Path, Path] | None = None,
+    tls: ServerTls | None = None,
     on_listening: Callable[[str], None],
     lifeline: int | None = None,
 ) -> None:
@@ -52,9 +52,9 @@ def run(
             lifespan="off",
             timeout_graceful_shutdown=3,
             limit_concurrency=200,
-            ssl_certfile=tls[0] if tls else None,
-            ssl_keyfile=tls[1] if tls else None,
         )
+        config.load()
+        config.ssl = tls.context if tls else None
         server = uvicorn.Server(config)
         if lifeline is not None:
             threading.Thread(target=_end_with, args=(lifeline, server), daemon=True).start()
