@@ -178,7 +178,9 @@ def test_the_documented_servers_get_the_paths_of_their_own_apis(tmp_path: Path) 
 
 def test_every_variable_is_documented() -> None:
     described = set(CODE.findall(sections(DOCS / "configuration.md")["Environment"]))
-    read = {name for file in SOURCES for name in re.findall(r"\bMETRION_[A-Z]+\b(?!_)", file.read_text("utf-8"))}
+    read = {
+        name for file in SOURCES for name in re.findall(r"\bMETRION_[A-Z]+(?:_KEY)?\b(?!_)", file.read_text("utf-8"))
+    }
     read |= {f"METRION_{name.upper()}_UPSTREAM" for name in (*PROVIDERS, *ALIASES)}
     read |= {provider.environment for provider in PROVIDERS.values()} | {f"{name}_FILE" for name in SECRETS}
     assert read <= described

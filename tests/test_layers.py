@@ -24,7 +24,7 @@ FLOORS: list[set[str]] = [
     {"gateway", "running_proxy"},
     {"alerts", "lane", "proxy", "reports", "repricing", "reconciling", "doctor"},
     {"serving"},
-    {"web", "cli", "demo", "simulator", "__main__"},
+    {"web", "api", "cli", "demo", "simulator", "__main__"},
 ]
 """A room may import from its own floor, though not in a circle, and from those before it."""
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

@@ -4,6 +4,9 @@ MetrionError
   SettingsError     metrion.yaml or the environment
   PricingError      a price file
   ControlError      accounts, tokens, provider keys and alerts
+    UnknownNameError  nothing has that name
+    NameTakenError  something else has that name
+    ControlUnavailableError  the control database cannot be used at this moment
     VaultError      the master key, or what it seals
   BillError         a provider's bill that is compared with what was metered
   StoreError        the store of events, or a query over it
@@ -33,6 +36,18 @@ class PricingError(MetrionError):
 
 class ControlError(MetrionError):
     """Accounts, tokens, provider keys or alerts cannot be read or changed."""
+
+
+class UnknownNameError(ControlError):
+    """Nothing that is in use has the name that was given."""
+
+
+class NameTakenError(ControlError):
+    """Something has the name already that was given."""
+
+
+class ControlUnavailableError(ControlError):
+    """The control database is locked, damaged, not there or not ours to use. The message names the file."""
 
 
 class VaultError(ControlError):

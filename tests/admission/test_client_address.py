@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from metrion.admission.client_address import client_address
-from metrion.admission.rules import may_come_from
+from metrion.admission.rules import wrong_address
 from metrion.model import Inbound, TokenRules
 
 TRUSTED = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
@@ -45,5 +45,5 @@ def test_a_token_s_networks_go_by_it() -> None:
     headers = ((b"x-forwarded-for", b"192.0.2.7"),)
     inbound = Inbound(b"GET", b"/", headers, peer=("10.0.0.1", 1), trusted_proxies=TRUSTED)
     rules = TokenRules(networks=("192.0.2.0/24",))
-    assert may_come_from(inbound, rules)
-    assert not may_come_from(replace(inbound, trusted_proxies=()), rules)
+    assert wrong_address("ci", rules, inbound) is None
+    assert wrong_address("ci", rules, replace(inbound, trusted_proxies=()))

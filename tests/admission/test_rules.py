@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from metrion.admission import AccessSnapshot, admit, token_digest
+from metrion.admission import AccessSnapshot, BlindTunnel, admit, admit_blind, admit_tunnel, token_digest
 from metrion.admission.client_address import client_address
 from metrion.admission.patterns import matches
 from metrion.admission.rules import judge_body
-from metrion.model import Asked, Forward, Inbound, Refusal, Route, TokenRules
+from metrion.model import Asked, Forward, Inbound, Origin, Refusal, Route, TokenRules
 from tests.admission.calls import ACCESS, FOREIGN, NOW, PLANS, ROUTER, TOKEN, bearer, identity
 
 CHAT = b"/openai/v1/chat/completions"
@@ -137,6 +137,18 @@ def test_where_requests_may_come_from(networks: str, peer: object, expected: str
 def test_an_address_is_that_of_the_connection_whatever_the_head_says() -> None:
     inbound = Inbound(b"GET", b"/", ((b"X-Forwarded-For", b"10.0.0.1"),), peer=("127.0.0.1", 1))
     assert str(client_address(inbound)) == "127.0.0.1"
+
+
+@pytest.mark.parametrize(("peer", "passes"), [(("10.1.1.1", 1), True), (("192.0.2.1", 1), False), (None, False)])
+def test_a_tunnel_is_opened_from_where_its_token_may_be_used(peer: object, *, passes: bool) -> None:
+    origin, snapshot = Origin("https", "api.openai.com", 443), access(rules(networks="10.0.0.0/8"))
+    inbound = Inbound(b"CONNECT", b"/", ((b"proxy-authorization", b"Bearer " + TOKEN),), origin, peer=peer)
+    route = ROUTER.route(inbound)
+    assert isinstance(route, Route)
+    opened = admit_tunnel(inbound, route, snapshot)
+    assert opened == TOKEN if passes else isinstance(opened, Refusal) and opened.code == "not_allowed"
+    blind = admit_blind(inbound, Origin("https", "example.com", 443), snapshot, (443,), ())
+    assert isinstance(blind, BlindTunnel) is passes
 
 
 def waiting(given: TokenRules, target: bytes = CHAT, *, keys: bool = True) -> Forward:

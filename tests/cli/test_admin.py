@@ -12,7 +12,7 @@ def test_create_prints_the_token_alone_on_standard_output(metrion: Console) -> N
     result = metrion("admin", "create")
     assert result.status == 0
     assert TOKEN.fullmatch(result.out)
-    assert result.err.startswith("Admin token admin-1. It cannot be shown again")
+    assert result.err.startswith("Admin token admin-1, to write. It cannot be shown again")
 
 
 def test_nothing_else_ever_shows_or_keeps_the_token(metrion: Console) -> None:

@@ -43,8 +43,8 @@ def test_an_empty_database_gets_the_tables_the_default_account_and_a_write_ahead
 ) -> None:
     schema.migrate(db, path)
     control = {"accounts", "tokens", "former_secrets", "provider_keys", "shared_keys", "further_keys", "admins"}
-    alerts = {"alert_rules", "alert_channels", "alert_history"}
-    assert tables(db) - {"sqlite_sequence"} == control | alerts | {"budgets"}
+    others = {"alert_rules", "alert_channels", "alert_history", "audit", "budgets"}
+    assert tables(db) - {"sqlite_sequence"} == control | others
     assert db.execute("SELECT name, plan FROM accounts").fetchall() == [("default", "pro")]
     assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert version(db) == len(schema.MIGRATIONS)
@@ -146,3 +146,33 @@ def test_the_first_migration_is_what_it_was(db: sqlite3.Connection) -> None:
         for table in ("accounts", "tokens", "provider_keys"):
             query = f"PRAGMA table_info({table})"
             assert db.execute(query).fetchall() == old.execute(query).fetchall()
+
+
+@pytest.mark.parametrize("before", range(len(schema.MIGRATIONS)))
+def test_a_database_of_every_earlier_version_becomes_what_a_new_one_is(tmp_path: Path, before: int) -> None:
+    """With an account and a token in it, which stay."""
+    made, old = tmp_path / "new.db", tmp_path / "old.db"
+    with (
+        closing(sqlite3.connect(made, isolation_level=None)) as fresh,
+        closing(sqlite3.connect(old, isolation_level=None)) as db,
+    ):
+        schema.migrate(fresh, made)
+        for number, statements in enumerate(schema.MIGRATIONS[:before], start=1):
+            for statement in statements:
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {number}")
+        if before:
+            day = "2026-01-01T00:00:00Z"
+            db.execute("INSERT INTO accounts (name, plan, created_at) VALUES ('team', 'free', ?)", (day,))
+            db.execute(
+                "INSERT INTO tokens (digest, tail, name, account, created_at) VALUES (x'00', 'abcd', 'ci', 'team', ?)",
+                (day,),
+            )
+        schema.migrate(db, old)
+        query = "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name"
+        assert db.execute(query).fetchall() == fresh.execute(query).fetchall()
+        assert version(db) == version(fresh) == len(schema.MIGRATIONS)
+        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert db.execute("PRAGMA foreign_key_check").fetchall() == []
+        kept = db.execute("SELECT t.name, a.plan FROM tokens t JOIN accounts a ON a.name = t.account").fetchall()
+        assert kept == ([("ci", "free")] if before else [])

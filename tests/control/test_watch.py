@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from metrion.admission import AccessSnapshot, Token
 from metrion.control.watch import GRACE_SECONDS, Watch
 from metrion.errors import ControlError
+from tests.processes import eventually
 
 
 class Clock:
@@ -203,3 +205,93 @@ def test_it_opens_again_after_close(watch: Watch, writer: sqlite3.Connection) ->
     watch.close()
     writer.execute("INSERT INTO t VALUES ('b')")
     assert names(watch.access_snapshot()) == "a b"
+
+
+# --- many tokens ------------------------------------------------------------------------------------------------------
+
+
+class SlowReader(Reader):
+    """Reads after ``go`` is set where it is not on the thread that asks, and notes which threads it read on."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.main = threading.get_ident()
+        self.threads: list[int] = []
+
+    def __call__(self, db: sqlite3.Connection) -> AccessSnapshot:
+        self.threads.append(threading.get_ident())
+        if self.threads[-1] != self.main:
+            assert self.go.wait(60)
+        return super().__call__(db)
+
+
+@pytest.fixture
+def slow() -> SlowReader:
+    return SlowReader()
+
+
+@pytest.fixture
+def large(path: Path, writer: sqlite3.Connection, slow: SlowReader, clock: Clock) -> Iterator[Watch]:
+    """A watch to which one token is many."""
+    with closing(Watch(path, slow, clock, most_inline=0)) as watch:
+        yield watch
+    slow.go.set()
+
+
+def test_many_tokens_are_read_by_a_thread_and_no_call_waits(
+    large: Watch, writer: sqlite3.Connection, slow: SlowReader
+) -> None:
+    first = large.access_snapshot()
+    writer.execute("INSERT INTO t VALUES ('b')")
+    assert all(large.access_snapshot() is first for _ in range(100))
+    slow.go.set()
+    eventually(lambda: names(large.access_snapshot()) == "a b")
+    assert [each == slow.main for each in slow.threads] == [True, False]
+
+
+def test_a_change_while_others_are_read_is_not_missed(
+    large: Watch, writer: sqlite3.Connection, slow: SlowReader
+) -> None:
+    large.access_snapshot()
+    writer.execute("INSERT INTO t VALUES ('b')")
+    large.access_snapshot()
+    writer.execute("INSERT INTO t VALUES ('c')")
+    writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the file changes, and the connection with it
+    writer.execute("INSERT INTO t VALUES ('d')")
+    slow.go.set()
+    eventually(lambda: names(large.access_snapshot()) == "a b c d")
+
+
+def test_what_is_being_read_for_longer_than_five_seconds_is_refused(
+    large: Watch, writer: sqlite3.Connection, slow: SlowReader, clock: Clock
+) -> None:
+    first = large.access_snapshot()
+    writer.execute("INSERT INTO t VALUES ('b')")
+    clock.now += GRACE_SECONDS
+    assert large.access_snapshot() is first
+    clock.now += 0.1
+    with pytest.raises(ControlError, match="being read"):
+        large.access_snapshot()
+    slow.go.set()
+    eventually(lambda: _names_or_none(large) == "a b")
+
+
+def test_what_a_thread_cannot_read_is_survived_for_five_seconds(
+    large: Watch, writer: sqlite3.Connection, slow: SlowReader, clock: Clock
+) -> None:
+    first = large.access_snapshot()
+    slow.broken = True
+    slow.go.set()
+    writer.execute("INSERT INTO t VALUES ('b')")
+    assert large.access_snapshot() is first
+    clock.now += GRACE_SECONDS + 1
+    eventually(lambda: _names_or_none(large) is None and len(slow.threads) > 2)
+    slow.broken = False
+    eventually(lambda: _names_or_none(large) == "a b")
+
+
+def _names_or_none(watch: Watch) -> str | None:
+    try:
+        return names(watch.access_snapshot())
+    except ControlError:
+        return None

@@ -9,6 +9,7 @@ import socket
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ import pytest
 from metrion.control import ControlStore
 from metrion.model import TokenRules
 from metrion.settings import Settings
-from tests.processes import Proxy, eventually
+from tests.processes import MITMDUMP_MODES, Proxy, eventually, running_by_path, upstreams
 from tests.rawclient import connected
 from tests.simulated import Simulator
 
@@ -208,3 +209,16 @@ def test_a_client_that_leaves_while_its_body_is_held(serve: Proxy, simulator: Si
     event = serve.event(label)
     assert (event["end_reason"], event["cost_source"]) == ("client_abort", "not_billed")
     assert simulator.received(finished=False) == []
+
+
+def test_a_body_is_refused_under_mitmdump_too(simulator: Simulator, tmp_path: Path) -> None:
+    """Where other addons see the flow: with a held body that is refused, and one that is let through."""
+    config = upstreams(simulator)
+    with running_by_path(tmp_path / "home", config, MITMDUMP_MODES["mitmdump"]) as proxy:
+        token = token_with(proxy, MODELS)
+        simulator.received()
+        assert outcome(ask(proxy, token, chat("gpt-5"))) == "not_allowed"
+        assert simulator.received(finished=False) == []
+        assert outcome(ask(proxy, token, chat())) == 200
+        assert outcome(ask(proxy, token, chat("gpt-5"))) == "not_allowed"
+        assert "Traceback" not in proxy.log.read_text()

@@ -128,6 +128,10 @@ KEYS: dict[str, tuple[str, set[str]]] = {
     "policies.short.for.token": ("write text of at least one character", {"null", "text"}),
     "policies.short.for.provider": ("write text of at least one character", {"null", "text"}),
     "policies.short.for.path": ("write a path that begins with /, as in /v1/chat/completions", {"null"}),
+    "master_key_command": (
+        "write a command and its arguments, as in [pass, show, metrion]; no shell reads it",
+        {"null", "list", "empty list"} | TEXTS,
+    ),
 }
 NAMES = {"providers": "openai", "plans": "free", "policies": "short"}
 

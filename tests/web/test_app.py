@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -18,7 +19,19 @@ from tests.store.events import Home, event
 from tests.web.conftest import admin, csrf_of, log_in, visitor
 from tests.web.homes import HOSTILE
 
-PAGES = ("/", "/requests", "/sessions", "/latency", "/errors", "/cache", "/limits", "/sql", "/integrate", "/settings")
+PAGES = (
+    "/",
+    "/requests",
+    "/sessions",
+    "/latency",
+    "/errors",
+    "/cache",
+    "/limits",
+    "/sql",
+    "/integrate",
+    "/settings",
+    "/audit",
+)
 
 
 @pytest.mark.parametrize("path", [*PAGES, "/data/overview/spend.csv", "/requests/0", "/first-request"])
@@ -219,6 +232,37 @@ def test_a_token_is_shown_once_and_a_key_never(empty_home: Settings) -> None:
     assert "there is no token" in post(action="revoke", name="nobody")
     secret = "sk-metrion-" + "x" * 43
     assert secret not in post(action="set-key", provider="openai", key=secret)
+
+
+def test_who_may_only_read_sees_everything_and_changes_nothing(empty_home: Settings) -> None:
+    control = ControlStore.open(empty_home)
+    client = visitor(empty_home)
+    assert log_in(client, control.create_admin("eve", "read").secret) == 303
+    csrf = csrf_of(client.get("/integrate").text)
+    for action in ("token", "set-key", "revoke", "remove-key"):
+        answer = client.post("/integrate", data={"csrf": csrf, "action": action, "provider": "openai", "key": "x"})
+        assert (answer.status_code, "may only read" in answer.text) == (403, True)
+    assert (control.tokens(), control.keys()) == ((), ())
+    assert client.get("/audit").status_code == 200
+
+
+def test_the_audit_page_shows_who_changed_what(empty_home: Settings) -> None:
+    client = admin(empty_home)
+    csrf = csrf_of(client.get("/integrate").text)
+    for number in range(110):
+        ControlStore.open(empty_home).create_account(f"a{number}", "pro")
+    client.post("/integrate", data={"csrf": csrf, "action": "token", "name": "<b>laptop</b>"})
+    client.post("/integrate", data={"csrf": csrf, "action": "token", "name": "laptop"})
+    page = client.get("/audit").text
+    assert page.count("token.create") == 1
+    assert page.count("<tr>") == 101
+    assert [row["way"] for row in client.get("/audit?as=json&who=admin-1").json()] == ["dashboard"]
+    assert len(client.get("/audit?as=csv&what=account").text.splitlines()) == 101
+    older = re.search(r"before=([0-9]+)", page)
+    assert older
+    assert client.get(f"/audit?before={older[1]}").text.count("<tr>") == 13
+    for query in ("before=x", "before=99999999999999999999", "who=%00", "what='--", "as=xml"):
+        assert client.get(f"/audit?{query}").status_code == 200
 
 
 def test_the_first_request_of_a_token_is_noticed(client: TestClient) -> None:

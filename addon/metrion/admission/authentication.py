@@ -20,7 +20,7 @@ from metrion.admission.codes import (
 from metrion.admission.credentials import IDENTITY, TOKEN, credentials, has_prefix, names_token, notable
 from metrion.admission.masking import shown
 from metrion.admission.outgoing_head import wire_head
-from metrion.admission.rules import judge, may_be_unread
+from metrion.admission.rules import judge, may_be_unread, wrong_address
 from metrion.model import Caller, CredentialPlace, Forward, Inbound, Quota, Refusal, Route
 from metrion.settings import Plan
 
@@ -117,7 +117,10 @@ def admit_tunnel(inbound: Inbound, route: Route, access: AccessSnapshot) -> byte
     if token is None:
         return None
     wrong = _identify(token, access, None)
-    return Refusal.of_routed(route, INVALID_TOKEN, wrong) if isinstance(wrong, str) else token
+    if isinstance(wrong, str):
+        return Refusal.of_routed(route, INVALID_TOKEN, wrong)
+    elsewhere = wrong_address(wrong[1].name, wrong[1].rules, inbound)
+    return Refusal.of_routed(route, NOT_ALLOWED, elsewhere) if elsewhere else token
 
 
 def tunnel_identity(inbound: Inbound, access: AccessSnapshot) -> str | None:
@@ -126,7 +129,7 @@ def tunnel_identity(inbound: Inbound, access: AccessSnapshot) -> str | None:
     if token is None:
         return ""
     identity = _identify(token, access, None)
-    return identity if isinstance(identity, str) else None
+    return identity if isinstance(identity, str) else wrong_address(identity[1].name, identity[1].rules, inbound)
 
 
 def identified(inbound: Inbound, tunnel: bytes | None) -> Inbound:

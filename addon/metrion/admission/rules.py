@@ -33,8 +33,8 @@ _REMEMBERED = 4096
 def judge(token: str, rules: TokenRules, route: Route, inbound: Inbound) -> str | bool:
     """Say why a request is not allowed; else whether its body decides that. ``token``: its name."""
     operation = route.operation
-    if rules.networks and not _is_from(inbound, rules.networks):
-        return f"The Metrion token {token} is not allowed from this address, only from {_words(rules.networks)}."
+    if elsewhere := wrong_address(token, rules, inbound):
+        return elsewhere
     if rules.providers and route.provider not in rules.providers:
         return _not_allowed(token, f"the provider {route.provider}", rules.providers, "--allow-provider")
     if rules.operations and operation.name not in rules.operations:
@@ -87,9 +87,11 @@ def asks_for_websocket(inbound: Inbound) -> bool:
     return any(name.lower() == b"upgrade" and b"websocket" in value.lower() for name, value in inbound.headers)
 
 
-def may_come_from(inbound: Inbound, rules: TokenRules | None) -> bool:
-    """Whether a token may be used from where a request comes."""
-    return rules is None or not rules.networks or _is_from(inbound, rules.networks)
+def wrong_address(token: str, rules: TokenRules | None, inbound: Inbound) -> str | None:
+    """Say that a token may not be used from where a request comes; ``None``: it may."""
+    if rules is None or not rules.networks or _is_from(inbound, rules.networks):
+        return None
+    return f"The Metrion token {token} is not allowed from this address, only from {_words(rules.networks)}."
 
 
 def _is_from(inbound: Inbound, networks: tuple[str, ...]) -> bool:

@@ -36,7 +36,7 @@ _FIRST, _SPENT, _UPKEEP = "First steps", "What was spent", "Upkeep"
 
 COMMANDS: Mapping[str, Entry] = {
     "demo": Entry("metrion.cli.demo", "demo", "Try everything with no key and no network.", _FIRST),
-    "key": Entry("metrion.cli.key", "key", "Store, list and remove provider keys.", _FIRST),
+    "key": Entry("metrion.cli.key", "key", "Store, list, replace and remove provider keys.", _FIRST),
     "run": Entry("metrion.cli.run", "run", "Run a command so that its calls are metered.", _FIRST),
     "serve": Entry("metrion.cli.serve", "serve", "Run the proxy.", _FIRST),
     "token": Entry("metrion.cli.token", "token", "Make, list, change, rotate and revoke callers' tokens.", _FIRST),
@@ -56,6 +56,10 @@ COMMANDS: Mapping[str, Entry] = {
     "account": Entry("metrion.cli.account", "account", "Make, list, change and remove accounts.", _UPKEEP),
     "admin": Entry("metrion.cli.admin", "admin", "Make, list and revoke the tokens that open the dashboard.", _UPKEEP),
     "alert": Entry("metrion.cli.alert", "alert", "Watch spend, errors and more; send a message at a limit.", _UPKEEP),
+    "api": Entry("metrion.cli.api", "api", "Serve the admin API under /admin/v1, on a port of its own.", _UPKEEP),
+    "audit": Entry(
+        "metrion.cli.audit", "audit", "Show who changed accounts, tokens, keys and more, and when.", _UPKEEP
+    ),
     "budget": Entry("metrion.cli.budget", "budget", "Set, list and remove budgets.", _UPKEEP),
     "ca": Entry("metrion.cli.ca", "ca", "Show the authority that HTTPS_PROXY needs, and how to trust it.", _UPKEEP),
     "completion": Entry(

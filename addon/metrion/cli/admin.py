@@ -1,4 +1,4 @@
-"""``metrion admin``: the tokens that open the dashboard.
+"""``metrion admin``: the tokens that open the dashboard and the API.
 
 `create` prints a token once, alone on standard output. Nothing else can ever show it again.
 """
@@ -10,36 +10,54 @@ from contextlib import closing
 import click
 
 from metrion.cli.options import Name, complete_admins, format_option, note, print_records, settings_option
-from metrion.control import ControlStore
+from metrion.control import AdminScope, ControlStore
 from metrion.settings import Settings
 
-_FIELDS = ("name", "shown", "created_at", "revoked_at", "state")
-_HEADINGS = {"name": "name", "token": "token", "created_at": "created", "revoked_at": "revoked", "state": "state"}
+_FIELDS = ("name", "shown", "scope", "created_at", "revoked_at", "state")
+_HEADINGS = {
+    "name": "name",
+    "token": "token",
+    "scope": "scope",
+    "created_at": "created",
+    "revoked_at": "revoked",
+    "state": "state",
+}
 
 
 @click.group()
 def admin() -> None:
-    """Make, list and revoke the tokens that open the dashboard and read `/metrics` from afar."""
+    """Make, list and revoke the tokens that open the dashboard and the API, and read `/metrics` from afar."""
 
 
 @admin.command()
 @click.argument("name", type=Name(), required=False)
+@click.option(
+    "--scope",
+    type=click.Choice(["read", "write"]),
+    default="write",
+    show_default=True,
+    help="What it may do: see everything, or change it, too.",
+)
 @settings_option
-def create(name: str | None, settings: Settings) -> None:
+def create(name: str | None, scope: AdminScope, settings: Settings) -> None:
     """Make an admin token called NAME, or admin-1, admin-2 ….
 
-    It is printed alone on standard output, this once. Whoever has it sees everything metered, sets keys and makes
-    tokens; no provider is called with it.
+    It is printed alone on standard output, this once. Whoever has it sees everything metered, and unless it is made
+    with `--scope read` sets keys and makes tokens; no provider is called with it. It is for the dashboard and the API.
 
     \b
     Examples:
       metrion admin create ann
+      metrion admin create grafana --scope read
       TOKEN=$(metrion admin create)
     """  # noqa: D301 -- \b is click's mark for text that keeps its lines
     with closing(ControlStore.open(settings)) as store:
-        made = store.create_admin(name)
+        made = store.create_admin(name, scope)
     click.echo(made.secret)
-    note(f"Admin token {made.name}. It cannot be shown again: keep it now. It opens `metrion dashboard`.")
+    note(
+        f"Admin token {made.name}, to {scope}. It cannot be shown again: keep it now. It opens `metrion dashboard` and "
+        "`metrion api`."
+    )
 
 
 @admin.command("list")

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from metrion.cli.options import listening_tls, note, settings_option, tls_options
 from metrion.settings import Settings
+
+if TYPE_CHECKING:  # --help need not load it
+    from starlette.applications import Starlette
+
+    from metrion.web.site import AskSql
 
 PORT = 8090
 _SQL_SECONDS = 30.0
@@ -51,7 +57,8 @@ def dashboard(
 ) -> None:
     """Show everything metered as pages, on a port of its own.
 
-    `metrion admin create` makes a token to log in with. Stop it with Ctrl-C or SIGTERM.
+    `metrion admin create` makes a token to log in with. The admin API is there, too, at /admin/v1. Stop it with Ctrl-C
+    or SIGTERM.
 
     \b
     Examples:
@@ -59,21 +66,13 @@ def dashboard(
       metrion dashboard --port 9090
       metrion dashboard --host 0.0.0.0 --allow-host metrion.lan --tls-cert cert.pem --tls-key key.pem
     """  # noqa: D301 -- \b is click's mark for text that keeps its lines
-    from metrion.cli import bounded
+    from metrion import api
     from metrion.control import ControlStore
+    from metrion.web.app import create_app
     from metrion.web.run import run
 
     files = (tls_cert, tls_key)
     tls = listening_tls("metrion dashboard", host, files, insecure=insecure, protocols=("http/1.1",))
-
-    def ask_sql(query: str, format_: str) -> Generator[bytes]:
-        job = {
-            "journal_dir": str(settings.journal_dir),
-            "store_path": str(settings.store_path),
-            "query": query,
-            "format": format_,
-        }
-        return bounded.answer(job, _SQL_SECONDS, bounded.usual_memory())
 
     def announce(url: str) -> None:
         click.echo(f"The dashboard is at {url}")
@@ -82,14 +81,32 @@ def dashboard(
             if not any(each.state == "active" for each in control.admins()):
                 note("Nobody can log in yet: `metrion admin create` makes a token for it.")
 
+    def make(names: Sequence[str], port: int) -> Starlette:
+        beside = [api.mount(settings)]
+        return create_app(settings, _asking(settings), hosts=names, port=port, proxy_url=proxy_url, beside=beside)
+
     run(
-        settings,
-        ask_sql,
+        make,
         host=host,
         port=port,
         hosts=hosts,
-        proxy_url=proxy_url,
         tls=tls,
         on_listening=announce,
         lifeline=sys.stdin.fileno() if until_stdin_ends else None,
     )
+
+
+def _asking(settings: Settings) -> AskSql:
+    """Return what answers a query within the bounds of ``metrion sql``."""
+    from metrion.cli import bounded
+
+    def ask(query: str, format_: str) -> Generator[bytes]:
+        job = {
+            "journal_dir": str(settings.journal_dir),
+            "store_path": str(settings.store_path),
+            "query": query,
+            "format": format_,
+        }
+        return bounded.answer(job, _SQL_SECONDS, bounded.usual_memory())
+
+    return ask

@@ -40,7 +40,7 @@ _LONGEST_KEY = 8192  # what a header may hold at most providers; a file piped in
 
 @click.group()
 def key() -> None:
-    """Store, list, replace and remove provider keys."""
+    """Store, list, replace and remove provider keys, and change what seals them."""
 
 
 @key.command("set", context_settings={"allow_extra_args": True})
@@ -236,6 +236,30 @@ def _state(key: KeyRecord) -> str:
     if key.problem:
         return "unreadable"
     return "in use" if key.in_use else "former" if key.former else "overridden"
+
+
+@key.command("rotate-master")
+@settings_option
+def rotate_master(settings: Settings) -> None:
+    """Seal everything that is stored under a new master key.
+
+    Provider keys and where alerts go are sealed anew, while the proxy and other commands go on; the old master key is
+    then forgotten. If the command is interrupted, run it again: it goes on. A backup of control.db from before needs
+    the master key that it had then.
+
+    If the master key comes from METRION_MASTER_KEY or `master_key_command`, put a new one before the old one there,
+    restart what uses the home, and run this. Then take the old one away.
+
+    \b
+    Examples:
+      metrion key rotate-master
+    """  # noqa: D301 -- \b is click's mark for text that keeps its lines
+    with closing(ControlStore.open(settings)) as store:
+        done = store.rotate_master_key()
+    began = " An earlier run had begun it." if done.resumed else ""
+    note(
+        f"{done.secrets} {'secret is' if done.secrets == 1 else 'secrets are'} sealed under the new master key.{began}"
+    )
 
 
 def _whose(context: click.Context, account: str, for_all: bool) -> str:

@@ -5,12 +5,22 @@ call the rest. Every error is a :class:`~metrion.errors.ControlError`, and none 
 """
 
 from metrion.control.admins import ADMIN_PREFIX
+from metrion.control.audit import AuditEntry, acting
 from metrion.control.fingerprint import fingerprint, make_fingerprint, serves_home
 from metrion.control.mistakes import Mistake, last_mistake, record_mistake
-from metrion.control.names import ALL_ACCOUNTS, DEFAULT_ACCOUNT, check_label, check_name, check_tag_name, suggestion
+from metrion.control.names import (
+    ALL_ACCOUNTS,
+    DEFAULT_ACCOUNT,
+    check_label,
+    check_name,
+    check_provider_key,
+    check_tag_name,
+    suggestion,
+)
 from metrion.control.records import (
     Account,
     AdminRecord,
+    AdminScope,
     KeyRecord,
     Limits,
     NewAdmin,
@@ -26,6 +36,8 @@ __all__ = [
     "DEFAULT_ACCOUNT",
     "Account",
     "AdminRecord",
+    "AdminScope",
+    "AuditEntry",
     "ControlStore",
     "KeyRecord",
     "Limits",
@@ -34,8 +46,10 @@ __all__ = [
     "NewToken",
     "TokenRecord",
     "TokenTerms",
+    "acting",
     "check_label",
     "check_name",
+    "check_provider_key",
     "check_tag_name",
     "fingerprint",
     "last_mistake",

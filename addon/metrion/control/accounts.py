@@ -11,7 +11,7 @@ from datetime import datetime
 from metrion.control.moments import now_text
 from metrion.control.names import DEFAULT_ACCOUNT, check_name, suggestion
 from metrion.control.records import Account
-from metrion.errors import ControlError
+from metrion.errors import ControlError, NameTakenError, UnknownNameError
 
 
 def create(db: sqlite3.Connection, name: str, plan: str) -> None:
@@ -26,18 +26,20 @@ def create(db: sqlite3.Connection, name: str, plan: str) -> None:
         (name, plan, now_text()),
     )
     if not added.rowcount:
-        raise ControlError(
+        raise NameTakenError(
             f"an account named {name!r} exists: `metrion account set {name} --plan {plan}` changes its plan."
         )
 
 
-def set_plan(db: sqlite3.Connection, name: str, plan: str) -> None:
-    """Put an account on another plan.
+def set_plan(db: sqlite3.Connection, name: str, plan: str) -> str:
+    """Put an account on another plan; return the one that it had.
 
     :raises ControlError: there is no such account.
     """
     require(db, name)
+    before: str = db.execute("SELECT plan FROM accounts WHERE name = ?", (name,)).fetchone()[0]
     db.execute("UPDATE accounts SET plan = ? WHERE name = ?", (plan, name))
+    return before
 
 
 def remove(db: sqlite3.Connection, name: str) -> tuple[str, ...]:
@@ -91,7 +93,7 @@ def require(db: sqlite3.Connection, name: str) -> None:
     check_name(name)
     names = [row[0] for row in db.execute("SELECT name FROM accounts WHERE removed_at IS NULL")]
     if name not in names:
-        raise ControlError(
+        raise UnknownNameError(
             f"there is no account named {name!r}.{suggestion(name, names)} "
             f"`metrion account list` shows them, `metrion account create {name}` makes one."
         )

@@ -25,12 +25,13 @@ from metrion.control.alert_records import (
     NewChannel,
     RuleTerms,
 )
+from metrion.control.audit import record
 from metrion.control.files import connection, transaction
 from metrion.control.moments import optional_moment, optional_text, text_of
 from metrion.control.names import check_name, suggestion
 from metrion.control.store import ControlStore
 from metrion.control.vault import Sealed, Vault
-from metrion.errors import ControlError
+from metrion.errors import ControlError, NameTakenError, UnknownNameError
 from metrion.settings import Settings
 
 MOST_RULES = 100
@@ -44,7 +45,7 @@ class AlertStore:
 
     def __init__(self, settings: Settings) -> None:
         self._path = settings.control_db
-        self._vault = Vault(settings.master_key_path)
+        self._vault = Vault.of(settings)
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
@@ -69,7 +70,7 @@ class AlertStore:
         """
         rules = {rule.name: rule for rule in self.rules()}
         if name not in rules:
-            raise ControlError(_none_called(name, rules))
+            raise UnknownNameError(_none_called(name, rules))
         return rules[name]
 
     def create(self, name: str, terms: RuleTerms, channels: Sequence[NewChannel], now: datetime) -> AlertRule:
@@ -81,7 +82,7 @@ class AlertStore:
         with transaction(self._path) as db:
             names = {rule.name for rule in _rules(db)}
             if name in names:
-                raise ControlError(f"a rule named {name!r} exists: choose another name, or remove that one first.")
+                raise NameTakenError(f"a rule named {name!r} exists: choose another name, or remove that one first.")
             if len(names) >= MOST_RULES:
                 raise ControlError(f"there are {MOST_RULES} rules already, which is the most: remove one first.")
             columns = {"name": name, "created_at": text_of(now), "changed_at": text_of(now), **_columns(terms)}
@@ -91,6 +92,7 @@ class AlertStore:
                 tuple(columns.values()),
             )
             self._store_channels(db, made.lastrowid or 0, channels)
+            record(db, "alert.add", name, **_said(terms, channels))
         return self.rule(name)
 
     def change(self, name: str, terms: RuleTerms, channels: Sequence[NewChannel] | None, now: datetime) -> AlertRule:
@@ -110,6 +112,7 @@ class AlertStore:
             if channels is not None:
                 self._drop_channels(db, rule, "the channel was changed", now)
                 self._store_channels(db, rule.id, channels)
+            record(db, "alert.set", name, **_said(terms, channels))
         return self.rule(name)
 
     def remove(self, name: str, now: datetime) -> None:
@@ -121,6 +124,7 @@ class AlertStore:
             rule = _required(db, name)
             self._drop_channels(db, rule, "the rule was removed", now)
             db.execute("DELETE FROM alert_rules WHERE id = ?", (rule.id,))
+            record(db, "alert.remove", name)
 
     def target(self, channel: str) -> str:
         """Return all that is needed to send by a channel.
@@ -216,6 +220,13 @@ def _columns(terms: RuleTerms) -> dict[str, object]:
     }
 
 
+def _said(terms: RuleTerms, channels: Sequence[NewChannel] | None) -> dict[str, object]:
+    """Return what the audit log says of a rule: where it sends to without what is secret."""
+    where = None if channels is None else [f"{each.kind}: {each.shown}" for each in channels]
+    said = {name: value for name, value in _columns(terms).items() if value is not None}
+    return said | {"allow_private": terms.allow_private, "channels": where}
+
+
 def _rules(db: sqlite3.Connection) -> Iterator[AlertRule]:
     channels: dict[int, list[AlertChannel]] = {}
     for row in db.execute("SELECT rule, id, kind, shown FROM alert_channels ORDER BY kind, shown, id"):
@@ -243,7 +254,7 @@ def _rules(db: sqlite3.Connection) -> Iterator[AlertRule]:
 def _required(db: sqlite3.Connection, name: str) -> AlertRule:
     rules = {rule.name: rule for rule in _rules(db)}
     if name not in rules:
-        raise ControlError(_none_called(name, rules))
+        raise UnknownNameError(_none_called(name, rules))
     return rules[name]
 
 

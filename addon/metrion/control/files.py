@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from metrion.errors import ControlError
+from metrion.errors import ControlUnavailableError
 
 _BUSY_SECONDS = 10.0
 """How long a command waits for another process."""
@@ -44,7 +44,7 @@ def connection(path: Path) -> Iterator[sqlite3.Connection]:
         finally:
             db.close()
     except sqlite3.Error as error:
-        raise ControlError(_explain(path, error)) from error
+        raise ControlUnavailableError(_explain(path, error)) from error
 
 
 @contextmanager

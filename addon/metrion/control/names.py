@@ -1,4 +1,4 @@
-"""Names of accounts and tokens, labels and tags: what a person typed in; out what is kept, or a ``ControlError``."""
+"""Names of accounts and tokens, labels, tags, keys: what a person typed in; out what is kept, or a ``ControlError``."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ ALL_ACCOUNTS = "*"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _TAG_NAME = re.compile(rf"[a-z0-9._-]{{1,{LONGEST_TAG_NAME}}}")
 _SECRET = re.compile(r"(?<![A-Za-z0-9])(?:sk-|xai-|AIza)[A-Za-z0-9_-]{16,}")
+_LONGEST_KEY = 8192
 _UNPRINTED = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Unicode's categories of control characters, halves of characters, and separators of lines."""
 _TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
@@ -63,6 +64,17 @@ def check_tag_name(name: str) -> str:
     if _SECRET.search(name) or not _TAG_NAME.fullmatch(lower):
         raise ControlError(f"the name of a tag is 1 to {LONGEST_TAG_NAME} letters, digits and `._-`.")
     return lower
+
+
+def check_provider_key(key: str) -> str:
+    """Return ``key`` if it may be a provider's key: one word of printable ASCII, and none of our own tokens.
+
+    :raises ControlError: it cannot be one. It is not repeated.
+    """
+    is_word = key.isascii() and key.isprintable() and " " not in key
+    if not 0 < len(key) <= _LONGEST_KEY or not is_word or key.startswith(("sk-metrion-", "sk-mta-")):
+        raise ControlError("this is no key of a provider: paste it as the provider shows it, on one line.")
+    return key
 
 
 def suggestion(word: str, choices: Iterable[str]) -> str:

@@ -20,7 +20,7 @@ from metrion.control.moments import now_text, optional_moment
 from metrion.control.names import ALL_ACCOUNTS, DEFAULT_ACCOUNT, check_name, suggestion
 from metrion.control.records import KeyRecord
 from metrion.control.vault import Vault
-from metrion.errors import ControlError, VaultError
+from metrion.errors import UnknownNameError, VaultError
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def rotate(
     further_keys.forget_ended(db)
     old = _find(db, slot)
     if old is None:
-        raise ControlError(_nothing(db, slot) + " `metrion key set` stores a first one.")
+        raise UnknownNameError(_nothing(db, slot) + " `metrion key set` stores a first one.")
     former, opened = replace(slot, former=True), _open(vault, old)
     _seal(db, vault, slot, key)
     sealed = vault.seal(account, former.called, opened, may_create=False)
@@ -80,7 +80,7 @@ def bring_back(db: sqlite3.Connection, vault: Vault, provider: str, account: str
     former = replace(slot, former=True)
     old, new = _find(db, former), _find(db, slot)
     if old is None or new is None:
-        raise ControlError("no former key is kept here. `metrion key list` shows what is stored.")
+        raise UnknownNameError("no former key is kept here. `metrion key list` shows what is stored.")
     for place, row in ((slot, old), (former, new)):
         ends_at = optional_moment(old.ends_at) if place.former else None
         sealed = vault.seal(account, place.called, _open(vault, row), may_create=False)
@@ -100,7 +100,7 @@ def remove(
     if not former:
         gone = further_keys.take(db, slot)
     if not gone:
-        raise ControlError(_nothing(db, slot))
+        raise UnknownNameError(_nothing(db, slot))
 
 
 def records(db: sqlite3.Connection, vault: Vault, environment: Mapping[str, str], uses: Path) -> tuple[KeyRecord, ...]:

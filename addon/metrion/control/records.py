@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Literal
 
 from metrion.control.names import ALL_ACCOUNTS, DEFAULT_ACCOUNT
 from metrion.model import LabelRules, TokenRules
@@ -79,6 +80,10 @@ class TokenRecord:
         return "active"
 
 
+type AdminScope = Literal["read", "write"]
+"""What an admin token may do: see everything, or change it, too."""
+
+
 @dataclass(frozen=True, slots=True)
 class NewAdmin:
     """An admin token that was just made, the only time its secret is known."""
@@ -96,6 +101,7 @@ class AdminRecord:
     """The masked token: ``sk-mta-…abcd``."""
     created_at: datetime
     revoked_at: datetime | None
+    scope: AdminScope = "write"
 
     @property
     def state(self) -> str:

@@ -139,6 +139,25 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE tokens ADD COLUMN key_name TEXT",  # of the provider keys that it uses; NULL: those without a name
     ),
     (
+        """CREATE TABLE audit (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            at TEXT NOT NULL,
+            who TEXT NOT NULL,
+            way TEXT NOT NULL,           -- see metrion.control.audit
+            what TEXT NOT NULL,
+            subject TEXT NOT NULL,
+            details TEXT NOT NULL        -- a JSON object, without secrets
+        ) STRICT""",
+        "CREATE TRIGGER audit_keeps_what_it_says BEFORE UPDATE ON audit "
+        "BEGIN SELECT raise(ABORT, 'the audit log is append-only'); END",
+        "CREATE TRIGGER audit_keeps_all BEFORE DELETE ON audit "
+        "BEGIN SELECT raise(ABORT, 'the audit log is append-only'); END",
+        "CREATE TRIGGER audit_replaces_nothing BEFORE INSERT ON audit "
+        "WHEN EXISTS (SELECT 1 FROM audit WHERE id = NEW.id) "
+        "BEGIN SELECT raise(ABORT, 'the audit log is append-only'); END",
+        "ALTER TABLE admins ADD COLUMN scope TEXT NOT NULL DEFAULT 'write'",  # or 'read'
+    ),
+    (
         """CREATE TABLE budgets (
             id INTEGER PRIMARY KEY AUTOINCREMENT,
             scope TEXT NOT NULL,         -- token, account, user or provider

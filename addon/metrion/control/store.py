@@ -15,12 +15,15 @@ from typing import Self
 
 from metrion.admission import AccessSnapshot
 from metrion.admission.budgets import Budgets
-from metrion.control import accounts, admins, budgets, provider_keys, tokens
+from metrion.control import accounts, admins, budgets, provider_keys, rotation, tokens
+from metrion.control.audit import AuditEntry, differences, entries, record
 from metrion.control.files import connection, make_private_file, make_private_folder, transaction
+from metrion.control.moments import optional_text, text_of
 from metrion.control.names import DEFAULT_ACCOUNT
 from metrion.control.records import (
     Account,
     AdminRecord,
+    AdminScope,
     KeyRecord,
     Limits,
     NewAdmin,
@@ -32,7 +35,7 @@ from metrion.control.schema import migrate
 from metrion.control.vault import Vault
 from metrion.control.watch import Watch
 from metrion.errors import ControlError
-from metrion.model import Budget, LabelRules, TokenRules
+from metrion.model import Budget, LabelRules, TokenRules, dollars
 from metrion.settings import Settings
 
 
@@ -52,6 +55,7 @@ class ControlStore:
         self._vault = vault
         self._environment_keys = dict(environment_keys)
         self._watch = Watch(path, self._read_snapshot)
+        self._primed = False
         self.count: Callable[[Sequence[Budget]], object] = lambda _: None
         """Counts what is spent of new budgets, before anybody goes by them: :mod:`metrion.budgets.changing`."""
 
@@ -66,7 +70,7 @@ class ControlStore:
         """
         store = cls(
             settings.control_db,
-            Vault(settings.master_key_path),
+            Vault.of(settings),
             settings.environment_keys,
             settings.counters_dir,
             settings.key_use_dir,
@@ -102,6 +106,9 @@ class ControlStore:
         :raises ControlError: the database has been unreadable for 5 s, or at the first call; or a stored key does not
             open. Whoever calls refuses the request.
         """
+        if not self._primed:
+            self._primed = True
+            self._vault.prime()
         return self._watch.access_snapshot()
 
     def _read_snapshot(self, db: sqlite3.Connection) -> AccessSnapshot:
@@ -139,6 +146,7 @@ class ControlStore:
         with transaction(self._path) as db:
             made = tokens.create(db, name, terms)
             self._count_of_token(db, made.name)
+            record(db, "token.create", made.name, account=made.account, expires_at=optional_text(expires_at))
             return made
 
     def change_token(self, name: str, changed: Callable[[TokenTerms], TokenTerms]) -> TokenRecord:
@@ -148,7 +156,7 @@ class ControlStore:
         """
         with transaction(self._path) as db:
             before = budgets.records(db)
-            tokens.change(db, name, changed)
+            record(db, "token.set", name, **tokens.change(db, name, changed))
             if budgets.records(db) != before:
                 self._count_of_token(db, name)
         return next(token for token in self.tokens() if token.name == name and token.revoked_at is None)
@@ -159,7 +167,9 @@ class ControlStore:
         :raises ControlError: no token of this name is in use, or it has expired.
         """
         with transaction(self._path) as db:
-            return tokens.rotate(db, name, keep_until)
+            made = tokens.rotate(db, name, keep_until)
+            record(db, "token.rotate", name, keep_until=text_of(keep_until))
+            return made
 
     def revoke_token(self, name: str) -> None:
         """Refuse the token from now on, for good.
@@ -168,6 +178,7 @@ class ControlStore:
         """
         with transaction(self._path) as db:
             tokens.revoke(db, name)
+            record(db, "token.revoke", name)
 
     def tokens(self) -> tuple[TokenRecord, ...]:
         """Every token that was ever made, oldest first."""
@@ -183,6 +194,8 @@ class ControlStore:
         """
         with transaction(self._path) as db:
             made = budgets.put(db, budget)
+            terms = {"usd": str(dollars(made.limit)), "per": made.per, "timezone": made.timezone, "then": made.then}
+            record(db, "budget.set", f"{made.scope} {made.name}", **terms)
             self.count([made])
             return made
 
@@ -192,7 +205,9 @@ class ControlStore:
         :raises ControlError: there is none.
         """
         with transaction(self._path) as db:
-            return budgets.remove(db, scope, name, per)
+            gone = budgets.remove(db, scope, name, per)
+            record(db, "budget.remove", f"{scope} {name}", per=[each.per for each in gone])
+            return gone
 
     def budgets(self) -> tuple[Budget, ...]:
         """Every budget, oldest first."""
@@ -205,13 +220,15 @@ class ControlStore:
 
     # --- admin tokens
 
-    def create_admin(self, name: str | None = None) -> NewAdmin:
+    def create_admin(self, name: str | None = None, scope: AdminScope = "write") -> NewAdmin:
         """Make an admin token; its secret is in the answer and nowhere else. Without a name it is the next ``admin-N``.
 
         :raises ControlError: the name is taken or cannot be used.
         """
         with transaction(self._path) as db:
-            return admins.create(db, name)
+            made = admins.create(db, name, scope)
+            record(db, "admin.create", made.name, scope=scope)
+            return made
 
     def revoke_admin(self, name: str) -> None:
         """Refuse the admin token from now on, for good.
@@ -220,6 +237,7 @@ class ControlStore:
         """
         with transaction(self._path) as db:
             admins.revoke(db, name)
+            record(db, "admin.revoke", name)
 
     def admins(self) -> tuple[AdminRecord, ...]:
         """Every admin token that was ever made, oldest first."""
@@ -231,8 +249,16 @@ class ControlStore:
 
         :raises ControlError: the database cannot be read. Whoever calls refuses.
         """
+        found = self.find_admin(secret)
+        return None if found is None else found.name
+
+    def find_admin(self, secret: str) -> AdminRecord | None:
+        """Return the admin token that holds now; ``None``: it is none, or revoked.
+
+        :raises ControlError: the database cannot be read. Whoever calls refuses.
+        """
         with connection(self._path) as db:
-            return admins.admin_of(db, secret)
+            return admins.find(db, secret)
 
     # --- provider keys
 
@@ -245,6 +271,7 @@ class ControlStore:
         """
         with transaction(self._path) as db:
             provider_keys.store(db, self._vault, provider, key, account, name)
+            record(db, "key.set", provider, account=account, name=name)
             provider_keys.forget_uses(db, self._environment_keys, self._key_use)
 
     def rotate_key(self, provider: str, key: str, account: str, keep_until: datetime, name: str | None = None) -> None:
@@ -254,6 +281,7 @@ class ControlStore:
         """
         with transaction(self._path) as db:
             provider_keys.rotate(db, self._vault, provider, key, account, name, keep_until)
+            record(db, "key.rotate", provider, account=account, name=name, keep_until=text_of(keep_until))
             provider_keys.forget_uses(db, self._environment_keys, self._key_use)
 
     def bring_key_back(self, provider: str, account: str, name: str | None = None) -> None:
@@ -263,6 +291,7 @@ class ControlStore:
         """
         with transaction(self._path) as db:
             provider_keys.bring_back(db, self._vault, provider, account, name)
+            record(db, "key.bring-back", provider, account=account, name=name)
 
     def keys(self) -> tuple[KeyRecord, ...]:
         """Every provider key, stored or from the environment, by account and provider; shared ones first."""
@@ -280,7 +309,15 @@ class ControlStore:
         """
         with transaction(self._path) as db:
             provider_keys.remove(db, provider, account, name, former=former)
+            record(db, "key.remove", provider, account=account, name=name, former=former or None)
             provider_keys.forget_uses(db, self._environment_keys, self._key_use)
+
+    def rotate_master_key(self) -> rotation.Rotated:
+        """Seal everything under a new master key while any number of processes go on; resumes what was interrupted.
+
+        :raises VaultError: a secret does not open, or there is no second key to go to.
+        """
+        return rotation.rotate(self._path, self._vault)
 
     # --- accounts
 
@@ -291,6 +328,7 @@ class ControlStore:
         """
         with transaction(self._path) as db:
             accounts.create(db, name, plan)
+            record(db, "account.create", name, plan=plan)
 
     def set_plan(self, name: str, plan: str) -> None:
         """Put an account on another plan; its tokens follow at once.
@@ -298,7 +336,8 @@ class ControlStore:
         :raises ControlError: there is no such account.
         """
         with transaction(self._path) as db:
-            accounts.set_plan(db, name, plan)
+            before = accounts.set_plan(db, name, plan)
+            record(db, "account.set", name, **differences({"plan": before}, {"plan": plan}))
 
     def remove_account(self, name: str) -> tuple[str, ...]:
         """Remove an account with its provider keys; return the providers whose keys are gone.
@@ -307,9 +346,26 @@ class ControlStore:
         """
         with transaction(self._path) as db:
             budgets.forget(db, "account", name)
-            return accounts.remove(db, name)
+            providers = accounts.remove(db, name)
+            record(db, "account.remove", name, keys=list(providers))
+            return providers
 
     def accounts(self) -> tuple[Account, ...]:
         """Every account, oldest first."""
         with connection(self._path) as db:
             return accounts.records(db)
+
+    # --- the audit log
+
+    def audit(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        who: str | None = None,
+        what: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> tuple[AuditEntry, ...]:
+        """Return who changed what, the latest first: see :func:`metrion.control.audit.entries`."""
+        return entries(self._path, since=since, until=until, who=who, what=what, before=before, limit=limit)

@@ -17,11 +17,12 @@ from pathlib import Path
 
 from metrion.admission import Token, token_digest
 from metrion.control import accounts, budgets, further_keys
+from metrion.control.audit import differences
 from metrion.control.counters import last_counted
 from metrion.control.moments import now_text, optional_moment, optional_text, text_of
 from metrion.control.names import check_name, suggestion
 from metrion.control.records import Limits, NewToken, TokenRecord, TokenTerms
-from metrion.errors import ControlError
+from metrion.errors import ControlError, NameTakenError, UnknownNameError
 from metrion.model import LabelRules, TokenRules
 
 _TOKEN_PREFIX = "sk-metrion-"  # noqa: S105 -- how every token begins
@@ -44,7 +45,7 @@ def create(db: sqlite3.Connection, name: str | None, terms: TokenTerms) -> NewTo
         # A revoked token keeps its name unless a person reuses it: events are told apart by names.
         name = next(free for n in range(1, len(names) + 2) if (free := f"token-{n}") not in names)
     elif names.get(name):
-        raise ControlError(
+        raise NameTakenError(
             f"a token named {name!r} exists: choose another name, or run `metrion token revoke {name}` first."
         )
     secret = _new_secret()
@@ -54,8 +55,8 @@ def create(db: sqlite3.Connection, name: str | None, terms: TokenTerms) -> NewTo
     return NewToken(name, terms.account, secret)
 
 
-def change(db: sqlite3.Connection, name: str, changed: Callable[[TokenTerms], TokenTerms]) -> None:
-    """Put new terms in the place of a token's old ones.
+def change(db: sqlite3.Connection, name: str, changed: Callable[[TokenTerms], TokenTerms]) -> dict[str, object]:
+    """Put new terms in the place of a token's old ones; return what differs, by column.
 
     :raises ControlError: no token of this name is in use, or there is no such account.
     """
@@ -63,9 +64,11 @@ def change(db: sqlite3.Connection, name: str, changed: Callable[[TokenTerms], To
     before = _terms(row)
     terms = changed(before)
     _require(db, terms)
-    _update(db, row["id"], _of_terms(terms))
+    columns = _of_terms(terms)
+    _update(db, row["id"], columns)
     if (usd := terms.limits.monthly_budget_usd) != before.limits.monthly_budget_usd:
         budgets.follow_token(db, name, usd)
+    return differences(dict(row), columns)
 
 
 def rotate(db: sqlite3.Connection, name: str, keep_until: datetime) -> NewToken:
@@ -171,11 +174,13 @@ def _in_use(db: sqlite3.Connection, name: str) -> sqlite3.Row:
         return row
     revoked = db.execute("SELECT max(revoked_at) FROM tokens WHERE name = ?", (name,)).fetchone()[0]
     if revoked:
-        raise ControlError(
+        raise UnknownNameError(
             f"the token {name!r} is revoked already, since {revoked}. `metrion token create {name}` makes a new one."
         )
     names = [row[0] for row in db.execute("SELECT name FROM tokens WHERE revoked_at IS NULL")]
-    raise ControlError(f"there is no token named {name!r}.{suggestion(name, names)} `metrion token list` shows them.")
+    raise UnknownNameError(
+        f"there is no token named {name!r}.{suggestion(name, names)} `metrion token list` shows them."
+    )
 
 
 def _update(db: sqlite3.Connection, token_id: int, values: Mapping[str, object]) -> None:

@@ -1,30 +1,27 @@
 """The vault: provider keys and the targets of alerts go in, sealed bytes come out, and back.
 
-The vault seals a secret with AES-256-GCM under the master key, with a fresh 96-bit nonce, and binds it to its row: a
-key to its account and provider, a target to its channel. Moved to another row it does not open. The master key lives in
-a file of its own with mode 0600; the first secret that is stored makes it. Never: a master key that is replaced, half
-written or made twice; an error that shows a secret.
+The vault seals a secret with AES-256-GCM under the first master key, with a fresh 96-bit nonce, and binds it to its
+row: a key to its account and provider, a target to its channel. Moved to another row it does not open. Each of the
+master keys opens what it sealed (:mod:`metrion.control.master_keys`). The first secret that is stored makes the first
+key. Never: a master key made twice; an error that shows a secret.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import contextlib
-import hashlib
 import json
-import os
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from metrion.control.master_keys import FileKeys, MasterKey, MasterKeys, master_keys
 from metrion.control.names import ALL_ACCOUNTS
 from metrion.errors import VaultError
+from metrion.settings import Settings
 
-_KEY_BYTES = 32
 _NONCE_BYTES = 12
 
 
@@ -37,45 +34,53 @@ class Sealed:
     box: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class _MasterKey:
-    id: str
-    cipher: AESGCM = field(repr=False)
-
-
 class Vault:
-    """Seals and opens secrets under the master key in the file ``path``."""
+    """Seals and opens secrets under master keys: those in the file at ``keys``, or of another place."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._master: _MasterKey | None = None
+    def __init__(self, keys: MasterKeys | Path) -> None:
+        self.keys: MasterKeys = FileKeys(keys) if isinstance(keys, Path) else keys
+        self._known: dict[str, MasterKey] = {}
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return the vault of a home."""
+        return cls(master_keys(settings))
+
+    def prime(self) -> None:
+        """Read the master keys; what is wrong with them is said when one is needed.
+
+        A process that serves requests does so before it reads what is sealed, so that a key that is rotated out at
+        that moment is known, and so that no request waits for a command.
+        """
+        with contextlib.suppress(VaultError):
+            self._read()
 
     def seal(self, account: str, provider: str, key: str, *, may_create: bool) -> Sealed:
         """Seal ``key``. Only with ``may_create`` is a missing master key made: pass it when nothing is sealed yet.
 
         :raises VaultError: the master key is missing or unreadable, or the file is not a master key.
         """
-        return self._seal(key, _binding(account, provider), may_create=may_create)
+        return self.seal_text(key, key_binding(account, provider), may_create=may_create)
 
     def open(self, account: str, provider: str, sealed: Sealed) -> str:
         """Return the key that was sealed for this account and provider.
 
-        The master key is kept in memory: one that vanishes from the disk does not stop a running proxy.
+        Master keys are kept in memory: one that vanishes from the disk does not stop a running proxy.
 
         :raises VaultError: the master key is missing or another one, or the sealed bytes were changed.
         """
-        master = self._master_of(sealed)
-        if master.id != sealed.master_id:
+        master = self._known.get(sealed.master_id) or self._read().get(sealed.master_id)
+        if master is None:
             raise VaultError(
-                f"{self.path}: not the master key that the stored {provider} key of {_owner(account)} was sealed "
-                f"with. Put the right file back, or run `metrion key remove {provider} {_option(account)}` and store "
+                f"{self.keys.name}: not the master key that the stored {provider} key of {_owner(account)} was sealed "
+                f"with. {self.keys.remedy}, or run `metrion key remove {provider} {_option(account)}` and store "
                 "the key again."
             )
         try:
-            return _opened(master, sealed, _binding(account, provider))
+            return _opened(master, sealed, key_binding(account, provider))
         except (InvalidTag, ValueError) as error:
             raise VaultError(
-                f"the stored {provider} key of {_owner(account)} does not open with {self.path}: the database was "
+                f"the stored {provider} key of {_owner(account)} does not open with {self.keys.name}: the database was "
                 f"damaged or changed. Store the key again with `metrion key set {provider} {_option(account)}`."
             ) from error
 
@@ -84,59 +89,69 @@ class Vault:
 
         :raises VaultError: the master key is missing or unreadable, or the file is not a master key.
         """
-        return self._seal(target, _target_binding(channel), may_create=may_create)
+        return self.seal_text(target, target_binding(channel), may_create=may_create)
 
     def open_target(self, channel: str, sealed: Sealed) -> str:
         """Return what was sealed for this channel.
 
         :raises VaultError: the master key is missing or another one, or the sealed bytes were changed.
         """
-        master = self._master_of(sealed)
         try:
-            if master.id == sealed.master_id:
-                return _opened(master, sealed, _target_binding(channel))
-        except (InvalidTag, ValueError):
-            pass
-        raise VaultError(
-            f"the target of an alert does not open with {self.path}: that is another master key, or the database was "
-            "damaged or changed. Put the right file back, or remove the rule with `metrion alert remove NAME` and add "
-            "it again."
-        )
+            return self.open_text(sealed, target_binding(channel))
+        except ValueError:
+            raise VaultError(
+                f"the target of an alert does not open with {self.keys.name}: that is another master key, or the "
+                f"database was damaged or changed. {self.keys.remedy}, or remove the rule with `metrion alert remove "
+                "NAME` and add it again."
+            ) from None
 
-    def _seal(self, text: str, binding: bytes, *, may_create: bool) -> Sealed:
-        if may_create and not self.path.exists():
-            _create(self.path)
-            self._master = None
-        master = self._read()
+    def seal_text(self, text: str, binding: bytes, *, may_create: bool = False) -> Sealed:
+        """Seal a text under the first master key, bound to what ``binding`` names.
+
+        :raises VaultError: the master key is missing or unreadable.
+        """
+        if may_create:
+            self.keys.make()
+        master = next(iter(self._read().values()))
         nonce = secrets.token_bytes(_NONCE_BYTES)
         return Sealed(master.id, nonce + master.cipher.encrypt(nonce, text.encode(), binding))
 
-    def _master_of(self, sealed: Sealed) -> _MasterKey:
-        """Return the master key that sealed this, if it is there; else the one that is."""
-        master = self._master
-        return self._read() if master is None or master.id != sealed.master_id else master
+    def open_text(self, sealed: Sealed, binding: bytes) -> str:
+        """Return what was sealed.
 
-    def _read(self) -> _MasterKey:
+        :raises VaultError: there is no master key that can be read.
+        :raises ValueError: none of the master keys opens it, or it was changed.
+        """
+        master = self._known.get(sealed.master_id) or self._read().get(sealed.master_id)
+        if master is None:
+            raise ValueError("another master key")
         try:
-            key = base64.b64decode(self.path.read_bytes().strip(), validate=True)
-        except FileNotFoundError as error:
-            raise VaultError(
-                f"{self.path}: the master key is missing, and provider keys are stored that only it opens. Put the "
-                "file back from a backup, or remove them with `metrion key remove PROVIDER` and store them again. "
-                "Rules of alerts are removed with `metrion alert remove NAME`."
-            ) from error
-        except OSError as error:
-            raise VaultError(f"{self.path}: cannot read the master key: {error.strerror}.") from error
-        except binascii.Error:
-            key = b""
-        if len(key) != _KEY_BYTES:
-            raise VaultError(
-                f"{self.path}: this is no master key ({_KEY_BYTES} bytes in base64). Put the file back from a backup, "
-                "or move it away, remove the stored keys with `metrion key remove PROVIDER` and store them again."
-            )
-        fingerprint = hashlib.sha256(b"metrion master key id\0" + key).hexdigest()[:16]
-        self._master = _MasterKey(fingerprint, AESGCM(key))
-        return self._master
+            return _opened(master, sealed, binding)
+        except InvalidTag:
+            raise ValueError("changed") from None
+
+    def first_id(self) -> str:
+        """Return the id of the master key that seals now.
+
+        :raises VaultError: it is missing or unreadable.
+        """
+        return next(iter(self._read()))
+
+    def _read(self) -> dict[str, MasterKey]:
+        """Read the master keys anew; what was known stays known."""
+        found = {key.id: key for key in self.keys.read()}
+        self._known = {**self._known, **found}
+        return found
+
+
+def key_binding(account: str, provider: str) -> bytes:
+    """Return what a provider key is bound to."""
+    return json.dumps(["metrion provider key", 1, account, provider]).encode()
+
+
+def target_binding(channel: str) -> bytes:
+    """Return what the target of an alert is bound to."""
+    return json.dumps(["metrion alert target", 1, channel]).encode()
 
 
 def _owner(account: str) -> str:
@@ -147,43 +162,6 @@ def _option(account: str) -> str:
     return "--for-all" if account == ALL_ACCOUNTS else f"--account {account}"
 
 
-def _opened(master: _MasterKey, sealed: Sealed, binding: bytes) -> str:
+def _opened(master: MasterKey, sealed: Sealed, binding: bytes) -> str:
     nonce, ciphertext = sealed.box[:_NONCE_BYTES], sealed.box[_NONCE_BYTES:]
     return master.cipher.decrypt(nonce, ciphertext, binding).decode()
-
-
-def _target_binding(channel: str) -> bytes:
-    return json.dumps(["metrion alert target", 1, channel]).encode()
-
-
-def _binding(account: str, provider: str) -> bytes:
-    return json.dumps(["metrion provider key", 1, account, provider]).encode()
-
-
-def _create(path: Path) -> None:
-    """Make the file whole or not at all; when another process was first, its key stays."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(base64.b64encode(secrets.token_bytes(_KEY_BYTES)) + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-            # A link, not a rename: a rename would put the second of two keys over the first.
-            with contextlib.suppress(FileExistsError):
-                os.link(draft, path)
-        finally:
-            draft.unlink()
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise VaultError(f"{path}: cannot make the master key: {error.strerror}.") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Write the folder to the disk: a power cut could else keep the sealed keys and lose the file that opens them."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -42,10 +42,10 @@ def inbound_request(request: http.Request, context: Context, mode: HTTPMode, gat
     return identified(inbound, tunnel) if tunnel or (mode is HTTPMode.regular and origin) else inbound
 
 
-def inbound_tunnel(request: http.Request) -> Inbound:
+def inbound_tunnel(request: http.Request, context: Context) -> Inbound:
     """Return a CONNECT as a request to the host that it names."""
     origin = Origin("https", request.data.host.lower(), request.data.port)
-    return Inbound(request.data.method, b"/", request.headers.fields, origin)
+    return Inbound(request.data.method, b"/", request.headers.fields, origin, peer=context.client.peername)
 
 
 def no_tunnel(request: http.Request, mode: HTTPMode) -> str | None:

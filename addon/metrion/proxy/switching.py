@@ -72,7 +72,7 @@ class SwitchingStream(HttpStream):
     def _on_connect(self, event: RequestHeaders, began: float) -> Commands:
         """Open a tunnel: to a provider's host one that is decrypted, to another a blind one, or none."""
         request = event.request
-        inbound = inbound_tunnel(request)
+        inbound = inbound_tunnel(request, self.context)
         why_not, is_regular = no_tunnel(request, self.mode), self.mode is HTTPMode.regular
         decision = self._gateway.decide_tunnel(inbound, trouble=why_not, may_be_blind=is_regular)
         replace_head(request, replace(shown(inbound), target=b""))

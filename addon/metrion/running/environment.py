@@ -71,6 +71,7 @@ def environment(program: str, environ: Mapping[str, str], proxy: Proxy, *, own_k
     changed = {**environ, TOKEN: proxy.token, ADDRESS: proxy.url}
     for provider, variables in _BASE_URLS.items():
         changed |= {name: f"{proxy.url}/{base_segment(provider)}{rest}" for name, rest in variables.items()}
+    changed.pop("METRION_MASTER_KEY", None)  # which opens every key that is stored
     for name in _NO_PROXIES:  # what is configured for the internet is not for this machine
         hosts = [host for host in environ.get(name, "").split(",") if host]
         changed[name] = ",".join([*hosts, *(host for host in _OWN_HOSTS if host not in hosts)])

@@ -21,6 +21,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from metrion.errors import SettingsError
 from metrion.model import CredentialPlace, Origin
 from metrion.providers import PROVIDERS, UNASKED_USAGE, canonical_name
+from metrion.settings.command import parse_command
 from metrion.settings.frozen import Frozen
 from metrion.settings.otlp import OtlpEntry
 from metrion.settings.ownership import check_usable
@@ -149,6 +150,7 @@ class _File(Frozen):
     guard: GuardSettings = GuardSettings()
     otlp: OtlpEntry = OtlpEntry()
     policies: dict[str, Entry | None] = Field(default={}, examples=["short-names"])
+    master_key_command: Annotated[tuple[str, ...], BeforeValidator(parse_command)] = ()
 
 
 class _NoDuplicates(yaml.SafeLoader):
@@ -220,6 +222,8 @@ def load_settings(config: Path | None = None, environ: Mapping[str, str] = os.en
         guard=file.guard,
         otlp=file.otlp.settings,
         policies=read_policies(path, file.policies, providers),
+        master_key_command=file.master_key_command,
+        master_key=environ.get("METRION_MASTER_KEY") or None,
         environment_keys=_environment_keys(environ),
     )
 

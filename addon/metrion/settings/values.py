@@ -185,6 +185,10 @@ class Settings(Frozen):
     otlp: OtlpSettings = OtlpSettings()
     policies: tuple[Policy, ...] = ()
     """What changes a request or its answer because somebody asked for it by name."""
+    master_key_command: tuple[str, ...] = ()
+    """What prints the master keys, as words; empty: they are in a file, or in ``master_key``."""
+    master_key: str | None = Field(default=None, repr=False, exclude=True)
+    """Master keys that the environment holds; they win over a command and a file."""
     environment_keys: Mapping[str, str] = Field(default_factory=dict, repr=False, exclude=True)
     """Provider name to the key that the environment holds for the account ``default``."""
 

@@ -15,10 +15,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from metrion.control import ControlStore
+from metrion.control import ControlStore, acting
 from metrion.errors import MetrionError
 from metrion.settings import Settings
 from metrion.web import changes, reports
@@ -30,9 +30,17 @@ from metrion.web.site import AskSql, Handler, Site
 
 
 def create_app(
-    settings: Settings, ask_sql: AskSql, *, hosts: Iterable[str] = (), port: int = 8090, proxy_url: str = ""
+    settings: Settings,
+    ask_sql: AskSql,
+    *,
+    hosts: Iterable[str] = (),
+    port: int = 8090,
+    proxy_url: str = "",
+    beside: Iterable[BaseRoute] = (),
 ) -> Starlette:
     """Make the application of a home; ``hosts`` are names beside loopback that it answers to.
+
+    ``beside``: other applications, which look after their own log-ins.
 
     :raises ControlError: the control database cannot be used.
     """
@@ -55,12 +63,14 @@ def create_app(
     ]
     return Starlette(
         routes=[
+            *beside,
             *get,
             Route("/requests/{event_id}", _private(site, reports.single)),
             Route("/data/{page}/{block}.{format}", _private(site, reports.data)),
             Route("/sql", _private(site, changes.sql), methods=["GET", "POST"]),
             Route("/integrate", _private(site, changes.integrate), methods=["GET", "POST"]),
             Route("/first-request", _private(site, changes.first_request)),
+            Route("/audit", _private(site, changes.audit)),
             Route("/settings", _private(site, changes.show_settings)),
             Route("/login", _login(site), methods=["GET", "POST"]),
             Route("/logout", _private(site, _logout), methods=["POST"]),
@@ -86,7 +96,8 @@ def _private(site: Site, handler: Handler) -> Callable[[Request], Awaitable[Resp
                         site, "This form is not from this page, or too old. Go back, reload and try again.", 403
                     )
                 request.state.form = fields
-            return await handler(site, request, session)
+            with acting(session.admin, "dashboard"):
+                return await handler(site, request, session)
         except MetrionError as error:
             return _said(site, str(error), 503)
 

@@ -8,19 +8,24 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
+from urllib.parse import urlencode
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from metrion.control import ALL_ACCOUNTS, check_name
+from metrion.control import ALL_ACCOUNTS, check_name, check_provider_key
+from metrion.control.audit import described
 from metrion.errors import MetrionError
 from metrion.providers import base_segment
+from metrion.web import formats
+from metrion.web.blocks import Block, Column
 from metrion.web.reader import View
 from metrion.web.security import Session
 from metrion.web.site import Site
 
 SHOWN_ROWS = 1000
+_LONGEST = 200
 _MOST_BYTES = 8 << 20
 """Of an answer's text; `metrion sql` gives all of it."""
 EXAMPLES: Mapping[str, str] = {
@@ -88,15 +93,7 @@ def _set_key(site: Site, fields: Mapping[str, str]) -> dict[str, str]:
     provider, key = fields.get("provider", ""), fields.get("key", "").strip()
     if provider not in site.settings.providers:
         raise MetrionError("there is no such provider.")
-    if (
-        not key
-        or not key.isascii()
-        or not key.isprintable()
-        or " " in key
-        or key.startswith(("sk-metrion-", "sk-mta-"))
-    ):
-        raise MetrionError("this is no key of a provider: paste it as the provider shows it, on one line.")
-    site.control.set_key(provider, key, fields.get("account", "default"))
+    site.control.set_key(provider, check_provider_key(key), fields.get("account", "default"))
     return {"words": f"The key of {provider} is stored."}
 
 
@@ -119,9 +116,13 @@ async def integrate(site: Site, request: Request, session: Session) -> Response:
     status = 200
     if request.method == "POST":
         action = _ACTIONS.get(request.state.form.get("action", ""))
+        if session.scope != "write":
+            action, status = None, 403
         try:
             done = (
-                await run_in_threadpool(action, site, request.state.form) if action else {"error": "Nothing was done."}
+                await run_in_threadpool(action, site, request.state.form)
+                if action
+                else {"error": "Nothing was done." if session.scope == "write" else "This admin token may only read."}
             )
         except MetrionError as error:
             done, status = {"error": str(error)}, 422
@@ -168,6 +169,44 @@ async def show_settings(site: Site, _request: Request, session: Session) -> Resp
     return site.render.page(
         "settings.html", name="settings", session=session, settings=site.settings, accounts=accounts, admins=admins
     )
+
+
+_AUDIT_COLUMNS = [
+    Column("at", "Time", "moment"),
+    Column("who", "Who"),
+    Column("way", "By"),
+    Column("what", "What"),
+    Column("subject", "Of"),
+    Column("details", "Details"),
+]
+_AUDIT_ROWS = 100
+
+
+async def audit(site: Site, request: Request, session: Session) -> Response:
+    """Show who changed what, the latest first; as a page, CSV or JSON."""
+    asked = request.query_params
+    who, what, before = (asked.get(name, "").strip()[:_LONGEST] or None for name in ("who", "what", "before"))
+    at = int(before) if before and before.isascii() and before.isdigit() and len(before) < 19 else None
+    found = await run_in_threadpool(lambda: site.control.audit(who=who, what=what, before=at, limit=_AUDIT_ROWS + 1))
+    rows = [
+        (each.at.replace(tzinfo=None), each.who, each.way, each.what, each.subject, described(each))
+        for each in found[:_AUDIT_ROWS]
+    ]
+    names = [column.name for column in _AUDIT_COLUMNS]
+    if asked.get("as") == "csv":
+        headers = {"content-disposition": 'attachment; filename="audit.csv"'}
+        return Response(formats.as_csv(names, rows), media_type="text/csv; charset=utf-8", headers=headers)
+    if asked.get("as") == "json":
+        return Response(formats.as_json(names, rows), media_type="application/json")
+    block = Block(
+        "audit", "Changes", _AUDIT_COLUMNS, rows, wide=True, open=True,
+        empty="No change is recorded that meets this.",
+    )  # fmt: skip
+    kept = {name: value for name, value in (("who", who), ("what", what)) if value}
+    return site.render.page(
+        "audit.html", name="audit", session=session, block=block, kept=kept, query=urlencode(kept),
+        following=found[_AUDIT_ROWS - 1].id if len(found) > _AUDIT_ROWS else None, is_first=at is None,
+    )  # fmt: skip
 
 
 def snippets(url: str) -> list[tuple[str, str]]:

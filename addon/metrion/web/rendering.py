@@ -25,6 +25,7 @@ NAVIGATION = (
     ("limits", "/limits", "Limits"),
     ("sql", "/sql", "SQL"),
     ("integrate", "/integrate", "Integrate"),
+    ("audit", "/audit", "Audit"),
     ("settings", "/settings", "Settings"),
 )
 

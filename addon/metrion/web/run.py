@@ -1,29 +1,28 @@
-"""Serves the dashboard on a port, until a signal or the end of standard input stops it."""
+"""Serves the dashboard or the API on a port, until a signal or the end of standard input stops it."""
 
 from __future__ import annotations
 
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from metrion.errors import ServeError
 from metrion.serving.tls import ServerTls
-from metrion.settings import Settings
-from metrion.web.app import create_app
-from metrion.web.site import AskSql
+
+type MakeApp = Callable[[Sequence[str], int], ASGIApp]
+"""Makes the application for the names and the port that it is reached by."""
 
 
 def run(
-    settings: Settings,
-    ask_sql: AskSql,
+    make: MakeApp,
     *,
     host: str,
     port: int,
     hosts: Iterable[str] = (),
-    proxy_url: str = "",
     tls: ServerTls | None = None,
     on_listening: Callable[[str], None],
     lifeline: int | None = None,
@@ -40,15 +39,12 @@ def run(
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        raise ServeError(
-            f"the dashboard cannot listen on {host}:{port}: {error.strerror}. Choose another --port."
-        ) from error
+        raise ServeError(f"cannot listen on {host}:{port}: {error.strerror}. Choose another --port.") from error
     with listener:
         port = listener.getsockname()[1]
         named = [host] if host not in ("", "0.0.0.0", "::") else []  # noqa: S104 -- compared, not listened on
-        app = create_app(settings, ask_sql, hosts=[*hosts, *named], port=port, proxy_url=proxy_url)
         config = uvicorn.Config(
-            app,
+            make([*hosts, *named], port),
             log_level="warning",
             access_log=False,
             server_header=False,

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from ipaddress import ip_address
 
-from metrion.control import ControlStore
+from metrion.control import AdminScope, ControlStore
 
 SESSION_SECONDS = 12 * 3600.0
 _MOST_SESSIONS = 1000
@@ -42,6 +42,8 @@ class Session:
     """A browser that is logged in."""
 
     admin: str
+    scope: AdminScope
+    """Whether it may change anything."""
     made_at: str
     """When the admin token was made: another one of the same name is another admin."""
     csrf: str = field(repr=False)
@@ -59,11 +61,12 @@ class Sessions:
 
     def begin(self, secret: str) -> str | None:
         """Begin a session for an admin token; return the cookie's value, ``None`` where the token does not hold."""
-        admin = self._control.admin_of(secret)
+        admin = self._control.find_admin(secret)
         if admin is None:
             return None
         cookie = secrets.token_urlsafe(32)
-        session = Session(admin, self._active()[admin], secrets.token_urlsafe(32), self._clock() + SESSION_SECONDS)
+        ends_at = self._clock() + SESSION_SECONDS
+        session = Session(admin.name, admin.scope, admin.created_at.isoformat(), secrets.token_urlsafe(32), ends_at)
         with self._lock:
             now = self._clock()
             self._sessions = {key: each for key, each in self._sessions.items() if each.ends_at > now}

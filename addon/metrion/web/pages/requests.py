@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -44,12 +44,31 @@ class Listed:
     next: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of single requests, the latest first, and where the next ones begin."""
+
+    rows: Sequence[dict[str, Any]]
+    next: str | None
+    notes: Sequence[str]
+
+
 def requests(view: View, filters: Filters, before: str | None) -> Listed:
     """List the latest requests; ``before`` is where the page before ended."""
+    found = rows(view, filters, before, _ROW, PAGE_ROWS)
+    block = Block(
+        "list", "Requests", _COLUMNS, [tuple(row.values()) for row in found.rows], wide=True, open=True,
+        empty="No request of this period meets the filters. Take one away, or choose a longer period.",
+    )  # fmt: skip
+    return Listed(Page("Requests", [block], notes=found.notes), found.next)
+
+
+def rows(view: View, filters: Filters, before: str | None, columns: str, limit: int) -> Rows:
+    """Return at most so many of the latest requests. ``columns``: what is selected, what orders them included."""
     conditions, parameters = _conditions(filters)
     until = filters.until
     keyset = "true"
-    if found := _cursor(before):
+    if found := position(before):
         keyset = "(started_at, event_id) < ($before_at::TIMESTAMP, $before_id::UUID)"
         parameters |= {"before_at": found[0], "before_id": found[1]}
         until = min(until, found[0] + timedelta(microseconds=1))
@@ -62,23 +81,19 @@ def requests(view: View, filters: Filters, before: str | None) -> Listed:
                 "Filters by session, client, tag, outcome or text read single rows: the last 31 days are shown."
             )
     else:
-        first = _enough(view, filters, until)
-    rows = view.rows(
-        f"""SELECT {_ROW} FROM events
+        first = _enough(view, filters, until, limit)
+    kept = view.dicts(
+        f"""SELECT {columns} FROM events
         WHERE started_at >= $first AND started_at < $until AND {keyset} AND {conditions}
-        ORDER BY started_at DESC, event_id DESC LIMIT {PAGE_ROWS + 1}""",  # noqa: S608 -- all of it is written here
+        ORDER BY started_at DESC, event_id DESC LIMIT {limit + 1}""",  # noqa: S608 -- all of it is written here
         {**parameters, "first": first, "until": until},
     )
-    shown = rows[:PAGE_ROWS]
-    following = f"{shown[-1][0].isoformat()}_{shown[-1][1]}" if len(rows) > PAGE_ROWS else None
-    block = Block(
-        "list", "Requests", _COLUMNS, shown, wide=True, open=True,
-        empty="No request of this period meets the filters. Take one away, or choose a longer period.",
-    )  # fmt: skip
-    return Listed(Page("Requests", [block], notes=notes), following)
+    shown = kept[:limit]
+    following = f"{shown[-1]['started_at'].isoformat()}_{shown[-1]['event_id']}" if len(kept) > limit else None
+    return Rows(shown, following, notes)
 
 
-def _enough(view: View, filters: Filters, until: datetime) -> datetime:
+def _enough(view: View, filters: Filters, until: datetime, limit: int) -> datetime:
     """Return the latest quarter from which on there are enough rows for a page, as the sums have it."""
     conditions, parameters = filters.conditions()
     rows = view.rows(
@@ -90,7 +105,7 @@ def _enough(view: View, filters: Filters, until: datetime) -> datetime:
     for n, (quarter, responses) in enumerate(rows):
         # The first quarter may be cut by the cursor: its rows are not counted on.
         counted += int(responses) if n else 0
-        if counted > PAGE_ROWS + 1:
+        if counted > limit + 1:
             return max(filters.since, datetime.fromisoformat(str(quarter)))
     return filters.since if len(rows) == 2000 or not rows else max(filters.since, rows[-1][0])
 
@@ -120,7 +135,8 @@ _EXTRA_CONDITIONS: Mapping[str, str] = {
 }
 
 
-def _cursor(text: str | None) -> tuple[datetime, UUID] | None:
+def position(text: str | None) -> tuple[datetime, UUID] | None:
+    """Read where a page ended; ``None``: it says nothing of the kind."""
     at, _, event = (text or "").partition("_")
     try:
         moment = datetime.fromisoformat(at)

@@ -1,0 +1,265 @@
+"""Operations on callers' tokens. Each calls the control store, as commands do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from ipaddress import ip_network
+from typing import Any, Literal
+
+from pydantic import Field
+
+from metrion.admission.labels import MOST_TAGS
+from metrion.api.operation import Call, Desk, Given, Shown
+from metrion.api.values import (
+    Count,
+    Dollars,
+    Label,
+    Model,
+    Moment,
+    Name,
+    Network,
+    OperationName,
+    Page,
+    Paging,
+    Seconds,
+    TagName,
+    TagValue,
+    paged,
+)
+from metrion.control import (
+    TokenRecord,
+    TokenTerms,
+    check_label,
+)
+from metrion.endpoints import OPERATIONS
+from metrion.errors import ControlError, UnknownNameError
+from metrion.providers import canonical_name
+
+
+class Terms(Given):
+    """Everything about a token that can be changed. A limit that is null is the plan's, and 0 is no limit."""
+
+    account: Name = "default"
+    requests_per_minute: Count | None = None
+    requests_per_month: Count | None = None
+    monthly_budget_usd: Dollars | None = None
+    timeout: Seconds | None = None
+    expires_at: Moment | None = None
+    user_label: Label | None = None
+    tags: dict[TagName, TagValue] = Field(default={}, max_length=MOST_TAGS)
+    label_fixed: bool = False
+    allowed_labels: list[Label] = Field(default=[], max_length=100)
+    key: Name | None = Field(default=None, description="The name of the provider keys that it uses.")
+    allowed_providers: list[Name] = Field(default=[], max_length=100, description="Empty: all.")
+    allowed_models: list[Model] = Field(default=[], max_length=100, description="`*` is any text. Empty: all.")
+    allowed_operations: list[OperationName] = Field(default=[], max_length=100, description="Empty: all.")
+    allowed_networks: list[Network] = Field(
+        default=[], max_length=100, description="Where its requests may come from. Empty: everywhere."
+    )
+
+
+class NewToken(Terms):
+    """A token to make; without a name it is the next `token-N`."""
+
+    name: Name | None = None
+
+
+class Rotation(Given):
+    """How long what a token had before stays valid; without it, it ends at once."""
+
+    keep_until: Moment | None = None
+
+
+class TokenShown(Shown):
+    """A token. Its secret is known nowhere any more."""
+
+    name: str
+    account: str
+    plan: str
+    token: str = Field(description="Its last four characters.")
+    state: Literal["active", "expired", "revoked"]
+    requests_per_minute: int | None
+    requests_per_month: int | None
+    monthly_budget_usd: str | None
+    timeout: float | None
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+    user_label: str | None
+    tags: dict[str, str]
+    label_fixed: bool
+    allowed_labels: list[str]
+    key: str | None
+    allowed_providers: list[str]
+    allowed_models: list[str]
+    allowed_operations: list[str]
+    allowed_networks: list[str]
+
+
+class MadeToken(Shown):
+    """A token that was just made. This is the only time its secret is shown."""
+
+    name: str
+    account: str
+    secret: str
+
+
+class TokenFilters(Paging):
+    """Which tokens."""
+
+    account: Name | None = None
+    state: Literal["active", "expired", "revoked"] | None = None
+
+
+_TERMS: Mapping[str, Callable[[TokenTerms, Any], TokenTerms]] = {
+    "account": lambda terms, value: replace(terms, account=value),
+    "requests_per_minute": lambda terms, value: _limited(terms, requests_per_minute=value),
+    "requests_per_month": lambda terms, value: _limited(terms, requests_per_month=value),
+    "monthly_budget_usd": lambda terms, value: _limited(
+        terms, monthly_budget_usd=None if value is None else Decimal(value)
+    ),
+    "timeout": lambda terms, value: _limited(terms, timeout=value),
+    "expires_at": lambda terms, value: replace(terms, expires_at=_future(value)),
+    "user_label": lambda terms, value: _labelled(terms, user=None if value is None else check_label(value) or None),
+    "tags": lambda terms, value: _labelled(terms, tags={name: check_label(text) for name, text in value.items()}),
+    "label_fixed": lambda terms, value: _labelled(terms, fixed=value),
+    "allowed_labels": lambda terms, value: _labelled(terms, allowed=_each(value, check_label)),
+    "key": lambda terms, value: replace(terms, key=value),
+    "allowed_providers": lambda terms, value: _ruled(terms, providers=_each(value, canonical_name)),
+    "allowed_models": lambda terms, value: _ruled(terms, models=_each(value, check_label)),
+    "allowed_operations": lambda terms, value: _ruled(terms, operations=_each(value, _operation)),
+    "allowed_networks": lambda terms, value: _ruled(terms, networks=_each(value, _network)),
+}
+"""What each member of :class:`Terms` changes."""
+
+
+def _limited(terms: TokenTerms, **limits: Any) -> TokenTerms:
+    return replace(terms, limits=replace(terms.limits, **limits))
+
+
+def _labelled(terms: TokenTerms, **labels: Any) -> TokenTerms:
+    return replace(terms, labels=replace(terms.labels, **labels))
+
+
+def _ruled(terms: TokenTerms, **rules: Any) -> TokenTerms:
+    return replace(terms, rules=replace(terms.rules, **rules))
+
+
+def _each(values: Sequence[str], checked: Callable[[str], str]) -> tuple[str, ...]:
+    """Return every value once, as it is kept; what is empty is left out."""
+    return tuple(dict.fromkeys(filter(None, map(checked, values))))
+
+
+def _operation(name: str) -> str:
+    if name not in OPERATIONS:
+        raise ControlError(f"no operation is called {name!r}. There are: {', '.join(sorted(OPERATIONS))}.")
+    return name
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ip_network(text))
+    except ValueError:
+        raise ControlError(f"{text!r} is no network. Write 10.0.0.0/8, 192.0.2.7 or 2001:db8::/32.") from None
+
+
+def _future(value: datetime | None) -> datetime | None:
+    if value is not None and value <= datetime.now(UTC):
+        raise ControlError("the moment is past.")
+    return value
+
+
+def _with(desk: Desk, terms: TokenTerms, given: Terms) -> TokenTerms:
+    """Return the terms with the members that were sent in the place of what was there."""
+    for name in given.allowed_providers:
+        if canonical_name(name) not in desk.settings.providers:
+            raise ControlError(f"no provider is called {name!r}. Known are: {', '.join(desk.settings.providers)}.")
+    for name in given.model_fields_set & _TERMS.keys():
+        terms = _TERMS[name](terms, getattr(given, name))
+    return terms
+
+
+def _token(record: TokenRecord) -> TokenShown:
+    limits, labels = record.limits, record.labels
+    budget = limits.monthly_budget_usd
+    return TokenShown.model_validate(
+        {
+            "name": record.name,
+            "account": record.account,
+            "plan": record.plan,
+            "token": record.shown,
+            "state": record.state,
+            "requests_per_minute": limits.requests_per_minute,
+            "requests_per_month": limits.requests_per_month,
+            "monthly_budget_usd": None if budget is None else format(budget, "f"),
+            "timeout": limits.timeout,
+            "created_at": record.created_at,
+            "expires_at": record.expires_at,
+            "revoked_at": record.revoked_at,
+            "last_used_at": record.last_used_at,
+            "user_label": labels.user,
+            "tags": dict(labels.tags),
+            "label_fixed": labels.fixed,
+            "allowed_labels": list(labels.allowed),
+            "key": record.key,
+            "allowed_providers": list(record.rules.providers),
+            "allowed_models": list(record.rules.models),
+            "allowed_operations": list(record.rules.operations),
+            "allowed_networks": list(record.rules.networks),
+        }
+    )
+
+
+def list_tokens(desk: Desk, call: Call) -> Page[TokenShown]:
+    """List the tokens that were ever made, oldest first."""
+    wanted = [
+        each
+        for each in desk.control.tokens()
+        if call.query.account in (None, each.account) and call.query.state in (None, each.state)
+    ]
+    return paged(
+        wanted, lambda each: f"{each.created_at:%Y-%m-%dT%H:%M:%SZ} {each.name} {each.shown}", _token, call.query
+    )
+
+
+def get_token(desk: Desk, call: Call) -> TokenShown:
+    """Return the token of a name that is in use, else the last one that had the name."""
+    found = [each for each in desk.control.tokens() if each.name == call.path.name]
+    if not found:
+        raise UnknownNameError(f"there is no token named {call.path.name!r}.")
+    return _token(next((each for each in found if each.revoked_at is None), found[-1]))
+
+
+def create_token(desk: Desk, call: Call) -> MadeToken:
+    """Make a token."""
+    terms = _with(desk, TokenTerms(), call.body)
+    made = desk.control.create_token(
+        call.body.name,
+        account=terms.account,
+        limits=terms.limits,
+        labels=terms.labels,
+        expires_at=terms.expires_at,
+        rules=terms.rules,
+        key=terms.key,
+    )
+    return MadeToken(name=made.name, account=made.account, secret=made.secret)
+
+
+def set_token(desk: Desk, call: Call) -> TokenShown:
+    """Change what is sent of a token's terms."""
+    return _token(desk.control.change_token(call.path.name, lambda terms: _with(desk, terms, call.body)))
+
+
+def rotate_token(desk: Desk, call: Call) -> MadeToken:
+    """Give a token a new secret."""
+    made = desk.control.rotate_token(call.path.name, call.body.keep_until or datetime.now(UTC))
+    return MadeToken(name=made.name, account=made.account, secret=made.secret)
+
+
+def revoke_token(desk: Desk, call: Call) -> None:
+    """Refuse a token from now on."""
+    desk.control.revoke_token(call.path.name)
