@@ -21,10 +21,12 @@ from metrion.model import (
     Origin,
     Refusal,
     Route,
+    Sending,
 )
 from metrion.pricing import PriceBook
 from metrion.relay.attempt import Attempt
 from metrion.relay.effects import Effects, Record
+from metrion.relay.persistent import PersistentRelay
 from metrion.relay.recorder import Recorder
 from metrion.relay.relay import Relay
 from metrion.relay.request import Request
@@ -36,12 +38,14 @@ JSON: Headers = ((b"content-type", b"application/json"),)
 SSE: Headers = ((b"content-type", b"text/event-stream"),)
 
 
-def forward(*, timeout: float | None = None, inject: bool = False, wire: Head = WIRE) -> Forward:
+def forward(
+    *, timeout: float | None = None, inject: bool = False, wire: Head = WIRE, sending: Sending | None = None
+) -> Forward:
     route = Route(
         "openai", UPSTREAM, b"/v1/chat/completions", CHAT, "openai_chat", CredentialPlace.BEARER, ErrorShape.OPENAI,
         inject_usage=inject,
     )  # fmt: skip
-    return Forward(route, Caller("default", "tests", "stored", timeout), wire, SHOWN)
+    return Forward(route, Caller("default", "tests", "stored", timeout), wire, SHOWN, sending=sending)
 
 
 @dataclass
@@ -107,8 +111,12 @@ class Gate:
         recorder = Recorder(PriceBook({}, "none"), self.events.append, Nothing())
         return Attempt(request, recorder, clock=lambda: self.now)
 
-    def relay(self) -> Relay:
-        return Relay(self, "key", clock=lambda: self.now)
+    def again(self, _key: object, attempt: Attempt, *, last_activity: float) -> Attempt:
+        attempt.finish(EndReason.RETRIED)
+        return attempt.following(last_activity=last_activity)
+
+    def relay(self) -> PersistentRelay:
+        return PersistentRelay(self, "key", clock=lambda: self.now)
 
 
 def inbound(method: bytes = b"POST", *headers: tuple[bytes, bytes]) -> Inbound:

@@ -145,6 +145,13 @@ class Gateway:
             self.log.decided(inbound, decision)
         return attempt
 
+    def again(self, key: Hashable, attempt: Attempt, *, last_activity: float) -> Attempt:
+        """Write the event of an attempt that is not handed on; return the next one at the same request."""
+        self.finish(attempt, EndReason.RETRIED)
+        following = self.live[key] = attempt.following(last_activity=last_activity)
+        following.finished = not self._meters
+        return following
+
     def answered(self, inbound: Inbound, answer: Answer, *, began: float) -> None:
         """Record a request that is answered here, and has no event."""
         self.log.answered(inbound, answer, began=began)

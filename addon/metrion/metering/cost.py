@@ -80,7 +80,7 @@ def _is_failure(outcome: Outcome, reading: Reading) -> bool:
     if reading.stream_error:
         return not reading.has_output
     failed = reading.is_error or (outcome.status is not None and outcome.status >= 400)
-    return failed and outcome.end_reason is EndReason.COMPLETE
+    return failed and outcome.end_reason in (EndReason.COMPLETE, EndReason.RETRIED)
 
 
 def _is_half(usage: Usage) -> bool:

@@ -58,6 +58,7 @@ def measure(
     event = Event(
         event_id=outcome.event_id,
         request_id=outcome.request_id,
+        attempt=outcome.attempt,
         started_at=outcome.started_at,
         provider=provider,
         model_requested=model_requested,
@@ -109,6 +110,8 @@ def _answered(route: Route | None, outcome: Outcome, reading: Reading) -> dict[s
         "response_bytes": outcome.response_bytes,
         "provider_limits": outcome.provider_limits,
         "wire_format": _session_format(route, outcome) or reading.wire_format,
+        "policy": outcome.policy or None,
+        "queued_ms": outcome.queued_ms,
     }
 
 

@@ -27,6 +27,7 @@ from metrion.model.request import (
     Route,
     first_values,
 )
+from metrion.model.sending import Retries, Sending
 
 __all__ = [
     "COLUMN_TYPES",
@@ -51,7 +52,9 @@ __all__ = [
     "Reading",
     "Refusal",
     "RefusalKind",
+    "Retries",
     "Route",
+    "Sending",
     "Usage",
     "first_values",
 ]

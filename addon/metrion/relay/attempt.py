@@ -11,7 +11,6 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from uuid import UUID
 
 from metrion.admission.paths import parameter
 from metrion.dialects import SESSIONS
@@ -20,6 +19,7 @@ from metrion.metering.head_fields import is_beyond_plan, provider_limits
 from metrion.metering.outcome import Outcome
 from metrion.metering.tap import Tap
 from metrion.model import EndReason, Event, Forward, Headers, Reading, Refusal, Route, first_values
+from metrion.model.event_id import uuid7
 from metrion.relay.pending_estimate import Estimation, needed_estimation
 from metrion.relay.recorder import Recorder
 from metrion.relay.request import Request, text
@@ -37,8 +37,15 @@ type Clock = Callable[[], float]
 class Attempt:
     """See the module. Byte counts are of bodies as they are on the wire, without chunk framing."""
 
-    def __init__(self, request: Request, recorder: Recorder, *, clock: Clock = time.perf_counter) -> None:
+    def __init__(
+        self, request: Request, recorder: Recorder, *, clock: Clock = time.perf_counter, number: int = 1
+    ) -> None:
         self.request = request
+        self.number = number
+        self.id = request.id if number == 1 else uuid7()
+        """The id of its event; the first attempt's is the request's."""
+        self.policy: dict[str, str] = {}
+        """Which policies applied, and how."""
         self.finished = False
         self.last_activity = clock()
         """When a byte last passed, on the clock's scale."""
@@ -46,7 +53,7 @@ class Attempt:
         """The head went to the provider: from then on it may work, and charge, for this request."""
         self._recorder = recorder
         self._clock = clock
-        self._own_time = self.last_activity - request.began
+        self._own_time = self.last_activity - request.began if number == 1 else 0.0
         self.status: int | None = None
         """What the client got; ``None``: nothing yet."""
         self.refusal: Refusal | None = None
@@ -128,6 +135,16 @@ class Attempt:
         self.status = refusal.status
         self._error_type = refusal.code
         self._response_bytes = size
+
+    def failed(self, code: str) -> None:
+        """Record that no answer came, where the client does not hear of it."""
+        self._error_type = code
+
+    def following(self, *, last_activity: float) -> Attempt:
+        """Return the next attempt at the same request. ``last_activity``: when its client last sent something."""
+        attempt = Attempt(self.request, self._recorder, clock=self._clock, number=self.number + 1)
+        attempt.last_activity = last_activity
+        return attempt
 
     @property
     def is_complete(self) -> bool:
@@ -233,6 +250,8 @@ class Attempt:
             response_bytes=self._response_bytes,
             provider_limits=self._provider_limits,
             beyond_plan=self._beyond_plan,
+            attempt=self.number,
+            policy=self.policy,
         )
 
     def _final_reading(self) -> Reading:
@@ -245,8 +264,3 @@ class Attempt:
     @property
     def _succeeded(self) -> bool:
         return self.status is not None and 200 <= self.status < 300
-
-    @property
-    def id(self) -> UUID:
-        """The id of its event; the first attempt's is the request's."""
-        return self.request.id

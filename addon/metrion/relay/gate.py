@@ -27,3 +27,6 @@ class Gate(Protocol):
 
     def begin(self, key: object, inbound: Inbound, decision: Forward | Refusal, *, began: float) -> Attempt:
         """Begin to record a request, known by ``key`` until it is over."""
+
+    def again(self, key: object, attempt: Attempt, *, last_activity: float) -> Attempt:
+        """Write the event of an attempt that is not handed on; return the next. See :meth:`Attempt.following`."""

@@ -13,6 +13,10 @@ class State(Enum):
     """A rewrite waits for the whole body."""
     OPENING = auto()
     """The request waits for a connection to the provider."""
+    DROPPING = auto()
+    """The whole request is out, and goes out again: what comes of the present answer is dropped."""
+    WAITING = auto()
+    """The request waits until it is sent again."""
     ASKING = auto()
     """The request goes out."""
     ASKED = auto()
@@ -35,11 +39,18 @@ class Input(Enum):
     RESPONSE_HEAD = auto()
     UPGRADE = auto()
     RESPONSE_END = auto()
+    DROP = auto()
+    """An answer is not handed on, and has more to come."""
+    AGAIN = auto()
+    """The request is to be sent again."""
+    DUE = auto()
+    """It is time to."""
 
 
 NEXT: dict[tuple[State, Input], State] = {
     (State.HOLDING, Input.REQUEST_END): State.OPENING,
     (State.OPENING, Input.REQUEST_END): State.OPENING,
+    (State.WAITING, Input.REQUEST_END): State.WAITING,
     (State.OPENING, Input.CONNECTED): State.ASKING,
     (State.HOLDING, Input.RESPONSE_HEAD): State.ANSWERING,  # a script of mitmproxy's answers in the provider's place
     (State.OPENING, Input.RESPONSE_HEAD): State.ANSWERING,
@@ -51,9 +62,17 @@ NEXT: dict[tuple[State, Input], State] = {
     (State.ANSWERING_EARLY, Input.RESPONSE_END): State.UNREAD,
     (State.ANSWERING, Input.RESPONSE_END): State.OVER,
     (State.UNREAD, Input.REQUEST_END): State.OVER,
+    (State.ASKED, Input.DROP): State.DROPPING,
+    (State.DROPPING, Input.AGAIN): State.WAITING,
+    (State.OPENING, Input.AGAIN): State.WAITING,
+    (State.ASKING, Input.AGAIN): State.WAITING,
+    (State.ASKED, Input.AGAIN): State.WAITING,
+    (State.WAITING, Input.DUE): State.OPENING,
 }
 """Where an input leads. One that is not here comes out of turn, and changes nothing."""
 
+HOLDS = frozenset({State.HOLDING, State.OPENING, State.WAITING})
+"""What comes of the request is kept until it can go out."""
 UNDER_WAY = frozenset(State) - {State.NEW, State.UNREAD, State.OVER}
 BEGUN = frozenset({State.ANSWERING_EARLY, State.ANSWERING, State.UPGRADED})
 """The client has the head of the provider's response."""

@@ -1,0 +1,213 @@
+"""A relay that sends a request more than once, where its policy says so and nothing has reached its client.
+
+An attempt ends without the client's knowledge in one of two ways: with an answer that says "later", which is read to
+its end and dropped, or with a failure. It has an event of its own, ``retried``. Then the relay waits, and opens again.
+Never: a second sending after a byte was delivered, after anything of an answer came that is no such status, or, unless
+the policy takes the risk, after the whole request went out.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from metrion.admission.codes import UPSTREAM_UNREACHABLE
+from metrion.model import Forward, Headers, Inbound, Refusal, Retries, first_values
+from metrion.relay.effects import AbortRequest, Effects, Open, Wake
+from metrion.relay.relay import Relay
+from metrion.relay.retries import (
+    DROPPING_SECONDS,
+    MOST_DROPPED,
+    MOST_KEPT,
+    STATUSES,
+    wait_after_answer,
+    wait_after_failure,
+)
+from metrion.relay.states import BEGUN, Input, State
+
+_POLICY = "retries"
+_TOO_LONG = "the body is too long"
+
+
+class PersistentRelay(Relay):
+    """See the module."""
+
+    _retries: Retries | None = None
+    """``None``: there are none, or no more."""
+    _kept: list[bytes] | None = None
+    """What has gone out of the body; ``None``: it is too long to be kept."""
+    _kept_bytes = 0
+    _dropped = 0
+    _verdict: float | str | None = None
+    """How long to wait after the present attempt, or why there is no other; ``None``: it has not failed."""
+    _due = 0.0
+    """When the wait is over."""
+
+    # --- the client ---
+
+    def request_head(
+        self,
+        inbound: Inbound,
+        *,
+        ends: bool,
+        began: float,
+        trouble: Callable[[Forward], Refusal | None] | None = None,
+        intercepted: bool = False,
+    ) -> Effects:
+        """Override: see whether it may be sent again."""
+        effects = super().request_head(inbound, ends=ends, began=began, trouble=trouble, intercepted=intercepted)
+        sending = self.decision.sending if isinstance(self.decision, Forward) else None
+        if sending is not None and not self._asks_for_websocket:
+            self._retries, self._kept = sending.retries, []
+        return effects
+
+    def request_data(self, data: bytes) -> Effects:
+        """Override: keep what goes out."""
+        effects = super().request_data(data)
+        if self._retries is not None and self.state is State.ASKING:
+            self._keep([data])
+        return effects
+
+    def client_gone(self) -> Effects:
+        """Override: whose answer is dropped has an event of its own."""
+        if self.state is State.DROPPING:
+            self._wait()
+        return super().client_gone()
+
+    # --- the provider ---
+
+    def interim(self, status: int, reason: bytes, headers: Headers) -> Effects:
+        """Override: once the client has a part of an answer, no other can follow."""
+        if effects := super().interim(status, reason, headers):
+            self._retries = None
+        return effects
+
+    @property
+    def may_send_again(self) -> bool:
+        """Whether an answer, or a failure, may stay unknown to the client."""
+        return self._retries is not None
+
+    def drops(self, status: int, headers: Headers) -> bool:
+        """Whether an answer that begins so is dropped."""
+        if self._retries is None or status not in STATUSES or self.state not in (State.ASKING, State.ASKED):
+            return False
+        if self._verdict is None:
+            left, chance, now = self._left(), random.random(), datetime.now(UTC)  # noqa: S311 -- nobody gains by a guess
+            number, fields = self.attempt.number, first_values(headers)
+            self._verdict = wait_after_answer(self._retries, number, fields, left=left, chance=chance, now=now)
+            if self._kept is None:
+                self._verdict = _TOO_LONG
+            self._note(str(status))
+        return not isinstance(self._verdict, str)
+
+    def survives(self, why: str | None) -> bool:
+        """Whether the request is sent again after this failure: the provider has not got it, or may have not."""
+        retries = self._retries
+        if retries is None or self.state in BEGUN:
+            return False
+        if self._verdict is None:
+            if why is None:
+                self._verdict = "an answer had begun"
+            elif self._was_sent and not retries.ambiguous:
+                self._verdict = "the provider may have done it"
+            elif self._kept is None:
+                self._verdict = _TOO_LONG
+            else:
+                left, chance = self._left(), random.random()  # noqa: S311 -- as above
+                self._verdict = wait_after_failure(retries, self.attempt.number, left=left, chance=chance)
+            self._note("cut" if self._was_sent else "not sent whole")
+        return not isinstance(self._verdict, str)
+
+    def response_head(self, status: int, reason: bytes, headers: Headers, *, ends: bool) -> Effects:
+        """Override: drop an answer that says "later"."""
+        if not self.drops(status, headers):
+            self._retries = self._kept = None
+            return super().response_head(status, reason, headers, ends=ends)
+        with self._as_if_silent():
+            self.attempt.response_head(self._forward.route, status, headers)
+        if not self._advance(Input.DROP):  # it answers early
+            return [AbortRequest(), *self._wait()]
+        self._dropped = 0
+        return [Wake(DROPPING_SECONDS)]
+
+    def response_data(self, data: bytes) -> Effects:
+        """Override: drop what belongs to such an answer."""
+        if self.state is not State.DROPPING:
+            return super().response_data(data)
+        with self._as_if_silent():
+            self.attempt.response_data(data)
+        self._dropped += len(data)
+        return [AbortRequest(), *self._wait()] if self._dropped > MOST_DROPPED else []
+
+    def response_end(self, trailers: Headers = ()) -> Effects:
+        """Override: an answer that was dropped is over."""
+        return self._wait() if self.state is State.DROPPING else super().response_end(trailers)
+
+    def upstream_failed(self, why: str | None) -> Effects:
+        """Override: a failure that the client does not hear of."""
+        if self.state is State.DROPPING:
+            return self._wait()
+        if self.state is State.WAITING:
+            return []
+        if not self.survives(why):
+            return super().upstream_failed(why)
+        self.attempt.failed(UPSTREAM_UNREACHABLE.code)
+        return self._wait()
+
+    # --- time ---
+
+    def time_passed(self, *, client_is_slow: bool) -> Effects:
+        """Override: a wait may be over, or a dropped answer have taken too long."""
+        if self.state is State.DROPPING:
+            return [AbortRequest(), *self._wait()]
+        if self.state is not State.WAITING:
+            return super().time_passed(client_is_slow=client_is_slow)
+        if (left := self._due - self._clock()) > 0:
+            return [Wake(left)]
+        self._advance(Input.DUE)
+        return [Wake(self._left()), Open(self._forward.route.upstream)]
+
+    # --- within ---
+
+    def _send(self) -> Effects:
+        if self._retries is not None:
+            self._keep(self._held)
+        return super()._send()
+
+    def _keep(self, pieces: list[bytes]) -> None:
+        """Keep pieces that go out, within the bound."""
+        if self._kept is not None:
+            self._kept += pieces
+            self._kept_bytes += sum(map(len, pieces))
+            if self._kept_bytes > MOST_KEPT:
+                self._kept = None
+
+    def _left(self) -> float | None:
+        """Return the seconds to the deadline; ``None``: there is none."""
+        timeout = self._forward.caller.timeout
+        return self.attempt.last_activity + timeout - self._clock() if timeout else None
+
+    @contextmanager
+    def _as_if_silent(self) -> Iterator[None]:
+        """Let the deadline stand, whatever the provider sends: the client has nothing of it."""
+        attempt, last_activity = self.attempt, self.attempt.last_activity
+        yield
+        attempt.last_activity = last_activity
+
+    def _note(self, what: str) -> None:
+        self.attempt.policy[_POLICY] = f"{what}, {self._verdict}" if isinstance(self._verdict, str) else what
+
+    def _wait(self) -> Effects:
+        """Begin the next attempt, which goes out when the wait is over."""
+        verdict, self._verdict = self._verdict, None
+        seconds = verdict if isinstance(verdict, float) else 0.0
+        self._held[:0] = self._kept or ()
+        self._kept, self._kept_bytes, self._connected = [], 0, False
+        self._advance(Input.AGAIN)
+        before = self.attempt
+        self.attempt = self._gate.again(self._key, before, last_activity=before.last_activity)
+        self.attempt.policy[_POLICY] = f"attempt {self.attempt.number}"
+        self._due = self._clock() + seconds
+        return [Wake(seconds)]
