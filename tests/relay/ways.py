@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 
+from metrion.control.places import Place, Places
 from metrion.endpoints import CHAT
 from metrion.model import (
     Answer,
     Caller,
+    Concurrency,
     CredentialPlace,
     EndReason,
     ErrorShape,
@@ -94,6 +97,8 @@ class Gate:
     now: float = 0.0
     events: list[Event] = field(default_factory=list)
     counted: int = 0
+    places: Places = field(default_factory=lambda: Places(Path("/nowhere")))
+    """In memory: their folder cannot be made."""
 
     def decide(self, inbound: Inbound, *, intercepted: bool = False) -> Forward | Refusal | Answer:  # noqa: ARG002 -- decides as told
         return self.decision
@@ -110,6 +115,9 @@ class Gate:
         request.sample = request.response_sample = None  # what is estimated has tests of its own
         recorder = Recorder(PriceBook({}, "none"), self.events.append, Nothing())
         return Attempt(request, recorder, clock=lambda: self.now)
+
+    def enter(self, forward: Forward, concurrency: Concurrency) -> Place:
+        return self.places.enter("key", forward.caller.token_name, concurrency)
 
     def again(self, _key: object, attempt: Attempt, *, last_activity: float) -> Attempt:
         attempt.finish(EndReason.RETRIED)

@@ -15,12 +15,15 @@ import metrion
 from metrion.admission import BlindTunnel, admit, admit_blind, admit_tunnel
 from metrion.admission.codes import BAD_REQUEST, INTERNAL, NOT_A_PROVIDER, UNKNOWN_ROUTE
 from metrion.admission.cors import preflight
+from metrion.admission.limits import queue_refusal
 from metrion.admission.limits import refusal as limit_refusal
+from metrion.admission.outgoing_head import key_digest
 from metrion.admission.routing import Endpoint, Router
 from metrion.admission.welcome import welcome
 from metrion.control import ControlStore, make_fingerprint
 from metrion.control.counters import Counters
 from metrion.control.generations import Generations
+from metrion.control.places import Place, Places
 from metrion.faults import log_fault
 from metrion.gateway.health import gauges, health
 from metrion.gateway.label_warnings import LabelWarnings
@@ -32,7 +35,7 @@ from metrion.logs.request_log import RequestLog
 from metrion.metrics import Recording
 from metrion.metrics.exposition import CONTENT_TYPE, render
 from metrion.metrics.otlp import exporter_of
-from metrion.model import Answer, EndReason, Event, Forward, Inbound, Refusal, Route
+from metrion.model import Answer, Concurrency, EndReason, Event, Forward, Inbound, Refusal, Route
 from metrion.pricing import PriceBook
 from metrion.relay.attempt import Attempt
 from metrion.relay.recorder import Recorder
@@ -66,6 +69,7 @@ class Gateway:
         self._control.access_snapshot()  # a key that does not open is an error now, not at every request
         self._counters = Counters(settings.counters_dir)
         self._generations = Generations(settings.generations_db)
+        self._places = Places(settings.places_dir)
         self._journal = Journal(settings.journal_dir, on_change=slot.note_events)
         self._metrics = Recording(slot.metrics, settings.metrics)
         self._otlp = exporter_of(settings)
@@ -126,8 +130,15 @@ class Gateway:
 
     def within_limits(self, decision: Forward) -> Forward | Refusal:
         """Count a request that nothing else refuses any more, or refuse it and count nothing."""
+        concurrency = decision.sending.concurrency if decision.sending is not None else None
+        if concurrency is not None and self._places.is_full(key_digest(decision), concurrency):
+            return queue_refusal(decision, concurrency, "is full")
         excess = self._counters.take(decision.quota) if decision.quota else None
         return limit_refusal(decision, excess) if excess else decision
+
+    def enter(self, forward: Forward, concurrency: Concurrency) -> Place:
+        """Have a place for a request at its provider key, or stand in the line of its token for one."""
+        return self._places.enter(key_digest(forward), (forward.caller.account, forward.caller.token_name), concurrency)
 
     def begin(self, key: Hashable, inbound: Inbound, decision: Forward | Refusal, *, began: float) -> Attempt:
         """Begin to record a request, known by ``key`` until it is forgotten.

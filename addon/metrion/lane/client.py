@@ -162,7 +162,7 @@ class ClientConnection(asyncio.Protocol):
         self._deadline.set(None)
         self._head = head
         self._response.begin(minor=head.minor, keep_alive=head.keep_alive)
-        relay = self._relay = PersistentRelay(self._lane.gateway, self)
+        relay = self._relay = PersistentRelay(self._lane.gateway, self, on_turn=lambda: self._deadline.set(0.0))
         inbound = Inbound(head.method, head.target, head.headers, secure=self._over_tls, peer=self._peer)
         effects = relay.request_head(inbound, ends=head.body == 0, began=began)
         left = b""

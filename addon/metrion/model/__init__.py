@@ -27,7 +27,7 @@ from metrion.model.request import (
     Route,
     first_values,
 )
-from metrion.model.sending import Retries, Sending
+from metrion.model.sending import Concurrency, Retries, Sending
 
 __all__ = [
     "COLUMN_TYPES",
@@ -35,6 +35,7 @@ __all__ = [
     "MONEY",
     "Answer",
     "Caller",
+    "Concurrency",
     "Cost",
     "CostSource",
     "CredentialPlace",

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 class Retries:
     """A request goes out again after an answer that says "later", or a failure before all of it was out."""
 
+    policy: str = "retries"
+    """The name of the policy."""
     attempts: int = 3
     """How often it is sent at most, the first time included."""
     ambiguous: bool = False
@@ -18,7 +20,20 @@ class Retries:
 
 
 @dataclass(frozen=True, slots=True)
+class Concurrency:
+    """Only so many requests at once go out with one provider key; the others wait for their turn."""
+
+    policy: str = "concurrency"
+    at_once: int = 10
+    queue: int = 100
+    """How many wait at most, in each process."""
+    seconds: float = 30.0
+    """How long one waits at most."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sending:
     """The policies of one request. ``None``: that one is off."""
 
     retries: Retries | None = None
+    concurrency: Concurrency | None = None

@@ -42,7 +42,7 @@ class SwitchingStream(HttpStream):
         self, context: Context, stream_id: int, gateway: Gateway, admissions: Admissions, *, hooks: bool
     ) -> None:
         super().__init__(context, stream_id)
-        self.relay = PersistentRelay(gateway, self)
+        self.relay = PersistentRelay(gateway, self, on_turn=lambda: self._deadline.set(0.0))
         self._gateway = gateway
         self._admissions = admissions
         self._hooks = hooks

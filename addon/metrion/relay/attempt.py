@@ -46,6 +46,8 @@ class Attempt:
         """The id of its event; the first attempt's is the request's."""
         self.policy: dict[str, str] = {}
         """Which policies applied, and how."""
+        self.queued_ms: float | None = None
+        """How long it waited for its turn."""
         self.finished = False
         self.last_activity = clock()
         """When a byte last passed, on the clock's scale."""
@@ -252,6 +254,7 @@ class Attempt:
             beyond_plan=self._beyond_plan,
             attempt=self.number,
             policy=self.policy,
+            queued_ms=self.queued_ms,
         )
 
     def _final_reading(self) -> Reading:

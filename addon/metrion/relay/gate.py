@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Protocol
 
-from metrion.model import Answer, Forward, Inbound, Refusal
+from metrion.model import Answer, Concurrency, Forward, Inbound, Refusal
 from metrion.relay.attempt import Attempt
+
+
+class Place(Protocol):
+    """A request's place at a provider key, or in the line for one."""
+
+    @property
+    def is_granted(self) -> bool:
+        """Whether it may go out."""
+
+    def wait(self, on_turn: Callable[[], None]) -> None:
+        """Have ``on_turn`` called when it may, as far as that is known at once."""
+
+    def leave(self) -> None:
+        """Give the place back, or wait no longer. May come twice."""
 
 
 class Gate(Protocol):
@@ -18,6 +32,9 @@ class Gate(Protocol):
 
     def decide(self, inbound: Inbound, *, intercepted: bool = False) -> Forward | Refusal | Answer:
         """Decide what happens to a request. ``intercepted``: its client does not know of the proxy."""
+
+    def enter(self, forward: Forward, concurrency: Concurrency) -> Place:
+        """Have a place for a request at its provider key, or wait for one; until the request is over."""
 
     def within_limits(self, decision: Forward) -> Forward | Refusal:
         """Count a request that nothing else refuses any more, or refuse it."""

@@ -1,5 +1,7 @@
-"""A relay that sends a request more than once, where its policy says so and nothing has reached its client.
+"""A relay that sends a request in its turn, and more than once, where policies say so.
 
+One whose provider key is busy waits for a place, in the line of its token. It is sent again if nothing has reached its
+client.
 An attempt ends without the client's knowledge in one of two ways: with an answer that says "later", which is read to
 its end and dropped, or with a failure. It has an event of its own, ``retried``. Then the relay waits, and opens again.
 Never: a second sending after a byte was delivered, after anything of an answer came that is no such status, or, unless
@@ -9,13 +11,16 @@ the policy takes the risk, after the whole request went out.
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from metrion.admission.codes import UPSTREAM_UNREACHABLE
-from metrion.model import Forward, Headers, Inbound, Refusal, Retries, first_values
+from metrion.admission.limits import queue_refusal
+from metrion.model import EndReason, Forward, Headers, Inbound, Refusal, Retries, first_values
 from metrion.relay.effects import AbortRequest, Effects, Open, Wake
+from metrion.relay.gate import Gate, Place
 from metrion.relay.relay import Relay
 from metrion.relay.retries import (
     DROPPING_SECONDS,
@@ -27,7 +32,8 @@ from metrion.relay.retries import (
 )
 from metrion.relay.states import BEGUN, Input, State
 
-_POLICY = "retries"
+_POLL_SECONDS = 0.02
+"""How often one that waits asks for its turn, which another process may have given back."""
 _TOO_LONG = "the body is too long"
 
 
@@ -36,6 +42,8 @@ class PersistentRelay(Relay):
 
     _retries: Retries | None = None
     """``None``: there are none, or no more."""
+    _policy = ""
+    """The name of the policy."""
     _kept: list[bytes] | None = None
     """What has gone out of the body; ``None``: it is too long to be kept."""
     _kept_bytes = 0
@@ -44,6 +52,21 @@ class PersistentRelay(Relay):
     """How long to wait after the present attempt, or why there is no other; ``None``: it has not failed."""
     _due = 0.0
     """When the wait is over."""
+
+    _place: Place | None = None
+    """Where it waits for its turn, or has it."""
+    _queued_at = 0.0
+
+    def __init__(
+        self,
+        gate: Gate,
+        key: object,
+        *,
+        clock: Callable[[], float] = time.perf_counter,
+        on_turn: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(gate, key, clock=clock)
+        self._on_turn = on_turn
 
     # --- the client ---
 
@@ -61,14 +84,19 @@ class PersistentRelay(Relay):
         sending = self.decision.sending if isinstance(self.decision, Forward) else None
         if sending is not None and not self._asks_for_websocket:
             self._retries, self._kept = sending.retries, []
-        return effects
+            self._policy = sending.retries.policy if sending.retries is not None else ""
+        return self._in_turn(effects)
 
     def request_data(self, data: bytes) -> Effects:
         """Override: keep what goes out."""
-        effects = super().request_data(data)
+        effects = self._in_turn(super().request_data(data))
         if self._retries is not None and self.state is State.ASKING:
             self._keep([data])
         return effects
+
+    def request_end(self, trailers: Headers = ()) -> Effects:
+        """Override: one that was held may have to wait for its turn."""
+        return self._in_turn(super().request_end(trailers))
 
     def client_gone(self) -> Effects:
         """Override: whose answer is dropped has an event of its own."""
@@ -149,7 +177,7 @@ class PersistentRelay(Relay):
         """Override: a failure that the client does not hear of."""
         if self.state is State.DROPPING:
             return self._wait()
-        if self.state is State.WAITING:
+        if self.state in (State.WAITING, State.QUEUED):
             return []
         if not self.survives(why):
             return super().upstream_failed(why)
@@ -162,6 +190,8 @@ class PersistentRelay(Relay):
         """Override: a wait may be over, or a dropped answer have taken too long."""
         if self.state is State.DROPPING:
             return [AbortRequest(), *self._wait()]
+        if self.state is State.QUEUED and self._place is not None:
+            return self._queue(self._place)
         if self.state is not State.WAITING:
             return super().time_passed(client_is_slow=client_is_slow)
         if (left := self._due - self._clock()) > 0:
@@ -170,6 +200,54 @@ class PersistentRelay(Relay):
         return [Wake(self._left()), Open(self._forward.route.upstream)]
 
     # --- within ---
+
+    def _in_turn(self, effects: Effects) -> Effects:
+        """Take a place before a connection is asked for; without one, wait for it."""
+        sending = self._forward.sending if self.state is State.OPENING else None
+        if sending is None or sending.concurrency is None or self._place is not None:
+            return effects
+        self._place = self._gate.enter(self._forward, sending.concurrency)
+        self._queued_at = self._clock()
+        if self._place.is_granted:
+            self.attempt.queued_ms = 0.0
+            return effects
+        self._advance(Input.QUEUE)
+        self._place.wait(self._on_turn)
+        kept = [effect for effect in effects if not isinstance(effect, Open | Wake)]
+        return [*kept, Wake(min(_POLL_SECONDS, sending.concurrency.seconds))]
+
+    def _queue(self, place: Place) -> Effects:
+        """Go on if it is the request's turn; give up if it has waited for too long."""
+        concurrency = self._forward.sending.concurrency if self._forward.sending is not None else None
+        now = self._clock()
+        self.attempt.queued_ms = (now - self._queued_at) * 1000
+        if concurrency is None or place.is_granted:
+            self._advance(Input.DUE)
+            self.attempt.last_activity = now
+            self.attempt.policy[concurrency.policy if concurrency is not None else ""] = "waited"
+            return [Wake(self._left()), Open(self._forward.route.upstream)]
+        if (left := self._queued_at + concurrency.seconds - now) > 0:
+            return [Wake(min(_POLL_SECONDS, left))]
+        self.attempt.policy[concurrency.policy] = "given up"
+        refusal = queue_refusal(self._forward, concurrency, f"did not come to this one in {concurrency.seconds:g} s")
+        return self._refuse(refusal, EndReason.REFUSED)
+
+    def _refuse(self, refusal: Refusal, end_reason: EndReason) -> Effects:
+        self._leave()
+        return super()._refuse(refusal, end_reason)
+
+    def _end(self, end_reason: EndReason) -> Effects:
+        self._leave()
+        return super()._end(end_reason)
+
+    def session_end(self, end_reason: EndReason) -> Effects:
+        """Override: give the place back."""
+        self._leave()
+        return super().session_end(end_reason)
+
+    def _leave(self) -> None:
+        if self._place is not None:
+            self._place.leave()
 
     def _send(self) -> Effects:
         if self._retries is not None:
@@ -197,7 +275,7 @@ class PersistentRelay(Relay):
         attempt.last_activity = last_activity
 
     def _note(self, what: str) -> None:
-        self.attempt.policy[_POLICY] = f"{what}, {self._verdict}" if isinstance(self._verdict, str) else what
+        self.attempt.policy[self._policy] = f"{what}, {self._verdict}" if isinstance(self._verdict, str) else what
 
     def _wait(self) -> Effects:
         """Begin the next attempt, which goes out when the wait is over."""
@@ -208,6 +286,6 @@ class PersistentRelay(Relay):
         self._advance(Input.AGAIN)
         before = self.attempt
         self.attempt = self._gate.again(self._key, before, last_activity=before.last_activity)
-        self.attempt.policy[_POLICY] = f"attempt {self.attempt.number}"
+        self.attempt.policy[self._policy] = f"attempt {self.attempt.number}"
         self._due = self._clock() + seconds
         return [Wake(seconds)]

@@ -43,7 +43,7 @@ from metrion.relay.effects import (
 from metrion.relay.gate import Gate
 from metrion.relay.own_answers import reason, timed_out, unreachable
 from metrion.relay.rewrites import MOST_HELD, REWRITES, HeldResponse, Rewrite
-from metrion.relay.states import BEGUN, HOLDS, NEXT, UNDER_WAY, Input, State
+from metrion.relay.states import BEGUN, HOLDS, NEXT, STANDS, UNDER_WAY, Input, State
 
 UNREAD_BODY_BYTES = 1_000_000
 UNREAD_BODY_SECONDS = 2.0
@@ -86,7 +86,7 @@ class Relay:
     @property
     def reads_body(self) -> bool:
         """Whether more of the request can go on now; if not, its client has to wait."""
-        return self.state not in (State.OPENING, State.WAITING)
+        return self.state not in STANDS
 
     # --- the client ---
 
@@ -164,7 +164,7 @@ class Relay:
                 return self._send() if self._connected else [Open(self._forward.route.upstream)]
             case State.UNREAD:
                 return [Wake(None), Finish(keep_open=False)]
-            case State.OPENING | State.WAITING:
+            case State.OPENING | State.WAITING | State.QUEUED:
                 return []
         return [EndRequest(trailers)]
 

@@ -11,6 +11,8 @@ class State(Enum):
     NEW = auto()
     HOLDING = auto()
     """A rewrite waits for the whole body."""
+    QUEUED = auto()
+    """The request waits for its turn at the provider's key."""
     OPENING = auto()
     """The request waits for a connection to the provider."""
     DROPPING = auto()
@@ -39,6 +41,8 @@ class Input(Enum):
     RESPONSE_HEAD = auto()
     UPGRADE = auto()
     RESPONSE_END = auto()
+    QUEUE = auto()
+    """It is not the request's turn yet."""
     DROP = auto()
     """An answer is not handed on, and has more to come."""
     AGAIN = auto()
@@ -51,6 +55,7 @@ NEXT: dict[tuple[State, Input], State] = {
     (State.HOLDING, Input.REQUEST_END): State.OPENING,
     (State.OPENING, Input.REQUEST_END): State.OPENING,
     (State.WAITING, Input.REQUEST_END): State.WAITING,
+    (State.QUEUED, Input.REQUEST_END): State.QUEUED,
     (State.OPENING, Input.CONNECTED): State.ASKING,
     (State.HOLDING, Input.RESPONSE_HEAD): State.ANSWERING,  # a script of mitmproxy's answers in the provider's place
     (State.OPENING, Input.RESPONSE_HEAD): State.ANSWERING,
@@ -62,6 +67,8 @@ NEXT: dict[tuple[State, Input], State] = {
     (State.ANSWERING_EARLY, Input.RESPONSE_END): State.UNREAD,
     (State.ANSWERING, Input.RESPONSE_END): State.OVER,
     (State.UNREAD, Input.REQUEST_END): State.OVER,
+    (State.OPENING, Input.QUEUE): State.QUEUED,
+    (State.QUEUED, Input.DUE): State.OPENING,
     (State.ASKED, Input.DROP): State.DROPPING,
     (State.DROPPING, Input.AGAIN): State.WAITING,
     (State.OPENING, Input.AGAIN): State.WAITING,
@@ -71,7 +78,9 @@ NEXT: dict[tuple[State, Input], State] = {
 }
 """Where an input leads. One that is not here comes out of turn, and changes nothing."""
 
-HOLDS = frozenset({State.HOLDING, State.OPENING, State.WAITING})
+STANDS = frozenset({State.QUEUED, State.OPENING, State.WAITING})
+"""Nothing goes to the provider at present."""
+HOLDS = STANDS | {State.HOLDING}
 """What comes of the request is kept until it can go out."""
 UNDER_WAY = frozenset(State) - {State.NEW, State.UNREAD, State.OVER}
 BEGUN = frozenset({State.ANSWERING_EARLY, State.ANSWERING, State.UPGRADED})

@@ -156,6 +156,11 @@ class Settings(Frozen):
         return self.home / "counters"
 
     @property
+    def places_dir(self) -> Path:
+        """How many requests go out with each provider key at this moment."""
+        return self.home / "places"
+
+    @property
     def generations_db(self) -> Path:
         """What providers still work at, and bill later."""
         return self.home / "generations.db"
