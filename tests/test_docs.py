@@ -119,7 +119,8 @@ def test_commands_that_a_page_names_are_there(page: Path) -> None:
 
 def _keys(model: type[BaseModel], above: str = "") -> Iterator[str]:
     """Dotted names of everything that can be set; a name that people choose is NAME."""
-    for name, field in model.model_fields.items():
+    for field_name, field in model.model_fields.items():
+        name = field.alias or field_name
         found = _model_in(field.annotation)
         if found is None:
             yield above + name

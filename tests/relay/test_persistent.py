@@ -7,7 +7,8 @@ from decimal import Decimal
 
 import pytest
 
-from metrion.model import EndReason, Event, Headers, Retries, Sending
+from metrion.model import EndReason, Event, Headers
+from metrion.model.policies import Policies, Retries
 from metrion.relay.effects import (
     AbortRequest,
     AbortResponse,
@@ -37,7 +38,7 @@ GOES_OUT: Effects = [SendRequest(b"POST", WIRE, ends=False), SendRequestData(BOD
 
 
 def gate(*, timeout: float | None = 30.0, retries: Retries | None = None) -> Gate:
-    return Gate(forward(timeout=timeout, sending=Sending(retries or Retries())))
+    return Gate(forward(timeout=timeout, policies=Policies(retries=retries or Retries("calm"))))
 
 
 def opening(at: Gate) -> PersistentRelay:
@@ -106,15 +107,20 @@ def test_an_answer_that_says_later_is_dropped_and_has_its_event(status: int) -> 
         "rate_limit_error",
     )
     assert (first.cost_source, first.cost_usd) == ("not_billed", Decimal(0))
-    assert first.policy == {"retries": str(status)}
-    assert (last.attempt, last.end_reason, last.status, last.policy) == (2, "complete", 200, {"retries": "attempt 2"})
+    assert first.policy == {"calm": f"retries: {status!s}"}
+    assert (last.attempt, last.end_reason, last.status, last.policy) == (
+        2,
+        "complete",
+        200,
+        {"calm": "retries: attempt 2"},
+    )
     assert first.request_id == last.request_id
     assert first.event_id != last.event_id
 
 
 @pytest.mark.parametrize("status", [200, 400, 401, 404, 408, 500, 502, 504])
 def test_any_other_answer_is_handed_on(status: int) -> None:
-    at = gate(retries=Retries(ambiguous=True))
+    at = gate(retries=Retries("calm", ambiguous=True))
     relay = asked(at)
     assert relay.response_head(status, b"", JSON, ends=False) == [SendResponse(status, b"", JSON)]
     assert recorded(relay.upstream_failed(CLOSED), relay) is EndReason.UPSTREAM_ERROR  # a byte was delivered
@@ -133,7 +139,7 @@ def test_the_last_attempt_is_handed_on_whatever_it_says() -> None:
     assert [(event.attempt, event.end_reason, event.status) for event in at.events] == [
         (1, "retried", 429), (2, "retried", 429), (3, "complete", 429),
     ]  # fmt: skip
-    assert at.events[-1].policy == {"retries": "429, used up"}
+    assert at.events[-1].policy == {"calm": "retries: 429, used up"}
     assert at.counted == 1
 
 
@@ -150,7 +156,7 @@ def test_an_answer_is_handed_on_where_nobody_would_wait_so_long(headers: Headers
     relay = asked(at)
     assert relay.response_head(429, b"", headers, ends=False) == [SendResponse(429, b"", headers)]
     recorded(relay.response_end(), relay)
-    assert at.events[0].policy == {"retries": why}
+    assert at.events[0].policy == {"calm": f"retries: {why}"}
 
 
 # --- failures ---------------------------------------------------------------------------------------------------------
@@ -169,7 +175,7 @@ def test_a_failure_before_the_request_was_whole(way: Callable[[Gate], Persistent
     answered(relay)
     first, last = at.events
     assert (first.end_reason, first.status, first.error_type) == ("retried", None, "upstream_unreachable")
-    assert first.policy == {"retries": "not sent whole"}
+    assert first.policy == {"calm": "retries: not sent whole"}
     assert (last.attempt, last.status) == (2, 200)
 
 
@@ -180,9 +186,9 @@ def test_a_request_that_went_out_whole_is_sent_again_only_at_ones_own_risk() -> 
     assert isinstance(effects[1], SendResponse)
     recorded(effects, relay)
     assert [(event.attempt, event.status, event.policy) for event in at.events] == [
-        (1, 502, {"retries": "cut, the provider may have done it"})
+        (1, 502, {"calm": "retries: cut, the provider may have done it"})
     ]
-    at = gate(retries=Retries(ambiguous=True))
+    at = gate(retries=Retries("calm", ambiguous=True))
     relay = asked(at)
     goes_again(relay, at, wait_of(relay.upstream_failed(CLOSED)))
     answered(relay)
@@ -191,20 +197,20 @@ def test_a_request_that_went_out_whole_is_sent_again_only_at_ones_own_risk() -> 
 
 
 def test_what_is_no_http_has_been_answered() -> None:
-    at = gate(retries=Retries(ambiguous=True))
+    at = gate(retries=Retries("calm", ambiguous=True))
     relay = asked(at)
     assert isinstance(relay.upstream_failed(None)[1], SendResponse)
 
 
 def test_a_switch_of_protocols_that_nobody_asked_for_is_an_answer_too() -> None:
-    relay = asked(gate(retries=Retries(ambiguous=True)))
+    relay = asked(gate(retries=Retries("calm", ambiguous=True)))
     effects = relay.response_head(101, b"", (), ends=True)
     assert effects[0] == AbortRequest()
     assert isinstance(effects[2], SendResponse)
 
 
 def test_an_interim_answer_has_reached_the_client() -> None:
-    relay = asked(gate(retries=Retries(ambiguous=True)))
+    relay = asked(gate(retries=Retries("calm", ambiguous=True)))
     assert relay.interim(103, b"Early Hints", ()) == [SendInterim(103, b"Early Hints", ())]
     assert relay.response_head(429, b"", LATER, ends=False) == [SendResponse(429, b"", LATER)]
 
@@ -221,7 +227,7 @@ def test_an_early_refusal_while_the_client_still_sends() -> None:
 
 
 def test_a_stream_is_sent_again_only_before_its_first_byte() -> None:
-    at = gate(retries=Retries(ambiguous=True))
+    at = gate(retries=Retries("calm", ambiguous=True))
     relay = asked(at)
     goes_again(relay, at, wait_of(relay.upstream_failed(CLOSED)))
     assert relay.response_head(200, b"OK", SSE, ends=False) == [SendResponse(200, b"OK", SSE)]
@@ -241,7 +247,7 @@ def test_a_long_body_is_sent_once() -> None:
     relay.request_end()
     assert relay.response_head(429, b"", LATER, ends=False) == [SendResponse(429, b"", LATER)]
     recorded(relay.response_end(), relay)
-    assert at.events[0].policy == {"retries": "429, the body is too long"}
+    assert at.events[0].policy == {"calm": "retries: 429, the body is too long"}
 
 
 def test_a_refusal_without_an_end_is_given_up() -> None:
@@ -306,8 +312,8 @@ def test_a_client_that_leaves_meanwhile(ended: bool) -> None:
 
 
 def test_without_the_policy_everything_is_handed_on() -> None:
-    for sending in (None, Sending()):
-        at = Gate(forward(timeout=30.0, sending=sending))
+    for policies in (None, Policies()):
+        at = Gate(forward(timeout=30.0, policies=policies))
         relay = asked(at)
         assert not relay.may_send_again
         assert relay.response_head(429, b"", LATER, ends=False) == [SendResponse(429, b"", LATER)]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from metrion.model import Retries
+from metrion.model.policies import Retries
 from metrion.relay.retries import asked_wait, backoff, wait_after_answer, wait_after_failure
 
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
@@ -39,11 +39,11 @@ def test_what_a_provider_asks_for(fields: dict[bytes, bytes], seconds: float | N
 
 
 def test_a_wait_doubles_up_to_a_bound_and_half_of_it_is_chance() -> None:
-    waits = [backoff(Retries(), number, 0.0) for number in range(1, 8)]
+    waits = [backoff(Retries("calm"), number, 0.0) for number in range(1, 8)]
     assert waits == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0]
-    assert [backoff(Retries(), number, 1.0) for number in range(1, 8)] == [wait / 2 for wait in waits]
-    assert backoff(Retries(backoff=20.0), 3, 0.0) == 20.0
-    assert backoff(Retries(), 10**6, 0.0) == 8.0
+    assert [backoff(Retries("calm"), number, 1.0) for number in range(1, 8)] == [wait / 2 for wait in waits]
+    assert backoff(Retries("calm", backoff=20.0), 3, 0.0) == 20.0
+    assert backoff(Retries("calm"), 10**6, 0.0) == 8.0
 
 
 @pytest.mark.parametrize(
@@ -64,11 +64,11 @@ def test_a_wait_doubles_up_to_a_bound_and_half_of_it_is_chance() -> None:
     ],
 )
 def test_after_an_answer(number: int, fields: dict[bytes, bytes], left: float | None, verdict: float | str) -> None:
-    assert wait_after_answer(Retries(), number, fields, left=left, chance=0.0, now=NOW) == verdict
+    assert wait_after_answer(Retries("calm"), number, fields, left=left, chance=0.0, now=NOW) == verdict
 
 
 @pytest.mark.parametrize(
     ("number", "left", "verdict"), [(1, 30.0, 0.5), (3, 30.0, "used up"), (2, 0.9, "beyond the deadline")]
 )
 def test_after_a_failure(number: int, left: float, verdict: float | str) -> None:
-    assert wait_after_failure(Retries(), number, left=left, chance=0.0) == verdict
+    assert wait_after_failure(Retries("calm"), number, left=left, chance=0.0) == verdict

@@ -12,7 +12,6 @@ from metrion.endpoints import CHAT
 from metrion.model import (
     Answer,
     Caller,
-    Concurrency,
     CredentialPlace,
     EndReason,
     ErrorShape,
@@ -24,8 +23,8 @@ from metrion.model import (
     Origin,
     Refusal,
     Route,
-    Sending,
 )
+from metrion.model.policies import Concurrency, Policies
 from metrion.pricing import PriceBook
 from metrion.relay.attempt import Attempt
 from metrion.relay.effects import Effects, Record
@@ -42,13 +41,13 @@ SSE: Headers = ((b"content-type", b"text/event-stream"),)
 
 
 def forward(
-    *, timeout: float | None = None, inject: bool = False, wire: Head = WIRE, sending: Sending | None = None
+    *, timeout: float | None = None, inject: bool = False, wire: Head = WIRE, policies: Policies | None = None
 ) -> Forward:
     route = Route(
         "openai", UPSTREAM, b"/v1/chat/completions", CHAT, "openai_chat", CredentialPlace.BEARER, ErrorShape.OPENAI,
         inject_usage=inject,
     )  # fmt: skip
-    return Forward(route, Caller("default", "tests", "stored", timeout), wire, SHOWN, sending=sending)
+    return Forward(route, Caller("default", "tests", "stored", timeout), wire, SHOWN, policies=policies)
 
 
 @dataclass

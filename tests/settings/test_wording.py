@@ -13,8 +13,8 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from metrion.errors import SettingsError
 from metrion.settings import load_settings
+from metrion.settings.frozen import Frozen
 from metrion.settings.reading import _File
-from metrion.settings.values import Frozen
 from metrion.settings.wording import explain
 
 KINDS = {
@@ -42,7 +42,7 @@ COUNTS = {"null", "whole number"}
 MAPPINGS = {"null", "mapping", "empty mapping"}
 
 KEYS: dict[str, tuple[str, set[str]]] = {
-    # key: (its way out, the kinds of value that it may have)
+    # key: (its way out, the kinds of value that it may have, or whose parts are worded themselves)
     "listen": ("write HOST:PORT, as in 127.0.0.1:8080 or [::1]:8080", {"null"}),
     "default_provider": ("write text", {"null"} | TEXTS),
     "providers": (MAPPING, MAPPINGS),
@@ -86,13 +86,35 @@ KEYS: dict[str, tuple[str, set[str]]] = {
     "otlp": (MAPPING, MAPPINGS),
     "otlp.endpoint": ("write http(s)://host[:port][/path], as in http://localhost:4318", {"null"}),
     "otlp.headers": ("write a mapping, as in {authorization: Bearer …}", {"null", "mapping", "empty mapping"}),
+    "policies": (MAPPING, MAPPINGS),
+    "policies.short": (MAPPING, MAPPINGS),
+    "policies.short.aliases": (
+        "write a mapping, as in {large: mistral-large-latest}",
+        {"null", "mapping", "empty mapping"},
+    ),
+    "policies.short.model_paths": ("write true or false", {"null", "truth value"}),
+    "policies.short.defaults": (MAPPING, {"null", "mapping", "empty mapping"}),
+    "policies.short.caps": (MAPPING, {"null", "mapping", "empty mapping"}),
+    "policies.short.tell": (
+        "write a list of at least one entry, each cost-usd or event-id, as in [one, two], or leave the key out",
+        {"null", "list"},
+    ),
+    "policies.short.for": (
+        "write everything, or whom it is for, as in {provider: mistral}",
+        {"mapping", "empty mapping"},
+    ),
+    "policies.short.for.account": ("write text of at least one character", {"null", "text"}),
+    "policies.short.for.token": ("write text of at least one character", {"null", "text"}),
+    "policies.short.for.provider": ("write text of at least one character", {"null", "text"}),
+    "policies.short.for.path": ("write a path that begins with /, as in /v1/chat/completions", {"null"}),
 }
-NAMES = {"providers": "openai", "plans": "free"}
+NAMES = {"providers": "openai", "plans": "free", "policies": "short"}
 
 
 def walk(model: type[BaseModel], above: str = "") -> Iterator[str]:
     """Every key of a model and of those in it; what people choose the names of is there by one name."""
-    for name, field in model.model_fields.items():
+    for field_name, field in model.model_fields.items():
+        name = field.alias or field_name
         yield (key := above + name)
         for inner in models(field.annotation):
             if name in NAMES:

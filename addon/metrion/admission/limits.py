@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from metrion.admission.codes import MONTHLY_CAP, RATE_LIMITED
-from metrion.model import Concurrency, Forward, Quota, Refusal, RefusalKind
+from metrion.model import Forward, Quota, Refusal, RefusalKind
+from metrion.model.policies import Concurrency
 
 SECOND = 1_000_000_000
 """Nanoseconds."""

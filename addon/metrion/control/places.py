@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from metrion.faults import log_fault
-from metrion.model import Concurrency
+from metrion.model.policies import Concurrency
 
 logger = logging.getLogger(__name__)
 

@@ -23,6 +23,7 @@ from metrion.doctor.installation import estimates, versions
 from metrion.doctor.journal import journal
 from metrion.doctor.mistakes import addresses
 from metrion.doctor.network import collector, proxy, upstreams
+from metrion.doctor.policies import policies
 from metrion.doctor.prices import prices
 from metrion.doctor.store import store
 from metrion.doctor.traffic import generations
@@ -32,6 +33,7 @@ CHECKS: tuple[Check, ...] = (
     home,
     disk_space,
     accounts_tokens_and_keys,
+    policies,
     prices,
     estimates,
     journal,

@@ -18,6 +18,7 @@ from metrion.admission.cors import preflight
 from metrion.admission.limits import queue_refusal
 from metrion.admission.limits import refusal as limit_refusal
 from metrion.admission.outgoing_head import key_digest
+from metrion.admission.policy_book import PolicyBook
 from metrion.admission.routing import Endpoint, Router
 from metrion.admission.welcome import welcome
 from metrion.control import ControlStore, make_fingerprint
@@ -35,7 +36,8 @@ from metrion.logs.request_log import RequestLog
 from metrion.metrics import Recording
 from metrion.metrics.exposition import CONTENT_TYPE, render
 from metrion.metrics.otlp import exporter_of
-from metrion.model import Answer, Concurrency, EndReason, Event, Forward, Inbound, Refusal, Route
+from metrion.model import Answer, EndReason, Event, Forward, Inbound, Refusal, Route
+from metrion.model.policies import Concurrency
 from metrion.pricing import PriceBook
 from metrion.relay.attempt import Attempt
 from metrion.relay.recorder import Recorder
@@ -60,6 +62,7 @@ class Gateway:
         self.log = log or RequestLog()
         self._slot = slot
         self.router = Router(settings)
+        self._policies = PolicyBook(settings.policies)
         self.live: dict[Hashable, Attempt] = {}
         """Requests that are not over on the wire, whether they have their event or not."""
         self.tunnels: dict[str, bytes] = {}
@@ -99,7 +102,9 @@ class Gateway:
             if isinstance(route, Endpoint):
                 return self._answer(route, inbound)
             account = self.settings.intercept.account if intercepted else None
-            return admit(inbound, route, self._control.access_snapshot(), self.settings.plans, intercepted=account)
+            access = self._control.access_snapshot()
+            decision = admit(inbound, route, access, self.settings.plans, intercepted=account)
+            return self._policies.applied(decision) if isinstance(decision, Forward) else decision
         except Exception as error:  # noqa: BLE001 -- authentication fails closed, whatever the fault is
             return _fault(error, route if isinstance(route, Route) else None)
 
@@ -130,7 +135,7 @@ class Gateway:
 
     def within_limits(self, decision: Forward) -> Forward | Refusal:
         """Count a request that nothing else refuses any more, or refuse it and count nothing."""
-        concurrency = decision.sending.concurrency if decision.sending is not None else None
+        concurrency = decision.policies.concurrency if decision.policies is not None else None
         if concurrency is not None and self._places.is_full(key_digest(decision), concurrency):
             return queue_refusal(decision, concurrency, "is full")
         excess = self._counters.take(decision.quota) if decision.quota else None

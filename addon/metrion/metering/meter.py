@@ -32,13 +32,14 @@ def measure(
     asked_here: bool = False,
     fields: Mapping[bytes, bytes] | None = None,
     redactor: Redactor | None = None,
+    policy: Mapping[str, str] | None = None,
 ) -> Event | None:
     """Return the event of one request, or ``None`` for one that named no provider.
 
     ``settles``: the response is the first to report the usage of an earlier request, such as the results of a batch or
     a background response that is read back. ``asked_here``: that request came through Metrion, so that its usage is in
     another row, or will be. ``fields``: the request's headers by name, ``redactor``: what masks its credentials, where
-    they are known already.
+    they are known already. ``policy``: what each policy did, by its name.
     """
     route = decision.route
     provider = route.provider if route else decision.provider if isinstance(decision, Refusal) else None
@@ -62,6 +63,7 @@ def measure(
         started_at=outcome.started_at,
         provider=provider,
         model_requested=model_requested,
+        policy=policy,
         **_asked(inbound, decision, fields or first_values(inbound.headers)),
         **_answered(route, outcome, reading),
         **_used(reading),
@@ -110,7 +112,6 @@ def _answered(route: Route | None, outcome: Outcome, reading: Reading) -> dict[s
         "response_bytes": outcome.response_bytes,
         "provider_limits": outcome.provider_limits,
         "wire_format": _session_format(route, outcome) or reading.wire_format,
-        "policy": outcome.policy or None,
         "queued_ms": outcome.queued_ms,
     }
 

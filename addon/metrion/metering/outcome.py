@@ -40,5 +40,5 @@ class Outcome:
     attempt: int = 1
     """Which sending of the request this is."""
     policy: Mapping[str, str] | None = None
-    """Which policies applied, and how."""
+    """What each policy did, by its name."""
     queued_ms: float | None = None

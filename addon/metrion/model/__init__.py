@@ -27,7 +27,6 @@ from metrion.model.request import (
     Route,
     first_values,
 )
-from metrion.model.sending import Concurrency, Retries, Sending
 
 __all__ = [
     "COLUMN_TYPES",
@@ -35,7 +34,6 @@ __all__ = [
     "MONEY",
     "Answer",
     "Caller",
-    "Concurrency",
     "Cost",
     "CostSource",
     "CredentialPlace",
@@ -53,9 +51,7 @@ __all__ = [
     "Reading",
     "Refusal",
     "RefusalKind",
-    "Retries",
     "Route",
-    "Sending",
     "Usage",
     "first_values",
 ]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from metrion.model.operation import Operation
-from metrion.model.sending import Sending
+from metrion.model.policies import Policies
 
 type Headers = tuple[tuple[bytes, bytes], ...]
 """Header fields in wire order, repeated names and their case kept."""
@@ -262,5 +262,5 @@ class Forward:
     """``None``: it belongs to no token."""
     credentials: tuple[bytes, ...] = field(default=(), repr=False)
     """Every credential that came in or goes out: no text of the event may repeat one."""
-    sending: Sending | None = None
-    """``None``: it is sent once, at once, as nearly all are."""
+    policies: Policies | None = None
+    """What policies ask for at this request; ``None``: nothing."""

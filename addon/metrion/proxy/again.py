@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
+from mitmproxy.connection import Connection
 from mitmproxy.proxy import layer
 from mitmproxy.proxy.layers.http import (
     ErrorCode,
@@ -26,6 +27,7 @@ from metrion.proxy.switching import SwitchingStream
 from metrion.relay.effects import Effects
 from metrion.relay.states import State
 
+type _Reply = tuple[Connection | None, str | None]
 _OF_THE_ANSWER = (ResponseHeaders, ResponseData, ResponseTrailers, ResponseEndOfMessage, ResponseProtocolError)
 
 
@@ -35,6 +37,8 @@ class SendingAgain(SwitchingStream):
     _client_left = False
     _has_asked = False
     """A provider's connection is busy with this request."""
+    _opens = False
+    """mitmproxy's stream has asked for its connection: any other is asked for here."""
 
     @abstractmethod
     def _whole_request(self) -> Effects:
@@ -68,21 +72,25 @@ class SendingAgain(SwitchingStream):
             return self._carry_out(relay.response_end())
         return self._carry_out(relay.response_data(event.data) if isinstance(event, ResponseData) else [])
 
-    def make_server_connection(self) -> layer.CommandGenerator[bool]:
-        """Override: where the request is sent again, mitmproxy's stream takes it for sent."""
-        if not self.relay.may_send_again:
-            return (yield from super().make_server_connection())
-        request = self.flow.request
-        error = yield from self._connect(Origin(request.scheme, request.host, request.port))
-        if error is None:
-            return True
-        failure = ResponseProtocolError(self.stream_id, error, ErrorCode.CONNECT_FAILED)
+    def _connection(self, command: GetHttpConnection) -> layer.CommandGenerator[_Reply | None]:
+        """Get the connection that mitmproxy's stream asks for.
+
+        It takes the request for sent where the relay sends it later, or once more; ``None``: it is answered.
+        """
         yield from self._carry_out(self._whole_request())
-        if self._survives(failure):
-            yield from self._on_failure(failure)
-            return True
-        yield from self.handle_protocol_error(failure)
-        return False
+        self._opens = True
+        if self.relay.state is State.QUEUED:
+            return self.flow.server_conn, None
+        if self.relay.state in (State.UNREAD, State.OVER):
+            return None
+        reply: _Reply = yield command
+        error = reply[1]
+        if error is not None:
+            failure = ResponseProtocolError(self.stream_id, error, ErrorCode.CONNECT_FAILED)
+            if self._survives(failure):
+                yield from self._on_failure(failure)
+                return self.flow.server_conn, None
+        return reply
 
     def _open_again(self, upstream: Origin) -> Commands:
         error = yield from self._connect(upstream)

@@ -90,7 +90,7 @@ class MeteredStream(SendingAgain):
         """Override: a deadline also passes while the stream waits for a connection."""
         if self._paused is None or not isinstance(event, events.Wakeup):
             return super().handle_event(event)
-        if self.relay.state is not State.WAITING:
+        if self.relay.state not in (State.WAITING, State.QUEUED):
             return self._on_due()
         self._deadline.set(_PAUSED_SECONDS)  # a connection cannot be asked for now
         return self._carry_out([])
@@ -221,7 +221,7 @@ class MeteredStream(SendingAgain):
                 # The key is for the provider, wherever another script has sent the flow.
                 upstream = self._forward.route.upstream
                 command.address, command.tls = (upstream.host, upstream.port), upstream.scheme == "https"
-                reply = yield command
+                reply = yield from self._connection(command)
             elif not isinstance(command, commands.Log):
                 reply = yield command
             if self._is_answered and command.blocking:
@@ -296,7 +296,7 @@ class MeteredStream(SendingAgain):
         for effect in effects:
             match effect:
                 case Open(upstream):
-                    if self.relay.attempt.number > 1:  # mitmproxy's stream opens for the first
+                    if self._opens:
                         yield from self._open_again(upstream)
                 case Estimate():
                     if self._paused is None:

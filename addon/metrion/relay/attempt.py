@@ -44,8 +44,8 @@ class Attempt:
         self.number = number
         self.id = request.id if number == 1 else uuid7()
         """The id of its event; the first attempt's is the request's."""
-        self.policy: dict[str, str] = {}
-        """Which policies applied, and how."""
+        self._notes: dict[tuple[str, str], str] | None = None
+        """What policies did at this attempt, by their names and kinds."""
         self.queued_ms: float | None = None
         """How long it waited for its turn."""
         self.finished = False
@@ -137,6 +137,10 @@ class Attempt:
         self.status = refusal.status
         self._error_type = refusal.code
         self._response_bytes = size
+
+    def note(self, policy: str, kind: str, words: str) -> None:
+        """Record what a policy did at this attempt."""
+        self._notes = {**(self._notes or {}), (policy, kind): words}
 
     def failed(self, code: str) -> None:
         """Record that no answer came, where the client does not hear of it."""
@@ -253,7 +257,7 @@ class Attempt:
             provider_limits=self._provider_limits,
             beyond_plan=self._beyond_plan,
             attempt=self.number,
-            policy=self.policy,
+            policy=self._policy,
             queued_ms=self.queued_ms,
         )
 
@@ -263,6 +267,15 @@ class Attempt:
             self._tap.finish()
             self._reading = self._tap.reading
         return self._reading or Reading()
+
+    @property
+    def _policy(self) -> dict[str, str] | None:
+        """What policies did, to the request and at this attempt."""
+        found = self.request.policy
+        for (policy, kind), words in (self._notes or {}).items():
+            before = (found := dict(found or {})).get(policy)
+            found[policy] = f"{before}; {kind}: {words}" if before else f"{kind}: {words}"
+        return found
 
     @property
     def _succeeded(self) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Protocol
 
-from metrion.model import Answer, Concurrency, Forward, Inbound, Refusal
+from metrion.model import Answer, Forward, Inbound, Refusal
+from metrion.model.policies import Concurrency
 from metrion.relay.attempt import Attempt
 
 

@@ -18,7 +18,8 @@ from datetime import UTC, datetime
 
 from metrion.admission.codes import UPSTREAM_UNREACHABLE
 from metrion.admission.limits import queue_refusal
-from metrion.model import EndReason, Forward, Headers, Inbound, Refusal, Retries, first_values
+from metrion.model import EndReason, Forward, Headers, Inbound, Refusal, first_values
+from metrion.model.policies import Concurrency, Retries
 from metrion.relay.effects import AbortRequest, Effects, Open, Wake
 from metrion.relay.gate import Gate, Place
 from metrion.relay.relay import Relay
@@ -53,6 +54,7 @@ class PersistentRelay(Relay):
     _due = 0.0
     """When the wait is over."""
 
+    _concurrency: Concurrency | None = None
     _place: Place | None = None
     """Where it waits for its turn, or has it."""
     _queued_at = 0.0
@@ -81,10 +83,12 @@ class PersistentRelay(Relay):
     ) -> Effects:
         """Override: see whether it may be sent again."""
         effects = super().request_head(inbound, ends=ends, began=began, trouble=trouble, intercepted=intercepted)
-        sending = self.decision.sending if isinstance(self.decision, Forward) else None
-        if sending is not None and not self._asks_for_websocket:
-            self._retries, self._kept = sending.retries, []
-            self._policy = sending.retries.policy if sending.retries is not None else ""
+        policies = self.decision.policies if isinstance(self.decision, Forward) else None
+        if policies is None:
+            return effects
+        self._concurrency = policies.concurrency
+        if policies.retries is not None and not self._asks_for_websocket:
+            self._retries, self._kept, self._policy = policies.retries, [], policies.retries.policy
         return self._in_turn(effects)
 
     def request_data(self, data: bytes) -> Effects:
@@ -203,10 +207,10 @@ class PersistentRelay(Relay):
 
     def _in_turn(self, effects: Effects) -> Effects:
         """Take a place before a connection is asked for; without one, wait for it."""
-        sending = self._forward.sending if self.state is State.OPENING else None
-        if sending is None or sending.concurrency is None or self._place is not None:
+        concurrency = self._concurrency
+        if concurrency is None or self._place is not None or self.state is not State.OPENING:
             return effects
-        self._place = self._gate.enter(self._forward, sending.concurrency)
+        self._place = self._gate.enter(self._forward, concurrency)
         self._queued_at = self._clock()
         if self._place.is_granted:
             self.attempt.queued_ms = 0.0
@@ -214,21 +218,21 @@ class PersistentRelay(Relay):
         self._advance(Input.QUEUE)
         self._place.wait(self._on_turn)
         kept = [effect for effect in effects if not isinstance(effect, Open | Wake)]
-        return [*kept, Wake(min(_POLL_SECONDS, sending.concurrency.seconds))]
+        return [*kept, Wake(min(_POLL_SECONDS, concurrency.seconds))]
 
     def _queue(self, place: Place) -> Effects:
         """Go on if it is the request's turn; give up if it has waited for too long."""
-        concurrency = self._forward.sending.concurrency if self._forward.sending is not None else None
-        now = self._clock()
+        concurrency, now = self._concurrency, self._clock()
+        assert concurrency is not None  # noqa: S101 -- it has a place
         self.attempt.queued_ms = (now - self._queued_at) * 1000
-        if concurrency is None or place.is_granted:
+        if place.is_granted:
             self._advance(Input.DUE)
             self.attempt.last_activity = now
-            self.attempt.policy[concurrency.policy if concurrency is not None else ""] = "waited"
+            self.attempt.note(concurrency.policy, "concurrency", "waited")
             return [Wake(self._left()), Open(self._forward.route.upstream)]
         if (left := self._queued_at + concurrency.seconds - now) > 0:
             return [Wake(min(_POLL_SECONDS, left))]
-        self.attempt.policy[concurrency.policy] = "given up"
+        self.attempt.note(concurrency.policy, "concurrency", "given up")
         refusal = queue_refusal(self._forward, concurrency, f"did not come to this one in {concurrency.seconds:g} s")
         return self._refuse(refusal, EndReason.REFUSED)
 
@@ -275,7 +279,9 @@ class PersistentRelay(Relay):
         attempt.last_activity = last_activity
 
     def _note(self, what: str) -> None:
-        self.attempt.policy[self._policy] = f"{what}, {self._verdict}" if isinstance(self._verdict, str) else what
+        self.attempt.note(
+            self._policy, "retries", f"{what}, {self._verdict}" if isinstance(self._verdict, str) else what
+        )
 
     def _wait(self) -> Effects:
         """Begin the next attempt, which goes out when the wait is over."""
@@ -286,6 +292,6 @@ class PersistentRelay(Relay):
         self._advance(Input.AGAIN)
         before = self.attempt
         self.attempt = self._gate.again(self._key, before, last_activity=before.last_activity)
-        self.attempt.policy[self._policy] = f"attempt {self.attempt.number}"
+        self.attempt.note(self._policy, "retries", f"attempt {self.attempt.number}")
         self._due = self._clock() + seconds
         return [Wake(seconds)]

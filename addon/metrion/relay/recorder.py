@@ -82,6 +82,7 @@ class Recorder:
             asked_here=asked_here,
             fields=request.fields,
             redactor=redactor,
+            policy=outcome.policy,
         )
 
     def session_event(self, request: Request, outcome: Outcome, reading: Reading) -> Event | None:
@@ -95,6 +96,7 @@ class Recorder:
             settles=True,
             fields=request.fields,
             redactor=request.redactor,
+            policy=request.policy,
         )
 
 

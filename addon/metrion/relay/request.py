@@ -23,6 +23,7 @@ class Request:
         "fields",
         "id",
         "inbound",
+        "policy",
         "response_sample",
         "sample",
         "started_at",
@@ -37,6 +38,8 @@ class Request:
         self.started_at = now()
         self.bytes = 0
         """The size of the body as the client sent it, without chunk framing."""
+        self.policy: dict[str, str] | None = None
+        """What each policy did to it, by the policy's name; ``None``: none did anything."""
         self.sample: estimates.Sample | None = None
         self.response_sample: estimates.Sample | None = None
         self._redactor: Redactor | None = None
@@ -54,6 +57,13 @@ class Request:
         self.bytes += len(chunk)
         if self._reader is not None:
             self._reader.feed(chunk)
+
+    def note(self, policy: str, words: str) -> None:
+        """Record what a policy did."""
+        if self.policy is None:
+            self.policy = {}
+        before = self.policy.get(policy)
+        self.policy[policy] = f"{before}; {words}" if before else words
 
     def leave_unread(self) -> None:
         """Read nothing of the body, and keep nothing of it or of its response."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from metrion.model import Retries
+from metrion.model.policies import Retries
 
 STATUSES = frozenset({429, 503, 529})
 """What says "later": the provider has done nothing for the request."""

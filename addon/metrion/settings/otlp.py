@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field
 
-from metrion.settings.values import Frozen, OtlpSettings
+from metrion.settings.frozen import Frozen
+from metrion.settings.values import OtlpSettings
 
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f]")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")

@@ -20,12 +20,14 @@ from pydantic import BeforeValidator, Field, ValidationError
 from metrion.errors import SettingsError
 from metrion.model import CredentialPlace, Origin
 from metrion.providers import PROVIDERS, UNASKED_USAGE, canonical_name
+from metrion.settings.frozen import Frozen
 from metrion.settings.otlp import OtlpEntry
 from metrion.settings.ownership import check_usable
+from metrion.settings.policies.reading import read_policies
+from metrion.settings.policies.values import Entry
 from metrion.settings.timezones import zone
 from metrion.settings.values import (
     Cors,
-    Frozen,
     Intercept,
     MetricsSettings,
     Plan,
@@ -132,6 +134,7 @@ class _File(Frozen):
     timezone: Annotated[str, BeforeValidator(_check_timezone)] = "UTC"
     metrics: MetricsSettings = MetricsSettings()
     otlp: OtlpEntry = OtlpEntry()
+    policies: dict[str, Entry | None] = Field(default={}, examples=["short-names"])
 
 
 class _NoDuplicates(yaml.SafeLoader):
@@ -198,6 +201,7 @@ def load_settings(config: Path | None = None, environ: Mapping[str, str] = os.en
         timezone=file.timezone,
         metrics=file.metrics,
         otlp=file.otlp.settings,
+        policies=read_policies(path, file.policies, providers),
         environment_keys=_environment_keys(environ),
     )
 

@@ -6,19 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from metrion.model import CredentialPlace, Origin
 from metrion.providers import PROVIDERS
+from metrion.settings.frozen import Frozen
+from metrion.settings.policies import Policy
 
 _BUILT_IN_PRICES = (Path(__file__).parents[1] / "pricing.yaml", Path(__file__).parents[3] / "pricing.yaml")
 """Where Metrion's own price file is: in the installed package, or in the source tree."""
-
-
-class Frozen(BaseModel):
-    """A value that never changes and has no other fields. Its errors do not show the input, which may hold a secret."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 Limit = Annotated[int, Field(strict=True, ge=0, examples=[100])]
@@ -137,6 +133,8 @@ class Settings(Frozen):
     """Whose days and months reports show, by its IANA name."""
     metrics: MetricsSettings = MetricsSettings()
     otlp: OtlpSettings = OtlpSettings()
+    policies: tuple[Policy, ...] = ()
+    """What changes a request or its answer because somebody asked for it by name."""
     environment_keys: Mapping[str, str] = Field(default_factory=dict, repr=False, exclude=True)
     """Provider name to the key that the environment holds for the account ``default``."""
 

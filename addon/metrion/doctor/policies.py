@@ -1,0 +1,101 @@
+"""Policies that do not do what they say: one for nobody, or one that cannot work where its requests go.
+
+A kind that needs something has its row in :data:`NEEDS`: what it lacks is said here, and not at each request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+
+from metrion.control import ControlStore
+from metrion.doctor.findings import Finding, Subject, ok, warn
+from metrion.errors import ControlError
+from metrion.model import ErrorShape
+from metrion.providers import PROVIDERS
+from metrion.settings import Settings
+from metrion.settings.policies import Policy
+from metrion.settings.policies.members import MEMBERS
+
+type Need = Callable[[Settings, Policy], Iterator[Finding]]
+
+
+def policies(subject: Subject) -> Iterator[Finding]:
+    """Report how many policies are on, and each that does not do what it says."""
+    settings = subject.settings
+    if not settings.policies:
+        return
+    yield ok(f"policies: {len(settings.policies)} on: {', '.join(each.name for each in settings.policies)}")
+    accounts, tokens = _known(settings)
+    for policy in settings.policies:
+        scope = policy.scope
+        for kind, name, known in (("account", scope.account, accounts), ("token", scope.token, tokens)):
+            if name is not None and name not in known:
+                yield warn(
+                    f"policies.{policy.name}: is for the {kind} {name}, which does not exist",
+                    f"`metrion {kind} create {name}`, or correct its `for`",
+                )
+        for name, need in NEEDS.items():
+            if getattr(policy.asked, name):
+                yield from need(settings, policy)
+
+
+def _known(settings: Settings) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the names of all accounts and of all tokens."""
+    if not settings.control_db.exists():
+        return frozenset(), frozenset()
+    try:
+        with closing(ControlStore.open(settings)) as control:
+            accounts = frozenset(account.name for account in control.accounts())
+            return accounts, frozenset(token.name for token in control.tokens())
+    except ControlError:
+        return frozenset(), frozenset()  # another check says what is wrong with it
+
+
+def _aliases_lead_to_keys(settings: Settings, policy: Policy) -> Iterator[Finding]:
+    """Report aliases that lead to a provider without a key: only a stored one may go there."""
+    targets = {target.provider for target in (policy.asked.aliases or {}).values() if target.provider is not None}
+    needy = sorted(name for name in targets if settings.providers[name].needs_key)
+    if not needy:
+        return
+    stored = set(settings.environment_keys)
+    if settings.control_db.exists():
+        try:
+            with closing(ControlStore.open(settings)) as control:
+                keys = control.keys()
+            stored |= {key.provider for key in keys}
+        except ControlError:
+            return
+    for name in needy:
+        if name not in stored:
+            yield warn(
+                f"policies.{policy.name}: an alias leads to {name}, for which no key is stored",
+                f"`metrion key set {name}`: a key that a client sends goes only where it was sent",
+            )
+
+
+def _members_are_known(settings: Settings, policy: Policy) -> Iterator[Finding]:
+    """Report members that no request to the policy's provider has."""
+    if (provider := policy.scope.provider) is None:
+        return
+    like = PROVIDERS[settings.providers[provider].like]
+    shapes: set[ErrorShape] = {like.native.error_shape}
+    if like.compatible is not None:
+        shapes.add(like.compatible.surface.error_shape)
+    operations = {path.operation.name for path in like.native.paths.values()}
+    if like.compatible is not None:
+        operations |= {path.operation.name for path in like.compatible.surface.paths.values()}
+    for name in dict.fromkeys((*(policy.asked.defaults or ()), *(policy.asked.caps or ()))):
+        if MEMBERS[name].shapes.isdisjoint(shapes) or MEMBERS[name].operations.isdisjoint(operations):
+            yield warn(
+                f"policies.{policy.name}: no request to {provider} has a member {name}",
+                "take it out, or write the one that this provider knows (docs/policies.md)",
+            )
+
+
+NEEDS: Mapping[str, Need] = {
+    "aliases": _aliases_lead_to_keys,
+    "defaults": _members_are_known,
+    "caps": _members_are_known,
+}
+"""By kind, what is looked at where a policy asks for it."""

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import contextlib
+
+from tests.credentials import PROVIDER_KEY as SECRET
+from tests.doctor.patient import OK, WARN, Patient
+
+
+def test_nothing_is_said_without_policies(patient: Patient) -> None:
+    assert not [each for each in patient.examine() if each.what.startswith("policies")]
+
+
+def test_policies_that_are_for_nobody(patient: Patient) -> None:
+    patient.configure(
+        policies={
+            "a": {"for": {"token": "ci"}, "defaults": {"temperature": 0}},
+            "b": {"for": {"account": "acme"}, "tell": ["event-id"]},
+        }
+    )
+    patient.found(OK, "policies: 2 on: a, b")
+    patient.found(WARN, "policies.a: is for the token ci, which does not exist")
+    patient.found(WARN, "policies.b: is for the account acme, which does not exist")
+    with contextlib.closing(patient.control()) as control:
+        control.create_token("ci")
+        control.create_account("acme", "pro")
+    assert not [each for each in patient.examine() if "does not exist" in each.what]
+
+
+def test_an_alias_that_leads_to_a_provider_without_a_key(patient: Patient) -> None:
+    patient.configure(policies={"a": {"aliases": {"quick": {"model": "grok-4", "provider": "grok"}}}})
+    words = "policies.a: an alias leads to xai, for which no key is stored"
+    assert "metrion key set xai" in str(patient.found(WARN, words).way_out)
+    with contextlib.closing(patient.control()) as control:
+        control.set_key("xai", SECRET)
+    assert not [each for each in patient.examine() if words in each.what]
+
+
+def test_a_member_that_no_request_to_the_provider_has(patient: Patient) -> None:
+    patient.configure(policies={"a": {"for": {"provider": "openai"}, "defaults": {"safe_prompt": True, "seed": 1}}})
+    patient.found(WARN, "policies.a: no request to openai has a member safe_prompt")
+    assert not [each for each in patient.examine() if "has a member seed" in each.what]
