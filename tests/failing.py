@@ -94,7 +94,7 @@ class FailingProvider:
         self.answered[case] += 1
         if json.loads(body).get("stream"):
             headers = [("content-type", "text/event-stream"), ("transfer-encoding", "chunked")]
-            pieces = _EVENTS
+            pieces: tuple[bytes, ...] = _EVENTS
         else:
             pieces = (json.dumps({**_ANSWER, "case": case}).encode(),)
             headers = [("content-type", "application/json"), ("content-length", str(len(pieces[0])))]

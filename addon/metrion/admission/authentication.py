@@ -9,10 +9,18 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from metrion.admission.access_snapshot import AccessSnapshot, Token, token_digest
-from metrion.admission.codes import BAD_REQUEST, CONFLICTING_TOKENS, INVALID_TOKEN, MISSING_TOKEN, NO_PROVIDER_KEY
+from metrion.admission.codes import (
+    BAD_REQUEST,
+    CONFLICTING_TOKENS,
+    INVALID_TOKEN,
+    MISSING_TOKEN,
+    NO_PROVIDER_KEY,
+    NOT_ALLOWED,
+)
 from metrion.admission.credentials import IDENTITY, TOKEN, credentials, has_prefix, names_token, notable
 from metrion.admission.masking import shown
 from metrion.admission.outgoing_head import wire_head
+from metrion.admission.rules import judge
 from metrion.model import Caller, CredentialPlace, Forward, Inbound, Quota, Refusal, Route
 from metrion.settings import Plan
 
@@ -61,6 +69,13 @@ def admit(
     sent = placed if pass_through else (key.encode("utf-8", "replace"),) if key else ()
     in_plan = any(_is_of_plan(value, route) for value in sent)
     caller = Caller(token.account, token.name, credential, _timeout(token, route, plan), in_plan, token.labels)
+    rules = token.rules
+    judged = rules is not None and judge(token.name, rules, route, inbound)
+    if isinstance(judged, str):
+        return Refusal.of_routed(route, NOT_ALLOWED, judged, caller=caller)
+    if not judged:
+        rules = None
+    keyless: Refusal | None = None
     if not pass_through and needs_key and not key:
         where = "" if token.account == "default" else f" --account {token.account}"
         message = (
@@ -68,9 +83,12 @@ def admit(
             f"`metrion key set {route.provider}{where}`, or send your own where the SDK puts it and the Metrion token "
             "as x-metrion-token."
         )
-        return Refusal.of_routed(route, NO_PROVIDER_KEY, message, caller=caller)
+        keyless = Refusal.of_routed(route, NO_PROVIDER_KEY, message, caller=caller)
+        if rules is None:
+            return keyless
+        key = ""
     quota, wire, masked = _quota(digest, token, plan), wire_head(inbound, places, route, key), shown(inbound, places)
-    return Forward(route, caller, wire, masked, quota, (*identities, *placed, *sent))
+    return Forward(route, caller, wire, masked, quota, (*identities, *placed, *sent), rules, keyless)
 
 
 def admit_tunnel(inbound: Inbound, route: Route, access: AccessSnapshot) -> bytes | Refusal | None:

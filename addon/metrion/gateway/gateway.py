@@ -20,6 +20,7 @@ from metrion.admission.limits import refusal as limit_refusal
 from metrion.admission.outgoing_head import key_digest
 from metrion.admission.policy_book import PolicyBook
 from metrion.admission.routing import Endpoint, Router
+from metrion.admission.rules import judge_body
 from metrion.admission.welcome import welcome
 from metrion.control import ControlStore, make_fingerprint
 from metrion.control.counters import Counters
@@ -36,10 +37,11 @@ from metrion.logs.request_log import RequestLog
 from metrion.metrics import Recording
 from metrion.metrics.exposition import CONTENT_TYPE, render
 from metrion.metrics.otlp import exporter_of
-from metrion.model import Answer, EndReason, Event, Forward, Inbound, Refusal, Route
+from metrion.model import Answer, Asked, EndReason, Event, Forward, Inbound, Refusal, Route
 from metrion.model.policies import Concurrency
 from metrion.pricing import PriceBook
 from metrion.relay.attempt import Attempt
+from metrion.relay.held_body import Room
 from metrion.relay.recorder import Recorder
 from metrion.relay.request import Request
 from metrion.settings import Settings
@@ -67,6 +69,8 @@ class Gateway:
         """Requests that are not over on the wire, whether they have their event or not."""
         self.tunnels: dict[str, bytes] = {}
         """The token that identifies a client connection's tunnel, by mitmproxy's id of the connection."""
+        self.room = Room()
+        """Where bodies are held."""
         prices = PriceBook.load(settings.pricing, without_allowance=settings.without_allowance)
         self._control = ControlStore.open(settings)
         self._control.access_snapshot()  # a key that does not open is an error now, not at every request
@@ -132,6 +136,17 @@ class Gateway:
             return admit_blind(inbound, origin, access, intercept.ports, self.router.hosts) if is_blind else route
         except Exception as error:  # noqa: BLE001 -- as in `decide`
             return _fault(error)
+
+    def needs_body(self, forward: Forward) -> bool:
+        """Whether what the body of a request asks for decides about it."""
+        return forward.rules is not None
+
+    def within_rules(self, forward: Forward, asked: Asked) -> Forward | Refusal:
+        """Decide about a request for which ``needs_body`` holds. Never raises."""
+        try:
+            return judge_body(forward, asked)
+        except Exception as error:  # noqa: BLE001 -- as in `decide`
+            return _fault(error, forward.route)
 
     def within_limits(self, decision: Forward) -> Forward | Refusal:
         """Count a request that nothing else refuses any more, or refuse it and count nothing."""

@@ -41,10 +41,6 @@ class SendingAgain(SwitchingStream):
     """mitmproxy's stream has asked for its connection: any other is asked for here."""
 
     @abstractmethod
-    def _whole_request(self) -> Effects:
-        """Give the relay the request that mitmproxy's stream has collected, once."""
-
-    @abstractmethod
     def _report_error(self, message: str) -> Commands:
         """Tell other scripts."""
 
@@ -72,17 +68,14 @@ class SendingAgain(SwitchingStream):
             return self._carry_out(relay.response_end())
         return self._carry_out(relay.response_data(event.data) if isinstance(event, ResponseData) else [])
 
-    def _connection(self, command: GetHttpConnection) -> layer.CommandGenerator[_Reply | None]:
+    def _connection(self, command: GetHttpConnection) -> layer.CommandGenerator[_Reply]:
         """Get the connection that mitmproxy's stream asks for.
 
-        It takes the request for sent where the relay sends it later, or once more; ``None``: it is answered.
+        It takes the request for sent where the relay sends it later, or once more.
         """
-        yield from self._carry_out(self._whole_request())
         self._opens = True
         if self.relay.state is State.QUEUED:
             return self.flow.server_conn, None
-        if self.relay.state in (State.UNREAD, State.OVER):
-            return None
         reply: _Reply = yield command
         error = reply[1]
         if error is not None:

@@ -20,7 +20,7 @@ from metrion.admission.codes import UPSTREAM_UNREACHABLE
 from metrion.admission.limits import queue_refusal
 from metrion.model import EndReason, Forward, Headers, Inbound, Refusal, first_values
 from metrion.model.policies import Concurrency, Retries
-from metrion.relay.effects import AbortRequest, Effects, Open, Wake
+from metrion.relay.effects import AbortRequest, Effects, Open, SendRequestData, Wake
 from metrion.relay.gate import Gate, Place
 from metrion.relay.relay import Relay
 from metrion.relay.retries import (
@@ -87,20 +87,16 @@ class PersistentRelay(Relay):
         if policies is None:
             return effects
         self._concurrency = policies.concurrency
-        if policies.retries is not None and not self._asks_for_websocket:
+        if policies.retries is not None and not self.attempt.request.asks_for_websocket:
             self._retries, self._kept, self._policy = policies.retries, [], policies.retries.policy
         return self._in_turn(effects)
 
     def request_data(self, data: bytes) -> Effects:
         """Override: keep what goes out."""
-        effects = self._in_turn(super().request_data(data))
+        effects = super().request_data(data)
         if self._retries is not None and self.state is State.ASKING:
             self._keep([data])
         return effects
-
-    def request_end(self, trailers: Headers = ()) -> Effects:
-        """Override: one that was held may have to wait for its turn."""
-        return self._in_turn(super().request_end(trailers))
 
     def client_gone(self) -> Effects:
         """Override: whose answer is dropped has an event of its own."""
@@ -236,9 +232,9 @@ class PersistentRelay(Relay):
         refusal = queue_refusal(self._forward, concurrency, f"did not come to this one in {concurrency.seconds:g} s")
         return self._refuse(refusal, EndReason.REFUSED)
 
-    def _refuse(self, refusal: Refusal, end_reason: EndReason) -> Effects:
+    def _refuse(self, refusal: Refusal, end_reason: EndReason, *, keep_open: bool = False) -> Effects:
         self._leave()
-        return super()._refuse(refusal, end_reason)
+        return super()._refuse(refusal, end_reason, keep_open=keep_open)
 
     def _end(self, end_reason: EndReason) -> Effects:
         self._leave()
@@ -253,10 +249,14 @@ class PersistentRelay(Relay):
         if self._place is not None:
             self._place.leave()
 
+    def _let_go(self, *, is_whole: bool) -> Effects:
+        return self._in_turn(super()._let_go(is_whole=is_whole))
+
     def _send(self) -> Effects:
+        effects = super()._send()
         if self._retries is not None:
-            self._keep(self._held)
-        return super()._send()
+            self._keep([effect.data for effect in effects if isinstance(effect, SendRequestData)])
+        return effects
 
     def _keep(self, pieces: list[bytes]) -> None:
         """Keep pieces that go out, within the bound."""
@@ -287,7 +287,9 @@ class PersistentRelay(Relay):
         """Begin the next attempt, which goes out when the wait is over."""
         verdict, self._verdict = self._verdict, None
         seconds = verdict if isinstance(verdict, float) else 0.0
-        self._held[:0] = self._kept or ()
+        rest = self._held.take()
+        for piece in filter(None, (*(self._kept or ()), rest)):
+            self._held.add(piece)
         self._kept, self._kept_bytes, self._connected = [], 0, False
         self._advance(Input.AGAIN)
         before = self.attempt

@@ -16,14 +16,12 @@ from typing import Protocol
 from metrion.model import Forward, Head, Headers, Inbound
 from metrion.parsing.content_codings import Decoder, DecodingError, decoder
 from metrion.relay.effects import Effects, SendResponse, SendResponseData
+from metrion.relay.held_body import MOST_HELD
 from metrion.relay.include_usage import UsageFilter, ask_for_usage
 from metrion.relay.request import header
 from metrion.relay.result_urls import own_base, with_own_urls
 
 logger = logging.getLogger(__name__)
-
-MOST_HELD = 32 << 20
-"""How many bytes of a request body are held; a longer one goes out as it is."""
 
 _STREAM = "text/event-stream"
 
