@@ -29,6 +29,7 @@ from metrion.model.policies import Concurrency, Policies
 from metrion.pricing import PriceBook
 from metrion.relay.attempt import Attempt
 from metrion.relay.effects import Effects, Record
+from metrion.relay.gate import Cache
 from metrion.relay.held_body import Room
 from metrion.relay.persistent import PersistentRelay
 from metrion.relay.recorder import Recorder
@@ -101,6 +102,7 @@ class Gate:
     judged: Callable[[Forward], Forward | Refusal] | None = None
     """What the body decides; ``None``: nothing."""
     asked: list[Asked] = field(default_factory=list)
+    cache: Cache | None = None
     room: Room = field(default_factory=Room)
     places: Places = field(default_factory=lambda: Places(Path("/dev/null/places")))
     """In memory: their folder cannot be made."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from metrion.model import Caller, Forward, Route
-from metrion.model.policies import Alias, Concurrency, MemberSetting, Policies, Retries, Told
+from metrion.model.policies import Alias, Cache, Concurrency, MemberSetting, Policies, Retries, Told
 from metrion.settings.policies import Policy, is_below
 from metrion.settings.policies.members import MEMBERS
 
@@ -57,6 +57,7 @@ class PolicyBook:
             caps=caps,
             retries=_first(fitting, "retries", Retries),
             concurrency=_first(fitting, "concurrency", Concurrency),
+            cache=_first(fitting, "cache", Cache),
             told=next((Told(each.name, frozenset(each.asked.tell)) for each in fitting if each.asked.tell), None),
         )
         return None if found == Policies() else found

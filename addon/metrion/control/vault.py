@@ -12,6 +12,7 @@ import base64
 import binascii
 import contextlib
 import hashlib
+import hmac
 import json
 import os
 import secrets
@@ -41,6 +42,7 @@ class Sealed:
 class _MasterKey:
     id: str
     cipher: AESGCM = field(repr=False)
+    secret: bytes = field(repr=False)
 
 
 class Vault:
@@ -103,6 +105,16 @@ class Vault:
             "it again."
         )
 
+    def derived(self, purpose: bytes, *, may_create: bool) -> bytes:
+        """Return a key that is derived from the master key for one purpose; ``may_create`` as in :meth:`seal`.
+
+        :raises VaultError: the master key is missing or unreadable, or the file is not a master key.
+        """
+        if may_create and not self.path.exists():
+            _create(self.path)
+        master = self._master or self._read()
+        return hmac.digest(master.secret, b"metrion derived key\0" + purpose, "sha256")
+
     def _seal(self, text: str, binding: bytes, *, may_create: bool) -> Sealed:
         if may_create and not self.path.exists():
             _create(self.path)
@@ -135,7 +147,7 @@ class Vault:
                 "or move it away, remove the stored keys with `metrion key remove PROVIDER` and store them again."
             )
         fingerprint = hashlib.sha256(b"metrion master key id\0" + key).hexdigest()[:16]
-        self._master = _MasterKey(fingerprint, AESGCM(key))
+        self._master = _MasterKey(fingerprint, AESGCM(key), key)
         return self._master
 
 

@@ -23,6 +23,7 @@ from metrion.admission.routing import Endpoint, Router
 from metrion.admission.rules import judge_body
 from metrion.admission.welcome import welcome
 from metrion.control import ControlStore, make_fingerprint
+from metrion.control.answer_cache import AnswerCache
 from metrion.control.counters import Counters
 from metrion.control.generations import Generations
 from metrion.control.places import Place, Places
@@ -77,6 +78,7 @@ class Gateway:
         self._counters = Counters(settings.counters_dir)
         self._generations = Generations(settings.generations_db)
         self._places = Places(settings.places_dir)
+        self.cache = self._answer_cache()
         self._journal = Journal(settings.journal_dir, on_change=slot.note_events)
         self._metrics = Recording(slot.metrics, settings.metrics)
         self._otlp = exporter_of(settings)
@@ -86,6 +88,12 @@ class Gateway:
         self._home = make_fingerprint(settings)
         self._label_warnings = LabelWarnings()
         self._meters = os.environ.get(_METERING) != "off"
+
+    def _answer_cache(self) -> AnswerCache | None:
+        """Return the cache of answers, where a policy asks for one."""
+        if not any(policy.asked.cache for policy in self.settings.policies):
+            return None
+        return AnswerCache(self.settings.cache_db, self._control.cache_secret())
 
     @property
     def cors_origins(self) -> Collection[str]:
@@ -213,6 +221,8 @@ class Gateway:
         self._journal.close()
         if self._otlp is not None:
             self._otlp.close()
+        if self.cache is not None:
+            self.cache.close()
         self._generations.close()
         self._counters.close()
         self._control.close()

@@ -34,6 +34,9 @@ def cost(
     in_plan: bool,
 ) -> Cost:
     """Return what a request cost that its provider may bill. ``in_plan``: its credential is one of a flat-rate plan."""
+    if outcome.from_cache:
+        saved = _of_usage(route, outcome, reading, prices, model_requested)
+        return replace(NOTHING_BILLED, computed_usd=saved.computed_usd, price_version=saved.price_version)
     if not outcome.reached_upstream:
         return NOTHING_BILLED
     found = _of_usage(route, outcome, reading, prices, model_requested)

@@ -53,7 +53,7 @@ def measure(
         costs = cost(route, outcome, reading, prices, model_requested, in_plan=in_plan)
     elif _is_in_no_row(inbound, outcome, reading, asked_here=asked_here):
         costs = UNKNOWN
-    if not is_billable:
+    if not is_billable or outcome.from_cache:
         # The row of the request that generated it has the usage of what is read back; sums must not count it twice.
         reading = replace(reading, usage=None)
     event = Event(

@@ -42,3 +42,5 @@ class Outcome:
     policy: Mapping[str, str] | None = None
     """What each policy did, by its name."""
     queued_ms: float | None = None
+    from_cache: bool = False
+    """The answer was kept from an earlier request, and its provider was not asked."""

@@ -65,6 +65,19 @@ class Concurrency:
     """How long one waits at most."""
 
 
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """A request that came before is answered without its provider."""
+
+    policy: str
+    seconds: float = 300.0
+    """How old an answer may be."""
+    megabytes: int = 256
+    """How large the file may become."""
+    always: bool = False
+    """Also where a request does not ask for it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policies:
     """See the module. A kind that is one value has the most particular policy's."""
@@ -80,6 +93,7 @@ class Policies:
     told: Told | None = None
     retries: Retries | None = None
     concurrency: Concurrency | None = None
+    cache: Cache | None = None
 
     @property
     def changes_body(self) -> bool:

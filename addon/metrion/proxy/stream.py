@@ -173,7 +173,7 @@ class MeteredStream(SendingAgain):
         yield from self._carry_out(self.relay.request_held(len(self.request_body_buf) + len(event.data)))
         if self._is_answered:
             self.request_body_buf.clear()
-            yield from self._report_error("Metrion refused the body")
+            yield from self._report_error("Metrion answered, and asked nobody")
         else:
             yield from self._translated(super()._handle_event(event))
 
@@ -276,7 +276,7 @@ class MeteredStream(SendingAgain):
         """Give the relay the body that mitmproxy's stream has collected; return whether it goes no further."""
         yield from self._carry_out(self._whole_request())
         if self._is_answered:
-            yield from self._report_error("Metrion refused the body")
+            yield from self._report_error("Metrion answered, and asked nobody")
         return self._is_answered
 
     def _whole_request(self) -> Effects:

@@ -48,6 +48,8 @@ class Attempt:
         """What policies did at this attempt, by their names and kinds."""
         self.queued_ms: float | None = None
         """How long it waited for its turn."""
+        self.from_cache = False
+        """Its answer was kept from an earlier request."""
         self.finished = False
         self.last_activity = clock()
         """When a byte last passed, on the clock's scale."""
@@ -151,6 +153,19 @@ class Attempt:
         attempt = Attempt(self.request, self._recorder, clock=self._clock, number=self.number + 1)
         attempt.last_activity = last_activity
         return attempt
+
+    def answer_from_cache(self) -> None:
+        """Record that what follows was kept from an earlier request: nothing of it is estimated."""
+        self.from_cache = True
+        self.request.sample = self.request.response_sample = None
+
+    @property
+    def went_well(self) -> bool:
+        """Whether the response, which is over, is one that was asked for, and all of it."""
+        reading = self._final_reading()
+        if self.status != 200 or reading.stream_error or reading.is_error:
+            return False
+        return not self._streamed or self.is_complete or reading.finish_reason is not None
 
     @property
     def is_complete(self) -> bool:
@@ -259,6 +274,7 @@ class Attempt:
             attempt=self.number,
             policy=self._policy,
             queued_ms=self.queued_ms,
+            from_cache=self.from_cache,
         )
 
     def _final_reading(self) -> Reading:

@@ -8,6 +8,7 @@ from typing import Protocol
 from metrion.model import Answer, Asked, Forward, Inbound, Refusal
 from metrion.model.policies import Concurrency
 from metrion.relay.attempt import Attempt
+from metrion.relay.caching import KeptAnswer
 from metrion.relay.held_body import Room
 
 
@@ -25,6 +26,16 @@ class Place(Protocol):
         """Give the place back, or wait no longer. May come twice."""
 
 
+class Cache(Protocol):
+    """Answers for requests that come again. Nothing here raises."""
+
+    def find(self, identity: bytes, most_seconds: float) -> tuple[KeptAnswer, float] | None:
+        """Return the answer to a request, and its age in seconds; ``None``: there is none that is young enough."""
+
+    def keep(self, identity: bytes, answer: KeptAnswer, most_bytes: int) -> None:
+        """Keep the answer to a request. ``most_bytes``: how much is kept of all."""
+
+
 class Gate(Protocol):
     """Decides and remembers, as :class:`metrion.gateway.Gateway` does. Nothing here raises."""
 
@@ -38,6 +49,10 @@ class Gate(Protocol):
 
     def decide(self, inbound: Inbound, *, intercepted: bool = False) -> Forward | Refusal | Answer:
         """Decide what happens to a request. ``intercepted``: its client does not know of the proxy."""
+
+    @property
+    def cache(self) -> Cache | None:
+        """Where answers are kept; ``None``: nowhere."""
 
     def enter(self, forward: Forward, concurrency: Concurrency) -> Place:
         """Have a place for a request at its provider key, or wait for one; until the request is over."""

@@ -22,7 +22,7 @@ from metrion.model import EndReason, Forward, Headers, Inbound, Refusal, first_v
 from metrion.model.policies import Concurrency, Retries
 from metrion.relay.effects import AbortRequest, Effects, Open, SendRequestData, Wake
 from metrion.relay.gate import Gate, Place
-from metrion.relay.relay import Relay
+from metrion.relay.remembering import RememberingRelay
 from metrion.relay.retries import (
     DROPPING_SECONDS,
     MOST_DROPPED,
@@ -38,7 +38,7 @@ _POLL_SECONDS = 0.02
 _TOO_LONG = "the body is too long"
 
 
-class PersistentRelay(Relay):
+class PersistentRelay(RememberingRelay):
     """See the module."""
 
     _retries: Retries | None = None
@@ -127,7 +127,7 @@ class PersistentRelay(Relay):
             self._verdict = wait_after_answer(self._retries, number, fields, left=left, chance=chance, now=now)
             if self._kept is None:
                 self._verdict = _TOO_LONG
-            self._note(str(status))
+            self._note_verdict(str(status))
         return not isinstance(self._verdict, str)
 
     def survives(self, why: str | None) -> bool:
@@ -145,7 +145,7 @@ class PersistentRelay(Relay):
             else:
                 left, chance = self._left(), random.random()  # noqa: S311 -- as above
                 self._verdict = wait_after_failure(retries, self.attempt.number, left=left, chance=chance)
-            self._note("cut" if self._was_sent else "not sent whole")
+            self._note_verdict("cut" if self._was_sent else "not sent whole")
         return not isinstance(self._verdict, str)
 
     def response_head(self, status: int, reason: bytes, headers: Headers, *, ends: bool) -> Effects:
@@ -278,7 +278,7 @@ class PersistentRelay(Relay):
         yield
         attempt.last_activity = last_activity
 
-    def _note(self, what: str) -> None:
+    def _note_verdict(self, what: str) -> None:
         self.attempt.note(
             self._policy, "retries", f"{what}, {self._verdict}" if isinstance(self._verdict, str) else what
         )

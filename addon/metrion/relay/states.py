@@ -41,6 +41,8 @@ class Input(Enum):
     RESPONSE_HEAD = auto()
     UPGRADE = auto()
     RESPONSE_END = auto()
+    HOLD = auto()
+    """The whole request has to be known."""
     QUEUE = auto()
     """It is not the request's turn yet."""
     DROP = auto()
@@ -67,6 +69,7 @@ NEXT: dict[tuple[State, Input], State] = {
     (State.ANSWERING_EARLY, Input.RESPONSE_END): State.UNREAD,
     (State.ANSWERING, Input.RESPONSE_END): State.OVER,
     (State.UNREAD, Input.REQUEST_END): State.OVER,
+    (State.OPENING, Input.HOLD): State.HOLDING,
     (State.OPENING, Input.QUEUE): State.QUEUED,
     (State.QUEUED, Input.DUE): State.OPENING,
     (State.ASKED, Input.DROP): State.DROPPING,

@@ -159,6 +159,11 @@ class Settings(Frozen):
         return self.home / "places"
 
     @property
+    def cache_db(self) -> Path:
+        """Answers for requests that come again, where a policy keeps them."""
+        return self.home / "cache.db"
+
+    @property
     def generations_db(self) -> Path:
         """What providers still work at, and bill later."""
         return self.home / "generations.db"

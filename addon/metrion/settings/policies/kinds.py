@@ -40,5 +40,6 @@ KINDS: Mapping[str, Kind] = {
     "tell": Kind(_whole),
     "retries": Kind(_whole, second_sending=True),
     "concurrency": Kind(_whole),
+    "cache": Kind(_whole),
 }
 """By the key under which one is written."""

@@ -100,7 +100,15 @@ class ConcurrencyAsked(Frozen):
     seconds: Annotated[float, Field(strict=True, gt=0, le=3600, allow_inf_nan=False, examples=[30])] = 30.0
 
 
-def _parse_retries(value: object) -> object:
+class CacheAsked(Frozen):
+    """Which answers are kept, and for how long; ``true``: as the defaults say."""
+
+    seconds: Annotated[float, Field(strict=True, gt=0, le=31_536_000, allow_inf_nan=False, examples=[300])] = 300.0
+    megabytes: Annotated[int, Field(strict=True, ge=1, le=1_048_576, examples=[256])] = 256
+    always: Annotated[bool, Field(strict=True)] = False
+
+
+def _parse_switch(value: object) -> object:
     if isinstance(value, bool):
         return {} if value else None
     return value
@@ -116,8 +124,9 @@ class Asked(Frozen):
     defaults: Annotated[dict[str, Scalar] | None, BeforeValidator(parse_members)] = None
     caps: Annotated[dict[str, int | float] | None, BeforeValidator(parse_caps)] = None
     tell: Annotated[tuple[Literal["cost-usd", "event-id"], ...], Field(min_length=1)] | None = None
-    retries: Annotated[RetriesAsked | None, BeforeValidator(_parse_retries)] = None
+    retries: Annotated[RetriesAsked | None, BeforeValidator(_parse_switch)] = None
     concurrency: ConcurrencyAsked | None = None
+    cache: Annotated[CacheAsked | None, BeforeValidator(_parse_switch)] = None
 
 
 def _parse_scope(value: object) -> object:
