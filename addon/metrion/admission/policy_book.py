@@ -53,7 +53,7 @@ class PolicyBook:
         found = Policies(
             aliases=aliases,
             model_paths=paths if is_on else None,
-            defaults=_within(_members(fitting, "defaults", route), caps),
+            defaults=within(_members(fitting, "defaults", route), caps),
             caps=caps,
             told=next((Told(each.name, frozenset(each.asked.tell)) for each in fitting if each.asked.tell), None),
         )
@@ -97,7 +97,8 @@ def _members(policies: Sequence[Policy], kind: str, route: Route) -> tuple[Membe
     return tuple(found.values())
 
 
-def _within(defaults: Sequence[MemberSetting], caps: Sequence[MemberSetting]) -> tuple[MemberSetting, ...]:
+def within(defaults: Sequence[MemberSetting], caps: Sequence[MemberSetting]) -> tuple[MemberSetting, ...]:
+    """Return defaults of which none is more than its cap."""
     most = {cap.member: cap.value for cap in caps}
 
     def cut(default: MemberSetting) -> MemberSetting:

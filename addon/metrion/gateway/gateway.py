@@ -10,6 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Collection, Hashable
+from functools import partial
 
 import metrion
 from metrion.admission import BlindTunnel, admit, admit_blind, admit_tunnel
@@ -27,6 +28,7 @@ from metrion.gateway.health import gauges, health
 from metrion.gateway.label_warnings import LabelWarnings
 from metrion.gateway.metrics_access import MetricsAccess
 from metrion.gateway.mistakes import Mistakes
+from metrion.gateway.rerouting import Rerouting
 from metrion.gateway.scoreboard import Slot
 from metrion.journal.writer import Journal
 from metrion.logs.request_log import RequestLog
@@ -58,7 +60,7 @@ class Gateway:
         self.log = log or RequestLog()
         self._slot = slot
         self.router = Router(settings)
-        self._policies = PolicyBook(settings.policies)
+        self._rerouting = Rerouting(self.router, PolicyBook(settings.policies)) if settings.policies else None
         self.live: dict[Hashable, Attempt] = {}
         """Requests that are not over on the wire, whether they have their event or not."""
         self.tunnels: dict[str, bytes] = {}
@@ -97,9 +99,12 @@ class Gateway:
             if isinstance(route, Endpoint):
                 return self._answer(route, inbound)
             account = self.settings.intercept.account if intercepted else None
-            access = self._control.access_snapshot()
-            decision = admit(inbound, route, access, self.settings.plans, intercepted=account)
-            return self._policies.applied(decision) if isinstance(decision, Forward) else decision
+            access, plans = self._control.access_snapshot(), self.settings.plans
+            decision = admit(inbound, route, access, plans, intercepted=account)
+            if self._rerouting is None or isinstance(decision, Refusal):
+                return decision
+            again = partial(admit, access=access, plans=plans, intercepted=account)
+            return self._rerouting.at_head(inbound, decision, access, again)
         except Exception as error:  # noqa: BLE001 -- authentication fails closed, whatever the fault is
             return _fault(error, route if isinstance(route, Route) else None)
 

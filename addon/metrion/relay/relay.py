@@ -42,7 +42,7 @@ from metrion.relay.effects import (
 )
 from metrion.relay.gate import Gate
 from metrion.relay.own_answers import reason, timed_out, unreachable
-from metrion.relay.rewrites import MOST_HELD, REWRITES, HeldResponse, Rewrite
+from metrion.relay.rewrites import MOST_HELD, REWRITES, TOO_LONG, HeldResponse, Rewrite
 from metrion.relay.states import BEGUN, NEXT, UNDER_WAY, Input, State
 
 UNREAD_BODY_BYTES = 1_000_000
@@ -333,10 +333,14 @@ class Relay:
             if (changed := rewrite.request(head, body)) is not None:
                 head, body = changed
                 changing.append(rewrite)
+            self.attempt.request.note(rewrite.notes, rewrite.model)
         self._rewrites, self._head, self._held = changing, head, [body] if body else []
 
     def _give_up_rewrites(self) -> Effects:
         """Send a body that is too long to be held as it came."""
+        for rewrite in self._rewrites:
+            rewrite.give_up(TOO_LONG)
+            self.attempt.request.note(rewrite.notes)
         self._rewrites, self.state = [], State.OPENING
         return self._send() if self._connected else [Open(self._forward.route.upstream)]
 
