@@ -6,8 +6,6 @@ from metrion.admission.codes import KINDS
 from metrion.model import RefusalKind
 
 UNUSED = (
-    RefusalKind(403, "not_allowed", "", lasting=True),
-    RefusalKind(413, "body_too_large", "", lasting=True),
     RefusalKind(429, "budget", "", lasting=True, retry_after=True),
     RefusalKind(504, "upstream_unreachable", ""),
 )

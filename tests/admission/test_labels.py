@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from metrion.admission import labels, sends_label_not_allowed
-from metrion.admission.labels import matches
+from metrion.admission.patterns import matches
 from metrion.model import Headers, Inbound, LabelRules
 from tests.admission.calls import TOKEN
 

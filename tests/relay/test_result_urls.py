@@ -9,9 +9,10 @@ import pytest
 
 from metrion.model import EndReason, Forward, Head, Headers, Inbound, Origin
 from metrion.relay.effects import AbortResponse, Effects, EndResponse, SendRequest, SendResponse, SendResponseData
+from metrion.relay.held_body import MOST_HELD
 from metrion.relay.relay import Relay
 from metrion.relay.result_urls import own_base, with_own_urls
-from metrion.relay.rewrites import MOST_HELD, ResultUrls
+from metrion.relay.rewrites import ResultUrls
 from tests.relay.ways import JSON, WIRE, Gate, forward, recorded
 
 BASE = b"http://proxy:8080/anthropic"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from metrion.endpoints import CHAT
 from metrion.model import (
     Answer,
+    Asked,
     Caller,
     CredentialPlace,
     EndReason,
@@ -25,6 +26,7 @@ from metrion.model import (
 from metrion.pricing import PriceBook
 from metrion.relay.attempt import Attempt
 from metrion.relay.effects import Effects, Record
+from metrion.relay.held_body import Room
 from metrion.relay.recorder import Recorder
 from metrion.relay.relay import Relay
 from metrion.relay.request import Request
@@ -90,9 +92,20 @@ class Gate:
     now: float = 0.0
     events: list[Event] = field(default_factory=list)
     counted: int = 0
+    judged: Callable[[Forward], Forward | Refusal] | None = None
+    """What the body decides; ``None``: nothing."""
+    asked: list[Asked] = field(default_factory=list)
+    room: Room = field(default_factory=Room)
 
     def decide(self, inbound: Inbound, *, intercepted: bool = False) -> Forward | Refusal | Answer:  # noqa: ARG002 -- decides as told
         return self.decision
+
+    def needs_body(self, forward: Forward) -> bool:
+        return self.judged is not None or forward.rules is not None
+
+    def within_rules(self, forward: Forward, asked: Asked) -> Forward | Refusal:
+        self.asked.append(asked)
+        return self.judged(forward) if self.judged is not None else forward
 
     def within_limits(self, decision: Forward) -> Forward | Refusal:
         self.counted += 1

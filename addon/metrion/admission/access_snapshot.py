@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
-from metrion.model import LabelRules
+from metrion.model import LabelRules, TokenRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,8 @@ class Token:
     """It is an earlier secret of a token that has a new one, and holds until ``expires_at``."""
     counted_as: bytes | None = field(default=None, repr=False)
     """The digest under which its requests are counted: all secrets of a token share one. ``None``: its own."""
+    rules: TokenRules | None = None
+    """``None``: it may do everything."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,12 @@ MISTAKEN_CALL = RefusalKind(
 MISSING_TOKEN = RefusalKind(401, "missing_token", "there is no Metrion token", lasting=True)
 INVALID_TOKEN = RefusalKind(401, "invalid_token", "the token is unknown, malformed, revoked or expired", lasting=True)
 CONFLICTING_TOKENS = RefusalKind(401, "conflicting_tokens", "there are two different tokens", lasting=True)
+NOT_ALLOWED = RefusalKind(
+    403,
+    "not_allowed",
+    "the token may not do this: its provider, model, operation or network is none of those allowed",
+    lasting=True,
+)
 NOT_A_PROVIDER = RefusalKind(
     403, "not_a_provider", "the host is no configured provider's: Metrion is no open relay", lasting=True
 )
@@ -34,6 +40,12 @@ PROXY_TOKEN_INVALID = RefusalKind(
     407,
     "invalid_token",
     "the token of a CONNECT to another host is unknown, malformed, revoked or expired",
+    lasting=True,
+)
+BODY_TOO_LARGE = RefusalKind(
+    413,
+    "body_too_large",
+    "the token's rules need the body, and it is larger than what is held in memory for that",
     lasting=True,
 )
 RATE_LIMITED = RefusalKind(
@@ -61,10 +73,12 @@ KINDS = (
     MISSING_TOKEN,
     INVALID_TOKEN,
     CONFLICTING_TOKENS,
+    NOT_ALLOWED,
     NOT_A_PROVIDER,
     UNKNOWN_ROUTE,
     PROXY_TOKEN_MISSING,
     PROXY_TOKEN_INVALID,
+    BODY_TOO_LARGE,
     RATE_LIMITED,
     MONTHLY_CAP,
     HEAD_TOO_LARGE,

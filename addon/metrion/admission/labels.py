@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from metrion.admission.credentials import OWN
 from metrion.admission.masking import without_tokens
+from metrion.admission.patterns import matches
 from metrion.model import Inbound, LabelRules
 
 LONGEST_LABEL = 256
@@ -18,7 +19,6 @@ MOST_TAGS = 32
 
 _USER = b"x-metrion-user"
 _TAG = b"x-metrion-tag-"
-_ANY = "*"
 
 
 def labels(inbound: Inbound, rules: LabelRules | None = None) -> tuple[str | None, Mapping[str, str] | None]:
@@ -42,23 +42,6 @@ def sends_label_not_allowed(inbound: Inbound, rules: LabelRules) -> bool:
         return False
     user, _ = _sent(inbound)
     return user is not None and not _is_believed(user, rules)
-
-
-def matches(label: str, pattern: str) -> bool:
-    """Return whether a pattern, in which ``*`` is anything, is the whole of a label. Linear for any pattern."""
-    first, *parts = pattern.split(_ANY)
-    if not parts:
-        return label == pattern
-    *middle, last = parts
-    if len(label) < len(first) + len(last) or not (label.startswith(first) and label.endswith(last)):
-        return False
-    at, end = len(first), len(label) - len(last)
-    for part in middle:
-        found = label.find(part, at, end)
-        if found < 0:
-            return False
-        at = found + len(part)
-    return True
 
 
 def _is_believed(user: str, rules: LabelRules) -> bool:

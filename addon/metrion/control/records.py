@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from metrion.control.names import ALL_ACCOUNTS, DEFAULT_ACCOUNT
-from metrion.model import LabelRules
+from metrion.model import LabelRules, TokenRules
+
+_NO_RULES = TokenRules()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +32,7 @@ class TokenTerms:
     labels: LabelRules = LabelRules()  # noqa: RUF009 -- frozen, and nobody changes its tags
     expires_at: datetime | None = None
     """Aware; ``None``: never."""
+    rules: TokenRules = _NO_RULES
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class TokenRecord:
     labels: LabelRules = LabelRules()  # noqa: RUF009 -- frozen, and nobody changes its tags
     last_used_at: datetime | None = None
     """When a request of it was last forwarded; ``None``: never, or too long ago to know."""
+    rules: TokenRules = _NO_RULES
 
     @property
     def state(self) -> str:

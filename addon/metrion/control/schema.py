@@ -117,6 +117,13 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             problem TEXT
         ) STRICT""",
     ),
+    (
+        # JSON arrays of what a token may be used for; NULL: everything
+        "ALTER TABLE tokens ADD COLUMN allowed_providers TEXT",
+        "ALTER TABLE tokens ADD COLUMN allowed_models TEXT",  # patterns
+        "ALTER TABLE tokens ADD COLUMN allowed_operations TEXT",
+        "ALTER TABLE tokens ADD COLUMN allowed_networks TEXT",
+    ),
 )
 
 

@@ -31,7 +31,7 @@ from metrion.control.schema import migrate
 from metrion.control.vault import Vault
 from metrion.control.watch import Watch
 from metrion.errors import ControlError
-from metrion.model import LabelRules
+from metrion.model import LabelRules, TokenRules
 from metrion.settings import Settings
 
 
@@ -103,13 +103,18 @@ class ControlStore:
         limits: Limits | None = None,
         labels: LabelRules | None = None,
         expires_at: datetime | None = None,
+        rules: TokenRules | None = None,
     ) -> NewToken:
         """Make a token; its secret is in the answer and nowhere else. Without a name it is the next ``token-N``.
 
         :raises ControlError: the name is taken or cannot be used, or there is no such account.
         """
         terms = TokenTerms(
-            account=account, limits=limits or Limits(), labels=labels or LabelRules(), expires_at=expires_at
+            account=account,
+            limits=limits or Limits(),
+            labels=labels or LabelRules(),
+            expires_at=expires_at,
+            rules=rules or TokenRules(),
         )
         with transaction(self._path) as db:
             return tokens.create(db, name, terms)

@@ -22,12 +22,13 @@ from metrion.control.moments import now_text, optional_moment, optional_text, te
 from metrion.control.names import check_name, suggestion
 from metrion.control.records import Limits, NewToken, TokenRecord, TokenTerms
 from metrion.errors import ControlError
-from metrion.model import LabelRules
+from metrion.model import LabelRules, TokenRules
 
 _TOKEN_PREFIX = "sk-metrion-"  # noqa: S105 -- how every token begins
 _SHOWN_CHARACTERS = 4
 """How many of a token's last characters lists show."""
-_NO_RULES = LabelRules()
+_NO_LABEL_RULES = LabelRules()
+_NO_RULES = TokenRules()
 
 
 def create(db: sqlite3.Connection, name: str | None, terms: TokenTerms) -> NewToken:
@@ -106,6 +107,7 @@ def records(db: sqlite3.Connection, counters: Path) -> tuple[TokenRecord, ...]:
             expires_at=optional_moment(row["expires_at"]),
             revoked_at=optional_moment(row["revoked_at"]),
             last_used_at=last_counted(counters, row["counted_as"] or row["digest"]),
+            rules=_rules(row),
         )
         for row in rows
     )
@@ -118,7 +120,7 @@ def granted(db: sqlite3.Connection) -> dict[bytes, Token]:
     tokens: dict[bytes, Token] = {}
     by_id: dict[int, Token] = {}
     for row in cursor.execute("SELECT t.*, a.plan FROM tokens t JOIN accounts a ON a.name = t.account"):
-        labels = _labels(row)
+        labels, rules = _labels(row), _rules(row)
         tokens[row["digest"]] = by_id[row["id"]] = Token(
             name=row["name"],
             account=row["account"],
@@ -129,8 +131,9 @@ def granted(db: sqlite3.Connection) -> dict[bytes, Token]:
             timeout=row["timeout"],
             revoked=row["revoked_at"] is not None,
             expires_at=optional_moment(row["expires_at"]),
-            labels=None if labels == _NO_RULES else labels,
+            labels=None if labels == _NO_LABEL_RULES else labels,
             counted_as=row["counted_as"],
+            rules=None if rules == _NO_RULES else rules,
         )
     for digest, token_id, ends_at in db.execute("SELECT digest, token, ends_at FROM former_secrets"):
         token, end = by_id[token_id], datetime.fromisoformat(ends_at)
@@ -172,7 +175,7 @@ def _of_secret(secret: str) -> dict[str, object]:
 
 def _of_terms(terms: TokenTerms) -> dict[str, object]:
     """Return the columns that can be changed."""
-    limits, labels, budget = terms.limits, terms.labels, terms.limits.monthly_budget_usd
+    limits, labels, rules, budget = terms.limits, terms.labels, terms.rules, terms.limits.monthly_budget_usd
     return {
         "account": terms.account,
         "requests_per_minute": limits.requests_per_minute,
@@ -183,7 +186,11 @@ def _of_terms(terms: TokenTerms) -> dict[str, object]:
         "user_label": labels.user,
         "tags": json.dumps(dict(labels.tags), ensure_ascii=False) if labels.tags else None,
         "label_fixed": labels.fixed,
-        "allowed_labels": json.dumps(labels.allowed, ensure_ascii=False) if labels.allowed else None,
+        "allowed_labels": _array(labels.allowed),
+        "allowed_providers": _array(rules.providers),
+        "allowed_models": _array(rules.models),
+        "allowed_operations": _array(rules.operations),
+        "allowed_networks": _array(rules.networks),
     }
 
 
@@ -193,6 +200,7 @@ def _terms(row: sqlite3.Row) -> TokenTerms:
         limits=_limits(row),
         labels=_labels(row),
         expires_at=optional_moment(row["expires_at"]),
+        rules=_rules(row),
     )
 
 
@@ -210,8 +218,25 @@ def _labels(row: sqlite3.Row) -> LabelRules:
         user=row["user_label"],
         tags=json.loads(row["tags"] or "{}"),
         fixed=bool(row["label_fixed"]),
-        allowed=tuple(json.loads(row["allowed_labels"] or "[]")),
+        allowed=_texts(row["allowed_labels"]),
     )
+
+
+def _rules(row: sqlite3.Row) -> TokenRules:
+    return TokenRules(
+        providers=_texts(row["allowed_providers"]),
+        models=_texts(row["allowed_models"]),
+        operations=_texts(row["allowed_operations"]),
+        networks=_texts(row["allowed_networks"]),
+    )
+
+
+def _array(texts: tuple[str, ...]) -> str | None:
+    return json.dumps(texts, ensure_ascii=False) if texts else None
+
+
+def _texts(array: str | None) -> tuple[str, ...]:
+    return tuple(json.loads(array)) if array else ()
 
 
 def _decimal(text: str | None) -> Decimal | None:

@@ -19,6 +19,7 @@ from metrion.admission.cors import preflight
 from metrion.admission.limits import refusal as limit_refusal
 from metrion.admission.policy_book import PolicyBook
 from metrion.admission.routing import Endpoint, Router
+from metrion.admission.rules import judge_body
 from metrion.admission.welcome import welcome
 from metrion.control import ControlStore, make_fingerprint
 from metrion.control.counters import Counters
@@ -35,9 +36,10 @@ from metrion.logs.request_log import RequestLog
 from metrion.metrics import Recording
 from metrion.metrics.exposition import CONTENT_TYPE, render
 from metrion.metrics.otlp import exporter_of
-from metrion.model import Answer, EndReason, Event, Forward, Inbound, Refusal, Route
+from metrion.model import Answer, Asked, EndReason, Event, Forward, Inbound, Refusal, Route
 from metrion.pricing import PriceBook
 from metrion.relay.attempt import Attempt
+from metrion.relay.held_body import Room
 from metrion.relay.recorder import Recorder
 from metrion.relay.request import Request
 from metrion.settings import Settings
@@ -65,6 +67,8 @@ class Gateway:
         """Requests that are not over on the wire, whether they have their event or not."""
         self.tunnels: dict[str, bytes] = {}
         """The token that identifies a client connection's tunnel, by mitmproxy's id of the connection."""
+        self.room = Room()
+        """Where bodies are held."""
         prices = PriceBook.load(settings.pricing, without_allowance=settings.without_allowance)
         self._control = ControlStore.open(settings)
         self._control.access_snapshot()  # a key that does not open is an error now, not at every request
@@ -100,11 +104,11 @@ class Gateway:
                 return self._answer(route, inbound)
             account = self.settings.intercept.account if intercepted else None
             access, plans = self._control.access_snapshot(), self.settings.plans
-            decision = admit(inbound, route, access, plans, intercepted=account)
-            if self._rerouting is None or isinstance(decision, Refusal):
-                return decision
-            again = partial(admit, access=access, plans=plans, intercepted=account)
-            return self._rerouting.at_head(inbound, decision, access, again)
+            if (rerouting := self._rerouting) is None:
+                return admit(inbound, route, access, plans, intercepted=account)
+            book = rerouting.book
+            admitting = partial(admit, inbound, access=access, plans=plans, policies=book, intercepted=account)
+            return rerouting.admitted(inbound, route, admitting, access)
         except Exception as error:  # noqa: BLE001 -- authentication fails closed, whatever the fault is
             return _fault(error, route if isinstance(route, Route) else None)
 
@@ -132,6 +136,20 @@ class Gateway:
             return admit_blind(inbound, origin, access, intercept.ports, self.router.hosts) if is_blind else route
         except Exception as error:  # noqa: BLE001 -- as in `decide`
             return _fault(error)
+
+    def needs_body(self, forward: Forward) -> bool:
+        """Whether what the body of a request asks for decides about it."""
+        policies = forward.policies
+        return forward.rules is not None or (policies is not None and policies.leads_elsewhere)
+
+    def within_rules(self, forward: Forward, asked: Asked) -> Forward | Refusal:
+        """Decide about a request for which ``needs_body`` holds. Never raises."""
+        try:
+            if self._rerouting is not None and forward.policies is not None and forward.policies.aliases:
+                return self._rerouting.with_body(forward, asked, self._control.access_snapshot())
+            return judge_body(forward, asked)
+        except Exception as error:  # noqa: BLE001 -- as in `decide`
+            return _fault(error, forward.route)
 
     def within_limits(self, decision: Forward) -> Forward | Refusal:
         """Count a request that nothing else refuses any more, or refuse it and count nothing."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from metrion.model.answer import Cost, CostSource, EndReason, Reading, Usage
 from metrion.model.event import COLUMN_TYPES, EVENT_COLUMNS, MONEY, Event
-from metrion.model.operation import Operation
+from metrion.model.operation import Naming, Operation
 from metrion.model.request import (
     Answer,
+    Asked,
     Caller,
     CredentialPlace,
     ErrorShape,
@@ -25,6 +26,7 @@ from metrion.model.request import (
     Refusal,
     RefusalKind,
     Route,
+    TokenRules,
     first_values,
 )
 
@@ -33,6 +35,7 @@ __all__ = [
     "EVENT_COLUMNS",
     "MONEY",
     "Answer",
+    "Asked",
     "Caller",
     "Cost",
     "CostSource",
@@ -45,6 +48,7 @@ __all__ = [
     "Headers",
     "Inbound",
     "LabelRules",
+    "Naming",
     "Operation",
     "Origin",
     "Quota",
@@ -52,6 +56,7 @@ __all__ = [
     "Refusal",
     "RefusalKind",
     "Route",
+    "TokenRules",
     "Usage",
     "first_values",
 ]

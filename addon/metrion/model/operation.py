@@ -3,6 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Naming(StrEnum):
+    """Whether a request says by its body, or by its path, which model is to work."""
+
+    ALWAYS = "always"
+    """In JSON. One that nobody can read is no request for it."""
+    MAYBE = "maybe"
+    """In JSON, in a form, or not at all: then what it names decides, such as a prompt that is stored, or an agent."""
+    ELSEWHERE = "elsewhere"
+    """In what nobody reads beforehand: a file, or the messages of a session."""
+    NEVER = "never"
+    """No model works."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +35,8 @@ class Operation:
     """The wire format in which a request knows ``stream_options.include_usage``; ``None``: it does not know it."""
     deferred: bool = False
     """The answer to a POST may have the usage of what an earlier POST asked for."""
+
+    naming: Naming = Naming.MAYBE
 
     def is_billed_at(self, provider: str) -> bool:
         """Whether a provider may charge for a POST."""

@@ -63,6 +63,11 @@ class Policies:
     """What goes out in the place of the model that the path names."""
 
     @property
+    def leads_elsewhere(self) -> bool:
+        """Whether an alias in a body may lead to another provider."""
+        return any(alias.provider is not None for alias in self.aliases.values())
+
+    @property
     def changes_body(self) -> bool:
         """Whether one of them may change the body of a request."""
         return bool(self.aliases or self.sets or self.defaults or self.caps)

@@ -210,6 +210,47 @@ class LabelRules:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenRules:
+    """What a token may be used for. Of each of the four, empty means that everything is allowed."""
+
+    providers: tuple[str, ...] = ()
+    """Configured names."""
+    models: tuple[str, ...] = ()
+    """As requests name them; ``*`` in one is anything."""
+    operations: tuple[str, ...] = ()
+    """As in the ``operation`` column."""
+    networks: tuple[str, ...] = ()
+    """Where its requests may come from: ``10.0.0.0/8``, ``2001:db8::/32``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the body of a request asks for, as far as limits and rules need to know. Read before any of it goes out.
+
+    A member that the body lacks, or has in a form that nobody reads, is ``None``.
+    """
+
+    body: bytes = field(default=b"", repr=False)
+    """As the client sent it; empty where it was not held."""
+    models: tuple[str, ...] = ()
+    """Every model that it names: of a batch there may be many."""
+    most_output_tokens: int | None = None
+    """The bound that it sets on the output of one answer, by whatever name."""
+    answers: int | None = None
+    """How many answers it asks for (``n``, ``candidateCount``)."""
+    streamed: bool | None = None
+    unread: str | None = None
+    """Why nobody can tell what it asks for; ``None``: it was read, and names no other models than ``models``."""
+    too_large: bool = False
+    """It is unread because it is larger than what is held."""
+
+    @property
+    def model(self) -> str | None:
+        """The model, where it names exactly one."""
+        return self.models[0] if len(self.models) == 1 else None
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """Whom a request belongs to. Holds no secret."""
 
@@ -262,5 +303,9 @@ class Forward:
     """``None``: it belongs to no token."""
     credentials: tuple[bytes, ...] = field(default=(), repr=False)
     """Every credential that came in or goes out: no text of the event may repeat one."""
+    rules: TokenRules | None = None
+    """Set where its body decides whether the token may do this: see :mod:`metrion.admission.rules`."""
+    unless_allowed: Refusal | None = None
+    """What refuses it even if its body is allowed: no key is stored. Nothing of it goes out then."""
     policies: Policies | None = None
     """What policies ask for at this request; ``None``: nothing."""

@@ -60,7 +60,6 @@ from metrion.relay.effects import (
     SendRequestData,
     Wake,
 )
-from metrion.relay.rewrites import MOST_HELD
 from metrion.relay.states import State
 
 
@@ -111,7 +110,9 @@ class MeteredStream(SwitchingStream):
             masked = shown(Inbound(b"", b"", self._request_trailers))
             event = RequestTrailers(event.stream_id, http.Headers(masked.headers))
         elif isinstance(event, RequestData) and self.flow.response and not self.flow.request.stream:
-            self.relay.request_data(event.data)  # another script has answered; only the size counts
+            self.relay.attempt.request_data(event.data)  # another script has answered; only the size counts
+        elif isinstance(event, RequestData) and self._holds:
+            return self._on_held_data(event)
         elif isinstance(event, RequestProtocolError):
             return self._on_client_gone(event)
         elif isinstance(event, ResponseEndOfMessage) and self.client_state == self.state_stream_request_body:
@@ -158,6 +159,15 @@ class MeteredStream(SwitchingStream):
     def _on_client_gone(self, event: RequestProtocolError) -> Commands:
         yield from self._carry_out(self.relay.client_gone())
         yield from self._translated(super()._handle_event(event))
+
+    def _on_held_data(self, event: RequestData) -> Commands:
+        """Take a piece of a body that mitmproxy's stream collects, if it can still be held."""
+        yield from self._carry_out(self.relay.request_held(len(self.request_body_buf) + len(event.data)))
+        if self._is_answered:
+            self.request_body_buf.clear()
+            yield from self._report_error("Metrion refused the body")
+        else:
+            yield from self._translated(super()._handle_event(event))
 
     def _on_early_end(self) -> Commands:
         """End a response that the provider has given in full without waiting for the whole request.
@@ -211,6 +221,9 @@ class MeteredStream(SwitchingStream):
                 # The key is for the provider, wherever another script has sent the flow.
                 upstream = self._forward.route.upstream
                 command.address, command.tls = (upstream.host, upstream.port), upstream.scheme == "https"
+                if self._holds and (yield from self._refuses_held()):
+                    generator.close()
+                    return
                 reply = yield command
             elif not isinstance(command, commands.Log):
                 reply = yield command
@@ -230,7 +243,7 @@ class MeteredStream(SwitchingStream):
         relay = self.relay
         match event:
             case RequestHeaders():
-                return [*(self._whole_request() if self._holds else ()), *relay.connected()]
+                return relay.connected()
             case RequestData() | RequestTrailers() | RequestEndOfMessage() if self._holds:
                 pass  # it has gone out with the head
             case RequestData(data=data):
@@ -251,6 +264,13 @@ class MeteredStream(SwitchingStream):
                 return self._failed(event)
         return []
 
+    def _refuses_held(self) -> layer.CommandGenerator[bool]:
+        """Give the relay the body that mitmproxy's stream has collected; return whether it goes no further."""
+        yield from self._carry_out(self._whole_request())
+        if self._is_answered:
+            yield from self._report_error("Metrion refused the body")
+        return self._is_answered
+
     def _whole_request(self) -> Effects:
         effects = self.relay.request_data(self.flow.request.raw_content or b"")
         effects += self.relay.request_end(self._request_trailers)
@@ -259,9 +279,11 @@ class MeteredStream(SwitchingStream):
         return effects
 
     def check_body_size(self, request: bool) -> layer.CommandGenerator[bool]:
-        """Override: a body that is too long to be held goes on as it came."""
-        if not request or not self._holds or len(self.request_body_buf) <= MOST_HELD:
+        """Override: a body that can no longer be held goes on as it came; no option lets a held one go on."""
+        if not request or not self._holds:
             return (yield from super().check_body_size(request))
+        if self.relay.state is State.HOLDING:
+            return False
         self._holds, self.flow.request.stream = False, True
         yield from self._carry_out(self.relay.request_data(bytes(self.request_body_buf)))
         self.request_body_buf.clear()

@@ -9,7 +9,8 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from metrion.admission.codes import TIMEOUT, UPSTREAM_UNREACHABLE
-from metrion.model import Forward, Refusal, RefusalKind
+from metrion.model import Answer, Forward, Refusal, RefusalKind
+from metrion.relay.effects import Effects, EndResponse, SendResponse, SendResponseData
 
 _NOT_HTTP = "what it sent is not HTTP"
 
@@ -20,6 +21,14 @@ def reason(status: int) -> bytes:
         return HTTPStatus(status).phrase.encode()
     except ValueError:
         return b""
+
+
+def whole_response(answer: Answer, method: bytes, *, closes: bool) -> Effects:
+    """Return the effects that send an answer. ``closes``: the client's connection ends with it."""
+    headers = (*answer.headers, (b"connection", b"close")) if closes else answer.headers
+    body = b"" if method == b"HEAD" else answer.body
+    head = SendResponse(answer.status, reason(answer.status), headers, not body)
+    return [head, SendResponseData(body), EndResponse()] if body else [head, EndResponse()]
 
 
 def refuse(decision: Forward, kind: RefusalKind, message: str, *, was_sent: bool = False) -> Refusal:

@@ -23,6 +23,7 @@ from metrion.admission.refusals import error_event, render
 from metrion.model import Answer, EndReason, Forward, Head, Headers, Inbound, Refusal
 from metrion.parsing.content_codings import DecodingError
 from metrion.relay.attempt import Attempt
+from metrion.relay.body_gate import BodyGate
 from metrion.relay.effects import (
     AbortRequest,
     AbortResponse,
@@ -41,8 +42,9 @@ from metrion.relay.effects import (
     Wake,
 )
 from metrion.relay.gate import Gate
-from metrion.relay.own_answers import reason, timed_out, unreachable
-from metrion.relay.rewrites import MOST_HELD, REWRITES, TOO_LONG, HeldResponse, Rewrite
+from metrion.relay.held_body import HeldBody
+from metrion.relay.own_answers import timed_out, unreachable, whole_response
+from metrion.relay.rewrites import HeldResponse, Rewrite, give_up, rewritten, suiting
 from metrion.relay.states import BEGUN, NEXT, UNDER_WAY, Input, State
 
 UNREAD_BODY_BYTES = 1_000_000
@@ -72,9 +74,9 @@ class Relay:
         """The head that goes out."""
         self._ends = False
         """The request has no body."""
-        self._held: list[bytes] = []
+        self._held = HeldBody(gate.room)
         """Pieces of the body that cannot go out yet."""
-        self._held_bytes = 0
+        self._body_gate = BodyGate(gate)
         self._trailers: Headers | None = None
         """Set when the client's request is whole."""
         self._connected = False
@@ -103,7 +105,7 @@ class Relay:
         decision = self._gate.decide(inbound, intercepted=intercepted)
         if isinstance(decision, Forward):
             refusal = trouble(decision) if trouble is not None else None
-            decision = refusal or self._gate.within_limits(decision)
+            decision = refusal or self._body_gate.head(decision, inbound, ends=ends)
         if not isinstance(decision, Forward):
             return self.answer(inbound, decision, ends=ends, began=began)
         self.decision = self._forward = decision
@@ -112,8 +114,8 @@ class Relay:
         if ends:
             self._trailers = ()
         effects: Effects = []
-        self._rewrites = [rewrite for suiting in REWRITES if (rewrite := suiting(decision, inbound))]
-        holds = not ends and any(rewrite.reads_body for rewrite in self._rewrites)
+        self._rewrites = suiting(decision, inbound)
+        holds = self._body_gate.waits or (not ends and any(rewrite.reads_body for rewrite in self._rewrites))
         if self._rewrites and not holds:
             self._rewrite_request()
         if not ends and self.attempt.request.fields.get(b"expect", b"").lower() == b"100-continue":
@@ -147,10 +149,16 @@ class Relay:
             return []
         self.attempt.request_data(data)
         if self.state in (State.HOLDING, State.OPENING):
-            self._held.append(data)
-            self._held_bytes += len(data)
-            return self._give_up_rewrites() if self.state is State.HOLDING and self._held_bytes > MOST_HELD else []
+            self._held.add(data)
+            return self.request_held() if self.state is State.HOLDING else []
         return [SendRequestData(data)]
+
+    def request_held(self, size: int = 0) -> Effects:
+        """Note that a body is held; ``size``: how much its shell has of it, which will call ``request_data`` later."""
+        if self.state is not State.HOLDING:
+            return []
+        self.attempt.last_activity = self._clock()
+        return [] if self._held.fits(size) else self._let_go(is_whole=False)
 
     def request_end(self, trailers: Headers = ()) -> Effects:
         """End the request, which is whole. Only those of its trailers go out that may."""
@@ -160,8 +168,7 @@ class Relay:
         self._trailers = trailers = trailers_out(trailers) if trailers else ()
         match before:
             case State.HOLDING:
-                self._rewrite_request()
-                return self._send() if self._connected else [Open(self._forward.route.upstream)]
+                return self._let_go(is_whole=True)
             case State.UNREAD:
                 return [Wake(None), Finish(keep_open=False)]
             case State.OPENING:
@@ -200,7 +207,7 @@ class Relay:
 
     def response_head(self, status: int, reason: bytes, headers: Headers, *, ends: bool) -> Effects:
         """Take the head of the response. ``ends``: it has no body; ``response_end`` follows in any case."""
-        if status == 101 and not (self._asks_for_websocket and self.state is State.ASKED):
+        if status == 101 and not (self.attempt.request.asks_for_websocket and self.state is State.ASKED):
             return [AbortRequest(), *self.upstream_failed("it switched protocols, which nobody had asked for")]
         if not self._advance(Input.UPGRADE if status == 101 else Input.RESPONSE_HEAD):
             return []
@@ -312,10 +319,28 @@ class Relay:
         self.state = following
         return True
 
+    def _let_go(self, *, is_whole: bool) -> Effects:
+        """Let the body that is held go on, if it may; one that is not whole goes on as it came."""
+        if self._body_gate.waits:
+            decision = self._body_gate.body(self._forward, self._held, is_whole=is_whole)
+            if isinstance(decision, Refusal):
+                self.attempt.request.leave_unread()  # a refusal has a model only where it stands in the path
+                return self._refuse(decision, EndReason.REFUSED, keep_open=is_whole)
+            if decision.route is not self._forward.route:
+                self._rewrites = suiting(decision, self._inbound)
+            self.decision = self._forward = self.attempt.request.decision = decision
+            self._head = decision.wire
+        if is_whole:
+            self._rewrite_request()
+        else:
+            give_up(self._rewrites, self.attempt.request)
+            self._rewrites, self.state = [], State.OPENING
+        return self._send() if self._connected else [Open(self._forward.route.upstream)]
+
     def _send(self) -> Effects:
         """Begin to send the request, with the pieces that have come."""
         self._advance(Input.CONNECTED)
-        held, self._held = b"".join(self._held), []
+        held = self._held.take()
         effects: Effects = [SendRequest(self._inbound.method, self._head, self._ends)]
         self.attempt.request_head_sent()
         if held:
@@ -327,26 +352,14 @@ class Relay:
 
     def _rewrite_request(self) -> None:
         """Rewrite the body that is held, and its head. A rewrite that changes nothing leaves the response alone too."""
-        body, head = b"".join(self._held), self._head
-        changing = []
-        for rewrite in self._rewrites:
-            if (changed := rewrite.request(head, body)) is not None:
-                head, body = changed
-                changing.append(rewrite)
-            self.attempt.request.note(rewrite.notes, rewrite.model)
-        self._rewrites, self._head, self._held = changing, head, [body] if body else []
-
-    def _give_up_rewrites(self) -> Effects:
-        """Send a body that is too long to be held as it came."""
-        for rewrite in self._rewrites:
-            rewrite.give_up(TOO_LONG)
-            self.attempt.request.note(rewrite.notes)
-        self._rewrites, self.state = [], State.OPENING
-        return self._send() if self._connected else [Open(self._forward.route.upstream)]
+        request = self.attempt.request
+        self._rewrites, self._head, body = rewritten(self._rewrites, self._head, self._held.whole, request)
+        self._held.replace(body)
 
     def _end(self, end_reason: EndReason) -> Effects:
         """Return the effects that lead to the event, with an estimate where nobody reported tokens."""
         attempt = self.attempt
+        self._held.take()
         if attempt.finished:
             return []
         if not attempt.is_estimating and attempt.wants_estimate(end_reason):
@@ -368,25 +381,16 @@ class Relay:
         """Whether the provider has the whole request, and the client nothing of a response."""
         return self.state is State.ASKED
 
-    def _refuse(self, refusal: Refusal, end_reason: EndReason) -> Effects:
+    def _refuse(self, refusal: Refusal, end_reason: EndReason, *, keep_open: bool = False) -> Effects:
         answer = render(refusal)
         self.attempt.own_response(refusal, len(answer.body))
-        return [Record(end_reason), *self._own_response(answer)]
+        return [Record(end_reason), *self._own_response(answer, keep_open=keep_open)]
 
-    def _own_response(self, answer: Answer) -> Effects:
+    def _own_response(self, answer: Answer, *, keep_open: bool = False) -> Effects:
         """Send a response of Metrion's own at once, however much of the request is still to come."""
+        self._held.take()
         whole = self._trailers is not None
-        keep_open = self._ends and self.state is State.NEW
+        keep_open = keep_open or (self._ends and self.state is State.NEW)
         self.state = State.OVER if whole else State.UNREAD
-        headers = answer.headers if keep_open else (*answer.headers, (b"connection", b"close"))
-        body = b"" if self._inbound.method == b"HEAD" else answer.body
-        effects: Effects = [SendResponse(answer.status, reason(answer.status), headers, not body)]
-        if body:
-            effects.append(SendResponseData(body))
-        effects.append(EndResponse())
-        effects += [Wake(None), Finish(keep_open)] if whole else [Wake(UNREAD_BODY_SECONDS)]
-        return effects
-
-    @property
-    def _asks_for_websocket(self) -> bool:
-        return self.attempt.request.fields.get(b"upgrade", b"").lower() == b"websocket"
+        effects = whole_response(answer, self._inbound.method, closes=not keep_open)
+        return [*effects, *([Wake(None), Finish(keep_open)] if whole else [Wake(UNREAD_BODY_SECONDS)])]

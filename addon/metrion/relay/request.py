@@ -86,6 +86,11 @@ class Request:
         return self._redactor
 
     @property
+    def asks_for_websocket(self) -> bool:
+        """Whether its client wants to go on with a WebSocket session."""
+        return self.fields.get(b"upgrade", b"").lower() == b"websocket"
+
+    @property
     def model(self) -> str | None:
         """The model that the body asks for."""
         if self._reader is None:

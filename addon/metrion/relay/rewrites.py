@@ -20,16 +20,14 @@ from metrion.parsing.content_codings import Decoder, DecodingError, decoder
 from metrion.parsing.json_members import UnreadableError
 from metrion.relay.body_policies import changed, named_policies
 from metrion.relay.effects import Effects, SendResponse, SendResponseData
+from metrion.relay.held_body import MOST_HELD
 from metrion.relay.include_usage import UsageFilter, ask_for_usage
-from metrion.relay.request import header
+from metrion.relay.request import Request, header
 from metrion.relay.result_urls import own_base, with_own_urls
 
 logger = logging.getLogger(__name__)
 
-MOST_HELD = 32 << 20
-"""How many bytes of a request body are held; a longer one goes out as it is."""
-
-TOO_LONG = "the body has more than 32 MB"
+TOO_LONG = "the body is longer than what is held in memory"
 """Why one is not held."""
 
 _STREAM = "text/event-stream"
@@ -281,6 +279,31 @@ REWRITES: Sequence[Callable[[Forward, Inbound], Rewrite | None]] = (
     ResultUrls.suiting,
 )
 """In the order in which they change a request; a response passes them backwards."""
+
+
+def suiting(forward: Forward, inbound: Inbound) -> list[Rewrite]:
+    """Return the rewrites that suit a request."""
+    return [rewrite for suits in REWRITES if (rewrite := suits(forward, inbound))]
+
+
+def rewritten(
+    rewrites: Sequence[Rewrite], head: Head, body: bytes, request: Request
+) -> tuple[list[Rewrite], Head, bytes]:
+    """Return what goes out of a request, and the rewrites that changed it: others leave the response alone too."""
+    changing = []
+    for rewrite in rewrites:
+        if (changed_to := rewrite.request(head, body)) is not None:
+            head, body = changed_to
+            changing.append(rewrite)
+        request.note(rewrite.notes, rewrite.model)
+    return changing, head, body
+
+
+def give_up(rewrites: Sequence[Rewrite], request: Request) -> None:
+    """Have a body pass as it came, because it cannot be held."""
+    for rewrite in rewrites:
+        rewrite.give_up(TOO_LONG)
+        request.note(rewrite.notes)
 
 
 def replaced(headers: Headers, name: bytes, value: bytes, *, add: bool = False) -> Headers:
