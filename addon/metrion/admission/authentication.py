@@ -20,6 +20,7 @@ from metrion.admission.codes import (
 from metrion.admission.credentials import IDENTITY, TOKEN, credentials, has_prefix, names_token, notable
 from metrion.admission.masking import shown
 from metrion.admission.outgoing_head import wire_head
+from metrion.admission.policy_book import PolicyBook
 from metrion.admission.rules import judge
 from metrion.model import Caller, CredentialPlace, Forward, Inbound, Quota, Refusal, Route
 from metrion.settings import Plan
@@ -35,13 +36,15 @@ def admit(
     access: AccessSnapshot,
     plans: Mapping[str, Plan],
     *,
+    policies: PolicyBook | None = None,
     intercepted: str | None = None,
     now: datetime | None = None,
 ) -> Forward | Refusal:
     """Decide whether a routed request may go out, and with which head.
 
-    ``intercepted``: where clients do not know of the proxy, the account of a request without a token. ``now``: the time
-    at which a token may have expired.
+    ``policies``: what may have the request ask for another model than its path names. ``intercepted``: where clients do
+    not know of the proxy, the account of a request without a token. ``now``: the time at which a token may have
+    expired.
     """
     if names_token(inbound.headers):
         return Refusal.of_routed(route, BAD_REQUEST, _IN_A_NAME)
@@ -70,25 +73,31 @@ def admit(
     in_plan = any(_is_of_plan(value, route) for value in sent)
     caller = Caller(token.account, token.name, credential, _timeout(token, route, plan), in_plan, token.labels)
     rules = token.rules
-    judged = rules is not None and judge(token.name, rules, route, inbound)
+    meant = policies.meant(route, caller) if policies else route
+    judged = rules is not None and judge(token.name, rules, meant, inbound)
     if isinstance(judged, str):
         return Refusal.of_routed(route, NOT_ALLOWED, judged, caller=caller)
     if not judged:
         rules = None
     keyless: Refusal | None = None
     if not pass_through and needs_key and not key:
-        where = "" if token.account == "default" else f" --account {token.account}"
-        message = (
-            f"No {route.provider} key is stored for the account {token.account}. Store one with "
-            f"`metrion key set {route.provider}{where}`, or send your own where the SDK puts it and the Metrion token "
-            "as x-metrion-token."
-        )
-        keyless = Refusal.of_routed(route, NO_PROVIDER_KEY, message, caller=caller)
+        keyless = _keyless(route, caller)
         if rules is None:
             return keyless
         key = ""
     quota, wire, masked = _quota(digest, token, plan), wire_head(inbound, places, route, key), shown(inbound, places)
     return Forward(route, caller, wire, masked, quota, (*identities, *placed, *sent), rules, keyless)
+
+
+def _keyless(route: Route, caller: Caller) -> Refusal:
+    """Refuse a request for which no key is stored."""
+    where = "" if caller.account == "default" else f" --account {caller.account}"
+    message = (
+        f"No {route.provider} key is stored for the account {caller.account}. Store one with "
+        f"`metrion key set {route.provider}{where}`, or send your own where the SDK puts it and the Metrion token as "
+        "x-metrion-token."
+    )
+    return Refusal.of_routed(route, NO_PROVIDER_KEY, message, caller=caller)
 
 
 def admit_tunnel(inbound: Inbound, route: Route, access: AccessSnapshot) -> bytes | Refusal | None:

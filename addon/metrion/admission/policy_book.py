@@ -31,6 +31,19 @@ class PolicyBook:
         found = self.of(forward.route, forward.caller) if self._policies else None
         return forward if found is None else replace(forward, policies=found)
 
+    def meant(self, route: Route, caller: Caller) -> Route:
+        """Return a route with the model that goes out in the place of the one that its path names."""
+        policies = self.of(route, caller) if route.model is not None else None
+        alias = policies.aliases.get(route.model or "") if policies is not None else None
+        if alias is None:
+            return route
+        return replace(route, model=alias.model, provider=alias.provider or route.provider)
+
+    @property
+    def has_model_paths(self) -> bool:
+        """Whether a path may name a model, for somebody."""
+        return any(policy.asked.aliases or policy.asked.model_paths for policy in self._policies)
+
     def of(self, route: Route, caller: Caller) -> Policies | None:
         """Return what the policies ask for at a request; ``None``: nothing."""
         path = route.target.partition(b"?")[0] if self._go_by_path else b""
@@ -53,7 +66,7 @@ class PolicyBook:
         found = Policies(
             aliases=aliases,
             model_paths=paths if is_on else None,
-            defaults=_within(_members(fitting, "defaults", route), caps),
+            defaults=within(_members(fitting, "defaults", route), caps),
             caps=caps,
             retries=_first(fitting, "retries", Retries),
             concurrency=_first(fitting, "concurrency", Concurrency),
@@ -106,7 +119,8 @@ def _first[T](policies: Sequence[Policy], kind: str, make: Callable[..., T]) -> 
     return next((make(name, **dict(asked)) for name, asked in found if asked is not None), None)
 
 
-def _within(defaults: Sequence[MemberSetting], caps: Sequence[MemberSetting]) -> tuple[MemberSetting, ...]:
+def within(defaults: Sequence[MemberSetting], caps: Sequence[MemberSetting]) -> tuple[MemberSetting, ...]:
+    """Return defaults of which none is more than its cap."""
     most = {cap.member: cap.value for cap in caps}
 
     def cut(default: MemberSetting) -> MemberSetting:

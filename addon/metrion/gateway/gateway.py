@@ -10,6 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Collection, Hashable
+from functools import partial
 
 import metrion
 from metrion.admission import BlindTunnel, admit, admit_blind, admit_tunnel
@@ -32,6 +33,7 @@ from metrion.gateway.health import gauges, health
 from metrion.gateway.label_warnings import LabelWarnings
 from metrion.gateway.metrics_access import MetricsAccess
 from metrion.gateway.mistakes import Mistakes
+from metrion.gateway.rerouting import Rerouting
 from metrion.gateway.scoreboard import Slot
 from metrion.journal.writer import Journal
 from metrion.logs.request_log import RequestLog
@@ -65,7 +67,7 @@ class Gateway:
         self.log = log or RequestLog()
         self._slot = slot
         self.router = Router(settings)
-        self._policies = PolicyBook(settings.policies)
+        self._rerouting = Rerouting(self.router, PolicyBook(settings.policies)) if settings.policies else None
         self.live: dict[Hashable, Attempt] = {}
         """Requests that are not over on the wire, whether they have their event or not."""
         self.tunnels: dict[str, bytes] = {}
@@ -114,9 +116,12 @@ class Gateway:
             if isinstance(route, Endpoint):
                 return self._answer(route, inbound)
             account = self.settings.intercept.account if intercepted else None
-            access = self._control.access_snapshot()
-            decision = admit(inbound, route, access, self.settings.plans, intercepted=account)
-            return self._policies.applied(decision) if isinstance(decision, Forward) else decision
+            access, plans = self._control.access_snapshot(), self.settings.plans
+            if (rerouting := self._rerouting) is None:
+                return admit(inbound, route, access, plans, intercepted=account)
+            book = rerouting.book
+            admitting = partial(admit, inbound, access=access, plans=plans, policies=book, intercepted=account)
+            return rerouting.admitted(inbound, route, admitting, access)
         except Exception as error:  # noqa: BLE001 -- authentication fails closed, whatever the fault is
             return _fault(error, route if isinstance(route, Route) else None)
 
@@ -147,11 +152,14 @@ class Gateway:
 
     def needs_body(self, forward: Forward) -> bool:
         """Whether what the body of a request asks for decides about it."""
-        return forward.rules is not None
+        policies = forward.policies
+        return forward.rules is not None or (policies is not None and policies.leads_elsewhere)
 
     def within_rules(self, forward: Forward, asked: Asked) -> Forward | Refusal:
         """Decide about a request for which ``needs_body`` holds. Never raises."""
         try:
+            if self._rerouting is not None and forward.policies is not None and forward.policies.aliases:
+                return self._rerouting.with_body(forward, asked, self._control.access_snapshot())
             return judge_body(forward, asked)
         except Exception as error:  # noqa: BLE001 -- as in `decide`
             return _fault(error, forward.route)

@@ -33,13 +33,15 @@ def measure(
     fields: Mapping[bytes, bytes] | None = None,
     redactor: Redactor | None = None,
     policy: Mapping[str, str] | None = None,
+    model_sent: str | None = None,
 ) -> Event | None:
     """Return the event of one request, or ``None`` for one that named no provider.
 
     ``settles``: the response is the first to report the usage of an earlier request, such as the results of a batch or
     a background response that is read back. ``asked_here``: that request came through Metrion, so that its usage is in
     another row, or will be. ``fields``: the request's headers by name, ``redactor``: what masks its credentials, where
-    they are known already. ``policy``: what each policy did, by its name.
+    they are known already. ``policy``: what each policy did, by its name;
+    ``model_sent``: what one put in the place of the model that was asked for.
     """
     route = decision.route
     provider = route.provider if route else decision.provider if isinstance(decision, Refusal) else None
@@ -50,7 +52,7 @@ def measure(
     costs = NOTHING_BILLED
     if route is not None and is_billable:
         in_plan = decision.caller is not None and decision.caller.in_plan
-        costs = cost(route, outcome, reading, prices, model_requested, in_plan=in_plan)
+        costs = cost(route, outcome, reading, prices, model_sent or model_requested, in_plan=in_plan)
     elif _is_in_no_row(inbound, outcome, reading, asked_here=asked_here):
         costs = UNKNOWN
     if not is_billable or outcome.from_cache:

@@ -30,6 +30,8 @@ class MemberSetting:
     member: str
     """Its name; of a nested one with dots: ``generationConfig.temperature``."""
     value: Scalar
+    words: str | None = None
+    """What the event says of it; ``None``: the member and its value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,8 @@ class Policies:
     """By what a client asks for. None leads to another alias."""
     model_paths: str | None = None
     """The policy by which a path may name any model, as in ``/mistral/NAME/chat``."""
+    sets: tuple[MemberSetting, ...] = ()
+    """Put in whatever the body says: what the path asks for."""
     defaults: tuple[MemberSetting, ...] = ()
     """Put into a body that has no such member; those of the most particular policy first."""
     caps: tuple[MemberSetting, ...] = ()
@@ -94,8 +98,17 @@ class Policies:
     retries: Retries | None = None
     concurrency: Concurrency | None = None
     cache: Cache | None = None
+    noted: tuple[tuple[str, str], ...] = ()
+    """What was done with the head already, by the policy's name."""
+    model: str | None = None
+    """What goes out in the place of the model that the path names."""
+
+    @property
+    def leads_elsewhere(self) -> bool:
+        """Whether an alias in a body may lead to another provider."""
+        return any(alias.provider is not None for alias in self.aliases.values())
 
     @property
     def changes_body(self) -> bool:
         """Whether one of them may change the body of a request."""
-        return bool(self.aliases or self.defaults or self.caps)
+        return bool(self.aliases or self.sets or self.defaults or self.caps)

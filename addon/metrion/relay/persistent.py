@@ -83,12 +83,8 @@ class PersistentRelay(RememberingRelay):
     ) -> Effects:
         """Override: see whether it may be sent again."""
         effects = super().request_head(inbound, ends=ends, began=began, trouble=trouble, intercepted=intercepted)
-        policies = self.decision.policies if isinstance(self.decision, Forward) else None
-        if policies is None:
-            return effects
-        self._concurrency = policies.concurrency
-        if policies.retries is not None and not self.attempt.request.asks_for_websocket:
-            self._retries, self._kept, self._policy = policies.retries, [], policies.retries.policy
+        if isinstance(self.decision, Forward) and self.decision.policies is not None:
+            self._take_policies(self.decision)
         return self._in_turn(effects)
 
     def request_data(self, data: bytes) -> Effects:
@@ -249,8 +245,19 @@ class PersistentRelay(RememberingRelay):
         if self._place is not None:
             self._place.leave()
 
+    def _take_policies(self, forward: Forward) -> None:
+        policies = forward.policies
+        self._concurrency = policies.concurrency if policies is not None else None
+        retries = policies.retries if policies is not None else None
+        self._retries = None if self.attempt.request.asks_for_websocket else retries
+        if retries is not None:
+            self._kept, self._policy = [], retries.policy
+
     def _let_go(self, *, is_whole: bool) -> Effects:
-        return self._in_turn(super()._let_go(is_whole=is_whole))
+        effects = super()._let_go(is_whole=is_whole)
+        if self.state is State.OPENING:
+            self._take_policies(self._forward)  # its body may have led it elsewhere
+        return self._in_turn(effects)
 
     def _send(self) -> Effects:
         effects = super()._send()

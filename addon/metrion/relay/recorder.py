@@ -83,6 +83,7 @@ class Recorder:
             fields=request.fields,
             redactor=redactor,
             policy=outcome.policy,
+            model_sent=request.sent_model,
         )
 
     def session_event(self, request: Request, outcome: Outcome, reading: Reading) -> Event | None:
