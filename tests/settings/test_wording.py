@@ -106,7 +106,7 @@ KEYS: dict[str, tuple[str, set[str]]] = {
         "write a number, more than 0, at most 60, as in 0.5",
         {"whole number", "fraction"},
     ),
-    "policies.short.concurrency": (MAPPING, MAPPINGS),
+    "policies.short.concurrency": (MAPPING, {"truth value", *MAPPINGS}),
     "policies.short.concurrency.at_once": (
         "write a whole number, 1 or more, at most 10000, as in 10",
         {"whole number"},

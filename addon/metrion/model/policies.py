@@ -60,7 +60,7 @@ class Concurrency:
     """Only so many requests at once go out with one provider key; the others wait for their turn."""
 
     policy: str
-    at_once: int
+    at_once: int = 10
     queue: int = 100
     """How many wait at most, in each process."""
     seconds: float = 30.0

@@ -93,9 +93,9 @@ class RetriesAsked(Frozen):
 
 
 class ConcurrencyAsked(Frozen):
-    """How many requests go out at once with one provider key."""
+    """How many requests go out at once with one provider key; ``true``: as the defaults say."""
 
-    at_once: Annotated[int, Field(strict=True, ge=1, le=10_000, examples=[10])]
+    at_once: Annotated[int, Field(strict=True, ge=1, le=10_000, examples=[10])] = 10
     queue: Annotated[int, Field(strict=True, ge=0, le=100_000, examples=[100])] = 100
     seconds: Annotated[float, Field(strict=True, gt=0, le=3600, allow_inf_nan=False, examples=[30])] = 30.0
 
@@ -125,7 +125,7 @@ class Asked(Frozen):
     caps: Annotated[dict[str, int | float] | None, BeforeValidator(parse_caps)] = None
     tell: Annotated[tuple[Literal["cost-usd", "event-id"], ...], Field(min_length=1)] | None = None
     retries: Annotated[RetriesAsked | None, BeforeValidator(_parse_switch)] = None
-    concurrency: ConcurrencyAsked | None = None
+    concurrency: Annotated[ConcurrencyAsked | None, BeforeValidator(_parse_switch)] = None
     cache: Annotated[CacheAsked | None, BeforeValidator(_parse_switch)] = None
 
 
