@@ -224,8 +224,9 @@ class Gateway:
             case Endpoint.METRICS:
                 if refusal := self._metrics_access.refusal(inbound):
                     return refusal
-                figures = gauges(scoreboard, now=time.time())
-                return _own_answer(render(scoreboard.metrics, figures, self.settings.metrics), CONTENT_TYPE)
+                wanted = self.settings.metrics
+                figures = gauges(scoreboard, now=time.time(), mistral_names=wanted.mistral_names)
+                return _own_answer(render(scoreboard.metrics, figures, wanted), CONTENT_TYPE)
             case Endpoint.WELCOME:
                 return welcome(inbound, self.settings.providers, metrion.__version__)
 
