@@ -145,7 +145,7 @@ class Gateway:
     def within_rules(self, forward: Forward, asked: Asked) -> Forward | Refusal:
         """Decide about a request for which ``needs_body`` holds. Never raises."""
         try:
-            if self._rerouting is not None and forward.policies is not None and forward.policies.aliases:
+            if self._rerouting is not None and forward.policies is not None and forward.policies.changes_body:
                 return self._rerouting.with_body(forward, asked, self._control.access_snapshot())
             return judge_body(forward, asked)
         except Exception as error:  # noqa: BLE001 -- as in `decide`

@@ -58,13 +58,14 @@ class Rerouting:
 
     def with_body(self, forward: Forward, asked: Asked, access: AccessSnapshot) -> Forward | Refusal:
         """Decide about a request whose body is known: by the model that goes out, at the provider where it goes."""
-        aliases = forward.policies.aliases if forward.policies is not None else {}
+        policies = forward.policies or Policies()
         try:
-            found = asked_alias(asked.body, aliases)
+            found = asked_alias(asked.body, policies.aliases)
         except UnreadableError:
-            found = None
+            return judge_body(forward, asked)  # it passes as it came
         if found is None:
-            return judge_body(forward, asked)
+            put_in = tuple(str(each.value) for each in policies.defaults if each.member == "model")
+            return judge_body(forward, asked if asked.models else replace(asked, models=put_in))
         name, alias = found
         models = tuple(alias.model if model == name else model for model in asked.models)
         decision = judge_body(forward, replace(asked, models=models))
