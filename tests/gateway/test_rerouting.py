@@ -40,6 +40,8 @@ CONFIG: dict[str, Any] = {
         "there": {"for": {"provider": "groq"}, "defaults": {"top_p": 0.5}, "aliases": {"llama-3": "other"}},
         "here": {"for": {"provider": "mistral"}, "defaults": {"temperature": 0.1}, "caps": {"max_tokens": 100}},
         "any": {"for": {"provider": "openai"}, "model_paths": True},
+        "primary": {"for": {"token": "ruled", "provider": "mistral"}, "defaults": {"model": "mistral-tiny"}},
+        "secondary": {"for": {"token": "ruled", "provider": "openai"}, "defaults": {"model": "gpt-4o"}},
     },
 }
 
@@ -261,11 +263,19 @@ def ruled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Gateway, str]:
         (b'{"model":"quick"}', False),
         (b'{"model":"claude"}', False),
         (b'{"model":"compatible"}', True),
+        (b"{}", True),
+        (b'{"model":"mistral-tiny","model":"large"}', False),
+        (b"large", False),
     ],
 )
 def test_a_token_is_judged_by_the_model_that_goes_out(ruled: tuple[Gateway, str], body: bytes, allowed: bool) -> None:
     gateway, token = ruled
     assert isinstance(with_body(gateway, post("/mistral/chat/completions", token), body), Forward) is allowed
+
+
+def test_so_it_is_by_a_model_that_is_put_in(ruled: tuple[Gateway, str]) -> None:
+    gateway, token = ruled
+    assert isinstance(with_body(gateway, post("/openai/chat/completions", token), b"{}"), Refusal)
 
 
 @pytest.mark.parametrize(

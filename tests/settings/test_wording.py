@@ -82,6 +82,7 @@ KEYS: dict[str, tuple[str, set[str]]] = {
     "metrics": (MAPPING, MAPPINGS),
     "metrics.models": ("write a whole number, 1 or more, at most 200, as in 100", {"whole number"}),
     "metrics.old_names": ("write true or false", {"truth value"}),
+    "metrics.mistral_names": ("write true or false", {"truth value"}),
     "metrics.users": ("write true or false", {"truth value"}),
     "otlp": (MAPPING, MAPPINGS),
     "otlp.endpoint": ("write http(s)://host[:port][/path], as in http://localhost:4318", {"null"}),

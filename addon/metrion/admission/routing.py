@@ -133,7 +133,7 @@ class Router:
         served = {
             name: _Served(
                 name,
-                known := PROVIDERS[entry.like],
+                known := entry.entry,
                 entry.upstream,
                 entry.prefix.encode(),
                 known.native.prefix if entry.version is None else entry.version.encode(),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from metrion import __version__
 from metrion.cli import dashboard_process
@@ -75,6 +76,12 @@ TLS in front, give --tls-cert and --tls-key, or listen on 127.0.0.1."""
 @click.option(
     "--dashboard", "with_dashboard", is_flag=True, help="Show everything metered as pages, too: on 127.0.0.1:8090."
 )
+@click.option(
+    "--env",
+    "environment",
+    type=click.Choice(["mistral-proxy"]),
+    help="Also read the variables that such a proxy is run with, such as MISTRAL_KEY and PORT, and serve its paths.",
+)
 @click.option("--access-log", is_flag=True, help="Write one line of JSON a request to standard error.")
 @settings_option
 def serve(
@@ -89,6 +96,7 @@ def serve(
     log_level: str,
     access_log: bool,
     with_dashboard: bool,
+    environment: str | None,
 ) -> None:
     """Run the proxy: one port, every provider by its path.
 
@@ -100,6 +108,7 @@ def serve(
       metrion serve --port 9000 --workers 2
       metrion serve --dashboard
       metrion serve --config /etc/metrion.yaml
+      metrion serve --env mistral-proxy
       metrion serve --log-format json --access-log 2>> metrion.log
       metrion serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem
     """  # noqa: D301 -- \b is click's mark for text that keeps its lines
@@ -107,6 +116,7 @@ def serve(
     from metrion.metrics.otlp import check_installed
     from metrion.serving.listening import tls_context
     from metrion.serving.serve import run
+    from metrion.settings.environments import load_environment
 
     def announce(listening: Listening) -> None:
         with closing(ControlStore.open(settings)) as control:
@@ -114,6 +124,10 @@ def serve(
         if with_dashboard:
             beside.append(dashboard_process.start(settings, listening.local_url))
 
+    if environment is not None:
+        settings, level = load_environment(settings.config_path)
+        is_said = click.get_current_context().get_parameter_source("log_level") is not ParameterSource.DEFAULT
+        log_level = log_level if is_said or level is None else level
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("--tls-cert and --tls-key go together; give both.")
     check_installed(settings)

@@ -158,7 +158,7 @@ class Gateway:
     def within_rules(self, forward: Forward, asked: Asked) -> Forward | Refusal:
         """Decide about a request for which ``needs_body`` holds. Never raises."""
         try:
-            if self._rerouting is not None and forward.policies is not None and forward.policies.aliases:
+            if self._rerouting is not None and forward.policies is not None and forward.policies.changes_body:
                 return self._rerouting.with_body(forward, asked, self._control.access_snapshot())
             return judge_body(forward, asked)
         except Exception as error:  # noqa: BLE001 -- as in `decide`
@@ -253,8 +253,9 @@ class Gateway:
             case Endpoint.METRICS:
                 if refusal := self._metrics_access.refusal(inbound):
                     return refusal
-                figures = gauges(scoreboard, now=time.time())
-                return _own_answer(render(scoreboard.metrics, figures, self.settings.metrics), CONTENT_TYPE)
+                wanted = self.settings.metrics
+                figures = gauges(scoreboard, now=time.time(), mistral_names=wanted.mistral_names)
+                return _own_answer(render(scoreboard.metrics, figures, wanted), CONTENT_TYPE)
             case Endpoint.WELCOME:
                 return welcome(inbound, self.settings.providers, metrion.__version__)
 

@@ -26,6 +26,8 @@ type Admit = Callable[[Route], Forward | Refusal]
 
 _MODEL_PATH = re.compile(rb"/([^/?]+)/(chat|stream)(?=\?|$)")
 """What a path that names the model ends with."""
+_VERSION = re.compile(rb"v\d[\w.-]*")
+"""In the place of a name: the body names the model."""
 _PATH_DEFAULTS = (("max_tokens", 4096), ("temperature", 0.7))
 """What a request to such a path has where neither it nor a policy says it."""
 
@@ -56,13 +58,14 @@ class Rerouting:
 
     def with_body(self, forward: Forward, asked: Asked, access: AccessSnapshot) -> Forward | Refusal:
         """Decide about a request whose body is known: by the model that goes out, at the provider where it goes."""
-        aliases = forward.policies.aliases if forward.policies is not None else {}
+        policies = forward.policies or Policies()
         try:
-            found = asked_alias(asked.body, aliases)
+            found = asked_alias(asked.body, policies.aliases)
         except UnreadableError:
-            found = None
+            return judge_body(forward, asked)  # it passes as it came
         if found is None:
-            return judge_body(forward, asked)
+            put_in = tuple(str(each.value) for each in policies.defaults if each.member == "model")
+            return judge_body(forward, asked if asked.models else replace(asked, models=put_in))
         name, alias = found
         models = tuple(alias.model if model == name else model for model in asked.models)
         decision = judge_body(forward, replace(asked, models=models))
@@ -118,19 +121,23 @@ class Rerouting:
     ) -> Forward | Refusal | None:
         """Return the chat completion for which a path with the name of a model stands; ``None``: it stands for none."""
         name, is_stream = unquote(found[1].decode("latin-1")), found[2] == b"stream"
-        chat = replace(self._router.chat_of(route), model=name)
+        is_nameless = is_stream and _VERSION.fullmatch(found[1]) is not None
+        chat = replace(self._router.chat_of(route), model=None if is_nameless else name)
         decision = admit(chat)
         policies = self.book.of(chat, decision.caller) if decision.caller is not None else None
-        if policies is None or (name not in policies.aliases and policies.model_paths is None):
+        is_known = policies is not None and not is_nameless and name in policies.aliases
+        if policies is None or not (is_known or policies.model_paths):
             return None
         if isinstance(decision, Refusal):
             return decision
+        if is_nameless:
+            return replace(decision, policies=replace(policies, sets=(_streaming(policies.model_paths or ""),)))
         decision = replace(decision, policies=policies)
         alias = policies.aliases.get(name) or Alias(policies.model_paths or "", name)
         words = f"alias: {name} → {alias.model}" if name in policies.aliases else f"path: model {name}"
         sets = [MemberSetting(alias.policy, "model", alias.model, words)]
         if is_stream:
-            sets.append(MemberSetting(alias.policy, "stream", value=True, words="path: stream"))
+            sets.append(_streaming(alias.policy))
         there = self._elsewhere(decision, name, alias, access)
         if isinstance(there, Refusal):
             return there
@@ -139,3 +146,7 @@ class Rerouting:
         defaults = within((*here.defaults, *more), here.caps)
         here = replace(here, aliases={}, sets=tuple(sets), defaults=defaults, model=alias.model)
         return replace(there, route=replace(there.route, model=name), policies=here)
+
+
+def _streaming(policy: str) -> MemberSetting:
+    return MemberSetting(policy, "stream", value=True, words="path: stream")

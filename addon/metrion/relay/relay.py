@@ -46,6 +46,7 @@ from metrion.relay.held_body import HeldBody
 from metrion.relay.own_answers import timed_out, unreachable, whole_response
 from metrion.relay.rewrites import HeldResponse, Rewrite, give_up, rewritten, suiting
 from metrion.relay.states import BEGUN, HOLDS, NEXT, STANDS, UNDER_WAY, Input, State
+from metrion.relay.told import telling
 
 UNREAD_BODY_BYTES = 1_000_000
 UNREAD_BODY_SECONDS = 2.0
@@ -214,6 +215,8 @@ class Relay:
         self.attempt.response_head(self._forward.route, status, headers)
         if self._cors_origin is not None:
             headers += allowing(self._cors_origin, headers)
+        if self._forward.policies is not None:
+            headers += telling(self._forward, self.attempt)
         as_it_came = SendResponse(status, reason, headers, ends)
         for rewrite in reversed(self._rewrites):
             headers = rewrite.response_head(status, headers)

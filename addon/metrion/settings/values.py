@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from metrion.model import CredentialPlace, Origin
-from metrion.providers import PROVIDERS
+from metrion.model import CredentialPlace, ErrorShape, Origin
+from metrion.providers import PROVIDERS, Provider
 from metrion.settings.frozen import Frozen
 from metrion.settings.policies import Policy
 
@@ -51,8 +52,18 @@ class ProviderSettings(Frozen):
     timeout: Seconds | None = None
     inject_usage: bool = False
     """Metrion asks for the usage of a stream where the client does not: :mod:`metrion.relay.include_usage`."""
+    error_shape: ErrorShape | None = None
+    """In whose words Metrion refuses; ``None``: in the provider's own."""
     search_allowance: bool = True
     """Some searches are free, as far as anybody knows; ``False``: all of them are paid."""
+
+    @property
+    def entry(self) -> Provider:
+        """What the proxy knows of it."""
+        known = PROVIDERS[self.like]
+        if self.error_shape is None:
+            return known
+        return replace(known, native=replace(known.native, error_shape=self.error_shape))
 
     @property
     def needs_key(self) -> bool:
@@ -82,6 +93,8 @@ class MetricsSettings(Frozen):
     """How many models have labels of their own; the same number of users."""
     old_names: Annotated[bool, Field(strict=True)] = False
     """Metrics also have the names of the older conventions."""
+    mistral_names: Annotated[bool, Field(strict=True)] = False
+    """Metrics of Mistral's also have the names that a common guide to a proxy of one's own gives them."""
     users: Annotated[bool, Field(strict=True)] = False
     """Requests, tokens and costs are also counted by user label."""
 
