@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
-from metrion.model import EndReason, Event, Headers
-from metrion.model.policies import Policies, Retries
+from metrion.model import EndReason, Event, Forward, Head, Headers, Origin
+from metrion.model.policies import Fallback, Policies, Retries, Step
 from metrion.relay.effects import (
     AbortRequest,
     AbortResponse,
@@ -317,3 +318,87 @@ def test_without_the_policy_everything_is_handed_on() -> None:
         relay = asked(at)
         assert not relay.may_send_again
         assert relay.response_head(429, b"", LATER, ends=False) == [SendResponse(429, b"", LATER)]
+
+
+# --- falling back -----------------------------------------------------------------------------------------------------
+
+THERE = Origin("https", "api.mistral.ai", 443)
+THEIRS = Head(b"/v1/chat/completions", ((b"host", b"api.mistral.ai"), (b"content-length", b"19")))
+
+
+def falling(*steps: Step, retries: Retries | None = None) -> Gate:
+    def elsewhere(first: Forward, step: Step, model: str | None) -> Forward | None:
+        assert model == "gpt-4o"
+        if step.provider == "nowhere":
+            return None
+        if step.provider is None:
+            return first
+        route = replace(first.route, provider="mistral", upstream=THERE)
+        return replace(first, route=route, wire=THEIRS, policies=None)
+
+    policies = Policies(fallback=Fallback("ladder", steps), retries=retries)
+    return Gate(forward(timeout=30.0, policies=policies), elsewhere=elsewhere)
+
+
+def test_a_request_goes_elsewhere_once_it_is_not_sent_again() -> None:
+    at = falling(
+        Step(None, "nowhere"),
+        Step("small", "mistral"),
+        Step("tiny"),
+        Step(None, "mistral"),
+        retries=Retries("calm", attempts=2),
+    )
+    relay = asked(at)
+    relay.response_head(429, b"", LATER, ends=False)
+    relay.response_end()
+    goes_again(relay, at, 2.0)
+    relay.response_head(503, b"", LATER, ends=False)
+    assert relay.response_end() == [Wake(0.0)]
+    assert relay.time_passed(client_is_slow=False)[1] == Open(THERE)
+    sent, data, _ = relay.connected()
+    theirs = Head(b"/v1/chat/completions", ((b"host", b"api.mistral.ai"), (b"content-length", b"18")))
+    assert (sent, data) == (SendRequest(b"POST", theirs, ends=False), SendRequestData(b'{"model": "small"}'))
+    relay.response_head(429, b"", LATER, ends=False)
+    assert relay.response_end() == [Wake(0.0)]
+    assert relay.time_passed(client_is_slow=False)[1] == Open(UPSTREAM)
+    assert relay.connected()[1] == SendRequestData(b'{"model": "tiny"}')
+    for _ in range(2):
+        relay.response_head(429, b"", LATER, ends=True)
+        relay.response_end()
+        at.now += 2.0
+        relay.time_passed(client_is_slow=False)
+        sent, data, _ = relay.connected()
+    assert (sent, data) == (SendRequest(b"POST", THEIRS, ends=False), SendRequestData(BODY))
+    answered(relay)
+    assert [(event.attempt, event.provider, event.status, event.end_reason) for event in at.events] == [
+        (1, "openai", 429, "retried"), (2, "openai", 503, "retried"), (3, "mistral", 429, "retried"),
+        (4, "openai", 429, "retried"), (5, "openai", 429, "retried"), (6, "mistral", 200, "complete"),
+    ]  # fmt: skip
+    assert at.events[-1].policy == {"ladder": "fallback: to mistral"}
+    assert at.events[-1].model_requested == "gpt-4o"
+    assert at.counted == 1
+
+
+def test_the_last_step_is_handed_on_and_so_is_what_may_have_been_done() -> None:
+    at = falling(Step("small"))
+    relay = asked(at)
+    relay.response_head(429, b"", ((b"retry-after", b"31536000"),), ends=True)
+    relay.response_end()
+    relay.time_passed(client_is_slow=False)
+    relay.connected()
+    assert relay.response_head(429, b"", JSON, ends=False) == [SendResponse(429, b"", JSON)]
+    relay = asked(falling(Step("small")))
+    assert isinstance(relay.upstream_failed(CLOSED)[1], SendResponse)
+    relay = opening(falling(Step("small")))
+    assert relay.upstream_failed(CLOSED) == [Wake(0.0)]
+
+
+def test_a_body_that_nobody_reads_goes_nowhere_with_another_model() -> None:
+    at = falling(Step("small"))
+    at.elsewhere = lambda first, *_: first
+    relay = at.relay()
+    relay.request_head(inbound(), ends=False, began=0.0)
+    relay.request_data(b'{"model": "gpt-4o", "model": "gpt-4o"}')
+    relay.request_end()
+    relay.connected()
+    assert relay.response_head(429, b"", JSON, ends=False) == [SendResponse(429, b"", JSON)]

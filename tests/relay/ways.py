@@ -25,7 +25,7 @@ from metrion.model import (
     Refusal,
     Route,
 )
-from metrion.model.policies import Concurrency, Policies
+from metrion.model.policies import Concurrency, Policies, Step
 from metrion.pricing import PriceBook
 from metrion.relay.attempt import Attempt
 from metrion.relay.effects import Effects, Record
@@ -102,6 +102,8 @@ class Gate:
     judged: Callable[[Forward], Forward | Refusal] | None = None
     """What the body decides; ``None``: nothing."""
     asked: list[Asked] = field(default_factory=list)
+    elsewhere: Callable[[Forward, Step, str | None], Forward | None] | None = None
+    """Where it may fall back to."""
     cache: Cache | None = None
     room: Room = field(default_factory=Room)
     places: Places = field(default_factory=lambda: Places(Path("/dev/null/places")))
@@ -132,6 +134,9 @@ class Gate:
 
     def enter(self, forward: Forward, concurrency: Concurrency) -> Place:
         return self.places.enter("key", forward.caller.token_name, concurrency)
+
+    def fallen_back(self, forward: Forward, step: Step, model: str | None) -> Forward | None:
+        return self.elsewhere(forward, step, model) if self.elsewhere is not None else None
 
     def again(self, _key: object, attempt: Attempt, *, last_activity: float) -> Attempt:
         attempt.finish(EndReason.RETRIED)

@@ -130,6 +130,10 @@ KEYS: dict[str, tuple[str, set[str]]] = {
         {"whole number"},
     ),
     "policies.short.cache.always": ("write true or false", {"truth value"}),
+    "policies.short.fallback": (
+        "write a list, as in [gpt-4o-mini, {provider: mistral, model: mistral-small-latest}]",
+        {"null", "list"},
+    ),
     "policies.short.for": (
         "write everything, or whom it is for, as in {provider: mistral}",
         {"mapping", "empty mapping"},

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from metrion.model import Caller, Forward, Route
-from metrion.model.policies import Alias, Cache, Concurrency, MemberSetting, Policies, Retries, Told
+from metrion.model.policies import Alias, Cache, Concurrency, Fallback, MemberSetting, Policies, Retries, Step, Told
 from metrion.settings.policies import Policy, is_below
 from metrion.settings.policies.members import MEMBERS
+from metrion.settings.policies.values import FallbackStep
 
 _MOST_REMEMBERED = 512
 
@@ -71,6 +72,7 @@ class PolicyBook:
             retries=_first(fitting, "retries", Retries),
             concurrency=_first(fitting, "concurrency", Concurrency),
             cache=_first(fitting, "cache", Cache),
+            fallback=next((_fallback(each.name, steps) for each in fitting if (steps := each.asked.fallback)), None),
             told=next((Told(each.name, frozenset(each.asked.tell)) for each in fitting if each.asked.tell), None),
         )
         return None if found == Policies() else found
@@ -111,6 +113,10 @@ def _members(policies: Sequence[Policy], kind: str, route: Route) -> tuple[Membe
             if route.operation.name in member.operations and route.error_shape in member.shapes:
                 found.setdefault(name, MemberSetting(policy.name, name, value))
     return tuple(found.values())
+
+
+def _fallback(policy: str, steps: Sequence[FallbackStep]) -> Fallback:
+    return Fallback(policy, tuple(Step(step.model, step.provider) for step in steps))
 
 
 def _first[T](policies: Sequence[Policy], kind: str, make: Callable[..., T]) -> T | None:

@@ -29,6 +29,7 @@ from metrion.control.counters import Counters
 from metrion.control.generations import Generations
 from metrion.control.places import Place, Places
 from metrion.faults import log_fault
+from metrion.gateway.falling_back import fallen_back
 from metrion.gateway.health import gauges, health
 from metrion.gateway.label_warnings import LabelWarnings
 from metrion.gateway.metrics_access import MetricsAccess
@@ -41,7 +42,7 @@ from metrion.metrics import Recording
 from metrion.metrics.exposition import CONTENT_TYPE, render
 from metrion.metrics.otlp import exporter_of
 from metrion.model import Answer, Asked, EndReason, Event, Forward, Inbound, Refusal, Route
-from metrion.model.policies import Concurrency
+from metrion.model.policies import Concurrency, Step
 from metrion.pricing import PriceBook
 from metrion.relay.attempt import Attempt
 from metrion.relay.held_body import Room
@@ -191,6 +192,17 @@ class Gateway:
         if self.log.decisions:
             self.log.decided(inbound, decision)
         return attempt
+
+    def fallen_back(self, forward: Forward, step: Step, model: str | None) -> Forward | None:
+        """Return a request as it goes out at a step of its policy; ``None``: it cannot go there. Never raises."""
+        if self._rerouting is None:
+            return None
+        try:
+            access, book = self._control.access_snapshot(), self._rerouting.book
+            return fallen_back(forward, step, router=self.router, book=book, access=access, model=model)
+        except Exception as error:  # noqa: BLE001 -- it goes nowhere then, and its client gets the answer that there is
+            log_fault(logger, "A request could not fall back; its client got the provider's answer", error)
+            return None
 
     def again(self, key: Hashable, attempt: Attempt, *, last_activity: float) -> Attempt:
         """Write the event of an attempt that is not handed on; return the next one at the same request."""

@@ -80,6 +80,25 @@ class Cache:
     """Also where a request does not ask for it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Where a request goes that was not answered."""
+
+    model: str | None = None
+    """``None``: the one that it asks for."""
+    provider: str | None = None
+    """``None``: the one that it was sent for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """A request that is not answered, however often it is sent, goes elsewhere."""
+
+    policy: str
+    steps: tuple[Step, ...]
+    """In this order."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policies:
     """See the module. A kind that is one value has the most particular policy's."""
@@ -98,6 +117,7 @@ class Policies:
     retries: Retries | None = None
     concurrency: Concurrency | None = None
     cache: Cache | None = None
+    fallback: Fallback | None = None
     noted: tuple[tuple[str, str], ...] = ()
     """What was done with the head already, by the policy's name."""
     model: str | None = None

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from typing import Protocol
 
 from metrion.model import Answer, Asked, Forward, Inbound, Refusal
-from metrion.model.policies import Concurrency
+from metrion.model.policies import Concurrency, Step
 from metrion.relay.attempt import Attempt
 from metrion.relay.caching import KeptAnswer
 from metrion.relay.held_body import Room
@@ -71,6 +71,12 @@ class Gate(Protocol):
 
     def begin(self, key: object, inbound: Inbound, decision: Forward | Refusal, *, began: float) -> Attempt:
         """Begin to record a request, known by ``key`` until it is over."""
+
+    def fallen_back(self, forward: Forward, step: Step, model: str | None) -> Forward | None:
+        """Return a request as it goes out at a step of its policy; ``None``: it cannot go there.
+
+        ``model``: what it asks for, as far as that is known.
+        """
 
     def again(self, key: object, attempt: Attempt, *, last_activity: float) -> Attempt:
         """Write the event of an attempt that is not handed on; return the next. See :meth:`Attempt.following`."""

@@ -25,6 +25,7 @@ from metrion.relay.gate import Gate, Place
 from metrion.relay.remembering import RememberingRelay
 from metrion.relay.retries import (
     DROPPING_SECONDS,
+    FALLING_BACK,
     MOST_DROPPED,
     MOST_KEPT,
     STATUSES,
@@ -32,6 +33,7 @@ from metrion.relay.retries import (
     wait_after_failure,
 )
 from metrion.relay.states import BEGUN, Input, State
+from metrion.relay.stepping import Steps, Turn
 
 _POLL_SECONDS = 0.02
 """How often one that waits asks for its turn, which another process may have given back."""
@@ -55,6 +57,12 @@ class PersistentRelay(RememberingRelay):
     """When the wait is over."""
 
     _concurrency: Concurrency | None = None
+    _steps: Steps | None = None
+    """Where it may fall back to; ``None``: nowhere."""
+    _turn: Turn | None = None
+    """Where it goes next."""
+    _earlier = 0
+    """How many attempts were made elsewhere."""
     _place: Place | None = None
     """Where it waits for its turn, or has it."""
     _queued_at = 0.0
@@ -119,10 +127,11 @@ class PersistentRelay(RememberingRelay):
             return False
         if self._verdict is None:
             left, chance, now = self._left(), random.random(), datetime.now(UTC)  # noqa: S311 -- nobody gains by a guess
-            number, fields = self.attempt.number, first_values(headers)
+            number, fields = self.attempt.number - self._earlier, first_values(headers)
             self._verdict = wait_after_answer(self._retries, number, fields, left=left, chance=chance, now=now)
             if self._kept is None:
                 self._verdict = _TOO_LONG
+            self._fall_back()
             self._note_verdict(str(status))
         return not isinstance(self._verdict, str)
 
@@ -140,7 +149,10 @@ class PersistentRelay(RememberingRelay):
                 self._verdict = _TOO_LONG
             else:
                 left, chance = self._left(), random.random()  # noqa: S311 -- as above
-                self._verdict = wait_after_failure(retries, self.attempt.number, left=left, chance=chance)
+                self._verdict = wait_after_failure(
+                    retries, self.attempt.number - self._earlier, left=left, chance=chance
+                )
+            self._fall_back()
             self._note_verdict("cut" if self._was_sent else "not sent whole")
         return not isinstance(self._verdict, str)
 
@@ -193,7 +205,7 @@ class PersistentRelay(RememberingRelay):
         if (left := self._due - self._clock()) > 0:
             return [Wake(left)]
         self._advance(Input.DUE)
-        return [Wake(self._left()), Open(self._forward.route.upstream)]
+        return self._in_turn([Wake(self._left()), Open(self._forward.route.upstream)])
 
     # --- within ---
 
@@ -249,6 +261,11 @@ class PersistentRelay(RememberingRelay):
         policies = forward.policies
         self._concurrency = policies.concurrency if policies is not None else None
         retries = policies.retries if policies is not None else None
+        fallback = policies.fallback if policies is not None else None
+        if fallback is not None and self._steps is None:
+            self._steps = Steps(fallback, forward, self._head)
+        if retries is None and self._steps is not None:
+            retries = Retries(self._steps.policy, attempts=1)
         self._retries = None if self.attempt.request.asks_for_websocket else retries
         if retries is not None:
             self._kept, self._policy = [], retries.policy
@@ -290,6 +307,28 @@ class PersistentRelay(RememberingRelay):
             self._policy, "retries", f"{what}, {self._verdict}" if isinstance(self._verdict, str) else what
         )
 
+    def _fall_back(self) -> None:
+        """Look for where it may go instead of where it is sent no more."""
+        left, is_whole = self._left(), self._trailers is not None
+        if self._verdict in FALLING_BACK and self._steps is not None and is_whole and (left is None or left > 0):
+            body = b"".join((*(self._kept or ()), self._held.whole))
+            self._turn = self._steps.next(self._gate, body, self.attempt.request)
+            if self._turn is not None:
+                self._verdict = 0.0
+
+    def _go_elsewhere(self, turn: Turn, policy: str) -> None:
+        """Send the next attempts there."""
+        self.decision = self._forward = turn.forward
+        self.attempt.request.lead(turn.forward, turn.model)
+        self._head = turn.head
+        self._held.take()
+        if turn.body:
+            self._held.add(turn.body)
+        self._leave()
+        self._place, self._earlier = None, self.attempt.number - 1
+        self._take_policies(turn.forward)
+        self.attempt.note(policy, "fallback", turn.words)
+
     def _wait(self) -> Effects:
         """Begin the next attempt, which goes out when the wait is over."""
         verdict, self._verdict = self._verdict, None
@@ -301,6 +340,10 @@ class PersistentRelay(RememberingRelay):
         self._advance(Input.AGAIN)
         before = self.attempt
         self.attempt = self._gate.again(self._key, before, last_activity=before.last_activity)
-        self.attempt.note(self._policy, "retries", f"attempt {self.attempt.number}")
+        turn, self._turn = self._turn, None
+        if turn is not None and self._steps is not None:
+            self._go_elsewhere(turn, self._steps.policy)
+        else:
+            self.attempt.note(self._policy, "retries", f"attempt {self.attempt.number}")
         self._due = self._clock() + seconds
         return [Wake(seconds)]

@@ -74,6 +74,10 @@ class Request:
             before = self.policy.get(policy)
             self.policy[policy] = f"{before}; {words}" if before else words
 
+    def lead(self, decision: Forward, model: str | None) -> None:
+        """Record that it goes elsewhere from now on, with another key; ``model``: see ``sent_model``."""
+        self.decision, self.sent_model, self._redactor = decision, model, None
+
     def leave_unread(self) -> None:
         """Read nothing of the body, and keep nothing of it or of its response."""
         self._reader = self.sample = self.response_sample = None

@@ -20,6 +20,10 @@ MOST_DROPPED = 64 << 10
 DROPPING_SECONDS = 2.0
 """How much of an answer that is not handed on is read, and for how long, before its connection is closed."""
 
+_USED_UP, _TOO_LATE, _UNWANTED = "used up", "beyond the deadline", "the provider wants none"
+FALLING_BACK = frozenset({_USED_UP, _TOO_LATE, _UNWANTED})
+"""Why a request is sent no more where it was, and may go elsewhere: the provider has done nothing for it."""
+
 _LONGEST_BACKOFF = 8.0
 _LONGEST_WAIT = 600.0
 """Where the caller has no timeout."""
@@ -48,7 +52,7 @@ def wait_after_answer(
     ``number``: which attempt it answers. ``left``: the seconds to the deadline; ``None``: there is none.
     """
     if fields.get(b"x-should-retry", b"").strip().lower() == b"false":
-        return "the provider wants none"
+        return _UNWANTED
     wait = asked_wait(fields, now)
     return _bounded(retries, number, backoff(retries, number, chance) if wait is None else wait, left)
 
@@ -60,8 +64,8 @@ def wait_after_failure(retries: Retries, number: int, *, left: float | None, cha
 
 def _bounded(retries: Retries, number: int, wait: float, left: float | None) -> float | str:
     if number >= retries.attempts:
-        return "used up"
-    return wait if wait < (_LONGEST_WAIT if left is None else left) else "beyond the deadline"
+        return _USED_UP
+    return wait if wait < (_LONGEST_WAIT if left is None else left) else _TOO_LATE
 
 
 def _number(value: bytes | None) -> float | None:

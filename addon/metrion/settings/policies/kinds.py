@@ -41,5 +41,6 @@ KINDS: Mapping[str, Kind] = {
     "retries": Kind(_whole, second_sending=True),
     "concurrency": Kind(_whole),
     "cache": Kind(_whole),
+    "fallback": Kind(_whole, second_sending=True),
 }
 """By the key under which one is written."""

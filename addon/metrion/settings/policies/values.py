@@ -108,6 +108,30 @@ class CacheAsked(Frozen):
     always: Annotated[bool, Field(strict=True)] = False
 
 
+@dataclass(frozen=True, slots=True)
+class FallbackStep:
+    """Where a request goes that was not answered. ``None``: what it asked for, or where it was sent for."""
+
+    model: str | None = None
+    provider: str | None = None
+
+
+def _parse_fallback(value: object) -> tuple[FallbackStep, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not value:
+        raise ValueError("write a list, as in [gpt-4o-mini, {provider: mistral, model: mistral-small-latest}]")
+    return tuple(_parse_step(step) for step in value)
+
+
+def _parse_step(step: object) -> FallbackStep:
+    parts = {"model": step} if isinstance(step, str) else step if isinstance(step, dict) else {}
+    is_known = bool(parts) and parts.keys() <= {"model", "provider"}
+    if not is_known or not all(isinstance(part, str) and part for part in parts.values()):
+        raise ValueError("write where it goes then: a model, or {provider: …}, or {model: …, provider: …}")
+    return FallbackStep(parts.get("model"), parts.get("provider"))
+
+
 def _parse_switch(value: object) -> object:
     if isinstance(value, bool):
         return {} if value else None
@@ -127,6 +151,9 @@ class Asked(Frozen):
     retries: Annotated[RetriesAsked | None, BeforeValidator(_parse_switch)] = None
     concurrency: Annotated[ConcurrencyAsked | None, BeforeValidator(_parse_switch)] = None
     cache: Annotated[CacheAsked | None, BeforeValidator(_parse_switch)] = None
+    fallback: Annotated[
+        tuple[FallbackStep, ...] | None, PlainValidator(_parse_fallback, json_schema_input_type=list[str])
+    ] = None
 
 
 def _parse_scope(value: object) -> object:
