@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from metrion.control import ControlStore
 from metrion.gateway.gateway import Gateway
 from metrion.gateway.scoreboard import Scoreboard
-from metrion.model import Forward, Inbound, Refusal, TokenRules
+from metrion.model import Forward, Inbound, Origin, Refusal, TokenRules
 from metrion.model.policies import MemberSetting, Policies
 from metrion.relay import asked
 from metrion.settings import load_settings
@@ -133,6 +134,12 @@ def test_what_such_a_path_adds_where_nothing_else_says_it(gateway: Gateway, toke
 )
 def test_any_other_path_stays_as_it_is(gateway: Gateway, token: str, path: str, target: bytes) -> None:
     assert forwarded(gateway.decide(post(path, token))).wire.target == target
+
+
+def test_a_path_at_a_host_is_that_hosts(gateway: Gateway, token: str) -> None:
+    """A key that was sent for it must not go to where the provider is configured to be."""
+    inbound = replace(post("/v1/large/chat", token), origin=Origin("https", "api.mistral.ai", 443))
+    assert forwarded(gateway.decide(inbound)).wire.target == b"/v1/large/chat"
 
 
 def test_only_a_post_is_a_chat(gateway: Gateway, token: str) -> None:

@@ -116,7 +116,6 @@ def serve(
     from metrion.metrics.otlp import check_installed
     from metrion.serving.listening import tls_context
     from metrion.serving.serve import run
-    from metrion.settings.environments import load_environment
 
     def announce(listening: Listening) -> None:
         with closing(ControlStore.open(settings)) as control:
@@ -125,9 +124,7 @@ def serve(
             beside.append(dashboard_process.start(settings, listening.local_url))
 
     if environment is not None:
-        settings, level = load_environment(settings.config_path)
-        is_said = click.get_current_context().get_parameter_source("log_level") is not ParameterSource.DEFAULT
-        log_level = log_level if is_said or level is None else level
+        settings, log_level = _with_environment(settings, log_level)
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("--tls-cert and --tls-key go together; give both.")
     check_installed(settings)
@@ -147,6 +144,15 @@ def serve(
     finally:
         for process in beside:
             dashboard_process.end(process)
+
+
+def _with_environment(settings: Settings, log_level: str) -> tuple[Settings, str]:
+    """Read what other proxies are run with, too; what an option says wins over it."""
+    from metrion.settings.environments import load_environment
+
+    settings, level = load_environment(settings.config_path)
+    is_said = click.get_current_context().get_parameter_source("log_level") is not ParameterSource.DEFAULT
+    return settings, log_level if is_said or level is None else level
 
 
 def _greeting(settings: Settings, control: ControlStore, listening: Listening) -> str:

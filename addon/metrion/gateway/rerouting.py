@@ -42,7 +42,9 @@ class Rerouting:
 
     def admitted(self, inbound: Inbound, route: Route, admit: Admit, access: AccessSnapshot) -> Forward | Refusal:
         """Admit a routed request as policies want it, as far as its head tells."""
-        if self._model_paths and route.operation is OTHER and inbound.method == b"POST":
+        # What is known by its host has a path of that host's own.
+        by_path = self._model_paths and inbound.origin is None and inbound.method == b"POST"
+        if by_path and route.operation is OTHER:
             found = _MODEL_PATH.search(route.target)
             chat = self._chat(route, found, admit, access) if found is not None else None
             if chat is not None:
