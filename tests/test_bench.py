@@ -105,6 +105,7 @@ def test_everything_is_measured() -> None:
                 "response body, event, journal",
             )
         },
+        "relay of one request, CPU": {"plain relay", "no policies", "retries", "concurrency", "cache, a hit"},
         "tap, memory held of 10 MB": {"embeddings, identity", "embeddings, gzip"},
     }
     assert len(measured["checks"]) >= 10

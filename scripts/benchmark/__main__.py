@@ -18,13 +18,13 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from scripts.benchmark import first_call, latency, memory, metering, paced, streams, taps, throughput
+from scripts.benchmark import first_call, latency, memory, metering, paced, sendings, streams, taps, throughput
 from scripts.benchmark.promises import Check, check
 from scripts.benchmark.results import DEFAULT_SECONDS, Extent, Result
 from scripts.benchmark.system import BenchError, allow_open_files, machine
 from scripts.benchmark.targets import Fleet
 
-MEASUREMENTS = ("requests", "latency", "streams", "paced", "first-call", "memory", "metering", "taps")
+MEASUREMENTS = ("requests", "latency", "streams", "paced", "first-call", "memory", "metering", "taps", "sendings")
 
 
 def run(extent: Extent, only: Sequence[str], against: str | None) -> list[Result]:
@@ -44,6 +44,7 @@ def run(extent: Extent, only: Sequence[str], against: str | None) -> list[Result
             "memory": lambda: memory.measure(fleet, extent),
             "metering": lambda: metering.measure(extent, against),
             "taps": lambda: taps.measure(extent),
+            "sendings": lambda: sendings.measure(extent),
         }
         for name in MEASUREMENTS:
             if name in only:
