@@ -54,8 +54,9 @@ def _known(settings: Settings) -> tuple[frozenset[str], frozenset[str]]:
 
 def _leads_to_keys(settings: Settings, policy: Policy) -> Iterator[Finding]:
     """Report what leads to a provider without a key: only a stored one may go there."""
-    aliases = (policy.asked.aliases or {}).values()
-    targets = {each.provider for each in (*aliases, *(policy.asked.fallback or ())) if each.provider is not None}
+    named = [target.provider for target in (policy.asked.aliases or {}).values()]
+    named += [step.provider for step in policy.asked.fallback or ()]
+    targets = {name for name in named if name is not None}
     needy = sorted(name for name in targets if settings.providers[name].needs_key)
     if not needy:
         return
