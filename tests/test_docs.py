@@ -22,6 +22,7 @@ from metrion.providers import ALIASES, PROVIDERS
 from metrion.reports import GROUPS
 from metrion.settings import load_settings
 from metrion.settings.reading import _File
+from metrion.settings.secret_files import SECRETS
 from tests.pages import ROOT, Block, anchors, blocks, links, pages, prose, sections, table_column, text_of
 
 DOCS = ROOT / "docs"
@@ -179,7 +180,7 @@ def test_every_variable_is_documented() -> None:
     described = set(CODE.findall(sections(DOCS / "configuration.md")["Environment"]))
     read = {name for file in SOURCES for name in re.findall(r"\bMETRION_[A-Z]+\b(?!_)", file.read_text("utf-8"))}
     read |= {f"METRION_{name.upper()}_UPSTREAM" for name in (*PROVIDERS, *ALIASES)}
-    read |= {provider.environment for provider in PROVIDERS.values()}
+    read |= {provider.environment for provider in PROVIDERS.values()} | {f"{name}_FILE" for name in SECRETS}
     assert read <= described
     assert {name for name in described if name.isupper()} - {"METRION_NAME_UPSTREAM"} <= read
 
@@ -235,6 +236,16 @@ def test_paths_of_sessions_are_those_that_open_one() -> None:
 def test_every_way_to_a_provider_is_documented() -> None:
     paths = set(CODE.findall(sections(DOCS / "requests.md")["Paths"]))
     assert {f"/{name}/…" for name in (*PROVIDERS, *ALIASES)} <= paths
+
+
+def test_the_tests_that_hold_a_promise_are_there() -> None:
+    section = sections(DOCS / "security.md")["How each promise is tested"]
+    named = [span for cell in table_column(section, 1)[1:] for span in CODE.findall(cell)]
+    assert len(named) >= len(table_column(section)) - 1
+    for name in named:
+        file, _, test = name.partition("::")
+        assert (ROOT / file).is_file(), name
+        assert not test or re.search(rf"^(?:async )?def {test}\(", (ROOT / file).read_text("utf-8"), re.MULTILINE), name
 
 
 # --- every page -------------------------------------------------------------------------------------------------------

@@ -68,18 +68,18 @@ async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             await writer.drain()
 
 
-def self_signed(folder: Path) -> tuple[Path, Path]:
-    """Make the certificate and its key, in this order, where the folder has none."""
-    files = folder / "server.pem", folder / "server.key"
+def self_signed(folder: Path, name: str = "server") -> tuple[Path, Path]:
+    """Make the certificate and its key, in this order, where the folder has none of that name."""
+    files = folder / f"{name}.pem", folder / f"{name}.key"
     if files[1].exists():
         return files
     private = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.datetime.now(datetime.UTC)
     certificate = (
         x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
+        .subject_name(subject)
+        .issuer_name(subject)
         .public_key(private.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(days=1))

@@ -1,4 +1,4 @@
-"""Which addresses are on the public Internet: an IP address as text in, yes or no out. Pure, and resolves no name.
+"""Addresses as text: what they are, and which are on the public Internet. Pure, and resolves no name.
 
 Whoever connects must connect to an address that was checked here, and not resolve its name again.
 """
@@ -6,6 +6,7 @@ Whoever connects must connect to an address that was checked here, and not resol
 from __future__ import annotations
 
 import ipaddress
+from ipaddress import IPv4Address, IPv6Address
 
 _NOT_PUBLIC = tuple(
     ipaddress.ip_network(network)
@@ -30,3 +31,23 @@ def is_public(address: str) -> bool:
     except ValueError:
         return False
     return not any(parsed in network for network in _NOT_PUBLIC if network.version == parsed.version)
+
+
+def address_of(peer: object) -> str | None:
+    """Return the address of a socket's peer, as the system names it: a pair or more; ``None`` for anything else."""
+    return str(peer[0]) if isinstance(peer, tuple) and peer else None
+
+
+def is_loopback(address: str | None) -> bool:
+    """Whether an address is this machine's own."""
+    parsed = parsed_address(address or "")
+    return parsed is not None and parsed.is_loopback
+
+
+def parsed_address(address: str) -> IPv4Address | IPv6Address | None:
+    """Read an address; one of IPv4 that is written as one of IPv6 is the former. ``None``: it is none."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return None
+    return (isinstance(found, IPv6Address) and found.ipv4_mapped) or found

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 from contextlib import closing
@@ -279,5 +280,107 @@ def test_a_shared_key_that_does_not_open_is_named(metrion: Console) -> None:
 def test_the_list_of_keys_is_csv_too(metrion: Console) -> None:
     succeed(metrion, "key", "set", "openai", stdin="own-key")
     lines = succeed(metrion, "key", "list", "--format", "csv").splitlines()
-    assert lines[0] == "provider,account,key,source,state,stored_at"
+    assert lines[0] == "provider,account,key,source,state,stored_at,name,ends_at,last_used_at"
     assert lines[1].startswith("openai,default,***,stored,in use,20")
+
+
+# --- names and rotation ---
+
+
+def shown(metrion: Console) -> list[tuple[object, ...]]:
+    return [(key["account"], key["provider"], key["name"], key["state"]) for key in now(metrion)]
+
+
+def test_keys_have_names(metrion: Console) -> None:
+    succeed(metrion, "key", "set", "openai", stdin="plain-key")
+    result = metrion.inside("key", "set", "openai", "--name", "search", stdin="search-key")
+    assert result.err == "Stored the openai key search for account default.\n"
+    succeed(metrion, "key", "set", "openai", "--name", "everyone", "--for-all", stdin="shared-key")
+    assert shown(metrion) == [
+        ("*", "openai", "everyone", "in use"),
+        ("default", "openai", None, "in use"),
+        ("default", "openai", "search", "in use"),
+    ]
+    with closing(ControlStore.open(Settings(home=metrion.home))) as store:
+        access = store.access_snapshot()
+    names = (None, "search", "everyone", "other")
+    keys = [access.provider_key("default", "openai", name) for name in names]
+    assert keys == ["plain-key", "search-key", "shared-key", None]
+    assert access.provider_key("default", "xai", "search") is None
+    result = metrion.inside("key", "remove", "openai", "--name", "search")
+    assert result.err == "Removed the openai key search of account default.\n"
+    result = metrion.inside("key", "remove", "openai", "--name", "search")
+    assert (result.status, "no stored key of this provider by this name" in result.err) == (1, True)
+    assert len(shown(metrion)) == 2
+    assert b"search-key" not in metrion.state()
+
+
+def test_a_name_overrides_nothing(metrion: Console) -> None:
+    env = {"OPENAI_API_KEY": "sk-env"}
+    result = metrion.inside("key", "set", "openai", "--name", "search", stdin="search-key", env=env)
+    assert "overrides" not in result.err
+    assert [key["state"] for key in now(metrion, **env)] == ["in use", "in use"]
+
+
+def test_a_secret_is_no_name(metrion: Console) -> None:
+    result = metrion.inside("key", "set", "openai", "--name", KEY, stdin=KEY)
+    assert result.status == 2
+    assert KEY not in result.err
+
+
+@pytest.mark.parametrize("place", [[], ["--name", "search"], ["--for-all"], ["--account", "team"]], ids=" ".join)
+def test_a_key_is_rotated_and_brought_back(metrion: Console, place: list[str]) -> None:
+    succeed(metrion, "account", "create", "team")
+    result = metrion.inside("key", "rotate", "openai", *place, stdin="new-key")
+    assert result.status == 1
+    assert "`metrion key set` stores a first one" in result.err
+    succeed(metrion, "key", "set", "openai", *place, stdin="old-key")
+    account = {"--for-all": "*", "--account": "team"}.get("".join(place[:1]), "default")
+    name = "search" if "--name" in place else None
+
+    def used() -> str | None:
+        with closing(ControlStore.open(Settings(home=metrion.home))) as store:
+            return store.access_snapshot().provider_key("default" if account == "*" else account, "openai", name)
+
+    result = metrion.inside("key", "rotate", "openai", *place, stdin="new-key")
+    assert result.status == 0
+    assert "is a new one; the old one is kept until 20" in result.err
+    assert used() == "new-key"
+    assert [state for *_, state in shown(metrion)] == ["in use", "former"]
+    assert [key["ends_at"] is None for key in now(metrion)] == [True, False]
+    assert metrion.inside("key", "rotate", "openai", *place, "--back").status == 0
+    assert used() == "old-key"
+    assert metrion.inside("key", "rotate", "openai", *place, "--back").status == 0
+    assert used() == "new-key"
+    assert metrion.inside("key", "rotate", "openai", *place, stdin="third-key").status == 0
+    assert [state for *_, state in shown(metrion)] == ["in use", "former"]
+    assert metrion.inside("key", "rotate", "openai", *place, "--back").status == 0
+    assert used() == "new-key"
+    succeed(metrion, "key", "remove", "openai", *place, "--former")
+    assert [state for *_, state in shown(metrion)] == ["in use"]
+    assert metrion.inside("key", "rotate", "openai", *place, "--back").status == 1
+    assert metrion.inside("key", "rotate", "openai", *place, "--keep", "0", stdin="last-key").status == 0
+    assert (used(), [state for *_, state in shown(metrion)]) == ("last-key", ["in use"])
+    assert metrion.inside("key", "rotate", "openai", *place, stdin="more-key").status == 0
+    succeed(metrion, "key", "remove", "openai", *place)
+    assert shown(metrion) == []
+
+
+def test_what_is_replaced_is_sealed_for_its_place(metrion: Console) -> None:
+    """A row that somebody copies into another place does not open there."""
+    succeed(metrion, "key", "set", "openai", "--name", "search", stdin="search-key")
+    with closing(sqlite3.connect(metrion.home / "control.db")) as db:
+        db.execute("UPDATE further_keys SET name = 'other'")
+        db.commit()
+    result = metrion.inside("key", "list")
+    assert result.status == 1
+    assert "does not open" in result.err
+    assert "`metrion key set openai --name other --account default`" in result.err
+    succeed(metrion, "key", "remove", "openai", "--name", "other")
+
+
+def test_an_account_goes_with_all_its_keys(metrion: Console) -> None:
+    succeed(metrion, "account", "create", "team")
+    succeed(metrion, "key", "set", "openai", "--account", "team", "--name", "search", stdin="search-key")
+    assert "openai" in metrion.inside("account", "remove", "team").err
+    assert shown(metrion) == []

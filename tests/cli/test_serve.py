@@ -122,7 +122,7 @@ def test_the_greeting_s_query_is_one_to_read(simulator: Simulator, tmp_path: Pat
 def test_an_address_that_people_can_use_and_a_word_about_plain_http(
     simulator: Simulator, tmp_path: Path, host: str, *, warns: bool
 ) -> None:
-    with running_serve(tmp_path / "home", upstreams(simulator), arguments=("--host", host)) as proxy:
+    with running_serve(tmp_path / "home", upstreams(simulator), arguments=("--host", host, "--insecure")) as proxy:
         greeting = proxy.log.read_text()
         assert "0.0.0.0" not in greeting  # noqa: S104 -- see above
         assert ("This is plain HTTP" in greeting) is warns
@@ -132,6 +132,21 @@ def test_an_address_that_people_can_use_and_a_word_about_plain_http(
         connection = http.client.HTTPConnection(url[1], proxy.port, timeout=20)
         connection.request("GET", "/health")
         assert connection.getresponse().status == 200
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0", "::", "option"])  # noqa: S104 -- nobody listens
+def test_nobody_listens_for_others_without_tls_by_mistake(listen: str, tmp_path: Path) -> None:
+    arguments = ["--host", "0.0.0.0"] if listen == "option" else []  # noqa: S104 -- nobody listens
+    host = f"[{listen}]" if ":" in listen else listen
+    config = {} if listen == "option" else {"listen": f"{host}:0"}
+    environment = prepare_home(tmp_path / "home", config)
+    command = [*METRION, "serve", "--port", "0", *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=30)
+    assert (done.returncode, done.stdout) == (1, "")
+    shown = "0.0.0.0" if listen == "option" else listen  # noqa: S104 -- as above
+    assert f"write: metrion serve --host {shown} --insecure" in done.stderr
+    assert "--tls-cert" in done.stderr
+    assert not (tmp_path / "home" / "journal").exists()
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ import pytest
 from metrion.control import ControlStore
 from metrion.settings import Settings
 from tests.cli.console import SCRIPT, Console
+from tests.credentials import PROVIDER_KEY
 
 TOKEN = re.compile(r"sk-metrion-[A-Za-z0-9_-]{43}\n")
 
@@ -81,6 +82,11 @@ def test_limits_and_times_are_kept_and_listed(metrion: Console) -> None:
         "label_fixed": False,
         "allowed_labels": None,
         "last_used_at": None,
+        "allowed_providers": None,
+        "allowed_models": None,
+        "allowed_operations": None,
+        "allowed_networks": None,
+        "key": None,
     }
     assert second["requests_per_minute"] is None
     table = metrion.ok("token", "list").splitlines()
@@ -214,6 +220,23 @@ def changed(metrion: Console, name: str = "ci") -> dict[str, object]:
         (["--no-label-fixed"], "label_fixed", False),
         (["--allow-user", "b-*", "--allow-user", "c", "--allow-user", "c"], "allowed_labels", ["b-*", "c"]),
         (["--allow-any-user"], "allowed_labels", None),
+        (["--allow-provider", "Gemini", "--allow-provider", "grok"], "allowed_providers", ["google", "xai"]),
+        (["--allow-any-provider"], "allowed_providers", None),
+        (["--allow-model", "claude-*", "--allow-model", " gpt-4o "], "allowed_models", ["claude-*", "gpt-4o"]),
+        (["--allow-model", "模型*"], "allowed_models", ["模型*"]),
+        (["--allow-any-model"], "allowed_models", None),
+        (
+            ["--allow-operation", "Chat", "--allow-operation", "count-tokens"],
+            "allowed_operations",
+            ["chat", "count_tokens"],
+        ),
+        (["--allow-any-operation"], "allowed_operations", None),
+        (
+            ["--from", "10.0.0.0/8", "--from", "192.0.2.7", "--from", "[2001:DB8::]/32"],
+            "allowed_networks",
+            ["10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32"],
+        ),
+        (["--from-anywhere"], "allowed_networks", None),
     ],
 )
 def test_set_changes_what_is_given_and_nothing_else(
@@ -222,7 +245,8 @@ def test_set_changes_what_is_given_and_nothing_else(
     made(metrion, "account", "create", "team")
     limits = ["--rate", "9", "--monthly-requests", "9", "--monthly-budget", "9", "--timeout", "9"]
     labels = ["--user", "ann", "--tag", "team=a", "--label-fixed", "--allow-user", "a*"]
-    made(metrion, "token", "create", "ci", *limits, *labels, "--expires", "2999-01-31")
+    rules = ["--allow-provider", "openai", "--allow-model", "a*", "--allow-operation", "chat", "--from", "127.0.0.1"]
+    made(metrion, "token", "create", "ci", *limits, *labels, *rules, "--expires", "2999-01-31")
     before = changed(metrion)
     result = metrion.inside("token", "set", "ci", *arguments)
     assert (result.status, result.out) == (0, "")
@@ -303,6 +327,16 @@ def test_a_token_is_not_moved_to_an_account_that_is_not_there(metrion: Console) 
         (["--tag", "a=b", "--no-tags"], "--tag and --no-tags contradict each other"),
         (["--allow-user", "a", "--allow-any-user"], "--allow-user and --allow-any-user contradict each other"),
         (["--account", "a b"], "'--account'"),
+        (["--allow-provider", "opanai"], "'--allow-provider': no provider is called that. Did you mean 'openai'?"),
+        (["--allow-model", ""], "'--allow-model': an empty name is none"),
+        (["--allow-model", "sk-metrion-" + "a" * 43], "'--allow-model': this looks like a token or a key"),
+        (["--allow-model", "a\x07"], "'--allow-model': it has control characters"),
+        (["--allow-operation", "chats"], "'--allow-operation': no operation is called that. Did you mean 'chat'?"),
+        (["--from", "office"], "'--from': 'office' is no address. Write 10.0.0.0/8, 192.0.2.7 or 2001:db8::/32."),
+        (["--from", "10.0.0.0/33"], "'--from': '10.0.0.0/33' is no address."),
+        (["--from", "10.1.2.3/8"], "'--from': '10.1.2.3/8' may mean 10.0.0.0/8, or 10.1.2.3 alone"),
+        (["--from", "::1", "--from-anywhere"], "--from and --from-anywhere contradict each other"),
+        (["--allow-model", "a", "--allow-any-model"], "--allow-model and --allow-any-model contradict each other"),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -355,6 +389,35 @@ def test_a_length_of_time_that_is_none_rotates_nothing(metrion: Console, keep: s
     assert "'--keep'" in result.err
     assert "Write 90s, 30m, 12h, 7d, 2w or 1mo; 0 is at once." in result.err
     assert changed(metrion) == before
+
+
+def test_what_a_token_may_do_is_said_and_listed_and_stays_with_a_new_secret(metrion: Console) -> None:
+    rules = ["--allow-provider", "gemini", "--allow-model", "gemini-2*", "--from", "10.0.0.0/8"]
+    made(metrion, "token", "create", "ci", *rules)
+    made(metrion, "token", "rotate", "ci")
+    said = metrion.inside("token", "set", "ci", "--allow-operation", "chat").err
+    assert (
+        "only the providers google, only the models gemini-2*, only the operations chat, only from 10.0.0.0/8" in said
+    )
+    assert "google, gemini-2*, chat, from 10.0.0.0/8" in made(metrion, "token", "list")
+
+
+def test_a_token_is_tied_to_keys_of_a_name_and_untied(metrion: Console) -> None:
+    result = metrion.inside("token", "create", "ci", "--key", "search")
+    assert result.status == 1
+    assert "no key of this name. `metrion key set PROVIDER --name NAME` stores one." in result.err
+    for arguments in (["openai", "--name", "search"], ["mistral", "--name", "shared", "--for-all"]):
+        assert metrion.inside("key", "set", *arguments, stdin=PROVIDER_KEY).status == 0
+    made(metrion, "token", "create", "ci", "--key", "search")
+    assert changed(metrion)["key"] == "search"
+    assert "key search" in made(metrion, "token", "list")
+    said = metrion.inside("token", "set", "ci", "--key", "shared").err
+    assert "only the keys named shared" in said
+    result = metrion.inside("token", "set", "ci", "--key", "serch")
+    assert (result.status, changed(metrion)["key"]) == (1, "shared")
+    assert "Did you mean 'search'?" in result.err
+    made(metrion, "token", "set", "ci", "--no-key")
+    assert changed(metrion)["key"] is None
 
 
 def test_an_expired_token_is_not_rotated(metrion: Console) -> None:

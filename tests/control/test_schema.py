@@ -42,7 +42,7 @@ def test_an_empty_database_gets_the_tables_the_default_account_and_a_write_ahead
     db: sqlite3.Connection, path: Path
 ) -> None:
     schema.migrate(db, path)
-    control = {"accounts", "tokens", "former_secrets", "provider_keys", "shared_keys", "admins"}
+    control = {"accounts", "tokens", "former_secrets", "provider_keys", "shared_keys", "further_keys", "admins"}
     alerts = {"alert_rules", "alert_channels", "alert_history"}
     assert tables(db) - {"sqlite_sequence"} == control | alerts
     assert db.execute("SELECT name, plan FROM accounts").fetchall() == [("default", "pro")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from metrion.admission.codes import MISSING_TOKEN
 from metrion.logs import request_log
 from metrion.logs.output import LogOptions
 from metrion.logs.request_log import RequestLog
-from metrion.model import Answer, EndReason, Event, Refusal
+from metrion.model import Answer, EndReason, Event, Inbound, Refusal
 from metrion.relay.attempt import Attempt
 from metrion.settings import load_settings
 from tests.relay.ways import Gate, inbound
@@ -103,3 +104,16 @@ def test_a_fault_in_a_line_is_logged_and_goes_no_further(
     everything(log(level="debug", access=True))
     assert "A line of the log could not be written: ValueError" in caplog.text
     assert "sk-secret" not in caplog.text
+
+
+@pytest.mark.parametrize(("trusted", "address"), [([], "10.0.0.1"), (["10.0.0.0/8"], "192.0.2.7")])
+def test_the_access_log_has_the_address_behind_trusted_proxies(
+    caplog: pytest.LogCaptureFixture, trusted: list[str], address: str
+) -> None:
+    caplog.set_level(logging.INFO, "metrion")
+    headers = ((b"x-forwarded-for", b"127.0.0.1, 192.0.2.7"),)
+    networks = [ip_network(each) for each in trusted]
+    asked = Inbound(b"GET", b"/health", headers, peer=("10.0.0.1", 1), trusted_proxies=networks)
+    log(access=True).answered(asked, Answer(200, (), b""), began=0.0)
+    (line,) = messages(caplog, "metrion.access")
+    assert json.loads(line)["address"] == address

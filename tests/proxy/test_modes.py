@@ -361,3 +361,16 @@ def test_preflight_is_answered_for_named_origins_only(simulator: Simulator, tmp_
         connection.request("POST", "/openai/v1/chat/completions", BODY, headers)
         assert connection.getresponse().headers["access-control-allow-origin"] == "https://app.example"
         eventually(lambda: len(proxy.events()) == 2)
+
+
+@pytest.mark.parametrize(("host", "warns"), [("127.0.0.1", False), ("", True)])
+def test_mitmdump_warns_where_others_can_read_the_traffic(
+    simulator: Simulator, tmp_path: Path, host: str, *, warns: bool
+) -> None:
+    port = free_port()
+    command = [*MITMDUMP, "-s", str(ROOT / "addon" / "metrion_addon.py"), "--set", f"confdir={tmp_path / 'ca'}"]
+    command += ["--mode", f"regular@{host}:{port}" if host else f"regular@{port}"]
+    with running_proxy(tmp_path / "home", command, upstreams(simulator), ports=[port]) as proxy:
+        eventually(lambda: "listening at" in proxy.log.read_text())
+        assert proxy.stop() == 0
+        assert ("Others on the network can reach this proxy" in proxy.log.read_text()) is warns

@@ -33,7 +33,8 @@ from tests.simulated import Simulator
 
 STRANGER = "sk-metrion-" + "stranger" * 6
 MITMWEB = (sys.executable, "-c", "from mitmproxy.tools.main import mitmweb; mitmweb()")
-BODY = json.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}]}).encode()
+PROMPT = "what nobody but the provider is to read"
+BODY = json.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": PROMPT}]}).encode()
 
 
 def call_in_every_way(proxy: Proxy, simulator: Simulator) -> None:
@@ -158,6 +159,23 @@ def test_nothing_written_holds_a_secret(run: Run, simulator: Simulator, tmp_path
         assert (tmp_path / "flows.mitm").stat().st_size > 10_000
         entries = json.loads((tmp_path / "flows.har").read_text())["log"]["entries"]
         assert len(entries) > 30
+
+
+def completions(answer: bytes) -> list[str]:
+    return [choice["message"]["content"] for choice in json.loads(answer)["choices"]]
+
+
+@pytest.mark.parametrize("run", [_lane, _mitmproxy])
+def test_nothing_written_holds_a_prompt_or_a_completion(run: Run, simulator: Simulator, tmp_path: Path) -> None:
+    with run(tmp_path / "home", simulator) as proxy:
+        connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=20)
+        connection.request("POST", "/openai/v1/chat/completions", BODY, {"authorization": f"Bearer {proxy.token}"})
+        (completion,) = completions(connection.getresponse().read())
+        assert len(completion) > 10
+        eventually(lambda: proxy.events("SELECT count(*) AS n FROM events")[0]["n"] == 1)
+        assert list(leaks(tmp_path, [PROMPT, completion])) == []
+        assert proxy.stop() == 0
+    assert list(leaks(tmp_path, [PROMPT, completion])) == []
 
 
 def test_mitmweb_shows_masked_flows(simulator: Simulator, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.http2 import Http2Connection
-from tests.processes import METRION, Proxy, Road, prepare_home, running_serve, upstreams
+from tests.processes import METRION, Proxy, Road, eventually, prepare_home, running_serve, upstreams
 from tests.simulated import Simulator
 from tests.tls import self_signed
 
@@ -89,8 +89,8 @@ def test_a_client_that_speaks_no_tls_gets_nothing(secure: Proxy) -> None:
     ("arguments", "status", "words"),
     [
         (["--tls-cert", "server.pem"], 2, "--tls-cert and --tls-key go together"),
-        (["--tls-cert", "none.pem", "--tls-key", "server.key"], 1, "No such file or directory"),
-        (["--tls-cert", "server.key", "--tls-key", "server.key"], 1, "they are no PEM, or do not fit together"),
+        (["--tls-cert", "none.pem", "--tls-key", "server.key"], 1, "cannot read --tls-cert"),
+        (["--tls-cert", "server.key", "--tls-key", "server.key"], 1, "server.key has no PEM certificate"),
     ],
 )
 def test_what_is_no_certificate(arguments: list[str], status: int, words: str, trusting: Path, tmp_path: Path) -> None:
@@ -103,3 +103,44 @@ def test_what_is_no_certificate(arguments: list[str], status: int, words: str, t
         check=False,
     )
     assert (done.returncode, words in done.stderr) == (status, True), done.stderr
+
+
+def test_a_new_certificate_is_served_without_a_restart(road: Road, simulator: Simulator, tmp_path: Path) -> None:
+    """A wrong pair changes nothing and is said once; connections that are open go on."""
+    files, others = self_signed(tmp_path), self_signed(tmp_path, "other")
+    arguments = ("--tls-cert", str(files[0]), "--tls-key", str(files[1]), "--workers", "2")
+    with running_serve(tmp_path / "home", upstreams(simulator), arguments=arguments, environment=road) as proxy:
+        first, second = (ssl.PEM_cert_to_DER_cert(each[0].read_text()) for each in (files, others))
+        connection = http.client.HTTPConnection("localhost", proxy.port)
+        connection.sock = connected(proxy, tmp_path, "http/1.1")
+        assert (_asked(connection), _presented(proxy)) == (200, {first})
+
+        files[0].write_bytes(others[0].read_bytes())  # with the key of another
+        eventually(lambda: proxy.log.read_text(), until=lambda log: "The certificate from before stays in use" in log)
+        assert _presented(proxy) == {first}
+
+        files[1].write_bytes(others[1].read_bytes())
+        eventually(lambda: _presented(proxy), until=lambda seen: seen == {second})
+        eventually(lambda: proxy.log.read_text(), until=lambda log: "New connections get the new certificate" in log)
+        assert proxy.log.read_text().count("stays in use") == 1
+        assert _asked(connection) == 200
+        connection.close()
+
+
+def _asked(connection: http.client.HTTPConnection) -> int:
+    connection.request("GET", "/health")
+    response = connection.getresponse()
+    response.read()
+    return response.status
+
+
+def _presented(proxy: Proxy) -> set[bytes | None]:
+    """The certificates of several new connections, which all workers accept."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    seen = set()
+    for _ in range(8):
+        plain = socket.create_connection(("127.0.0.1", proxy.port), timeout=20)
+        with context.wrap_socket(plain, server_hostname="localhost") as client:
+            seen.add(client.getpeercert(binary_form=True))
+    return seen

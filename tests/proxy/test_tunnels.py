@@ -36,7 +36,7 @@ def look_up(host: str, port: int) -> list[str]:
 
 def addresses(host: str) -> list[str] | Refusal:
     async def ask() -> list[str] | Refusal:
-        targets = Targets({"api.openai.com", "unknown.example"}, look_up)
+        targets = Targets(lambda: {"api.openai.com", "unknown.example"}, look_up)
         try:
             return await targets.addresses(BlindTunnel(host, 443))
         finally:
@@ -78,7 +78,9 @@ def test_a_providers_address_is_remembered() -> None:
     turns = iter([["93.184.215.77"], ["93.184.215.78"]])
 
     async def ask() -> list[list[str] | Refusal]:
-        targets = Targets({"api.openai.com"}, lambda host, _: next(turns) if host == "api.openai.com" else [host])
+        targets = Targets(
+            lambda: {"api.openai.com"}, lambda host, _: next(turns) if host == "api.openai.com" else [host]
+        )
         found = [await targets.addresses(BlindTunnel("93.184.215.77", 443))]
         targets._checked.clear()  # a minute later
         found += [await targets.addresses(BlindTunnel(f"93.184.215.{last}", 443)) for last in (77, 78, 79)]

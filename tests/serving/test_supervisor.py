@@ -19,10 +19,14 @@ from metrion.errors import ServeError
 from metrion.gateway.ingestion import Ingestion
 from metrion.gateway.scoreboard import Scoreboard
 from metrion.serving import supervisor, worker_process
+from metrion.serving.configuration import Configuration
 from metrion.serving.listening import Listeners
+from metrion.serving.reload_requests import ReloadRequests
+from metrion.serving.reloading import Reloading
 from metrion.serving.stop_signals import STOP_SIGNALS
 from metrion.serving.supervisor import Supervisor
 from metrion.serving.worker_context import WorkerContext
+from metrion.settings import Settings
 from tests.processes import accepts, eventually
 
 # They are the idle ones of libraries: none holds a lock that the forked process needs.
@@ -101,6 +105,8 @@ def supervising(work: Work, folder: Path, *, workers: int = 1, drain_seconds: fl
                 listeners,
                 scoreboard,
                 cast("Ingestion", Ingesting()),
+                Reloading(Configuration(Settings(home=folder), ())),
+                ReloadRequests(folder),
                 workers=workers,
                 drain_seconds=drain_seconds,
             )

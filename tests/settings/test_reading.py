@@ -429,3 +429,15 @@ def test_searches_that_are_never_free_and_urls_that_name_the_proxy(tmp_path: Pat
     assert settings.rewrite_result_urls
     usual = load_settings(None, {"METRION_HOME": str(tmp_path / "none")})
     assert (usual.without_allowance, usual.rewrite_result_urls) == (frozenset(), False)
+
+
+def test_trusted_proxies(load: Load) -> None:
+    assert load("").trusted_proxies == ()
+    read = load("trusted_proxies: [127.0.0.1, 10.0.0.0/8, 'fd00::/8']").trusted_proxies
+    assert [str(network) for network in read] == ["127.0.0.1/32", "10.0.0.0/8", "fd00::/8"]
+
+
+@pytest.mark.parametrize("written", ["10.0.0.1/8", "proxy.example", "1", "[1]", "[10.0.0.0/33]", "[[]]", "{a: b}"])
+def test_what_is_no_network(load: Load, written: str) -> None:
+    with pytest.raises(SettingsError, match=r"trusted_proxies.*as in \[127\.0\.0\.1, 10\.0\.0\.0/8"):
+        load(f"trusted_proxies: {written}")

@@ -76,6 +76,10 @@ KEYS: dict[str, tuple[str, set[str]]] = {
     "intercept.others": ("write refuse or tunnel, or leave the key out", set()),
     "intercept.ports": ("write a list of at least one entry, as in [443, 8443], or leave the key out", {"list"}),
     "rewrite_result_urls": ("write true or false", {"null", "truth value"}),
+    "trusted_proxies": (
+        "write addresses or networks, as in [127.0.0.1, 10.0.0.0/8, fd00::/8]",
+        {"null", "empty list"},
+    ),
     "pricing": ("write a list of at least one entry, as in [one, two], or leave the key out", {"null", "list"}),
     "store": ("write text of at least one character", {"null", "text"}),
     "timezone": ("write the name of a time zone, as in Europe/Berlin", {"null"}),

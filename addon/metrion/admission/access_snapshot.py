@@ -10,6 +10,8 @@ from decimal import Decimal
 
 from metrion.model import LabelRules, TokenRules
 
+_EVERY_ACCOUNT = "*"
+
 
 @dataclass(frozen=True, slots=True)
 class Token:
@@ -33,6 +35,8 @@ class Token:
     """The digest under which its requests are counted: all secrets of a token share one. ``None``: its own."""
     rules: TokenRules | None = None
     """``None``: it may do everything."""
+    key: str | None = None
+    """The name of the provider keys that it uses; ``None``: those without a name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +53,20 @@ class AccessSnapshot:
     """By account and provider; those of the environment included."""
     shared_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
     """By provider: for every account that has none of its own."""
+    named_keys: Mapping[tuple[str, str, str], str] = field(default_factory=dict, repr=False)
+    """By account (``*``: every one that has none of its own), provider and name: for tokens that are tied to one."""
+    key_ids: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What each key is called where it must not be known."""
 
     def find_token(self, secret: str) -> Token | None:
         """Find a token by the whole of it."""
         return self.tokens.get(token_digest(secret))
 
-    def provider_key(self, account: str, provider: str) -> str | None:
-        """Find the key that an account uses at a provider: its own, else the shared one."""
+    def provider_key(self, account: str, provider: str, name: str | None = None) -> str | None:
+        """Find the key that an account uses at a provider, by this name: its own, else the shared one."""
+        if name is not None:
+            named = self.named_keys
+            return named.get((account, provider, name)) or named.get((_EVERY_ACCOUNT, provider, name))
         return self.provider_keys.get((account, provider)) or self.shared_keys.get(provider)
 
 

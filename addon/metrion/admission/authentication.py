@@ -68,11 +68,12 @@ def admit(
     pass_through = bool(identities) and any(not has_prefix(value) for value in placed)
     needs_key = route.credential_place is not CredentialPlace.NONE
     credential = "pass_through" if pass_through else "stored" if needs_key else None
-    key = None if pass_through else access.provider_key(token.account, route.provider) if needs_key else ""
+    key = None if pass_through else access.provider_key(token.account, route.provider, token.key) if needs_key else ""
     sent = placed if pass_through else (key.encode("utf-8", "replace"),) if key else ()
     in_plan = any(_is_of_plan(value, route) for value in sent)
-    caller = Caller(token.account, token.name, credential, _timeout(token, route, plan), in_plan, token.labels)
     rules = token.rules
+    models = () if rules is None else rules.models
+    caller = Caller(token.account, token.name, credential, _timeout(token, route, plan), in_plan, token.labels, models)
     meant = policies.meant(route, caller) if policies else route
     judged = rules is not None and judge(token.name, rules, meant, inbound)
     if isinstance(judged, str):
@@ -81,23 +82,27 @@ def admit(
         rules = None
     keyless: Refusal | None = None
     if not pass_through and needs_key and not key:
-        keyless = _keyless(route, caller)
+        keyless = Refusal.of_routed(route, NO_PROVIDER_KEY, _no_key(token, route), caller=caller)
         if rules is None:
             return keyless
         key = ""
     quota, wire, masked = _quota(digest, token, plan), wire_head(inbound, places, route, key), shown(inbound, places)
-    return Forward(route, caller, wire, masked, quota, (*identities, *placed, *sent), rules, keyless)
+    key_id = access.key_ids.get(key) if key else None
+    credentials_seen = (*identities, *placed, *sent)
+    return Forward(route, caller, wire, masked, quota, credentials_seen, rules, keyless, key_id=key_id)
 
 
-def _keyless(route: Route, caller: Caller) -> Refusal:
-    """Refuse a request for which no key is stored."""
-    where = "" if caller.account == "default" else f" --account {caller.account}"
-    message = (
-        f"No {route.provider} key is stored for the account {caller.account}. Store one with "
-        f"`metrion key set {route.provider}{where}`, or send your own where the SDK puts it and the Metrion token as "
-        "x-metrion-token."
+def _no_key(token: Token, route: Route) -> str:
+    """Say that there is no key for a request, and the way out."""
+    tied = named = ""
+    if token.key is not None:
+        tied, named = f" by the name {token.key}, to which the token {token.name} is tied", f" --name {token.key}"
+    where = "" if token.account == "default" else f" --account {token.account}"
+    return (
+        f"No {route.provider} key is stored for the account {token.account}{tied}. Store one with "
+        f"`metrion key set {route.provider}{named}{where}`, or send your own where the SDK puts it and the Metrion "
+        "token as x-metrion-token."
     )
-    return Refusal.of_routed(route, NO_PROVIDER_KEY, message, caller=caller)
 
 
 def admit_tunnel(inbound: Inbound, route: Route, access: AccessSnapshot) -> bytes | Refusal | None:

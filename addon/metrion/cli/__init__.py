@@ -56,6 +56,7 @@ COMMANDS: Mapping[str, Entry] = {
     "account": Entry("metrion.cli.account", "account", "Make, list, change and remove accounts.", _UPKEEP),
     "admin": Entry("metrion.cli.admin", "admin", "Make, list and revoke the tokens that open the dashboard.", _UPKEEP),
     "alert": Entry("metrion.cli.alert", "alert", "Watch spend, errors and more; send a message at a limit.", _UPKEEP),
+    "ca": Entry("metrion.cli.ca", "ca", "Show the authority that HTTPS_PROXY needs, and how to trust it.", _UPKEEP),
     "completion": Entry(
         "metrion.cli.completion",
         "completion",
@@ -65,6 +66,9 @@ COMMANDS: Mapping[str, Entry] = {
     "doctor": Entry(
         "metrion.cli.doctor", "doctor", "Check configuration, keys, prices, journal, store and proxy.", _UPKEEP
     ),
+    "health": Entry("metrion.cli.health", "health", "Say whether a proxy of this home serves.", _UPKEEP),
+    "prices": Entry("metrion.cli.prices", "prices", "Show what models cost, and take a newer price file.", _UPKEEP),
+    "reload": Entry("metrion.cli.reload", "reload", "Have running proxies take a changed configuration.", _UPKEEP),
     "reprice": Entry("metrion.cli.reprice", "reprice", "Price events again by the current price files.", _UPKEEP),
 }
 

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import click
 
-from metrion.cli.options import note, settings_option, tls_options
+from metrion.cli.options import listening_tls, note, settings_option, tls_options
 from metrion.settings import Settings
 
 PORT = 8090
 _SQL_SECONDS = 30.0
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @click.command()
@@ -47,6 +46,7 @@ def dashboard(
     proxy_url: str,
     tls_cert: Path | None,
     tls_key: Path | None,
+    insecure: bool,
     until_stdin_ends: bool,
 ) -> None:
     """Show everything metered as pages, on a port of its own.
@@ -63,8 +63,8 @@ def dashboard(
     from metrion.control import ControlStore
     from metrion.web.run import run
 
-    if (tls_cert is None) != (tls_key is None):
-        raise click.UsageError("--tls-cert and --tls-key go together; give both.")
+    files = (tls_cert, tls_key)
+    tls = listening_tls("metrion dashboard", host, files, insecure=insecure, protocols=("http/1.1",))
 
     def ask_sql(query: str, format_: str) -> Generator[bytes]:
         job = {
@@ -81,8 +81,6 @@ def dashboard(
         with closing(ControlStore.open(settings)) as control:
             if not any(each.state == "active" for each in control.admins()):
                 note("Nobody can log in yet: `metrion admin create` makes a token for it.")
-        if host not in _LOOPBACK and tls_cert is None:
-            note("This is plain HTTP: the admin token can be read on the way. Give --tls-cert and --tls-key.")
 
     run(
         settings,
@@ -91,7 +89,7 @@ def dashboard(
         port=port,
         hosts=hosts,
         proxy_url=proxy_url,
-        tls=(tls_cert, tls_key) if tls_cert and tls_key else None,
+        tls=tls,
         on_listening=announce,
         lifeline=sys.stdin.fileno() if until_stdin_ends else None,
     )

@@ -25,6 +25,7 @@ from metrion.errors import ControlError, MetrionError
 if TYPE_CHECKING:
     from metrion.control import ControlStore
     from metrion.reports import Span
+    from metrion.serving.tls import ServerTls
     from metrion.settings import Settings
 
 
@@ -65,7 +66,7 @@ _MOMENTS = "2026-11-01, 2026-11-01T08:00Z, 90m, 24h, 7d or 2w ago, now, today, y
 
 
 def tls_options[R](command: Callable[..., R]) -> Callable[..., R]:
-    """Add ``--tls-cert`` and ``--tls-key``."""
+    """Add ``--tls-cert`` and ``--tls-key``, and ``--insecure`` for those that have neither."""
     key = click.option(
         "--tls-key",
         metavar="FILE",
@@ -78,7 +79,33 @@ def tls_options[R](command: Callable[..., R]) -> Callable[..., R]:
         type=click.Path(path_type=Path),
         help="Serve HTTPS with this certificate chain (PEM). Needs --tls-key.",
     )
-    return certificate(key(command))
+    insecure = click.option(
+        "--insecure",
+        is_flag=True,
+        help="Listen elsewhere than on this machine without TLS. Others can read what is sent, unless a proxy in front "
+        "speaks TLS.",
+    )
+    return certificate(key(insecure(command)))
+
+
+def listening_tls(
+    command: str, host: str, files: tuple[Path | None, Path | None], *, insecure: bool, protocols: Sequence[str]
+) -> ServerTls | None:
+    """Return with what a port is encrypted; ``None``: it is not, and may be so. ``command``: what was typed.
+
+    :raises ServeError: others could read what is sent, or the certificate cannot be used.
+    """
+    from metrion.serving.listening import check_encrypted
+    from metrion.serving.tls import ServerTls
+
+    certificate, key = files
+    if certificate and key:
+        return ServerTls(certificate, key, protocols)
+    if certificate or key:
+        raise click.UsageError("--tls-cert and --tls-key go together; give both.")
+    if not insecure:
+        check_encrypted(command, host)
+    return None
 
 
 def span_options[R](command: Callable[..., R]) -> Callable[..., R]:

@@ -21,13 +21,13 @@ import click
 
 from metrion.cli.options import Name, complete_accounts, note
 from metrion.running import TOKEN_PREFIX
+from metrion.running.certificates import AUTHORITY
 
 if TYPE_CHECKING:  # it imports pydantic, which --help need not load
     from metrion.control import NewToken
     from metrion.settings import Settings
     from metrion.store.recent import Spent
 
-_AUTHORITY = "ca/mitmproxy-ca-cert.pem"
 _TOKEN_DAYS = 30
 """A run that is killed cannot revoke its token; it ends by itself then."""
 _CANNOT_RUN, _NOT_FOUND = 126, 127
@@ -140,7 +140,7 @@ def _bundle(settings: Settings, stack: ExitStack) -> Path:
 
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="metrion-run-"))
     path = Path(folder, "authorities.pem")
-    path.write_bytes(bundle(os.environ, settings.home / _AUTHORITY))
+    path.write_bytes(bundle(os.environ, settings.home / AUTHORITY))
     return path
 
 

@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from metrion import __version__
 from metrion.cli import dashboard_process
-from metrion.cli.options import settings_option, tls_options
+from metrion.cli.options import listening_tls, settings_option, tls_options
 from metrion.logs.output import LEVELS, LogFormat, LogOptions
 from metrion.providers import base_segment
 from metrion.running import TOKEN_PREFIX
@@ -92,6 +92,7 @@ def serve(
     drain_seconds: float,
     tls_cert: Path | None,
     tls_key: Path | None,
+    insecure: bool,
     log_format: str,
     log_level: str,
     access_log: bool,
@@ -108,13 +109,11 @@ def serve(
       metrion serve --port 9000 --workers 2
       metrion serve --dashboard
       metrion serve --config /etc/metrion.yaml
-      metrion serve --env mistral-proxy
       metrion serve --log-format json --access-log 2>> metrion.log
       metrion serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem
     """  # noqa: D301 -- \b is click's mark for text that keeps its lines
     from metrion.control import ControlStore
     from metrion.metrics.otlp import check_installed
-    from metrion.serving.listening import tls_context
     from metrion.serving.serve import run
 
     def announce(listening: Listening) -> None:
@@ -123,22 +122,22 @@ def serve(
         if with_dashboard:
             beside.append(dashboard_process.start(settings, listening.local_url))
 
-    if environment is not None:
-        settings, log_level = _with_environment(settings, log_level)
-    if (tls_cert is None) != (tls_key is None):
-        raise click.UsageError("--tls-cert and --tls-key go together; give both.")
+    settings, log_level = _with_environment(settings, environment, log_level)
+    host = host or settings.listen_host
+    files = (tls_cert, tls_key)
+    tls = listening_tls("metrion serve", host, files, insecure=insecure, protocols=("h2", "http/1.1"))
     check_installed(settings)
     beside: list[subprocess.Popen[bytes]] = []
     ControlStore.open(settings).close()  # a home that cannot be used is reported before anything starts
     try:
         run(
             settings,
-            host=host or settings.listen_host,
+            host=host,
             port=settings.listen_port if port is None else port,
             workers=workers,
             drain_seconds=drain_seconds,
             on_listening=announce,
-            tls=tls_context(tls_cert, tls_key) if tls_cert and tls_key else None,
+            tls=tls,
             log=LogOptions(log_level, LogFormat(log_format), access_log),
         )
     finally:
@@ -146,8 +145,10 @@ def serve(
             dashboard_process.end(process)
 
 
-def _with_environment(settings: Settings, log_level: str) -> tuple[Settings, str]:
-    """Read what other proxies are run with, too; what an option says wins over it."""
+def _with_environment(settings: Settings, environment: str | None, log_level: str) -> tuple[Settings, str]:
+    """Read what another proxy is run with, too, where one is named; what an option says wins over it."""
+    if environment is None:
+        return settings, log_level
     from metrion.settings.environments import load_environment
 
     settings, level = load_environment(settings.config_path)
@@ -168,7 +169,11 @@ def _greeting(settings: Settings, control: ControlStore, listening: Listening) -
         lines += [f"Your token, shown this once: {secret}", ""]
     records = control.keys()
     whose = (ALL_ACCOUNTS, DEFAULT_ACCOUNT)  # shared ones come first, and an own one replaces them
-    keys = {record.provider: record for record in records if record.account in whose and record.in_use}
+    keys = {
+        record.provider: record
+        for record in records
+        if record.account in whose and record.in_use and record.name is None
+    }
     rows = [
         (
             name,

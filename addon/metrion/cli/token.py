@@ -26,6 +26,7 @@ from metrion.cli.options import (
     print_records,
     settings_option,
 )
+from metrion.cli.token_rules import FLAGS, OPPOSITES, changed_rules, described_rules, rules_options, shown_rules
 from metrion.cli.values import COUNT, Dollars, Expiry, Label, Or, Seconds, Tag, Until
 from metrion.control import ControlStore, TokenRecord, TokenTerms
 from metrion.settings import Plan, Settings
@@ -42,6 +43,7 @@ _OPPOSITES = (
     ("user", "no_user", "--user and --no-user"),
     ("tag", "no_tags", "--tag and --no-tags"),
     ("allow_user", "allow_any_user", "--allow-user and --allow-any-user"),
+    *OPPOSITES,
 )
 _FIELDS: Mapping[str, Callable[[TokenRecord], object]] = {
     "name": lambda token: token.name,
@@ -61,6 +63,11 @@ _FIELDS: Mapping[str, Callable[[TokenRecord], object]] = {
     "label_fixed": lambda token: token.labels.fixed,
     "allowed_labels": lambda token: list(token.labels.allowed) or None,
     "last_used_at": lambda token: token.last_used_at,
+    "allowed_providers": lambda token: list(token.rules.providers) or None,
+    "allowed_models": lambda token: list(token.rules.models) or None,
+    "allowed_operations": lambda token: list(token.rules.operations) or None,
+    "allowed_networks": lambda token: list(token.rules.networks) or None,
+    "key": lambda token: token.key,
 }
 """What JSON and CSV say of a token. A limit that is null is the plan's."""
 _HEADINGS = {
@@ -73,6 +80,7 @@ _HEADINGS = {
     "timeout": "timeout",
     "expires": "expires",
     "label": "label",
+    "rules": "may use only",
     "used": "last used",
     "state": "state",
 }
@@ -143,6 +151,7 @@ def token() -> None:
 @click.argument("name", type=Name(), required=False)
 @account_option
 @_terms_options(changing=False)
+@rules_options(changing=False)
 @settings_option
 def create(name: str | None, account: str, settings: Settings, **given: Any) -> None:
     """Make a token called NAME, or token-1, token-2 ….
@@ -155,12 +164,19 @@ def create(name: str | None, account: str, settings: Settings, **given: Any) -> 
       metrion token create ci --account team --rate 20 --monthly-requests 5000 --expires 30d
       metrion token create ann --user ann --label-fixed --tag team=search
       metrion token create gateway --allow-user 'team-*' --allow-user ops
+      metrion token create agent --allow-provider anthropic --allow-model 'claude-*' --from 10.0.0.0/8
       TOKEN=$(metrion token create script)
     """  # noqa: D301 -- \b is click's mark for text that keeps its lines
-    terms = _changed(TokenTerms(account=account), given)
+    terms = _changed(TokenTerms(account=account), given, settings)
     with closing(ControlStore.open(settings)) as store:
         made = store.create_token(
-            name, account=account, limits=terms.limits, labels=terms.labels, expires_at=terms.expires_at
+            name,
+            account=account,
+            limits=terms.limits,
+            labels=terms.labels,
+            expires_at=terms.expires_at,
+            rules=terms.rules,
+            key=terms.key,
         )
     click.echo(made.secret)
     note(f"Token {made.name} for account {made.account}. It cannot be shown again: keep it now.")
@@ -171,12 +187,13 @@ def create(name: str | None, account: str, settings: Settings, **given: Any) -> 
 @click.argument("name", type=Name(), shell_complete=complete_tokens)
 @click.option("--account", type=Name(), shell_complete=complete_accounts, help="The account it belongs to from now on.")
 @_terms_options(changing=True)
+@rules_options(changing=True)
 @settings_option
 def set_(name: str, settings: Settings, **given: Any) -> None:
     """Change the token NAME, from the next request on.
 
     Options that are not given change nothing. A limit of 0 means no limit, one of `plan` is the plan's again. Tags and
-    allowed labels that are given replace all earlier ones.
+    whatever is allowed replace all that there were of their kind.
 
     \b
     Examples:
@@ -185,16 +202,17 @@ def set_(name: str, settings: Settings, **given: Any) -> None:
       metrion token set ann --user ann --label-fixed
       metrion token set gateway --allow-user 'team-*' --allow-user ops
       metrion token set gateway --allow-any-user --expires never
+      metrion token set agent --allow-model 'claude-*' --allow-model gpt-4o --from-anywhere
     """  # noqa: D301 -- \b is click's mark for text that keeps its lines
     is_given = {option: value is not None and value != () for option, value in given.items()}
-    is_given |= {flag: given[flag] for flag in ("no_user", "no_tags", "allow_any_user")}
+    is_given |= {flag: given[flag] for flag in ("no_user", "no_tags", "allow_any_user", *FLAGS)}
     if not any(is_given.values()):
         raise click.UsageError(
             f"there is nothing to change: say what, as in `metrion token set {name} --rate 20`. "
             "`metrion token set --help` lists what can be changed."
         )
     with closing(ControlStore.open(settings)) as store:
-        changed = store.change_token(name, lambda terms: _changed(terms, given))
+        changed = store.change_token(name, lambda terms: _changed(terms, given, settings))
     note(_described(changed, settings.plans[changed.plan]))
     note_other_home(settings)
 
@@ -265,7 +283,7 @@ def revoke(name: str, settings: Settings) -> None:
     note(f"Token {name} is revoked.")
 
 
-def _changed(terms: TokenTerms, given: Mapping[str, Any]) -> TokenTerms:
+def _changed(terms: TokenTerms, given: Mapping[str, Any], settings: Settings) -> TokenTerms:
     """Return the terms with the options that were given in the place of what was there."""
     for option, opposite, both in _OPPOSITES:
         if given[option] and given.get(opposite):
@@ -294,6 +312,8 @@ def _changed(terms: TokenTerms, given: Mapping[str, Any]) -> TokenTerms:
         limits=replace(terms.limits, **limits),
         labels=replace(terms.labels, **labels),
         expires_at=terms.expires_at if expires is None else None if expires == _NEVER else expires,
+        rules=changed_rules(terms.rules, given, settings),
+        key=given["key"] or (None if given.get("no_key") else terms.key),
     )
 
 
@@ -309,6 +329,7 @@ def _row(token: TokenRecord, plan: Plan) -> dict[str, object]:
         "timeout": _limit(limits.timeout, plan.timeout, " s"),
         "expires": _expiry(token.expires_at),
         "label": _label(token),
+        "rules": shown_rules(token),
         "used": _ago(token.last_used_at),
         "state": token.state,
     }
@@ -324,6 +345,7 @@ def _described(token: TokenRecord, plan: Plan) -> str:
         parts.append("tags " + " ".join(f"{name}={value}" for name, value in labels.tags.items()))
     if labels.allowed:
         parts.append("may send " + " ".join(labels.allowed))
+    parts += described_rules(token)
     return f"Token {token.name} of account {token.account}: {', '.join(parts)}."
 
 

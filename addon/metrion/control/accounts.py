@@ -60,9 +60,15 @@ def remove(db: sqlite3.Connection, name: str) -> tuple[str, ...]:
             f"or move {them} with `metrion token set {first} --account {DEFAULT_ACCOUNT}`, then remove the account."
         )
     providers = [
-        row[0] for row in db.execute("SELECT provider FROM provider_keys WHERE account = ? ORDER BY provider", (name,))
+        row[0]
+        for row in db.execute(
+            "SELECT provider FROM provider_keys WHERE account = ? UNION "
+            "SELECT provider FROM further_keys WHERE account = ? ORDER BY provider",
+            (name, name),
+        )
     ]
     db.execute("DELETE FROM provider_keys WHERE account = ?", (name,))
+    db.execute("DELETE FROM further_keys WHERE account = ?", (name,))
     db.execute("UPDATE accounts SET removed_at = ? WHERE name = ?", (now_text(), name))
     return tuple(providers)
 

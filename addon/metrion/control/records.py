@@ -33,6 +33,8 @@ class TokenTerms:
     expires_at: datetime | None = None
     """Aware; ``None``: never."""
     rules: TokenRules = _NO_RULES
+    key: str | None = None
+    """The name of the provider keys that it uses; ``None``: those without a name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ class TokenRecord:
     last_used_at: datetime | None = None
     """When a request of it was last forwarded; ``None``: never, or too long ago to know."""
     rules: TokenRules = _NO_RULES
+    key: str | None = None
+    """The name of the provider keys that it uses; ``None``: those without a name."""
 
     @property
     def state(self) -> str:
@@ -108,10 +112,19 @@ class KeyRecord:
     source: str
     """``stored`` or ``environment``."""
     in_use: bool
-    """False for a key from the environment that a stored one overrides, and for one that does not open."""
+    """False for a key from the environment that a stored one overrides, for one that does not open, and for a former
+    one."""
     stored_at: datetime | None = None
     problem: str | None = None
     """Why it does not open, and the way out."""
+    name: str | None = None
+    """What it is called, beside the one that needs no name."""
+    former: bool = False
+    """Another is in its place."""
+    ends_at: datetime | None = None
+    """When a former one is forgotten."""
+    last_used_at: datetime | None = None
+    """When it last went out, to about a minute; ``None``: never, or not since a key was stored in its place."""
 
     @property
     def is_shared(self) -> bool:

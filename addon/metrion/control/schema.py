@@ -124,6 +124,20 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE tokens ADD COLUMN allowed_operations TEXT",
         "ALTER TABLE tokens ADD COLUMN allowed_networks TEXT",
     ),
+    (
+        """CREATE TABLE further_keys (    -- beside the one that an account has at a provider
+            account TEXT NOT NULL,       -- '*': of every account
+            provider TEXT NOT NULL,
+            name TEXT NOT NULL,          -- empty: that of the one without a name
+            former INTEGER NOT NULL,     -- 1: another is in its place
+            ends_at TEXT,                -- when a former one is forgotten
+            master_id TEXT NOT NULL,
+            box BLOB NOT NULL,           -- see metrion.control.vault
+            stored_at TEXT NOT NULL,
+            PRIMARY KEY (account, provider, name, former)
+        ) STRICT, WITHOUT ROWID""",
+        "ALTER TABLE tokens ADD COLUMN key_name TEXT",  # of the provider keys that it uses; NULL: those without a name
+    ),
 )
 
 

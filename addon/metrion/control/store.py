@@ -42,9 +42,12 @@ class ControlStore:
     or opens a store of its own afterwards. Every other method opens the database and closes it again.
     """
 
-    def __init__(self, path: Path, vault: Vault, environment_keys: Mapping[str, str], counters: Path) -> None:
+    def __init__(
+        self, path: Path, vault: Vault, environment_keys: Mapping[str, str], counters: Path, key_use: Path
+    ) -> None:
         self._path = path
         self._counters = counters
+        self._key_use = key_use
         self._vault = vault
         self._environment_keys = dict(environment_keys)
         self._watch = Watch(path, self._read_snapshot)
@@ -59,7 +62,11 @@ class ControlStore:
         :raises ControlError: the folder or the database cannot be made, read or brought up to date.
         """
         store = cls(
-            settings.control_db, Vault(settings.master_key_path), settings.environment_keys, settings.counters_dir
+            settings.control_db,
+            Vault(settings.master_key_path),
+            settings.environment_keys,
+            settings.counters_dir,
+            settings.key_use_dir,
         )
         try:
             for folder in (settings.home, settings.control_db.parent):
@@ -79,6 +86,11 @@ class ControlStore:
 
     # --- for the proxy
 
+    def use_environment_keys(self, keys: Mapping[str, str]) -> None:
+        """Have other keys from the environment, from the next request on."""
+        self._environment_keys = dict(keys)
+        self._watch.close()  # the next look reads everything again
+
     def access_snapshot(self) -> AccessSnapshot:
         """Return who may call, with which key, as the last commit of any process left it.
 
@@ -91,7 +103,7 @@ class ControlStore:
 
     def _read_snapshot(self, db: sqlite3.Connection) -> AccessSnapshot:
         keys = provider_keys.opened(db, self._vault, self._environment_keys)
-        return AccessSnapshot(tokens.granted(db), keys.own, keys.shared)
+        return AccessSnapshot(tokens.granted(db), keys.own, keys.shared, keys.named, keys.ids)
 
     # --- tokens
 
@@ -104,6 +116,7 @@ class ControlStore:
         labels: LabelRules | None = None,
         expires_at: datetime | None = None,
         rules: TokenRules | None = None,
+        key: str | None = None,
     ) -> NewToken:
         """Make a token; its secret is in the answer and nowhere else. Without a name it is the next ``token-N``.
 
@@ -115,6 +128,7 @@ class ControlStore:
             labels=labels or LabelRules(),
             expires_at=expires_at,
             rules=rules or TokenRules(),
+            key=key,
         )
         with transaction(self._path) as db:
             return tokens.create(db, name, terms)
@@ -182,26 +196,51 @@ class ControlStore:
 
     # --- provider keys
 
-    def set_key(self, provider: str, key: str, account: str = DEFAULT_ACCOUNT) -> None:
+    def set_key(self, provider: str, key: str, account: str = DEFAULT_ACCOUNT, name: str | None = None) -> None:
         """Seal the key of ``account`` at ``provider``, or of :data:`ALL_ACCOUNTS`, in place of an older one.
+
+        ``name``: beside the one that goes out for every token, for those that are tied to this name.
 
         :raises ControlError: there is no such account, or the master key is missing while other keys are stored.
         """
         with transaction(self._path) as db:
-            provider_keys.store(db, self._vault, provider, key, account)
+            provider_keys.store(db, self._vault, provider, key, account, name)
+            provider_keys.forget_uses(db, self._environment_keys, self._key_use)
+
+    def rotate_key(self, provider: str, key: str, account: str, keep_until: datetime, name: str | None = None) -> None:
+        """Put a key in the place of a stored one, which is kept until ``keep_until`` and can be brought back till then.
+
+        :raises ControlError: none is stored, or it does not open.
+        """
+        with transaction(self._path) as db:
+            provider_keys.rotate(db, self._vault, provider, key, account, name, keep_until)
+            provider_keys.forget_uses(db, self._environment_keys, self._key_use)
+
+    def bring_key_back(self, provider: str, account: str, name: str | None = None) -> None:
+        """Use the former key again; the one that had replaced it is the former one then.
+
+        :raises ControlError: none is kept, or one of them does not open.
+        """
+        with transaction(self._path) as db:
+            provider_keys.bring_back(db, self._vault, provider, account, name)
 
     def keys(self) -> tuple[KeyRecord, ...]:
         """Every provider key, stored or from the environment, by account and provider; shared ones first."""
         with connection(self._path) as db:
-            return provider_keys.records(db, self._vault, self._environment_keys)
+            return provider_keys.records(db, self._vault, self._environment_keys, self._key_use)
 
-    def remove_key(self, provider: str, account: str = DEFAULT_ACCOUNT) -> None:
-        """Forget a stored key of ``account``, or of :data:`ALL_ACCOUNTS`. Works without the master key.
+    def remove_key(
+        self, provider: str, account: str = DEFAULT_ACCOUNT, name: str | None = None, *, former: bool = False
+    ) -> None:
+        """Forget a stored key of ``account``, or of :data:`ALL_ACCOUNTS`, and the one that it has replaced.
+
+        ``former``: only the latter. Works without the master key.
 
         :raises ControlError: none is stored.
         """
         with transaction(self._path) as db:
-            provider_keys.remove(db, provider, account)
+            provider_keys.remove(db, provider, account, name, former=former)
+            provider_keys.forget_uses(db, self._environment_keys, self._key_use)
 
     # --- accounts
 

@@ -16,7 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from metrion.admission import Token, token_digest
-from metrion.control import accounts
+from metrion.control import accounts, further_keys
 from metrion.control.counters import last_counted
 from metrion.control.moments import now_text, optional_moment, optional_text, text_of
 from metrion.control.names import check_name, suggestion
@@ -38,7 +38,7 @@ def create(db: sqlite3.Connection, name: str | None, terms: TokenTerms) -> NewTo
     """
     if name is not None:
         check_name(name)
-    accounts.require(db, terms.account)
+    _require(db, terms)
     names = dict(db.execute("SELECT name, max(revoked_at IS NULL) FROM tokens GROUP BY name"))
     if name is None:
         # A revoked token keeps its name unless a person reuses it: events are told apart by names.
@@ -60,7 +60,7 @@ def change(db: sqlite3.Connection, name: str, changed: Callable[[TokenTerms], To
     """
     row = _in_use(db, name)
     terms = changed(_terms(row))
-    accounts.require(db, terms.account)
+    _require(db, terms)
     _update(db, row["id"], _of_terms(terms))
 
 
@@ -108,6 +108,7 @@ def records(db: sqlite3.Connection, counters: Path) -> tuple[TokenRecord, ...]:
             revoked_at=optional_moment(row["revoked_at"]),
             last_used_at=last_counted(counters, row["counted_as"] or row["digest"]),
             rules=_rules(row),
+            key=row["key_name"],
         )
         for row in rows
     )
@@ -134,12 +135,23 @@ def granted(db: sqlite3.Connection) -> dict[bytes, Token]:
             labels=None if labels == _NO_LABEL_RULES else labels,
             counted_as=row["counted_as"],
             rules=None if rules == _NO_RULES else rules,
+            key=row["key_name"],
         )
     for digest, token_id, ends_at in db.execute("SELECT digest, token, ends_at FROM former_secrets"):
         token, end = by_id[token_id], datetime.fromisoformat(ends_at)
         end = end if token.expires_at is None else min(end, token.expires_at)
         tokens[digest] = replace(token, expires_at=end, rotated=True)
     return tokens
+
+
+def _require(db: sqlite3.Connection, terms: TokenTerms) -> None:
+    """Return if there are the account and the key that a token is to have.
+
+    :raises ControlError: one of them is missing.
+    """
+    accounts.require(db, terms.account)
+    if terms.key is not None:
+        further_keys.require(db, terms.account, terms.key)
 
 
 def _in_use(db: sqlite3.Connection, name: str) -> sqlite3.Row:
@@ -191,6 +203,7 @@ def _of_terms(terms: TokenTerms) -> dict[str, object]:
         "allowed_models": _array(rules.models),
         "allowed_operations": _array(rules.operations),
         "allowed_networks": _array(rules.networks),
+        "key_name": terms.key,
     }
 
 
@@ -201,6 +214,7 @@ def _terms(row: sqlite3.Row) -> TokenTerms:
         labels=_labels(row),
         expires_at=optional_moment(row["expires_at"]),
         rules=_rules(row),
+        key=row["key_name"],
     )
 
 

@@ -52,7 +52,8 @@ def _described(key: KeyRecord) -> str:
     """Return the masked key, and where it comes from."""
     source = "stored" if key.source == "stored" else f"from {PROVIDERS[key.provider].environment}"
     whose = " for all accounts" if key.is_shared else f" for account {key.account}"
-    return f"{key.shown}, {source}" + (whose if key.account != DEFAULT_ACCOUNT else "")
+    named = "" if key.name is None else f" by the name {key.name}"
+    return f"{key.shown}, {source}{named}" + (whose if key.account != DEFAULT_ACCOUNT else "")
 
 
 def _damage(path: Path) -> str | None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator
 from datetime import date, timedelta
-from typing import Any
 
 import yaml
 
 from metrion.doctor.findings import Finding, Subject, counted, fail, ok, warn
 from metrion.errors import PricingError
 from metrion.pricing import PriceBook
+from metrion.pricing.files import last_checked, read_bytes
 from metrion.providers import canonical_name
+from metrion.settings.values import built_in_pricing, own_prices
 
 _PRICES_AGE = timedelta(days=60)
 """Prices that nobody has checked for longer may be out of date."""
@@ -37,12 +37,19 @@ def prices(subject: Subject) -> Iterator[Finding]:
                 f"prices: {path} has prices for {', '.join(strangers)}, but no such provider is configured",
                 f"these price nothing: check the name; known: {', '.join(settings.providers)}",
             )
-        checked = max((day for day in map(_day, _checked(document)) if day), default=None)
+        checked = last_checked(path.read_bytes())
         if checked and subject.now.date() - checked > _PRICES_AGE:
             yield warn(
                 f"prices: {path} was last checked on {checked}",
                 "update Metrion, or put what has changed into a file of your own (docs/pricing.md)",
             )
+    (shipped,) = built_in_pricing()
+    newer, used = last_checked(read_bytes(shipped)), own_prices(settings.home)
+    if used in settings.pricing and newer and newer > (last_checked(read_bytes(used)) or date.min):
+        yield warn(
+            f"prices: {used} is older than the prices that Metrion comes with (checked until {newer})",
+            f"remove it, or run `metrion prices update {shipped}`",
+        )
     yield ok(f"prices: {counted(models, 'model')} in {', '.join(map(str, settings.pricing))} (version {book.version})")
     if without := [name for name in settings.providers if name not in priced]:
         yield warn(
@@ -50,16 +57,3 @@ def prices(subject: Subject) -> Iterator[Finding]:
             "give them one in a file of your own, named after Metrion's: `pricing: [pricing.yaml, my-prices.yaml]` "
             "(docs/pricing.md)",
         )
-
-
-def _checked(document: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    for entries in document.values():
-        for entry in entries.values():
-            if "checked" in entry:
-                yield str(entry["checked"])
-
-
-def _day(text: str) -> date | None:
-    with suppress(ValueError):
-        return date.fromisoformat(text)
-    return None

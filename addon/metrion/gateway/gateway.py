@@ -24,11 +24,13 @@ from metrion.admission.welcome import welcome
 from metrion.control import ControlStore, make_fingerprint
 from metrion.control.counters import Counters
 from metrion.control.generations import Generations
+from metrion.control.key_use import KeyUse
 from metrion.faults import log_fault
 from metrion.gateway.health import gauges, health
 from metrion.gateway.label_warnings import LabelWarnings
 from metrion.gateway.metrics_access import MetricsAccess
 from metrion.gateway.mistakes import Mistakes
+from metrion.gateway.model_warnings import ModelWarnings
 from metrion.gateway.rerouting import Rerouting
 from metrion.gateway.scoreboard import Slot
 from metrion.journal.writer import Journal
@@ -55,34 +57,49 @@ class Gateway:
     """The one object behind all connections of a process.
 
     ``slot``: this process's own figures on the scoreboard. ``log``: what is written about requests; nothing by default.
+    ``prices``: those of the settings, where they are read already.
     """
 
-    def __init__(self, settings: Settings, slot: Slot, log: RequestLog | None = None) -> None:
-        self.settings = settings
+    def __init__(
+        self, settings: Settings, slot: Slot, log: RequestLog | None = None, prices: PriceBook | None = None
+    ) -> None:
         self.log = log or RequestLog()
         self._slot = slot
-        self.router = Router(settings)
-        self._rerouting = Rerouting(self.router, PolicyBook(settings.policies)) if settings.policies else None
         self.live: dict[Hashable, Attempt] = {}
         """Requests that are not over on the wire, whether they have their event or not."""
         self.tunnels: dict[str, bytes] = {}
         """The token that identifies a client connection's tunnel, by mitmproxy's id of the connection."""
         self.room = Room()
         """Where bodies are held."""
-        prices = PriceBook.load(settings.pricing, without_allowance=settings.without_allowance)
+        prices = prices or PriceBook.load(settings.pricing, without_allowance=settings.without_allowance)
         self._control = ControlStore.open(settings)
         self._control.access_snapshot()  # a key that does not open is an error now, not at every request
         self._counters = Counters(settings.counters_dir)
+        self._key_use = KeyUse(settings.key_use_dir)
         self._generations = Generations(settings.generations_db)
         self._journal = Journal(settings.journal_dir, on_change=slot.note_events)
         self._metrics = Recording(slot.metrics, settings.metrics)
         self._otlp = exporter_of(settings)
         self._metrics_access = MetricsAccess(self._control.admin_of)
         self._recorder = Recorder(prices, self._write, self._generations)
+        self._use(settings)
         self._mistakes = Mistakes(settings, slot)
         self._home = make_fingerprint(settings)
         self._label_warnings = LabelWarnings()
+        self._model_warnings = ModelWarnings()
         self._meters = os.environ.get(_METERING) != "off"
+
+    def reload(self, settings: Settings, prices: PriceBook) -> None:
+        """Work by other settings and prices from the next request on. What is in flight goes on as it was decided."""
+        self._control.use_environment_keys(settings.environment_keys)
+        self._recorder.prices = prices
+        self._use(settings)
+
+    def _use(self, settings: Settings) -> None:
+        self.settings = settings
+        self.router = Router(settings)
+        self._rerouting = Rerouting(self.router, PolicyBook(settings.policies)) if settings.policies else None
+        self.log.use(settings)
 
     @property
     def cors_origins(self) -> Collection[str]:
@@ -154,7 +171,11 @@ class Gateway:
     def within_limits(self, decision: Forward) -> Forward | Refusal:
         """Count a request that nothing else refuses any more, or refuse it and count nothing."""
         excess = self._counters.take(decision.quota) if decision.quota else None
-        return limit_refusal(decision, excess) if excess else decision
+        if excess:
+            return limit_refusal(decision, excess)
+        if decision.key_id:
+            self._key_use.note(decision.key_id)
+        return decision
 
     def begin(self, key: Hashable, inbound: Inbound, decision: Forward | Refusal, *, began: float) -> Attempt:
         """Begin to record a request, known by ``key`` until it is forgotten.
@@ -187,6 +208,8 @@ class Gateway:
             event = attempt.finish(end_reason)
         if attempt.refusal is not None:
             self._metrics.refused(attempt.refusal)
+        elif event is not None and (caller := attempt.request.decision.caller) is not None and caller.models:
+            self._model_warnings.note(caller, event)
         self.log.finished(attempt, event)
         return event
 

@@ -8,14 +8,13 @@ event loop a moment.
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import math
 import time
 from collections.abc import Callable
 
+from metrion.addresses import address_of, is_loopback
 from metrion.admission.codes import INVALID_TOKEN, MISSING_TOKEN
 from metrion.control import ADMIN_PREFIX
-from metrion.logs.access import address_of
 from metrion.model import Inbound, Refusal
 
 _SECONDS_BETWEEN_GUESSES = 0.1
@@ -38,7 +37,7 @@ class MetricsAccess:
     def refusal(self, inbound: Inbound) -> Refusal | None:
         """Refuse a request for the metrics, unless its client may have them."""
         fields = [(name.lower(), value) for name, value in inbound.headers]
-        if _is_loopback(address_of(inbound.peer)) and not any(_is_of_a_proxy(name) for name, _ in fields):
+        if is_loopback(address_of(inbound.peer)) and not any(_is_of_a_proxy(name) for name, _ in fields):
             return None
         credentials = [value for name, value in fields if name == b"authorization"]
         if not credentials:
@@ -63,12 +62,3 @@ class MetricsAccess:
 
 def _is_of_a_proxy(name: bytes) -> bool:
     return name in (b"forwarded", b"via") or name.startswith(b"x-forwarded-")
-
-
-def _is_loopback(address: str | None) -> bool:
-    try:
-        found = ipaddress.ip_address((address or "").partition("%")[0])
-    except ValueError:
-        return False
-    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    return (mapped or found).is_loopback

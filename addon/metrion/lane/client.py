@@ -23,7 +23,7 @@ from metrion.lane.sender import Sender
 from metrion.lane.shared import Shared
 from metrion.lane.turn import Turn
 from metrion.lane.unreadable import Unreadable
-from metrion.model import Headers, Inbound
+from metrion.model import Headers
 from metrion.relay.effects import (
     AbortRequest,
     AbortResponse,
@@ -163,7 +163,7 @@ class ClientConnection(asyncio.Protocol):
         self._head = head
         self._response.begin(minor=head.minor, keep_alive=head.keep_alive)
         relay = self._relay = Relay(self._lane.gateway, self)
-        inbound = Inbound(head.method, head.target, head.headers, secure=self._over_tls, peer=self._peer)
+        inbound = self._lane.inbound(head, secure=self._over_tls, peer=self._peer)
         effects = relay.request_head(inbound, ends=head.body == 0, began=began)
         left = b""
         if head.body:

@@ -7,8 +7,10 @@ from typing import Protocol
 
 from metrion.gateway.estimator import Estimator
 from metrion.gateway.gateway import Gateway
+from metrion.lane.http1 import RequestHead
 from metrion.lane.pool import Pool
 from metrion.lane.upstream import Upstream
+from metrion.model import Inbound
 
 
 class HandOver(Protocol):
@@ -43,3 +45,8 @@ class Shared:
         self.hand_over = hand_over
         self.connections: set[Connection] = set()
         self.is_draining = False
+
+    def inbound(self, head: RequestHead, *, secure: bool, peer: object) -> Inbound:
+        """Return a request that came on a connection."""
+        trusted = self.gateway.settings.trusted_proxies
+        return Inbound(head.method, head.target, head.headers, secure=secure, peer=peer, trusted_proxies=trusted)

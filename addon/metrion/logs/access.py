@@ -48,8 +48,3 @@ def access_line(
         "event_id": str(event.event_id) if event is not None else None,
     }
     return _encode(fields).decode()
-
-
-def address_of(peer: object) -> str | None:
-    """Return the address of a socket's peer, as the system names it: a pair or more; ``None`` for anything else."""
-    return str(peer[0]) if isinstance(peer, tuple) and peer else None

@@ -49,7 +49,7 @@ class Notices:
     """See the module."""
 
     def __init__(self, providers: Mapping[str, ProviderSettings], remembered: Remembered) -> None:
-        self._providers = providers
+        self.providers = providers
         self._remembered = remembered
         self._known: set[tuple[object, ...]] = set()
         """What this process knows to be said: the memory that all share is looked at once for each."""
@@ -170,7 +170,7 @@ class Notices:
         return Notice("reachable", logging.INFO, text)
 
     def _no_usage(self, event: Event) -> Notice | None:
-        provider = self._providers.get(event.provider)
+        provider = self.providers.get(event.provider)
         if provider is None or provider.inject_usage or event.cost_source == "not_billed":
             return None
         key = ("no_usage", event.provider)

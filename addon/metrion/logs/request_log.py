@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from metrion.addresses import address_of
+from metrion.admission.client_address import client_address
 from metrion.faults import log_fault
-from metrion.logs.access import access_line, address_of
+from metrion.logs.access import access_line
 from metrion.logs.decisions import asked, decided, ended
 from metrion.logs.notices import Notice, Notices
 from metrion.logs.output import ACCESS, LogOptions
@@ -23,7 +25,7 @@ from metrion.model import Answer, Event, Forward, Inbound, Refusal
 
 if TYPE_CHECKING:
     from metrion.relay.attempt import Attempt
-    from metrion.settings import ProviderSettings
+    from metrion.settings import ProviderSettings, Settings
 
 notices_logger = logging.getLogger("metrion.notices")
 access_logger = logging.getLogger(ACCESS)
@@ -49,6 +51,11 @@ class RequestLog:
         says = wanted.level in ("debug", "info", "warning")
         notices = Notices(providers, remembered or Remembered(providers)) if says else None
         return cls(notices, wanted.access, wanted.level == "debug")
+
+    def use(self, settings: Settings) -> None:
+        """Know providers by these settings."""
+        if self.notices is not None:
+            self.notices.providers = settings.providers
 
     def decided(self, inbound: Inbound, decision: Forward | Refusal) -> None:
         """Write what was decided about a request."""
@@ -77,7 +84,7 @@ class RequestLog:
                     now=request.started_at.replace(tzinfo=UTC),
                     decision=request.decision,
                     event=event,
-                    address=address_of(request.inbound.peer),
+                    address=_address(request.inbound),
                 )
                 access_logger.info("%s", line)
             if self.decisions and event is not None:
@@ -91,7 +98,7 @@ class RequestLog:
             return
         try:
             if self.access:
-                seconds, address = time.perf_counter() - began, address_of(inbound.peer)
+                seconds, address = time.perf_counter() - began, _address(inbound)
                 line = access_line(
                     inbound, status=answer.status, seconds=seconds, now=datetime.now(UTC), address=address
                 )
@@ -113,6 +120,11 @@ class RequestLog:
                 decisions_logger.debug("A head could not be read, refused with %d: %s", status, message)
         except Exception as error:  # noqa: BLE001 -- as above
             _fault(error)
+
+
+def _address(inbound: Inbound) -> str | None:
+    address = client_address(inbound)
+    return None if address is None else str(address)
 
 
 def _write(notices: Iterable[Notice]) -> None:

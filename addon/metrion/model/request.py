@@ -5,9 +5,10 @@ Heads are bytes, as on the wire: what is only forwarded is never decoded and enc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network
 
 from metrion.model.operation import Operation
 from metrion.model.policies import Policies
@@ -55,6 +56,8 @@ class Inbound:
     """It came over TLS."""
     peer: object = field(default=None, repr=False)
     """The other end of the connection, as its socket names it."""
+    trusted_proxies: Sequence[IPv4Network | IPv6Network] = field(default=(), repr=False)
+    """Whose ``X-Forwarded-For`` is believed."""
 
     @property
     def path(self) -> bytes:
@@ -267,6 +270,8 @@ class Caller:
     """The credential that goes out is one of a flat-rate plan of the provider's."""
     labels: LabelRules | None = None
     """``None``: whatever label and tags a request sends are believed."""
+    models: tuple[str, ...] = ()
+    """The models that it may ask for, as in :class:`TokenRules`; empty: all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,3 +316,5 @@ class Forward:
     """What refuses it even if its body is allowed: no key is stored. Nothing of it goes out then."""
     policies: Policies | None = None
     """What policies ask for at this request; ``None``: nothing."""
+    key_id: str | None = None
+    """What the stored key that goes out is called where it must not be known; ``None``: none of ours goes out."""

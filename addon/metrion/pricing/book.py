@@ -51,10 +51,17 @@ class PriceBook:
 
         :raises PricingError: a file cannot be read, or something in it is not as ``docs/pricing.md`` says.
         """
+        return cls.read([(path, read_bytes(path)) for path in paths], without_allowance=without_allowance)
+
+    @classmethod
+    def read(cls, files: Sequence[tuple[Path, bytes]], *, without_allowance: Collection[str] = ()) -> PriceBook:
+        """Do as :meth:`load` does, with the text of each file.
+
+        :raises PricingError: something in a text is not as ``docs/pricing.md`` says.
+        """
         digest = hashlib.sha256()
         providers: dict[str, Models] = {}
-        for path in paths:
-            text = read_bytes(path)
+        for path, text in files:
             digest.update(b"%d:%s" % (len(text), text))
             for provider, entries in read_entries(path, text).items():
                 models = providers.setdefault(provider, Models())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -43,6 +44,16 @@ def read_bytes(path: Path) -> bytes:
         raise PricingError(
             f"{path}: cannot be read ({error.strerror}); check `pricing` in metrion.yaml and the file's permissions"
         ) from error
+
+
+def last_checked(text: bytes) -> date | None:
+    """Return the last day on which somebody checked a price of a file, as it says; ``None``: it does not."""
+    days = set[date]()
+    uncommented = b"\n".join(line for line in text.splitlines() if not line.lstrip().startswith(b"#"))
+    for day in re.findall(rb"\bchecked: *['\"]?(\d{4}-\d\d-\d\d)\b", uncommented):
+        with suppress(ValueError):
+            days.add(date.fromisoformat(day.decode()))
+    return max(days, default=None)
 
 
 def read_entries(path: Path, text: bytes) -> dict[str, list[Entry]]:

@@ -33,7 +33,7 @@ from metrion.proxy import content_view, http1, http2, old_flows, playback
 from metrion.proxy.admissions import Admissions
 from metrion.proxy.commands import Commands
 from metrion.proxy.layers import MeteredHttpLayer
-from metrion.proxy.logs import add_options, choose, install_filter
+from metrion.proxy.logs import add_options, choose, install_filter, warn_of_plain_http
 from metrion.proxy.pacing import pace
 from metrion.proxy.stream import MeteredStream
 from metrion.proxy.tunnels import Search, Targets
@@ -83,7 +83,7 @@ class MetrionAddon:
         self._watch: asyncio.Task[None] | None = None
         self._estimator = estimator or Estimator()
         self._admissions = Admissions()
-        self._targets = Targets(gateway.router.hosts)
+        self._targets = Targets(lambda: gateway.router.hosts)
         self._old_flows = old_flows.OldFlows()
         self.addons = [Commands(settings, self._admissions.comments)] if self._hooks else []
         """What mitmproxy adds besides, if it is the program."""
@@ -120,6 +120,7 @@ class MetrionAddon:
         """Start the ingester, where it is this process's own, and prepare estimates (mitmproxy's hook after start)."""
         if self._own_scoreboard is not None:
             self._estimator.prepare()
+            warn_of_plain_http(ctx.master.addons.get("proxyserver").servers)
             self._watch = asyncio.get_running_loop().create_task(self._keep_ingesting(self._own_scoreboard))
 
     async def _keep_ingesting(self, scoreboard: Scoreboard) -> None:

@@ -36,6 +36,7 @@ def inbound_request(request: http.Request, context: Context, mode: HTTPMode, gat
         origin,
         secure=client.tls,
         peer=client.peername,
+        trusted_proxies=gateway.settings.trusted_proxies,
     )
     tunnel = gateway.tunnels.get(context.client.id)
     return identified(inbound, tunnel) if tunnel or (mode is HTTPMode.regular and origin) else inbound

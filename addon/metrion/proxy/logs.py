@@ -10,12 +10,18 @@ from __future__ import annotations
 import logging
 import re
 import traceback
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 
 from mitmproxy.addonmanager import Loader
 from mitmproxy.options import Options
+from mitmproxy.proxy.mode_servers import ServerInstance
+from mitmproxy.proxy.mode_specs import ProxyMode
 
+from metrion.addresses import is_loopback
 from metrion.logs.request_log import RequestLog
+
+logger = logging.getLogger(__name__)
 
 _ACCESS_LOG = "metrion_access_log"
 _LEVEL = "termlog_verbosity"
@@ -67,6 +73,21 @@ def choose(log: RequestLog, options: Options, updated: AbstractSet[str]) -> None
     if not updated.isdisjoint((_ACCESS_LOG, _LEVEL)):
         log.access = bool(getattr(options, _ACCESS_LOG, False))
         log.decisions = getattr(options, _LEVEL, None) == "debug"
+
+
+def warn_of_plain_http(servers: Iterable[ServerInstance[ProxyMode]]) -> None:
+    """Say so where others on the network can read what clients send. mitmproxy listens everywhere unless told."""
+    hosts = {
+        str(address[0])
+        for server in servers
+        if server.mode.transport_protocol == "tcp"
+        for address in server.listen_addrs
+    }
+    if not all(map(is_loopback, hosts)):
+        logger.warning(
+            "Others on the network can reach this proxy, and read the tokens, keys and prompts that clients send to it "
+            "on plain HTTP. Give mitmproxy --listen-host 127.0.0.1, or see that nobody else is on that network."
+        )
 
 
 def without_quotes(failure: str) -> str:

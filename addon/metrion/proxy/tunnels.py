@@ -51,9 +51,9 @@ def look_up(host: str, port: int) -> list[str]:
 
 
 class Targets:
-    """Where blind tunnels may lead. ``hosts`` are the providers'. One for all connections, on one event loop."""
+    """Where blind tunnels may lead. ``hosts`` gives the providers'. One for all connections, on one event loop."""
 
-    def __init__(self, hosts: Collection[str], lookup: Lookup = look_up) -> None:
+    def __init__(self, hosts: Callable[[], Collection[str]], lookup: Lookup = look_up) -> None:
         self._hosts = hosts
         self._look_up = lookup
         self._executor: ThreadPoolExecutor | None = None
@@ -79,7 +79,7 @@ class Targets:
     async def _refresh(self) -> None:
         """Look up the providers' hosts that were not looked up lately."""
         now = time.monotonic()
-        due = [host for host in self._hosts if now - self._checked.get(host, -_FRESH_SECONDS) >= _FRESH_SECONDS]
+        due = [host for host in self._hosts() if now - self._checked.get(host, -_FRESH_SECONDS) >= _FRESH_SECONDS]
         if not due:
             return
         tasks = {asyncio.ensure_future(self._resolve(host, 443)): host for host in due}

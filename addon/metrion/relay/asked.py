@@ -63,7 +63,7 @@ class _Members(_Named, total=False):
 _decode = Decoder(_Members).decode
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 """Half a character, which JSON may hold and the decoder does not take: a text that was cut has one."""
-_MODEL_MARKS = (b'"model"', b'"models"')
+_MARK = b'"model'
 _ESCAPED_LETTER = re.compile(rb"\\u00[46]")
 """A letter that is not written as itself."""
 _TOKEN = re.compile(rb'("(?:[^"\\]++|\\.)*+")(?:[ \t\n\r]*+(:))?+|[{}\[\]]', re.DOTALL)
@@ -159,10 +159,8 @@ def _count(*values: _Scalar) -> int | None:
 
 def _repeats(body: bytes, *, in_batch: bool) -> bool:
     """Whether an object of this JSON has a name twice that may lead to a model, in whatever case."""
-    if not in_batch and not _ESCAPED_LETTER.search(body):
-        lower = body.lower()
-        if all(body.count(mark) == lower.count(mark) <= 1 for mark in _MODEL_MARKS):
-            return False
+    if not in_batch and not _ESCAPED_LETTER.search(body) and body.count(_MARK) == body.lower().count(_MARK) <= 1:
+        return False
     around: list[set[str] | None] = []
     for number, token in enumerate(_TOKEN.finditer(body)):
         if number > _MOST_TOKENS:

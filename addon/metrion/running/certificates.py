@@ -1,13 +1,32 @@
-"""The authorities that a child behind ``HTTPS_PROXY`` trusts: those that it trusts anyway, and Metrion's own."""
+"""The authorities that a child behind ``HTTPS_PROXY`` trusts: those that it trusts anyway, and its home's own."""
 
 from __future__ import annotations
 
+import os
 import ssl
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 _CONFIGURED = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
+
+
+AUTHORITY = "ca/mitmproxy-ca-cert.pem"
+"""In a home: the certificate of its own authority."""
+
+
+def start_making_authority(home: Path) -> subprocess.Popen[bytes] | None:
+    """Have the authority of a home made, if it has none; ``None``: it has one.
+
+    Another process makes it, because that takes mitmproxy.
+    """
+    if (home / AUTHORITY).exists():
+        return None
+    path = os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))))
+    command = [sys.executable, "-P", "-m", "metrion.proxy.authority", str(home)]
+    return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.DEVNULL)
 
 
 def bundle(environ: Mapping[str, str], authority: Path) -> bytes:

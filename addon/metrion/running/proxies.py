@@ -41,11 +41,19 @@ def published(home: Path, url: str) -> Iterator[None]:
 
 def running(home: Path) -> str | None:
     """Return the URL of a proxy of ``home`` that accepts connections and speaks plain HTTP; ``None``: there is none."""
-    for path in sorted((home / _FOLDER).glob("*.url")):
+    for url in addresses(home):
         with suppress(OSError):
-            if (url := _recorded(path)) is not None and url.startswith("http://") and _accepts(url):
+            if url.startswith("http://") and _accepts(url):
                 return url
     return None
+
+
+def addresses(home: Path) -> Iterator[str]:
+    """Yield the URL of each proxy of ``home``, as programs on this machine reach it."""
+    for path in sorted((home / _FOLDER).glob("*.url")):
+        with suppress(OSError):
+            if url := _recorded(path):
+                yield url
 
 
 def _recorded(path: Path) -> str | None:

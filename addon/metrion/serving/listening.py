@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import errno
 import socket
-import ssl
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
-from pathlib import Path
 
 from metrion.errors import ServeError
 
@@ -78,27 +76,23 @@ def _is_loopback(host: str) -> bool:
     try:
         found = socket.getaddrinfo(host or None, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError:
-        return False
+        return True  # there is no such address, so nobody listens there
     return all(ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found)
 
 
-def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
-    """Return a context that presents this certificate chain to clients. Both files are PEM.
+def check_encrypted(command: str, host: str) -> None:
+    """Check that nobody else on the network can read what is sent to a port on plain HTTP.
 
-    :raises ServeError: they cannot be used.
+    ``command``: what was typed, for the error, which has the line to write instead.
+
+    :raises ServeError: others can.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["h2", "http/1.1"])
-    try:
-        context.load_cert_chain(certificate, key)
-    except OSError as error:  # SSLError is one
-        reason = error.strerror if not isinstance(error, ssl.SSLError) else "they are no PEM, or do not fit together"
+    if not _is_loopback(host):
         raise ServeError(
-            f"cannot serve TLS with --tls-cert {certificate} and --tls-key {key}: {reason}. Give the certificate with "
-            "those that lead up to its authority in the one file, and its unencrypted key in the other."
-        ) from error
-    return context
+            f"{command} on {host or 'all addresses'} without TLS lets everybody on the network read tokens, keys and "
+            "prompts. Give --tls-cert and --tls-key, or listen on 127.0.0.1. If a proxy in front speaks "
+            f"TLS, or nobody else is on that network, write: {command} --host {host or '::'} --insecure"
+        )
 
 
 class Listeners:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import os
-import ssl
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metrion import estimates
@@ -18,17 +14,19 @@ from metrion.gateway.scoreboard import Scoreboard
 from metrion.logs.output import FORMAT, LogOptions, configure
 from metrion.logs.remembered import Remembered
 from metrion.logs.request_log import RequestLog
+from metrion.running.certificates import start_making_authority
 from metrion.running.proxies import published
 from metrion.running_proxy import words_of_holder
+from metrion.serving.configuration import Configuration
 from metrion.serving.listening import Listeners, Listening
+from metrion.serving.reload_requests import ReloadRequests
+from metrion.serving.reloading import Reloading
 from metrion.serving.supervisor import Supervisor
+from metrion.serving.tls import ServerTls
 from metrion.settings import Settings
 
 if TYPE_CHECKING:
     from metrion.serving.worker_context import WorkerContext
-
-_AUTHORITY = "ca/mitmproxy-ca-cert.pem"
-"""In a home: whom clients of tunnels have to trust."""
 
 
 def run(
@@ -39,26 +37,25 @@ def run(
     workers: int = 1,
     drain_seconds: float,
     on_listening: Callable[[Listening], None],
-    tls: ssl.SSLContext | None = None,
+    tls: ServerTls | None = None,
     log: LogOptions | None = None,
     shared: bool = True,
 ) -> None:
     """Serve until a signal stops it. ``on_listening`` is called once, when all workers accept connections.
 
     ``shared``: each ``metrion run`` of this home may use this proxy.
-
     :raises ServeError: it cannot be done, workers keep dying, or events were lost.
     :raises StoreError: the ingester cannot start.
     """
     log = log or LogOptions()
     configure(log)
     os.environ[FORMAT] = log.format  # for the ingester
+    reloading = Reloading(Configuration.of(settings), tls)
     remembered = Remembered(settings.providers)  # by all workers
     listeners = Listeners(host, port, workers, lambda host, port: words_of_holder(host, port, settings))
-    # A worker that drains by itself and the one that replaces it are both at work.
-    scoreboard = Scoreboard(2 * workers)
+    scoreboard = Scoreboard(2 * workers)  # one that drains by itself and the one that replaces it are both at work
     ingestion = Ingestion(settings, scoreboard)
-    authority = _start_making_authority(settings)
+    authority = start_making_authority(settings.home)  # whom a client of a tunnel has to trust before it asks
     try:
         from metrion.serving import worker  # here, since it takes long: the ingester starts meanwhile
 
@@ -67,35 +64,31 @@ def run(
         if authority is not None:
             authority.wait()
         listeners.listen()
-
         request_log = RequestLog.of(settings.providers, log, remembered)
 
         def work(context: WorkerContext) -> None:
-            worker.work(settings, context, drain_seconds, tls, request_log)
+            worker.work(reloading.configuration, context, drain_seconds, tls.context if tls else None, request_log)
 
-        supervisor = Supervisor(work, listeners, scoreboard, ingestion, workers=workers, drain_seconds=drain_seconds)
         listening = Listening(host, listeners.port, "https" if tls else "http")
         failures = []
         try:
-            with published(settings.home, listening.local_url) if shared else nullcontext():
+            with (
+                published(settings.home, listening.local_url) if shared else nullcontext(),
+                ReloadRequests(settings.home) as requests,
+            ):
+                owned = (listeners, scoreboard, ingestion, reloading, requests)
+                supervisor = Supervisor(work, *owned, workers=workers, drain_seconds=drain_seconds)
                 supervisor.run(lambda: on_listening(listening))
         except ServeError as error:
             failures.append(str(error))
         if lost := scoreboard.lost_events:
-            failures.append(
-                f"{lost} {'event is' if lost == 1 else 'events are'} lost: the disk of {settings.journal_dir} did not "
-                "take what was kept in memory for it."
-            )
+            failures.append(_words_of_lost(lost, settings))
         if failures:
             raise ServeError(" ".join(failures))
     finally:
         ingestion.end()  # who waits for this process then finds everything in the store, and nobody at work in the home
 
 
-def _start_making_authority(settings: Settings) -> subprocess.Popen[bytes] | None:
-    """Have the authority for tunnels made where there is none: a client has to trust it before its first request."""
-    if (settings.home / _AUTHORITY).exists():
-        return None
-    path = os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))))
-    command = [sys.executable, "-P", "-m", "metrion.proxy.authority", str(settings.home)]
-    return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.DEVNULL)
+def _words_of_lost(events: int, settings: Settings) -> str:
+    are = "event is" if events == 1 else "events are"
+    return f"{events} {are} lost: the disk of {settings.journal_dir} did not take what was kept in memory for it."

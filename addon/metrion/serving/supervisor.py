@@ -27,6 +27,9 @@ from metrion.errors import ServeError
 from metrion.gateway.ingestion import CHECK_SECONDS, Ingestion
 from metrion.gateway.scoreboard import Scoreboard
 from metrion.serving.listening import Listeners
+from metrion.serving.orders import Orders
+from metrion.serving.reload_requests import Answer, ReloadRequests, answer
+from metrion.serving.reloading import Reloading
 from metrion.serving.stop_signals import StopSignals
 from metrion.serving.worker_context import WorkerContext
 from metrion.serving.worker_process import Reports, WorkerProcess, fork
@@ -83,6 +86,8 @@ class Supervisor:
         listeners: Listeners,
         scoreboard: Scoreboard,
         ingestion: Ingestion,
+        reloading: Reloading,
+        reload_requests: ReloadRequests,
         *,
         workers: int,
         drain_seconds: float,
@@ -91,6 +96,8 @@ class Supervisor:
         self._listeners = listeners
         self._scoreboard = scoreboard
         self._ingestion = ingestion
+        self._reloading = reloading
+        self._reload_requests = reload_requests
         self._drain_seconds = drain_seconds
         self._slots = [_WorkerSlot(number) for number in range(workers)]
         self._workers: dict[WorkerProcess, _Assignment] = {}
@@ -146,12 +153,12 @@ class Supervisor:
 
     def _start(self, assignment: _Assignment) -> None:
         drain_seconds = self._drain_seconds + _END_SECONDS
-        worker = fork(lambda reports: self._be_worker(assignment, reports), drain_seconds=drain_seconds)
+        worker = fork(lambda reports, orders: self._be_worker(assignment, reports, orders), drain_seconds=drain_seconds)
         self._scoreboard.take(assignment.scoreboard_slot, worker.pid)
         assignment.slot.worker = worker
         self._workers[worker] = assignment
 
-    def _be_worker(self, assignment: _Assignment, reports: Reports) -> None:
+    def _be_worker(self, assignment: _Assignment, reports: Reports, orders: Orders) -> None:
         """Work, in the forked process."""
         self._signals.leave()
         # What is open here keeps others from noticing that the supervisor is gone, or that a port is free.
@@ -159,12 +166,14 @@ class Supervisor:
         for other in self._workers:
             other.close()
         self._ingestion.close()
+        self._reload_requests.close()
         listeners = self._listeners.of(assignment.slot.number)
         self._listeners.close(but=listeners)
         context = WorkerContext(
             listeners=listeners,
             slot=self._scoreboard.take(assignment.scoreboard_slot, os.getpid()),
             lifeline=self._lifeline,
+            orders=orders,
             on_listening=reports.listening,
             on_draining=reports.draining,
         )
@@ -249,6 +258,8 @@ class Supervisor:
         until = min(*starts, *kills, self._next_phase_at, self._tend_at)
         with selectors.PollSelector() as selector:
             selector.register(self._signals, selectors.EVENT_READ)
+            if (requests := self._reload_requests.fileno()) is not None:
+                selector.register(requests, selectors.EVENT_READ)
             for worker in self._workers:
                 if worker.descriptor is not None:
                     selector.register(worker.descriptor, selectors.EVENT_READ, worker)
@@ -262,11 +273,21 @@ class Supervisor:
             if isinstance(key.data, WorkerProcess):
                 key.data.read_reports()
                 self._free_slot_of(key.data)
+        if self._signals.take_reload():
+            self._reload()
+        for connection in self._reload_requests.take():
+            answer(connection, self._reload())
+
+    def _reload(self) -> Answer:
+        if self._phase is not _Phase.SERVING:
+            return Answer(False, "the proxy is about to end")
+        return self._reloading.reload([worker for worker in self._workers if not worker.is_draining])
 
     def _keep_time(self) -> None:
         now = time.monotonic()
         if now >= self._tend_at:
             self._ingestion.tend()
+            self._reloading.tend()
             self._tend_at = now + CHECK_SECONDS
         if now >= self._next_phase_at:
             self._begin_next_phase()

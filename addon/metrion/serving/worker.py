@@ -26,9 +26,9 @@ from metrion.lane.upstream import Upstream
 from metrion.logs.output import write_from_thread
 from metrion.logs.request_log import RequestLog
 from metrion.providers import PROVIDERS
+from metrion.serving.configuration import Configuration
 from metrion.serving.stop_signals import STOP_SIGNALS
 from metrion.serving.worker_context import WorkerContext
-from metrion.settings import Settings
 
 if TYPE_CHECKING:
     from metrion.proxy.inner import Inner
@@ -43,7 +43,7 @@ _CLOSE_SECONDS = 1.0
 
 
 def work(
-    settings: Settings,
+    configuration: Configuration,
     context: WorkerContext,
     drain_seconds: float,
     tls: ssl.SSLContext | None,
@@ -54,7 +54,7 @@ def work(
     outlet = write_from_thread()
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(_Worker(settings, context, drain_seconds, tls, log).run())
+            runner.run(_Worker(configuration, context, drain_seconds, tls, log).run())
     finally:
         outlet.close()
 
@@ -62,19 +62,20 @@ def work(
 class _Worker:
     def __init__(
         self,
-        settings: Settings,
+        configuration: Configuration,
         context: WorkerContext,
         drain_seconds: float,
         tls: ssl.SSLContext | None,
         log: RequestLog,
     ) -> None:
-        self._settings = settings
+        self._settings = configuration.settings
         self._context = context
         self._drain_seconds = drain_seconds
         self._tls = tls
         self._over = asyncio.Event()
         self._draining: asyncio.Task[None] | None = None
-        self._gateway = Gateway(settings, context.slot, log)
+        self._reloading: asyncio.Task[None] | None = None
+        self._gateway = Gateway(self._settings, context.slot, log, configuration.prices())
         self._estimator = Estimator()
         self._inner: asyncio.Task[Inner] | None = None
         self._acceptors: list[Acceptor] = []
@@ -93,6 +94,7 @@ class _Worker:
             loop.add_signal_handler(signum, self._stop)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         loop.add_reader(self._context.lifeline, self._end)
+        loop.add_reader(self._context.orders, self._take_order)
         self._context.on_listening()
         try:
             await self._over.wait()
@@ -146,6 +148,29 @@ class _Worker:
         inner = module(self._settings, self._gateway, self._estimator)
         await inner.start()
         return inner
+
+    # --- orders ---
+
+    def _take_order(self) -> None:
+        try:
+            configuration = self._context.orders.read()
+        except EOFError:  # the lifeline says it, too
+            asyncio.get_running_loop().remove_reader(self._context.orders)
+            return
+        if configuration is not None:
+            self._reloading = asyncio.get_running_loop().create_task(self._reload(configuration))
+
+    async def _reload(self, configuration: Configuration) -> None:
+        try:
+            # It takes 50 ms.
+            prices = await asyncio.to_thread(configuration.prices)
+            self._gateway.reload(configuration.settings, prices)
+        except Exception as error:  # noqa: BLE001 -- this worker goes on as it was, and is replaced
+            log_fault(logger, "A worker could not reload", error)
+            self._context.orders.confirm(taken=False)
+            return
+        self._settings = configuration.settings
+        self._context.orders.confirm(taken=True)
 
     # --- the end ---
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from metrion.gateway.scoreboard import Slot
+from metrion.serving.orders import Orders
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,5 +20,7 @@ class WorkerContext:
     """The worker's own figures on the scoreboard."""
     lifeline: int
     """A descriptor that can be read when the supervisor is gone."""
+    orders: Orders
+    """What the supervisor wants while the worker works."""
     on_listening: Callable[[], None]
     on_draining: Callable[[], None]

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
+from metrion.serving.orders import OrderBook, Orders, order_channel
 from metrion.serving.stop_signals import STOP_SIGNALS
 
 _START_SECONDS = 30.0
@@ -51,10 +52,21 @@ class Reports:
 class WorkerProcess:
     """One worker, from its fork to its end. ``drain_seconds``: how long it may drain until it has ended."""
 
-    __slots__ = ("_descriptor", "_drain_seconds", "born", "is_draining", "is_listening", "kill_at", "pid", "reason")
+    __slots__ = (
+        "_descriptor",
+        "_drain_seconds",
+        "born",
+        "is_draining",
+        "is_listening",
+        "kill_at",
+        "orders",
+        "pid",
+        "reason",
+    )
 
-    def __init__(self, pid: int, descriptor: int, drain_seconds: float) -> None:
+    def __init__(self, pid: int, descriptor: int, orders: OrderBook, drain_seconds: float) -> None:
         self.pid = pid
+        self.orders = orders
         self.born = time.monotonic()
         self.kill_at = self.born + _START_SECONDS
         """When it must listen, or have ended; ``math.inf``: it may go on."""
@@ -106,9 +118,10 @@ class WorkerProcess:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+        self.orders.close()
 
 
-def fork(work: Callable[[Reports], None], *, drain_seconds: float) -> WorkerProcess:
+def fork(work: Callable[[Reports, Orders], None], *, drain_seconds: float) -> WorkerProcess:
     """Start a worker, which does ``work`` and ends. :data:`STOP_SIGNALS` are blocked in it until it handles them.
 
     ``drain_seconds``: how long it may take to end once it drains.
@@ -116,6 +129,7 @@ def fork(work: Callable[[Reports], None], *, drain_seconds: float) -> WorkerProc
     :raises OSError: the system has no room for another process.
     """
     ours, theirs = os.pipe()
+    book, orders = order_channel()
     sys.stdout.flush()
     sys.stderr.flush()
     # Until a worker handles them itself; this process's handlers are not for it.
@@ -124,14 +138,17 @@ def fork(work: Callable[[Reports], None], *, drain_seconds: float) -> WorkerProc
         pid = os.fork()
         if pid == 0:
             os.close(ours)
-            _work(work, Reports(theirs))
+            book.close()
+            _work(lambda reports: work(reports, orders), Reports(theirs))
     except OSError:
         os.close(ours)
+        book.close()
         raise
     finally:
         os.close(theirs)
+        orders.close()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-    return WorkerProcess(pid, ours, drain_seconds)
+    return WorkerProcess(pid, ours, book, drain_seconds)
 
 
 def _work(work: Callable[[Reports], None], reports: Reports) -> NoReturn:

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from contextlib import suppress
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, override
 from urllib.parse import urlsplit
@@ -25,6 +26,7 @@ from metrion.settings.otlp import OtlpEntry
 from metrion.settings.ownership import check_usable
 from metrion.settings.policies.reading import read_policies
 from metrion.settings.policies.values import Entry, Policy
+from metrion.settings.secret_files import with_secret_files
 from metrion.settings.timezones import zone
 from metrion.settings.values import (
     Cors,
@@ -36,7 +38,7 @@ from metrion.settings.values import (
     Seconds,
     Settings,
     built_in_plans,
-    built_in_pricing,
+    own_prices,
 )
 from metrion.settings.wording import choice, explain
 
@@ -91,6 +93,13 @@ def _parse_upstream(value: object) -> tuple[Origin, str] | None:
     return Origin(url.scheme, host.lower(), port or {"http": 80, "https": 443}[url.scheme]), prefix
 
 
+def _parse_networks(value: object) -> tuple[IPv4Network | IPv6Network, ...]:
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        with suppress(ValueError):
+            return tuple(map(ip_network, value))
+    raise ValueError("write addresses or networks, as in [127.0.0.1, 10.0.0.0/8, fd00::/8]")
+
+
 def _check_timezone(name: object) -> object:
     if isinstance(name, str):
         with suppress(ValueError):
@@ -129,6 +138,7 @@ class _File(Frozen):
     cors: Cors = Cors()
     intercept: Intercept = Intercept()
     rewrite_result_urls: Annotated[bool, Field(strict=True)] = False
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_parse_networks)] = ()
     pricing: Annotated[tuple[str, ...], Field(min_length=1)] = ("pricing.yaml",)
     store: Annotated[str, Field(min_length=1)] = "usage.duckdb"
     timezone: Annotated[str, BeforeValidator(_check_timezone)] = "UTC"
@@ -166,6 +176,7 @@ def load_settings(
 
     :raises SettingsError: a named file cannot be read, a setting cannot be used, or the home is another user's.
     """
+    environ = with_secret_files(environ)
     home = Path(environ.get("METRION_HOME") or "~/.metrion").expanduser().absolute()
     check_usable(home)
     path = _config_path(config, home, environ)
@@ -194,10 +205,11 @@ def load_settings(
         cors=file.cors,
         intercept=file.intercept,
         rewrite_result_urls=file.rewrite_result_urls,
+        trusted_proxies=file.trusted_proxies,
         pricing=(
-            tuple(_price_file(path, name) for name in file.pricing)
+            tuple(_price_file(path, name, home) for name in file.pricing)
             if path and "pricing" in file.model_fields_set
-            else built_in_pricing()
+            else (own_prices(home),)
         ),
         store=file.store,
         timezone=file.timezone,
@@ -356,12 +368,12 @@ def _plans(entries: Mapping[PlanName, Plan | None]) -> dict[str, Plan]:
     return plans
 
 
-def _price_file(config: Path, name: str) -> Path:
+def _price_file(config: Path, name: str, home: Path) -> Path:
     path = config.parent / Path(name).expanduser()
     if path.is_file():
         return path  # one beside the configuration that is called pricing.yaml was put there to be used
     if name == "pricing.yaml":
-        return built_in_pricing()[0]
+        return own_prices(home)
     raise SettingsError(f"{config}: pricing: there is no file {path}; paths are relative to the configuration file")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -118,8 +119,14 @@ def built_in_plans() -> dict[str, Plan]:
 
 
 def built_in_pricing() -> tuple[Path, ...]:
-    """Return Metrion's own price file."""
+    """Return the price file that Metrion comes with."""
     return (next((path for path in _BUILT_IN_PRICES if path.is_file()), _BUILT_IN_PRICES[0]),)
+
+
+def own_prices(home: Path) -> Path:
+    """Return Metrion's own price file: a newer one that ``metrion prices update`` put into the home, or that one."""
+    newer = home / "pricing.yaml"
+    return newer if newer.is_file() else built_in_pricing()[0]
 
 
 class Settings(Frozen):
@@ -139,6 +146,8 @@ class Settings(Frozen):
     intercept: Intercept = Intercept()
     rewrite_result_urls: bool = False
     """The URL of a batch's results names the proxy: :mod:`metrion.relay.result_urls`."""
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Whose ``X-Forwarded-For`` is believed."""
     pricing: tuple[Path, ...] = Field(default_factory=built_in_pricing)
     """Existing price files; later ones win."""
     store: str = "usage.duckdb"
@@ -146,6 +155,8 @@ class Settings(Frozen):
     """Whose days and months reports show, by its IANA name."""
     metrics: MetricsSettings = MetricsSettings()
     otlp: OtlpSettings = OtlpSettings()
+    environment: str | None = None
+    """Whose variables are read besides: a name of :data:`metrion.settings.environments.ENVIRONMENTS`."""
     policies: tuple[Policy, ...] = ()
     """What changes a request or its answer because somebody asked for it by name."""
     environment_keys: Mapping[str, str] = Field(default_factory=dict, repr=False, exclude=True)
@@ -165,6 +176,11 @@ class Settings(Frozen):
     def counters_dir(self) -> Path:
         """How many requests of each token were forwarded."""
         return self.home / "counters"
+
+    @property
+    def key_use_dir(self) -> Path:
+        """When each provider key last went out."""
+        return self.home / "key-use"
 
     @property
     def generations_db(self) -> Path:

@@ -6,11 +6,11 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 import uvicorn
 
 from metrion.errors import ServeError
+from metrion.serving.tls import ServerTls
 from metrion.settings import Settings
 from metrion.web.app import create_app
 from metrion.web.site import AskSql
@@ -24,7 +24,7 @@ def run(
     port: int,
     hosts: Iterable[str] = (),
     proxy_url: str = "",
-    tls: tuple[Path, Path] | None = None,
+    tls: ServerTls | None = None,
     on_listening: Callable[[str], None],
     lifeline: int | None = None,
 ) -> None:
@@ -56,9 +56,9 @@ def run(
             lifespan="off",
             timeout_graceful_shutdown=3,
             limit_concurrency=200,
-            ssl_certfile=tls[0] if tls else None,
-            ssl_keyfile=tls[1] if tls else None,
         )
+        config.load()
+        config.ssl = tls.context if tls else None
         server = uvicorn.Server(config)
         if lifeline is not None:
             threading.Thread(target=_end_with, args=(lifeline, server), daemon=True).start()
