@@ -192,7 +192,6 @@ def enough(what: str) -> int:
     return 18 << 20 if len(unit) == 1 or what == "events" else 4 << 20
 
 
-@cache
 def endless(what: str, size: int) -> bytes:
     _, _, start, unit = MADE_OF[what]
     return start + unit * (size // len(unit))

@@ -66,7 +66,7 @@ def test_two_workers_and_two_proxies_of_one_home_send_one_message(tmp_path: Path
         assert processes("turn_process", home) == []
         added = ["alert", "add", "volume", "silence", "0.00001", "--webhook", receiver.url, "--allow-private"]
         first.metrion(*added)
-        eventually(lambda: receiver.bodies, timeout=40)
+        eventually(lambda: receiver.bodies, timeout=120)
         until = time.monotonic() + 25  # both proxies have had their turn since
         while time.monotonic() < until:
             time.sleep(0.5)
@@ -82,7 +82,7 @@ def test_the_end_of_the_proxy_does_not_wait_for_a_webhook_that_hangs(tmp_path: P
     home = tmp_path / "home"
     with receiving(None) as receiver, running_serve(home, {}) as proxy:
         proxy.metrion("alert", "add", "q", "silence", "0.00001", "--webhook", receiver.url, "--allow-private")
-        eventually(lambda: receiver.bodies, timeout=40)
+        eventually(lambda: receiver.bodies, timeout=120)
         assert proxy.health()["status"]
         began = time.monotonic()
         assert proxy.stop() == 0

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from metrion.model.policies import Alias, MemberSetting, Policies, Scalar
 from metrion.parsing.json_members import UnreadableError
 from metrion.relay.body_policies import asked_alias, changed, named_policies
+from tests.corpus import exchanges
 
 ALIASES = Policies(
     aliases={"large": Alias("short", "mistral-large-latest"), "größe": Alias("short", "größer"), "a/b": Alias("x", "c")}
@@ -307,3 +308,26 @@ def test_of_any_body_the_bytes_outside_the_changes_stay(text: str) -> None:
     at = next(at for at in range(len(found.body)) if found.body[at : at + len(new)] == new and at < len(body)
               and found.body[:at] == body[:at])  # fmt: skip
     assert body.endswith(found.body[at + len(new) :])
+
+
+# --- every recorded body ----------------------------------------------------------------------------------------------
+
+
+def test_of_every_recorded_request_only_the_model_and_the_default_change() -> None:
+    tried = 0
+    for exchange in exchanges():
+        body = exchange.request_body
+        try:
+            before = json.loads(body)
+        except ValueError:
+            continue
+        if not isinstance(before, dict) or not isinstance(model := before.get("model"), str):
+            continue
+        tried += 1
+        policies = Policies(aliases={model: Alias("a", "an-alias")}, defaults=settings(min_p=0.25))
+        found = changed(body, policies)
+        assert json.loads(found.body) == {"min_p": 0.25, **before, "model": "an-alias"}, exchange.id
+        put_in = b'"min_p":0.25' if len(before) == 0 else b',"min_p":0.25'
+        alias, old = b'"an-alias"', json.dumps(model, ensure_ascii=False).encode()
+        assert found.body.replace(alias, old, 1).replace(put_in, b"", 1) == body, exchange.id
+    assert tried > 20

@@ -36,7 +36,8 @@ def admit_elsewhere(forward: Forward, route: Route, model: str, access: AccessSn
         if isinstance(wrong, str):
             return Refusal.of_routed(route, NOT_ALLOWED, wrong, caller=caller)
     needs_key = route.credential_place is not CredentialPlace.NONE
-    key = access.provider_key(caller.account, route.provider) if needs_key else ""
+    name = token.key if token is not None else None
+    key = access.provider_key(caller.account, route.provider, name) if needs_key else ""
     if needs_key and not key:
         where = "" if caller.account == "default" else f" --account {caller.account}"
         message = (
@@ -54,6 +55,7 @@ def admit_elsewhere(forward: Forward, route: Route, model: str, access: AccessSn
         wire=wire_head(stripped, notable(theirs), route, key or ""),
         credentials=(*forward.credentials, *sent),
         unless_allowed=None,
+        key_id=access.key_ids.get(key) if key else None,
     )
 
 

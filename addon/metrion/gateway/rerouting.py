@@ -136,7 +136,7 @@ class Rerouting:
             return replace(decision, policies=replace(policies, sets=(_streaming(policies.model_paths or ""),)))
         decision = replace(decision, policies=policies)
         alias = policies.aliases.get(name) or Alias(policies.model_paths or "", name)
-        words = f"alias: {name} → {alias.model}" if name in policies.aliases else f"path: model {name}"
+        words = f"alias: {name} → {alias.model}" if name in policies.aliases else "path: model"
         sets = [MemberSetting(alias.policy, "model", alias.model, words)]
         if is_stream:
             sets.append(_streaming(alias.policy))

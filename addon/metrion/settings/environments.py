@@ -73,6 +73,7 @@ def load_environment(config: Path | None = None, environ: Mapping[str, str] = os
     if (milliseconds := read.number("TIMEOUT", "milliseconds", least=1)) is not None:
         mistral = mistral.model_copy(update={"timeout": milliseconds / 1000})
     found: dict[str, object] = {
+        "environment": MISTRAL_PROXY,
         "default_provider": settings.default_provider or "mistral",
         "providers": {**settings.providers, "mistral": mistral},
         "metrics": settings.metrics.model_copy(update={"mistral_names": True}),

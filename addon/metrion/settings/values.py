@@ -155,6 +155,8 @@ class Settings(Frozen):
     """Whose days and months reports show, by its IANA name."""
     metrics: MetricsSettings = MetricsSettings()
     otlp: OtlpSettings = OtlpSettings()
+    environment: str | None = None
+    """Whose variables are read besides: a name of :data:`metrion.settings.environments.ENVIRONMENTS`."""
     policies: tuple[Policy, ...] = ()
     """What changes a request or its answer because somebody asked for it by name."""
     environment_keys: Mapping[str, str] = Field(default_factory=dict, repr=False, exclude=True)
