@@ -48,6 +48,8 @@ class FailingProvider:
     most_at_once: int = 0
     seconds: float = 0.0
     """How long an answer takes."""
+    holds: bool = False
+    """It answers nothing until this ends."""
     order: list[str] = field(default_factory=list)
     """Cases in the order in which they came."""
 
@@ -79,6 +81,8 @@ class FailingProvider:
         self.tries[case] += 1
         self.order.append(case)
         chance = random.Random(f"{self.seed} {case} {self.tries[case]}")
+        while self.holds:  # noqa: ASYNC110 -- another thread ends it
+            await asyncio.sleep(0.01)
         if self.seconds:
             await asyncio.sleep(self.seconds)
         if chance.random() < self.share:

@@ -30,7 +30,7 @@ from metrion.control.generations import Generations
 from metrion.control.key_use import KeyUse
 from metrion.control.places import Place, Places
 from metrion.faults import log_fault
-from metrion.gateway.falling_back import fallen_back
+from metrion.gateway.falling_back import cheaper, fallen_back
 from metrion.gateway.health import gauges, health
 from metrion.gateway.label_warnings import LabelWarnings
 from metrion.gateway.metrics_access import MetricsAccess
@@ -227,6 +227,16 @@ class Gateway:
         except Exception as error:  # noqa: BLE001 -- it goes nowhere then, and its client gets the answer that there is
             log_fault(logger, "A request could not fall back; its client got the provider's answer", error)
             return None
+
+    def cheaper(self, forward: Forward, model: str | None) -> Forward | None:
+        """Return a request as it goes out at the first step of its policy, for a budget that is spent; ``None``: none.
+
+        To be called before its body is let go: the step's model is put into it then.
+        """
+        if self._rerouting is None:
+            return None
+        access, book = self._control.access_snapshot(), self._rerouting.book
+        return cheaper(forward, router=self.router, book=book, access=access, model=model)
 
     def again(self, key: Hashable, attempt: Attempt, *, last_activity: float) -> Attempt:
         """Write the event of an attempt that is not handed on; return the next one at the same request."""
