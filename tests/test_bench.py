@@ -107,6 +107,7 @@ def test_everything_is_measured() -> None:
         },
         "metering with a budget, CPU per request": {"now"},
         "a budget, CPU added to a request": {"now"},
+        "relay of one request, CPU": {"plain relay", "no policies", "retries", "concurrency", "cache, a hit"},
         "tap, memory held of 10 MB": {"embeddings, identity", "embeddings, gzip"},
     }
     assert len(measured["checks"]) >= 10

@@ -18,13 +18,26 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from scripts.benchmark import budgets, first_call, latency, memory, metering, paced, streams, taps, throughput
+from scripts.benchmark import (
+    budgets,
+    first_call,
+    latency,
+    memory,
+    metering,
+    paced,
+    sendings,
+    streams,
+    taps,
+    throughput,
+)
 from scripts.benchmark.promises import Check, check
 from scripts.benchmark.results import DEFAULT_SECONDS, Extent, Result
 from scripts.benchmark.system import BenchError, allow_open_files, machine
 from scripts.benchmark.targets import Fleet
 
-MEASUREMENTS = ("requests", "latency", "streams", "paced", "first-call", "memory", "metering", "taps", "budgets")
+MEASUREMENTS = (
+    "requests", "latency", "streams", "paced", "first-call", "memory", "metering", "taps", "budgets", "sendings",
+)  # fmt: skip
 
 
 def run(extent: Extent, only: Sequence[str], against: str | None) -> list[Result]:
@@ -45,6 +58,7 @@ def run(extent: Extent, only: Sequence[str], against: str | None) -> list[Result
             "metering": lambda: metering.measure(extent, against),
             "taps": lambda: taps.measure(extent),
             "budgets": lambda: budgets.measure(extent),
+            "sendings": lambda: sendings.measure(extent),
         }
         for name in MEASUREMENTS:
             if name in only:

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scripts.benchmark import budgets, first_call, latency, memory, metering, paced, streams, taps, throughput
+from scripts.benchmark import (
+    budgets,
+    first_call,
+    latency,
+    memory,
+    metering,
+    paced,
+    sendings,
+    streams,
+    taps,
+    throughput,
+)
 from scripts.benchmark.others import LITELLM, PORTKEY
 from scripts.benchmark.results import Result
 from scripts.benchmark.targets import BARE, DIRECT, SCRIPT, SERVE, TWO_WORKERS, UNMETERED
@@ -83,6 +94,9 @@ PROMISES = (
     Promise("MB with 1,000 open streams", memory.STREAMING.format(memory.OPEN), SERVE, at_most=300),
     Promise("µs to read a chunk without usage, slowest format", taps.QUIET, "", at_most=TAP_US),
     Promise("metering with a budget / without", budgets.COST, budgets.TARGET, budgets.WITHOUT, at_most=BUDGET),
+    Promise("relay without policies / one that knows none", sendings.COST, sendings.OFF, sendings.PLAIN, at_most=1.1),
+    Promise("relay with retries / one that knows none", sendings.COST, sendings.RETRIES, sendings.PLAIN, at_most=1.25),
+    Promise("µs for a hit of the cache", sendings.COST, sendings.HIT, at_most=1000),
     Promise("MB held of a response of 10 MB", taps.HELD, "", at_most=TAP_MEGABYTES),
 )
 

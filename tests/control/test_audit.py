@@ -19,7 +19,7 @@ from metrion import alerts
 from metrion.control import ALL_ACCOUNTS, AuditEntry, ControlStore, Limits, TokenTerms, acting
 from metrion.control.alerts import AlertStore
 from metrion.errors import ControlError
-from metrion.model import LabelRules
+from metrion.model import PICODOLLARS, Budget, LabelRules
 from metrion.settings import Settings
 from metrion.settings.ownership import user_name
 from tests.control.homes import home_settings
@@ -68,6 +68,10 @@ STEPS: list[Step] = [
     ("set_key", lambda c, _: c.set_key("openai", KEY, "team", "batch"), "key.set", "openai",
      {"account": "team", "name": "batch"}),
     ("rotate_master_key", lambda c, _: c.rotate_master_key(), "key.rotate-master", "", {"secrets": 4}),
+    ("set_budget", lambda c, _: c.set_budget(Budget(0, "account", "team", 5 * PICODOLLARS, "month")), "budget.set",
+     "account team", {"usd": "5", "per": "month", "timezone": None, "then": "refuse"}),
+    ("remove_budget", lambda c, _: c.remove_budget("account", "team"), "budget.remove", "account team",
+     {"per": ["month"]}),
     ("remove_key", lambda c, _: c.remove_key("xai", ALL_ACCOUNTS), "key.remove", "xai", {"account": "*"}),
     ("remove_account", lambda c, _: c.remove_account("team"), "account.remove", "team", {"keys": ["openai"]}),
     ("create", lambda _, s: alerts.add_rule(s, "month", TERMS, [alerts.webhook(HOOK, "webhook")]), "alert.add", "month",

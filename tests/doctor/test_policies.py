@@ -28,11 +28,16 @@ def test_policies_that_are_for_nobody(patient: Patient) -> None:
 
 def test_an_alias_that_leads_to_a_provider_without_a_key(patient: Patient) -> None:
     patient.configure(policies={"a": {"aliases": {"quick": {"model": "grok-4", "provider": "grok"}}}})
-    words = "policies.a: an alias leads to xai, for which no key is stored"
+    words = "policies.a: it leads to xai, for which no key is stored"
     assert "metrion key set xai" in str(patient.found(WARN, words).way_out)
     with contextlib.closing(patient.control()) as control:
         control.set_key("xai", SECRET)
     assert not [each for each in patient.examine() if words in each.what]
+
+
+def test_a_fallback_to_a_provider_without_a_key(patient: Patient) -> None:
+    patient.configure(policies={"a": {"fallback": ["gpt-4o-mini", {"provider": "grok"}]}})
+    patient.found(WARN, "policies.a: it leads to xai, for which no key is stored")
 
 
 def test_a_member_that_no_request_to_the_provider_has(patient: Patient) -> None:

@@ -90,11 +90,19 @@ def event(prices: PriceBook, **change: Any) -> Event:
     decision = change.pop("decision", FORWARD)
     inbound = replace(INBOUND, method=change.pop("method", b"POST"))
     reading = change.pop("reading", READING)
-    settles = change.pop("settles", False)
+    settles, policy, sent = change.pop("settles", False), change.pop("policy", None), change.pop("model_sent", None)
     if operation := change.pop("operation", None):
         decision = replace(FORWARD, route=replace(ROUTE, operation=OPERATIONS[operation]))
     measured = measure(
-        inbound, decision, replace(OUTCOME, **change), reading, prices, model_requested="asked-for", settles=settles
+        inbound,
+        decision,
+        replace(OUTCOME, **change),
+        reading,
+        prices,
+        model_requested="asked-for",
+        settles=settles,
+        policy=policy,
+        model_sent=sent,
     )
     assert measured is not None
     return measured
@@ -171,6 +179,18 @@ def test_tools_that_the_usage_counts_and_those_that_only_the_answer_shows_stand_
 def test_what_it_costs(change: dict[str, Any], source: str, cost: Decimal | None, prices: PriceBook) -> None:
     row = event(prices, **change)
     assert (row.cost_source, row.cost_usd) == (source, cost)
+
+
+def test_what_policies_did_is_in_the_row(prices: PriceBook) -> None:
+    assert event(prices, policy={"short": "alias: a → b"}).policy == {"short": "alias: a → b"}
+    assert event(prices).policy is None
+
+
+def test_the_model_that_a_policy_put_in_is_priced_where_the_answer_names_none(prices: PriceBook) -> None:
+    unnamed = replace(READING, model=None)
+    assert event(prices, reading=unnamed).cost_source == "unpriced"
+    row = event(prices, reading=unnamed, model_sent="test-1")
+    assert (row.model_requested, row.model, row.cost_usd) == ("asked-for", None, Decimal("0.003"))
 
 
 @pytest.mark.parametrize(("reading", "source"), [(READING, "reported"), (ESTIMATED, "estimated"), (NONE, "none")])

@@ -18,7 +18,7 @@ from tests.metering.test_meter import FORWARD, INBOUND, OUTCOME, READING, ROUTE,
 KEY = "xai-0123456789abcdefghijklmnopqrstuvwxyz"
 REDACTOR = Redactor([KEY.encode(), TOKEN])
 OURS = {"request_id", "account", "token_name", "credential", "provider", "operation", "end_reason", "usage_source"}
-OURS |= {"cost_source", "price_version", "wire_format", "policy", "cost_parts"}
+OURS |= {"cost_source", "price_version", "wire_format", "cost_parts"}
 NO_PRICES = PriceBook({}, "none")
 
 

@@ -104,7 +104,10 @@ def proxy(
     config["providers"]["gone"] = {
         "like": "openai", "upstream": f"http://127.0.0.1:{free_port()}", "credential": "none",
     }  # fmt: skip
-    config |= {"plans": {"pro": {"requests_per_minute": 0}}, "metrics": {"old_names": True, "users": True}}
+    config |= {
+        "plans": {"pro": {"requests_per_minute": 0}},
+        "metrics": {"old_names": True, "mistral_names": True, "users": True},
+    }
     folder = tmp_path_factory.mktemp("metrics")
     with running_serve(folder / "home", config, arguments=("--workers", "2")) as running:
         chat = "/openai/v1/chat/completions"

@@ -30,7 +30,7 @@ def rewriting() -> InjectedUsage:
     ids=["configured", "not configured", "a body that is not read"],
 )
 def test_it_applies_where_somebody_asked_for_it(inject: bool, headers: Headers, applies: bool) -> None:
-    assert REWRITES[0] == InjectedUsage.suiting
+    assert InjectedUsage.suiting in REWRITES
     assert (InjectedUsage.suiting(forward(inject=inject), inbound(b"POST", *headers)) is not None) is applies
 
 

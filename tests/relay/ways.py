@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 
+from metrion.control.places import Place, Places
 from metrion.endpoints import CHAT
 from metrion.model import (
     Answer,
@@ -23,10 +25,13 @@ from metrion.model import (
     Refusal,
     Route,
 )
+from metrion.model.policies import Concurrency, Policies, Step
 from metrion.pricing import PriceBook
 from metrion.relay.attempt import Attempt
 from metrion.relay.effects import Effects, Record
+from metrion.relay.gate import Cache
 from metrion.relay.held_body import Room
+from metrion.relay.persistent import PersistentRelay
 from metrion.relay.recorder import Recorder
 from metrion.relay.relay import Relay
 from metrion.relay.request import Request
@@ -38,12 +43,14 @@ JSON: Headers = ((b"content-type", b"application/json"),)
 SSE: Headers = ((b"content-type", b"text/event-stream"),)
 
 
-def forward(*, timeout: float | None = None, inject: bool = False, wire: Head = WIRE) -> Forward:
+def forward(
+    *, timeout: float | None = None, inject: bool = False, wire: Head = WIRE, policies: Policies | None = None
+) -> Forward:
     route = Route(
         "openai", UPSTREAM, b"/v1/chat/completions", CHAT, "openai_chat", CredentialPlace.BEARER, ErrorShape.OPENAI,
         inject_usage=inject,
     )  # fmt: skip
-    return Forward(route, Caller("default", "tests", "stored", timeout), wire, SHOWN)
+    return Forward(route, Caller("default", "tests", "stored", timeout), wire, SHOWN, policies=policies)
 
 
 @dataclass
@@ -95,7 +102,12 @@ class Gate:
     judged: Callable[[Forward], Forward | Refusal] | None = None
     """What the body decides; ``None``: nothing."""
     asked: list[Asked] = field(default_factory=list)
+    elsewhere: Callable[[Forward, Step, str | None], Forward | None] | None = None
+    """Where it may fall back to."""
+    cache: Cache | None = None
     room: Room = field(default_factory=Room)
+    places: Places = field(default_factory=lambda: Places(Path("/dev/null/places")))
+    """In memory: their folder cannot be made."""
 
     def decide(self, inbound: Inbound, *, intercepted: bool = False) -> Forward | Refusal | Answer:  # noqa: ARG002 -- decides as told
         return self.decision
@@ -120,8 +132,18 @@ class Gate:
         recorder = Recorder(PriceBook({}, "none"), self.events.append, Nothing())
         return Attempt(request, recorder, clock=lambda: self.now)
 
-    def relay(self) -> Relay:
-        return Relay(self, "key", clock=lambda: self.now)
+    def enter(self, forward: Forward, concurrency: Concurrency) -> Place:
+        return self.places.enter("key", forward.caller.token_name, concurrency)
+
+    def fallen_back(self, forward: Forward, step: Step, model: str | None) -> Forward | None:
+        return self.elsewhere(forward, step, model) if self.elsewhere is not None else None
+
+    def again(self, _key: object, attempt: Attempt, *, last_activity: float) -> Attempt:
+        attempt.finish(EndReason.RETRIED)
+        return attempt.following(last_activity=last_activity)
+
+    def relay(self) -> PersistentRelay:
+        return PersistentRelay(self, "key", clock=lambda: self.now)
 
 
 def inbound(method: bytes = b"POST", *headers: tuple[bytes, bytes]) -> Inbound:

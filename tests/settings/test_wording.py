@@ -86,6 +86,7 @@ KEYS: dict[str, tuple[str, set[str]]] = {
     "metrics": (MAPPING, MAPPINGS),
     "metrics.models": ("write a whole number, 1 or more, at most 200, as in 100", {"whole number"}),
     "metrics.old_names": ("write true or false", {"truth value"}),
+    "metrics.mistral_names": ("write true or false", {"truth value"}),
     "metrics.users": ("write true or false", {"truth value"}),
     "budgets": (MAPPING, MAPPINGS),
     "budgets.remaining_header": ("write true or false", {"truth value"}),
@@ -118,6 +119,40 @@ KEYS: dict[str, tuple[str, set[str]]] = {
     "policies.short.caps": (MAPPING, {"null", "mapping", "empty mapping"}),
     "policies.short.tell": (
         "write a list of at least one entry, each cost-usd or event-id, as in [one, two], or leave the key out",
+        {"null", "list"},
+    ),
+    "policies.short.retries": (MAPPING, {"truth value", *MAPPINGS}),
+    "policies.short.retries.attempts": ("write a whole number, 2 or more, at most 20, as in 3", {"whole number"}),
+    "policies.short.retries.ambiguous": ("write true or false", {"truth value"}),
+    "policies.short.retries.backoff": (
+        "write a number, more than 0, at most 60, as in 0.5",
+        {"whole number", "fraction"},
+    ),
+    "policies.short.concurrency": (MAPPING, {"truth value", *MAPPINGS}),
+    "policies.short.concurrency.at_once": (
+        "write a whole number, 1 or more, at most 10000, as in 10",
+        {"whole number"},
+    ),
+    "policies.short.concurrency.queue": (
+        "write a whole number, 0 or more, at most 100000, as in 100",
+        {"whole number"},
+    ),
+    "policies.short.concurrency.seconds": (
+        "write a number, more than 0, at most 3600, as in 30",
+        {"whole number", "fraction"},
+    ),
+    "policies.short.cache": (MAPPING, {"truth value", *MAPPINGS}),
+    "policies.short.cache.seconds": (
+        "write a number, more than 0, at most 31536000, as in 300",
+        {"whole number", "fraction"},
+    ),
+    "policies.short.cache.megabytes": (
+        "write a whole number, 1 or more, at most 1048576, as in 256",
+        {"whole number"},
+    ),
+    "policies.short.cache.always": ("write true or false", {"truth value"}),
+    "policies.short.fallback": (
+        "write a list, as in [gpt-4o-mini, {provider: mistral, model: mistral-small-latest}]",
         {"null", "list"},
     ),
     "policies.short.for": (

@@ -20,6 +20,7 @@ from metrion.admission.codes import (
 from metrion.admission.credentials import IDENTITY, TOKEN, credentials, has_prefix, names_token, notable
 from metrion.admission.masking import shown
 from metrion.admission.outgoing_head import wire_head
+from metrion.admission.policy_book import PolicyBook
 from metrion.admission.rules import judge, may_be_unread, wrong_address
 from metrion.model import Caller, CredentialPlace, Forward, Inbound, Quota, Refusal, Route
 from metrion.settings import Plan
@@ -35,13 +36,15 @@ def admit(
     access: AccessSnapshot,
     plans: Mapping[str, Plan],
     *,
+    policies: PolicyBook | None = None,
     intercepted: str | None = None,
     now: datetime | None = None,
 ) -> Forward | Refusal:
     """Decide whether a routed request may go out, and with which head.
 
-    ``intercepted``: where clients do not know of the proxy, the account of a request without a token. ``now``: the time
-    at which a token may have expired.
+    ``policies``: what may have the request ask for another model than its path names. ``intercepted``: where clients do
+    not know of the proxy, the account of a request without a token. ``now``: the time at which a token may have
+    expired.
     """
     if names_token(inbound.headers):
         return Refusal.of_routed(route, BAD_REQUEST, _IN_A_NAME)
@@ -70,7 +73,8 @@ def admit(
     in_plan = any(_is_of_plan(value, route) for value in sent)
     rules = token.rules
     caller = _caller(token, route, plan, credential, in_plan=in_plan)
-    judged = rules is not None and judge(token.name, rules, route, inbound)
+    meant = policies.meant(route, caller) if policies else route
+    judged = rules is not None and judge(token.name, rules, meant, inbound)
     if isinstance(judged, str):
         return Refusal.of_routed(route, NOT_ALLOWED, judged, caller=caller)
     if not judged:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -70,6 +71,14 @@ class Budgets:
         if found:  # frozen, but nobody else has seen it yet, and a copy takes 6 µs
             object.__setattr__(forward, "reservation", Reservation(found))
         return forward
+
+    def moved(self, forward: Forward) -> Forward:
+        """Return a request that goes to another provider than it was bound for; nothing is held for it yet."""
+        bound = forward.reservation.budgets if forward.reservation is not None else ()
+        there = () if forward.caller.in_plan else self._found.get(("provider", forward.route.provider), ())
+        budgets = (*(budget for budget in bound if budget.scope != "provider"), *there)
+        by_id = tuple(sorted(budgets, key=lambda budget: budget.id))
+        return replace(forward, reservation=Reservation(by_id) if by_id else None)
 
 
 def may_cost(forward: Forward, inbound: Inbound) -> bool:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from metrion.admission.codes import MONTHLY_CAP, RATE_LIMITED
 from metrion.model import Forward, Quota, Refusal, RefusalKind
+from metrion.model.policies import Concurrency
 
 SECOND = 1_000_000_000
 """Nanoseconds."""
@@ -90,6 +91,16 @@ def refusal(forward: Forward, excess: Excess) -> Refusal:
         (b"x-ratelimit-reset-requests", b"%ds" % _seconds(excess.until_reset)),
     )
     return Refusal.of_routed(forward.route, excess.kind, message, caller=forward.caller, headers=headers)
+
+
+def queue_refusal(forward: Forward, concurrency: Concurrency, why: str) -> Refusal:
+    """Refuse an admitted request whose turn did not come; ``why`` follows "the queue"."""
+    message = (
+        f"{concurrency.at_once} requests at once may go to {forward.route.provider} with this key, and the queue "
+        f"{why}. The policy {concurrency.policy} of metrion.yaml says so."
+    )
+    headers = ((b"retry-after", b"1"),)
+    return Refusal.of_routed(forward.route, RATE_LIMITED, message, caller=forward.caller, headers=headers)
 
 
 def _minute(moment: datetime) -> datetime:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from urllib.parse import unquote_to_bytes
 
 from metrion.admission.credentials import (
@@ -15,7 +16,7 @@ from metrion.admission.credentials import (
     holds_token,
     is_key,
 )
-from metrion.model import CredentialPlace, Head, Headers, Inbound, Route
+from metrion.model import CredentialPlace, Forward, Head, Headers, Inbound, Route
 
 _FRAMING = {b"content-length", b"keep-alive", b"trailer", b"transfer-encoding", b"upgrade", b"connection"}
 _ROUTING = {b"forwarded", b"host", b"max-forwards", b"via"}
@@ -78,6 +79,12 @@ def trailers_out(trailers: Headers) -> Headers:
         and not lower.startswith(OWN)
         and not holds_token(name, value)
     )
+
+
+def key_digest(forward: Forward) -> str:
+    """Return a name for the key with which a request goes out; it does not give the key away."""
+    key = forward.credentials[-1] if forward.credentials and forward.caller.credential else b""
+    return hashlib.sha256(b"\0".join((b"metrion places", forward.route.provider.encode(), key))).hexdigest()[:32]
 
 
 def _credential(place: CredentialPlace, key: str) -> bytes:

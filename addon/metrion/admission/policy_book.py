@@ -7,13 +7,14 @@ longer path's before a shorter one's, a provider's before everybody's. A default
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from metrion.model import Caller, Forward, Route
-from metrion.model.policies import Alias, MemberSetting, Policies, Told
+from metrion.model.policies import Alias, Cache, Concurrency, Fallback, MemberSetting, Policies, Retries, Step, Told
 from metrion.settings.policies import Policy, is_below
 from metrion.settings.policies.members import MEMBERS
+from metrion.settings.policies.values import FallbackStep
 
 _MOST_REMEMBERED = 512
 
@@ -30,6 +31,19 @@ class PolicyBook:
         """Return an admitted request with what the policies ask for at it."""
         found = self.of(forward.route, forward.caller) if self._policies else None
         return forward if found is None else replace(forward, policies=found)
+
+    def meant(self, route: Route, caller: Caller) -> Route:
+        """Return a route with the model that goes out in the place of the one that its path names."""
+        policies = self.of(route, caller) if route.model is not None else None
+        alias = policies.aliases.get(route.model or "") if policies is not None else None
+        if alias is None:
+            return route
+        return replace(route, model=alias.model, provider=alias.provider or route.provider)
+
+    @property
+    def has_model_paths(self) -> bool:
+        """Whether a path may name a model, for somebody."""
+        return any(policy.asked.aliases or policy.asked.model_paths for policy in self._policies)
 
     def of(self, route: Route, caller: Caller) -> Policies | None:
         """Return what the policies ask for at a request; ``None``: nothing."""
@@ -53,8 +67,12 @@ class PolicyBook:
         found = Policies(
             aliases=aliases,
             model_paths=paths if is_on else None,
-            defaults=_within(_members(fitting, "defaults", route), caps),
+            defaults=within(_members(fitting, "defaults", route), caps),
             caps=caps,
+            retries=_first(fitting, "retries", Retries),
+            concurrency=_first(fitting, "concurrency", Concurrency),
+            cache=_first(fitting, "cache", Cache),
+            fallback=next((_fallback(each.name, steps) for each in fitting if (steps := each.asked.fallback)), None),
             told=next((Told(each.name, frozenset(each.asked.tell)) for each in fitting if each.asked.tell), None),
         )
         return None if found == Policies() else found
@@ -97,7 +115,18 @@ def _members(policies: Sequence[Policy], kind: str, route: Route) -> tuple[Membe
     return tuple(found.values())
 
 
-def _within(defaults: Sequence[MemberSetting], caps: Sequence[MemberSetting]) -> tuple[MemberSetting, ...]:
+def _fallback(policy: str, steps: Sequence[FallbackStep]) -> Fallback:
+    return Fallback(policy, tuple(Step(step.model, step.provider) for step in steps))
+
+
+def _first[T](policies: Sequence[Policy], kind: str, make: Callable[..., T]) -> T | None:
+    """Return what the most particular policy of a kind says, with the policy's name before it; ``None``: none does."""
+    found = ((policy.name, getattr(policy.asked, kind)) for policy in policies)
+    return next((make(name, **dict(asked)) for name, asked in found if asked is not None), None)
+
+
+def within(defaults: Sequence[MemberSetting], caps: Sequence[MemberSetting]) -> tuple[MemberSetting, ...]:
+    """Return defaults of which none is more than its cap."""
     most = {cap.member: cap.value for cap in caps}
 
     def cut(default: MemberSetting) -> MemberSetting:

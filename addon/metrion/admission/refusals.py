@@ -88,6 +88,16 @@ _GOOGLE_STATUSES = {
 _MISTRAL_TYPES = {400: "invalid_request_error", 401: "unauthorized", 429: "rate_limited", 500: "internal_server_error"}
 
 
+_MISTRAL_PROXY_TYPES = {
+    400: "BadRequestError",
+    401: "AuthenticationError",
+    403: "PermissionError",
+    404: "NotFoundError",
+    429: "RateLimitError",
+    500: "InternalServerError",
+}
+
+
 def _openai(refusal: Refusal) -> dict[str, object]:
     """Every recorded 4xx but 429 has the type ``invalid_request_error``, 401 and 404 too."""
     kind = _by_status(refusal.status, _OPENAI_TYPES)
@@ -112,6 +122,11 @@ def _mistral(refusal: Refusal) -> object:
     return {"object": "error", "message": refusal.message, "type": kind, "param": None, "code": refusal.code}
 
 
+def _mistral_proxy(refusal: Refusal) -> object:
+    kind = _by_status(refusal.status, _MISTRAL_PROXY_TYPES)
+    return {"object": "error", "message": refusal.message, "type": kind, "param": None, "code": None}
+
+
 def _xai(refusal: Refusal) -> dict[str, object]:
     """Word it as OpenAI does, with xAI's ``code`` beside.
 
@@ -127,4 +142,5 @@ _SHAPES: Mapping[ErrorShape, Callable[[Refusal], object]] = {
     ErrorShape.GOOGLE: _google,
     ErrorShape.MISTRAL: _mistral,
     ErrorShape.XAI: _xai,
+    ErrorShape.MISTRAL_PROXY: _mistral_proxy,
 }

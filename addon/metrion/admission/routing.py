@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from urllib.parse import quote
 
 from metrion.admission.codes import BAD_REQUEST, MISTAKEN_CALL, NOT_A_PROVIDER, UNKNOWN_ROUTE
 from metrion.admission.credentials import misplaced_token
@@ -132,7 +133,7 @@ class Router:
         served = {
             name: _Served(
                 name,
-                known := PROVIDERS[entry.like],
+                known := entry.entry,
                 entry.upstream,
                 entry.prefix.encode(),
                 known.native.prefix if entry.version is None else entry.version.encode(),
@@ -181,6 +182,25 @@ class Router:
                 self._remembered.clear()
             self._remembered[key] = route
         return route
+
+    def elsewhere(self, route: Route, provider: str) -> Route | None:
+        """Return where another provider is asked the same, by its path and its query; ``None``: nowhere."""
+        path, mark, query = route.target.partition(b"?")
+        served = self._by_segment[route.provider.encode()]
+        own = path.removeprefix(served.prefix)
+        words = without_version(split(own))
+        if served.entry.compatible is not None and _COMPATIBLE.match(own):
+            words = words[1:]
+        target = b"/".join((b"", provider.encode(), *(quote(word, safe=":@!$&'()*+,;=~").encode() for word in words)))
+        found = self.route(Inbound(b"POST", target + mark + query, ()))
+        return found if isinstance(found, Route) else None
+
+    def chat_of(self, route: Route) -> Route:
+        """Return where the provider of a route is asked for a chat completion; the query stays."""
+        query = route.target.partition(b"?")
+        target = b"/" + route.provider.encode() + b"/chat/completions" + query[1] + query[2]
+        found = self.route(Inbound(b"POST", target, ()))
+        return found if isinstance(found, Route) else route
 
     def _by_path(self, inbound: Inbound, raw: bytes) -> _Match | Endpoint | Refusal:
         path = raw

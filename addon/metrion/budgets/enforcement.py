@@ -116,7 +116,8 @@ class Enforcement:
         route, caller = forward.route, forward.caller
         models: tuple[str | None, ...] = asked.models if asked is not None else ()
         if route.model is not None:
-            models = (route.model,)
+            put_in = forward.policies.model if forward.policies is not None else None
+            models = (put_in or route.model,)
         elif not models:
             if not caller.takes_unread:
                 return ""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from metrion import __version__
 from metrion.cli import dashboard_process
@@ -75,6 +76,12 @@ TLS in front, give --tls-cert and --tls-key, or listen on 127.0.0.1."""
 @click.option(
     "--dashboard", "with_dashboard", is_flag=True, help="Show everything metered as pages, too: on 127.0.0.1:8090."
 )
+@click.option(
+    "--env",
+    "environment",
+    type=click.Choice(["mistral-proxy"]),
+    help="Also read the variables that such a proxy is run with, such as MISTRAL_KEY and PORT, and serve its paths.",
+)
 @click.option("--access-log", is_flag=True, help="Write one line of JSON a request to standard error.")
 @settings_option
 def serve(
@@ -90,6 +97,7 @@ def serve(
     log_level: str,
     access_log: bool,
     with_dashboard: bool,
+    environment: str | None,
 ) -> None:
     """Run the proxy: one port, every provider by its path.
 
@@ -114,6 +122,7 @@ def serve(
         if with_dashboard:
             beside.append(dashboard_process.start(settings, listening.local_url))
 
+    settings, log_level = _with_environment(settings, environment, log_level)
     host = host or settings.listen_host
     files = (tls_cert, tls_key)
     tls = listening_tls("metrion serve", host, files, insecure=insecure, protocols=("h2", "http/1.1"))
@@ -134,6 +143,17 @@ def serve(
     finally:
         for process in beside:
             dashboard_process.end(process)
+
+
+def _with_environment(settings: Settings, environment: str | None, log_level: str) -> tuple[Settings, str]:
+    """Read what another proxy is run with, too, where one is named; what an option says wins over it."""
+    if environment is None:
+        return settings, log_level
+    from metrion.settings.environments import load_environment
+
+    settings, level = load_environment(settings.config_path)
+    is_said = click.get_current_context().get_parameter_source("log_level") is not ParameterSource.DEFAULT
+    return settings, log_level if is_said or level is None else level
 
 
 def _greeting(settings: Settings, control: ControlStore, listening: Listening) -> str:

@@ -43,6 +43,7 @@ class MasterKey:
 
     id: str
     cipher: AESGCM = field(repr=False)
+    secret: bytes = field(repr=False)
 
 
 class MasterKeys(Protocol):
@@ -265,7 +266,7 @@ def _key(text: str) -> MasterKey:
         key = b""
     if len(key) != _KEY_BYTES:
         raise ValueError
-    return MasterKey(hashlib.sha256(b"metrion master key id\0" + key).hexdigest()[:16], AESGCM(key))
+    return MasterKey(hashlib.sha256(b"metrion master key id\0" + key).hexdigest()[:16], AESGCM(key), key)
 
 
 def _new_text() -> str:

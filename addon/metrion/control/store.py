@@ -260,6 +260,17 @@ class ControlStore:
         with connection(self._path) as db:
             return admins.find(db, secret)
 
+    def cache_secret(self) -> bytes:
+        """Return the key of what the cache of answers keeps.
+
+        :raises ControlError: the database cannot be read, or the master key is missing.
+        """
+        with transaction(self._path) as db:
+            sealed = db.execute(
+                "SELECT 1 FROM provider_keys UNION ALL SELECT 1 FROM shared_keys UNION ALL SELECT 1 FROM alert_channels"
+            ).fetchone()
+            return self._vault.derived(b"answer cache", may_create=sealed is None)
+
     # --- provider keys
 
     def set_key(self, provider: str, key: str, account: str = DEFAULT_ACCOUNT, name: str | None = None) -> None:

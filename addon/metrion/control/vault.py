@@ -9,6 +9,7 @@ key. Never: a master key made twice; an error that shows a secret.
 from __future__ import annotations
 
 import contextlib
+import hmac
 import json
 import secrets
 from dataclasses import dataclass
@@ -104,6 +105,16 @@ class Vault:
                 f"database was damaged or changed. {self.keys.remedy}, or remove the rule with `metrion alert remove "
                 "NAME` and add it again."
             ) from None
+
+    def derived(self, purpose: bytes, *, may_create: bool) -> bytes:
+        """Return a key that is derived from the first master key for one purpose; ``may_create`` as in :meth:`seal`.
+
+        :raises VaultError: the master key is missing or unreadable.
+        """
+        if may_create:
+            self.keys.make()
+        master = next(iter(self._read().values()))
+        return hmac.digest(master.secret, b"metrion derived key\0" + purpose, "sha256")
 
     def seal_text(self, text: str, binding: bytes, *, may_create: bool = False) -> Sealed:
         """Seal a text under the first master key, bound to what ``binding`` names.

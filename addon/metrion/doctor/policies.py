@@ -52,9 +52,11 @@ def _known(settings: Settings) -> tuple[frozenset[str], frozenset[str]]:
         return frozenset(), frozenset()  # another check says what is wrong with it
 
 
-def _aliases_lead_to_keys(settings: Settings, policy: Policy) -> Iterator[Finding]:
-    """Report aliases that lead to a provider without a key: only a stored one may go there."""
-    targets = {target.provider for target in (policy.asked.aliases or {}).values() if target.provider is not None}
+def _leads_to_keys(settings: Settings, policy: Policy) -> Iterator[Finding]:
+    """Report what leads to a provider without a key: only a stored one may go there."""
+    named = [target.provider for target in (policy.asked.aliases or {}).values()]
+    named += [step.provider for step in policy.asked.fallback or ()]
+    targets = {name for name in named if name is not None}
     needy = sorted(name for name in targets if settings.providers[name].needs_key)
     if not needy:
         return
@@ -69,7 +71,7 @@ def _aliases_lead_to_keys(settings: Settings, policy: Policy) -> Iterator[Findin
     for name in needy:
         if name not in stored:
             yield warn(
-                f"policies.{policy.name}: an alias leads to {name}, for which no key is stored",
+                f"policies.{policy.name}: it leads to {name}, for which no key is stored",
                 f"`metrion key set {name}`: a key that a client sends goes only where it was sent",
             )
 
@@ -94,7 +96,8 @@ def _members_are_known(settings: Settings, policy: Policy) -> Iterator[Finding]:
 
 
 NEEDS: Mapping[str, Need] = {
-    "aliases": _aliases_lead_to_keys,
+    "aliases": _leads_to_keys,
+    "fallback": _leads_to_keys,
     "defaults": _members_are_known,
     "caps": _members_are_known,
 }

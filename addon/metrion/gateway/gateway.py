@@ -11,13 +11,16 @@ import os
 import time
 from collections.abc import Collection, Hashable
 from dataclasses import replace
+from functools import partial
 
 import metrion
 from metrion.admission import BlindTunnel, admit, admit_blind, admit_tunnel
 from metrion.admission.budgets import may_cost
 from metrion.admission.codes import BAD_REQUEST, INTERNAL, NOT_A_PROVIDER, UNKNOWN_ROUTE
 from metrion.admission.cors import preflight
+from metrion.admission.limits import queue_refusal
 from metrion.admission.limits import refusal as limit_refusal
+from metrion.admission.outgoing_head import key_digest
 from metrion.admission.policy_book import PolicyBook
 from metrion.admission.routing import Endpoint, Router
 from metrion.admission.rules import judge_body
@@ -27,15 +30,19 @@ from metrion.admission.welcome import welcome
 from metrion.budgets.enforcement import Enforcement
 from metrion.budgets.guard import Guard
 from metrion.control import ControlStore, make_fingerprint
+from metrion.control.answer_cache import AnswerCache
 from metrion.control.counters import Counters
 from metrion.control.generations import Generations
 from metrion.control.key_use import KeyUse
+from metrion.control.places import Place, Places
 from metrion.faults import log_fault
+from metrion.gateway.falling_back import cheaper, fallen_back
 from metrion.gateway.health import budget_gauges, gauges, health
 from metrion.gateway.label_warnings import LabelWarnings
 from metrion.gateway.metrics_access import MetricsAccess
 from metrion.gateway.mistakes import Mistakes
 from metrion.gateway.model_warnings import ModelWarnings
+from metrion.gateway.rerouting import Rerouting
 from metrion.gateway.scoreboard import Slot
 from metrion.journal.writer import Journal
 from metrion.logs.request_log import RequestLog
@@ -43,6 +50,7 @@ from metrion.metrics import Recording
 from metrion.metrics.exposition import CONTENT_TYPE, render
 from metrion.metrics.otlp import exporter_of
 from metrion.model import Answer, Asked, EndReason, Event, Forward, Inbound, Refusal, Route
+from metrion.model.policies import Concurrency, Step
 from metrion.pricing import PriceBook
 from metrion.relay.attempt import Attempt
 from metrion.relay.held_body import Room
@@ -81,6 +89,9 @@ class Gateway:
         self._counters = Counters(settings.counters_dir)
         self._key_use = KeyUse(settings.key_use_dir)
         self._generations = Generations(settings.generations_db)
+        self._places = Places(settings.places_dir)
+        self.cache: AnswerCache | None = None
+        """Where answers are kept, once a policy has asked for it."""
         self._journal = Journal(settings.journal_dir, on_change=slot.note_events)
         self._budgets = access.budgets
         """As the last decision saw them."""
@@ -114,8 +125,16 @@ class Gateway:
     def _use(self, settings: Settings) -> None:
         self.settings = settings
         self.router = Router(settings)
-        self._policies = PolicyBook(settings.policies)
+        self._rerouting = Rerouting(self.router, PolicyBook(settings.policies)) if settings.policies else None
         self.log.use(settings)
+        if self.cache is None:
+            self.cache = self._answer_cache()
+
+    def _answer_cache(self) -> AnswerCache | None:
+        """Return the cache of answers, where a policy asks for one."""
+        if not any(policy.asked.cache for policy in self.settings.policies):
+            return None
+        return AnswerCache(self.settings.cache_db, self._control.cache_secret())
 
     @property
     def cors_origins(self) -> Collection[str]:
@@ -136,13 +155,16 @@ class Gateway:
             if isinstance(route, Endpoint):
                 return self._answer(route, inbound)
             account = self.settings.intercept.account if intercepted else None
-            access = self._control.access_snapshot()
+            access, plans = self._control.access_snapshot(), self.settings.plans
             self._budgets = access.budgets
-            decision = admit(inbound, route, access, self.settings.plans, intercepted=account)
-            if isinstance(decision, Forward):
-                decision = self._policies.applied(decision)
-                if self._guard.is_on:
-                    decision = replace(decision, may_cost=may_cost(decision, inbound))
+            if (rerouting := self._rerouting) is None:
+                decision = admit(inbound, route, access, plans, intercepted=account)
+            else:
+                book = rerouting.book
+                admitting = partial(admit, inbound, access=access, plans=plans, policies=book, intercepted=account)
+                decision = rerouting.admitted(inbound, route, admitting, access)
+            if self._guard.is_on and isinstance(decision, Forward):
+                decision = replace(decision, may_cost=may_cost(decision, inbound))
             return access.budgets.bind(decision, inbound) if access.budgets else decision
         except Exception as error:  # noqa: BLE001 -- authentication fails closed, whatever the fault is
             return _fault(error, route if isinstance(route, Route) else None)
@@ -176,19 +198,32 @@ class Gateway:
         """Whether what the body of a request asks for decides about it."""
         if forward.rules is not None or (forward.may_cost and self._guard.reads_bodies):
             return True
+        if forward.policies is not None and forward.policies.leads_elsewhere:
+            return True
         return forward.reservation is not None and forward.route.model is None
 
     def within_rules(self, forward: Forward, asked: Asked) -> Forward | Refusal:
         """Decide about a request for which ``needs_body`` holds. Never raises."""
         try:
-            decision = judge_body(forward, asked)
+            decision: Forward | Refusal
+            if self._rerouting is not None and forward.policies is not None and forward.policies.changes_body:
+                decision, asked = self._rerouting.with_body(forward, asked, self._control.access_snapshot())
+                if isinstance(decision, Forward) and decision.route.provider != forward.route.provider:
+                    decision = self._budgets.moved(decision)
+            else:
+                decision = judge_body(forward, asked)
             return self._within_budgets(decision, asked) if isinstance(decision, Forward) else decision
         except Exception as error:  # noqa: BLE001 -- as in `decide`
             return _fault(error, forward.route)
 
     def within_limits(self, decision: Forward) -> Forward | Refusal:
         """Count a request that nothing else refuses any more, or refuse it and count nothing."""
-        if (decision.reservation is not None or decision.may_cost) and not self.needs_body(decision):
+        concurrency = decision.policies.concurrency if decision.policies is not None else None
+        if concurrency is not None and self._places.is_full(key_digest(decision), concurrency):
+            self._enforcement.release(decision)
+            return queue_refusal(decision, concurrency, "is full")
+        held = decision.reservation
+        if (decision.may_cost or (held is not None and not held.is_held)) and not self.needs_body(decision):
             within = self._within_budgets(decision, None)
             if not isinstance(within, Forward):
                 return within
@@ -209,6 +244,10 @@ class Gateway:
             forward = replace(forward, adds=warned(forward, runaway))
         return self._enforcement.admit(forward, asked)
 
+    def enter(self, forward: Forward, concurrency: Concurrency) -> Place:
+        """Have a place for a request at its provider key, or stand in the line of its token for one."""
+        return self._places.enter(key_digest(forward), (forward.caller.account, forward.caller.token_name), concurrency)
+
     def begin(self, key: Hashable, inbound: Inbound, decision: Forward | Refusal, *, began: float) -> Attempt:
         """Begin to record a request, known by ``key`` until it is forgotten.
 
@@ -224,6 +263,34 @@ class Gateway:
         if self.log.decisions:
             self.log.decided(inbound, decision)
         return attempt
+
+    def fallen_back(self, forward: Forward, step: Step, model: str | None) -> Forward | None:
+        """Return a request as it goes out at a step of its policy; ``None``: it cannot go there. Never raises."""
+        if self._rerouting is None:
+            return None
+        try:
+            access, book = self._control.access_snapshot(), self._rerouting.book
+            return fallen_back(forward, step, router=self.router, book=book, access=access, model=model)
+        except Exception as error:  # noqa: BLE001 -- it goes nowhere then, and its client gets the answer that there is
+            log_fault(logger, "A request could not fall back; its client got the provider's answer", error)
+            return None
+
+    def cheaper(self, forward: Forward, model: str | None) -> Forward | None:
+        """Return a request as it goes out at the first step of its policy, for a budget that is spent; ``None``: none.
+
+        To be called before its body is let go: the step's model is put into it then.
+        """
+        if self._rerouting is None:
+            return None
+        access, book = self._control.access_snapshot(), self._rerouting.book
+        return cheaper(forward, router=self.router, book=book, access=access, model=model)
+
+    def again(self, key: Hashable, attempt: Attempt, *, last_activity: float) -> Attempt:
+        """Write the event of an attempt that is not handed on; return the next one at the same request."""
+        self.finish(attempt, EndReason.RETRIED)
+        following = self.live[key] = attempt.following(last_activity=last_activity)
+        following.finished = not self._meters
+        return following
 
     def answered(self, inbound: Inbound, answer: Answer, *, began: float) -> None:
         """Record a request that is answered here, and has no event."""
@@ -261,6 +328,8 @@ class Gateway:
         self._journal.close()
         if self._otlp is not None:
             self._otlp.close()
+        if self.cache is not None:
+            self.cache.close()
         self._generations.close()
         self._counters.close()
         self._enforcement.close()
@@ -274,7 +343,8 @@ class Gateway:
         if self._guard.is_on:
             self._guard.add(event)
         if self._budgets or forward is not None:
-            self._enforcement.count(event, number, self._budgets, forward, is_last=True)
+            is_last = event.end_reason != EndReason.RETRIED
+            self._enforcement.count(event, number, self._budgets, forward, is_last=is_last)
         labels = self._metrics.event(event)
         if self._otlp is not None:
             self._otlp.offer(event, labels)
@@ -292,9 +362,10 @@ class Gateway:
                 if refusal := self._metrics_access.refusal(inbound):
                     return refusal
                 standings = self._enforcement.standings(self._control.access_snapshot().budgets)
-                users = self.settings.metrics.users
-                figures = [*gauges(scoreboard, now=time.time()), *budget_gauges(standings, users=users)]
-                return _own_answer(render(scoreboard.metrics, figures, self.settings.metrics), CONTENT_TYPE)
+                wanted = self.settings.metrics
+                figures = gauges(scoreboard, now=time.time(), mistral_names=wanted.mistral_names)
+                budgets = budget_gauges(standings, users=wanted.users)
+                return _own_answer(render(scoreboard.metrics, [*figures, *budgets], wanted), CONTENT_TYPE)
             case Endpoint.WELCOME:
                 return welcome(inbound, self.settings.providers, metrion.__version__)
 

@@ -88,11 +88,13 @@ def _usd(amount: int | None) -> float | None:
     return None if amount is None else float(dollars(amount))
 
 
-def gauges(scoreboard: Scoreboard, *, now: float) -> Iterator[Gauge]:
+def gauges(scoreboard: Scoreboard, *, now: float, mistral_names: bool = False) -> Iterator[Gauge]:
     """Return the figures of ``GET /metrics`` that belong to no request."""
     report: Mapping[str, Any] = scoreboard.report(metrion.__version__)
     alive, journal = report["ingester"]["alive"], report["journal"]
     yield Gauge("metrion_requests_in_flight", "Requests that are not over.", report["in_flight"])
+    if mistral_names:
+        yield Gauge("mistral_active_requests", "Number of active requests.", report["in_flight"])
     yield Gauge("metrion_workers", "Processes that serve requests.", len(report["workers"]))
     yield Gauge("metrion_journal_segments", "Segments of the journal that are not in the store.", journal["segments"])
     yield Gauge("metrion_journal_bytes", "Their size.", journal["bytes"])

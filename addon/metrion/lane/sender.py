@@ -130,10 +130,10 @@ class Sender:
         self._connecting = None
         self._use(upstream)
         self._owner.on_connected()
-        self._brake.set(OPENING, holds=False)
 
     def _use(self, upstream: Upstream) -> None:
         self._upstream = upstream
+        self._brake.set(OPENING | UPSTREAM_SLOW, holds=False)
         upstream.stop(CLIENT_SLOW, stopped=self._brake.holds(READS_NOTHING))
         # A request goes on with all of its header fields, and so may ask its provider to close.
         upstream.ask(self._owner, self._head.method, keep_alive=not wire.says_close(self._head.headers))

@@ -143,7 +143,7 @@ class Upstream(Connection):
         self._late.clear()
         asker, self._asker = self._asker, None
         if asker is not None:
-            asker.on_failure(_CLOSED)
+            asker.on_failure(None if self._buffer else _CLOSED)
 
     def pause_writing(self) -> None:
         """Override."""

@@ -34,6 +34,9 @@ def cost(
     in_plan: bool,
 ) -> Cost:
     """Return what a request cost that its provider may bill. ``in_plan``: its credential is one of a flat-rate plan."""
+    if outcome.from_cache:
+        saved = _of_usage(route, outcome, reading, prices, model_requested)
+        return replace(NOTHING_BILLED, computed_usd=saved.computed_usd, price_version=saved.price_version)
     if not outcome.reached_upstream:
         return NOTHING_BILLED
     found = _of_usage(route, outcome, reading, prices, model_requested)
@@ -80,7 +83,7 @@ def _is_failure(outcome: Outcome, reading: Reading) -> bool:
     if reading.stream_error:
         return not reading.has_output
     failed = reading.is_error or (outcome.status is not None and outcome.status >= 400)
-    return failed and outcome.end_reason is EndReason.COMPLETE
+    return failed and outcome.end_reason in (EndReason.COMPLETE, EndReason.RETRIED)
 
 
 def _is_half(usage: Usage) -> bool:

@@ -33,13 +33,15 @@ def measure(
     fields: Mapping[bytes, bytes] | None = None,
     redactor: Redactor | None = None,
     policy: Mapping[str, str] | None = None,
+    model_sent: str | None = None,
 ) -> Event | None:
     """Return the event of one request, or ``None`` for one that named no provider.
 
     ``settles``: the response is the first to report the usage of an earlier request, such as the results of a batch or
     a background response that is read back. ``asked_here``: that request came through Metrion, so that its usage is in
     another row, or will be. ``fields``: the request's headers by name, ``redactor``: what masks its credentials, where
-    they are known already. ``policy``: what each policy did, by its name.
+    they are known already. ``policy``: what each policy did, by its name;
+    ``model_sent``: what one put in the place of the model that was asked for.
     """
     route = decision.route
     provider = route.provider if route else decision.provider if isinstance(decision, Refusal) else None
@@ -50,15 +52,16 @@ def measure(
     costs = NOTHING_BILLED
     if route is not None and is_billable:
         in_plan = decision.caller is not None and decision.caller.in_plan
-        costs = cost(route, outcome, reading, prices, model_requested, in_plan=in_plan)
+        costs = cost(route, outcome, reading, prices, model_sent or model_requested, in_plan=in_plan)
     elif _is_in_no_row(inbound, outcome, reading, asked_here=asked_here):
         costs = UNKNOWN
-    if not is_billable:
+    if not is_billable or outcome.from_cache:
         # The row of the request that generated it has the usage of what is read back; sums must not count it twice.
         reading = replace(reading, usage=None)
     event = Event(
         event_id=outcome.event_id,
         request_id=outcome.request_id,
+        attempt=outcome.attempt,
         started_at=outcome.started_at,
         provider=provider,
         model_requested=model_requested,
@@ -111,6 +114,7 @@ def _answered(route: Route | None, outcome: Outcome, reading: Reading) -> dict[s
         "response_bytes": outcome.response_bytes,
         "provider_limits": outcome.provider_limits,
         "wire_format": _session_format(route, outcome) or reading.wire_format,
+        "queued_ms": outcome.queued_ms,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from uuid import UUID
 
@@ -36,3 +37,10 @@ class Outcome:
     """What the provider's headers say of its limits, as JSON."""
     beyond_plan: bool | None = None
     """Of a flat-rate plan: whether the provider's headers say that this is charged besides; ``None``: none came."""
+    attempt: int = 1
+    """Which sending of the request this is."""
+    policy: Mapping[str, str] | None = None
+    """What each policy did, by its name."""
+    queued_ms: float | None = None
+    from_cache: bool = False
+    """The answer was kept from an earlier request, and its provider was not asked."""

@@ -15,7 +15,7 @@ from metrion.model import COLUMN_TYPES, Event
 
 _OURS = frozenset(
     {"request_id", "account", "token_name", "credential", "provider", "operation", "end_reason", "usage_source"}
-    | {"cost_source", "price_version", "wire_format", "policy"}
+    | {"cost_source", "price_version", "wire_format"}
 )
 """Columns whose texts are Metrion's own."""
 _TEXTS = tuple(name for name, kind in COLUMN_TYPES.items() if kind == "VARCHAR" and name not in _OURS)

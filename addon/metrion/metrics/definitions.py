@@ -101,6 +101,7 @@ _LABELS: dict[str, Callable[[Labels], str]] = {
     "provider": lambda row: row[0],
     "operation": lambda row: row[1],
     "model": lambda row: row[3] or row[2],
+    "endpoint": lambda row: row[1],
     "status": lambda row: row[4],
     "end_reason": lambda row: row[5],
     "cost_source": lambda row: row[7],
@@ -138,6 +139,8 @@ class Metric:
     """Of a distribution: the values of the labels that are not out of a row."""
     old: bool = False
     """It has a name of the older conventions."""
+    of_mistral: bool = False
+    """It is of Mistral's requests alone, under a name that a guide to a proxy of one's own gives it."""
 
     def row_labels(self, row: Labels) -> Labels:
         """Return the values of the labels that are out of a row."""
@@ -275,6 +278,20 @@ METRICS: tuple[Metric, ...] = (
         _FAILED,
         distribution=FIRST_CHUNK,
         old=True,
+    ),
+    Metric(
+        "mistral_request_latency_seconds",
+        "Request latency in seconds.",
+        ("model", "endpoint"),
+        distribution=DURATION,
+        of_mistral=True,
+    ),
+    Metric(
+        "mistral_tokens",
+        "Total tokens used.",
+        ("model", "endpoint", "type"),
+        (Series(("input",), _column("input_tokens")), Series(("output",), _column("output_tokens"))),
+        of_mistral=True,
     ),
 )
 """The metrics that are made of the table of requests."""

@@ -79,13 +79,16 @@ def _lines(board: Board, gauges: Iterable[Gauge], settings: MetricsSettings) -> 
     for metric in defined.METRICS:
         if metric.old and not settings.old_names:
             continue
+        if metric.of_mistral and not settings.mistral_names:
+            continue
+        rows = [row for row in requests if row[0][0] == "mistral"] if metric.of_mistral else requests
         if metric.distribution is None:
-            yield from _counter(metric, requests)
+            yield from _counter(metric, rows)
             continue
         if metric.name not in begun:
             begun.add(metric.name)
             yield from _head(metric.name, "histogram", metric.help)
-        yield from _histogram(metric, metric.distribution, requests)
+        yield from _histogram(metric, metric.distribution, rows)
     if settings.users:
         users = rows_of(board, defined.USERS)
         for metric in defined.USER_METRICS:

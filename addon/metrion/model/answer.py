@@ -152,3 +152,5 @@ class EndReason(StrEnum):
     STREAM_ERROR = "stream_error"
     TIMEOUT = "timeout"
     REFUSED = "refused"
+    RETRIED = "retried"
+    """Its answer was not handed on: the request went out again."""

@@ -30,6 +30,8 @@ class MemberSetting:
     member: str
     """Its name; of a nested one with dots: ``generationConfig.temperature``."""
     value: Scalar
+    words: str | None = None
+    """What the event says of it; ``None``: the member and its value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,63 @@ class Told:
     headers: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """A request goes out again after an answer that says "later", or a failure before all of it was out."""
+
+    policy: str
+    attempts: int = 3
+    """How often it is sent at most, the first time included."""
+    ambiguous: bool = False
+    """Also after a failure before the first byte of an answer: the provider may have done the work, and billed it."""
+    backoff: float = 0.5
+    """Seconds before the second attempt; they double from one to the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Concurrency:
+    """Only so many requests at once go out with one provider key; the others wait for their turn."""
+
+    policy: str
+    at_once: int = 10
+    queue: int = 100
+    """How many wait at most, in each process."""
+    seconds: float = 30.0
+    """How long one waits at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """A request that came before is answered without its provider."""
+
+    policy: str
+    seconds: float = 300.0
+    """How old an answer may be."""
+    megabytes: int = 256
+    """How large the file may become."""
+    always: bool = False
+    """Also where a request does not ask for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Where a request goes that was not answered."""
+
+    model: str | None = None
+    """``None``: the one that it asks for."""
+    provider: str | None = None
+    """``None``: the one that it was sent for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """A request that is not answered, however often it is sent, goes elsewhere."""
+
+    policy: str
+    steps: tuple[Step, ...]
+    """In this order."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policies:
     """See the module. A kind that is one value has the most particular policy's."""
@@ -48,13 +107,28 @@ class Policies:
     """By what a client asks for. None leads to another alias."""
     model_paths: str | None = None
     """The policy by which a path may name any model, as in ``/mistral/NAME/chat``."""
+    sets: tuple[MemberSetting, ...] = ()
+    """Put in whatever the body says: what the path asks for."""
     defaults: tuple[MemberSetting, ...] = ()
     """Put into a body that has no such member; those of the most particular policy first."""
     caps: tuple[MemberSetting, ...] = ()
     """The most that a body may ask for."""
     told: Told | None = None
+    retries: Retries | None = None
+    concurrency: Concurrency | None = None
+    cache: Cache | None = None
+    fallback: Fallback | None = None
+    noted: tuple[tuple[str, str], ...] = ()
+    """What was done with the head already, by the policy's name."""
+    model: str | None = None
+    """What goes out in the place of the model that the path names."""
+
+    @property
+    def leads_elsewhere(self) -> bool:
+        """Whether an alias in a body may lead to another provider."""
+        return any(alias.provider is not None for alias in self.aliases.values())
 
     @property
     def changes_body(self) -> bool:
         """Whether one of them may change the body of a request."""
-        return bool(self.aliases or self.defaults or self.caps)
+        return bool(self.aliases or self.sets or self.defaults or self.caps)

@@ -92,6 +92,8 @@ class ErrorShape(StrEnum):
     GOOGLE = "google"
     MISTRAL = "mistral"
     XAI = "xai"
+    MISTRAL_PROXY = "mistral-proxy"
+    """Mistral's, with the types that a common guide to a proxy for it has."""
 
 
 @dataclass(frozen=True, slots=True)

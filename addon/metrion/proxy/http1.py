@@ -35,6 +35,7 @@ from mitmproxy.proxy.layers.http import (
     RequestData,
     RequestEndOfMessage,
     RequestHeaders,
+    RequestProtocolError,
     RequestTrailers,
     ResponseData,
     ResponseEndOfMessage,
@@ -356,6 +357,8 @@ class Http1Client(_Connection, _http1.Http1Client):
 
     def send(self, event: HttpEvent) -> Commands:
         """Override: the request is framed as its head says, and its end leaves the connection open."""
+        if isinstance(event, RequestProtocolError) and event.code is ErrorCode.CANCEL:
+            self.state = self._ignore
         if isinstance(event, RequestHeaders):
             self._in_chunks = wire.is_chunked(event.request.headers.fields)
             yield from super().send(event)
@@ -366,6 +369,10 @@ class Http1Client(_Connection, _http1.Http1Client):
             yield from self.mark_done(request=True)
         else:
             yield from super().send(event)
+
+    def _ignore(self, _: events.Event) -> Commands:
+        """Drop what comes of a connection that was given up: its stream may already ask another."""
+        yield from ()
 
     def read_body(self, event: events.Event) -> Commands:
         """Override: finish before the client's connection does, which may have the next request at hand."""

@@ -12,7 +12,9 @@ from hpack import Decoder
 from hpack.struct import HeaderTuple
 from mitmproxy.proxy import layers
 from mitmproxy.proxy.context import Context
-from mitmproxy.proxy.layers.http import _http2
+from mitmproxy.proxy.events import Event
+from mitmproxy.proxy.layer import CommandGenerator
+from mitmproxy.proxy.layers.http import RequestHeaders, _http2
 
 _CONNECT = (b":method", b"CONNECT")
 _COMPLETION = ((b":scheme", b"https"), (b":path", b"/"))
@@ -41,6 +43,17 @@ class Http2Server(_http2.Http2Server):
         self.h2_conn.decoder = decoder
 
 
+class Http2Client(_http2.Http2Client):
+    """A provider's connection, on which a request may be sent again."""
+
+    def _handle_event(self, event: Event) -> CommandGenerator[None]:
+        """Override: a second sending is another stream of the connection."""
+        if isinstance(event, RequestHeaders):
+            self.our_stream_id.pop(event.stream_id, None)
+        yield from super()._handle_event(event)
+
+
 def install() -> None:
-    """Have mitmproxy's HTTP layers make these connections: they name the class and offer no other way to choose."""
+    """Have mitmproxy's HTTP layers make these connections: they name the classes and offer no other way to choose."""
     layers.http.Http2Server = Http2Server  # type: ignore[misc]  # a subclass in its place
+    layers.http.Http2Client = Http2Client  # type: ignore[misc]  # as above

@@ -36,8 +36,9 @@ from mitmproxy.proxy.layers.http import (
 
 from metrion.admission import shown, token_of
 from metrion.gateway.gateway import Gateway
-from metrion.model import EndReason, Forward, Headers, Inbound, Refusal
+from metrion.model import Forward, Headers, Inbound, Refusal
 from metrion.proxy.admissions import Admissions
+from metrion.proxy.again import SendingAgain
 from metrion.proxy.connections import is_client_slow
 from metrion.proxy.flows import NO_EVENT, aim, asks_for_websocket, flow_of_own_answer, replace_head
 from metrion.proxy.hooks import MetrionEstimateHook
@@ -46,7 +47,6 @@ from metrion.proxy.inbound import inbound_request, is_intercepted, trouble
 from metrion.proxy.logs import without_quotes
 from metrion.proxy.messages import Messages
 from metrion.proxy.replay import replayed
-from metrion.proxy.switching import SwitchingStream
 from metrion.relay.effects import (
     AbortRequest,
     AbortResponse,
@@ -62,8 +62,11 @@ from metrion.relay.effects import (
 )
 from metrion.relay.states import State
 
+_PAUSED_SECONDS = 0.01
+"""How long a second sending is put off while another script is asked about the flow."""
 
-class MeteredStream(SwitchingStream):
+
+class MeteredStream(SendingAgain):
     """One request and its response. See the module for what it does and does not do."""
 
     def __init__(
@@ -71,7 +74,6 @@ class MeteredStream(SwitchingStream):
     ) -> None:
         super().__init__(context, stream_id, gateway, admissions, hooks=hooks)
         self._messages = Messages(stream_id)
-        self._client_left = False
         self._token: bytes | None = None
         """The caller's, if a replay of the request may use it."""
         self._holds = False
@@ -83,8 +85,12 @@ class MeteredStream(SwitchingStream):
 
     def handle_event(self, event: events.Event) -> Commands:
         """Override: a deadline also passes while the stream waits for a connection."""
-        waits = self._paused is not None
-        return self._on_due() if waits and isinstance(event, events.Wakeup) else super().handle_event(event)
+        if self._paused is None or not isinstance(event, events.Wakeup):
+            return super().handle_event(event)
+        if self.relay.state not in (State.WAITING, State.QUEUED):
+            return self._on_due()
+        self._deadline.set(_PAUSED_SECONDS)  # a connection cannot be asked for now
+        return self._carry_out([])
 
     def _handle_event(self, event: events.Event) -> Commands:
         if isinstance(event, RequestHeaders):
@@ -95,6 +101,8 @@ class MeteredStream(SwitchingStream):
             self._client_left = True
         if self._is_answered:
             return self._on_unread(event)
+        if (unseen := self._unseen(event)) is not None:
+            return unseen
         if isinstance(event, Interim):
             response = event.response
             return self._carry_out(
@@ -165,7 +173,7 @@ class MeteredStream(SwitchingStream):
         yield from self._carry_out(self.relay.request_held(len(self.request_body_buf) + len(event.data)))
         if self._is_answered:
             self.request_body_buf.clear()
-            yield from self._report_error("Metrion refused the body")
+            yield from self._report_error("Metrion answered, and asked nobody")
         else:
             yield from self._translated(super()._handle_event(event))
 
@@ -224,7 +232,7 @@ class MeteredStream(SwitchingStream):
                 if self._holds and (yield from self._refuses_held()):
                     generator.close()
                     return
-                reply = yield command
+                reply = yield from self._connection(command)
             elif not isinstance(command, commands.Log):
                 reply = yield command
             if self._is_answered and command.blocking:
@@ -268,7 +276,7 @@ class MeteredStream(SwitchingStream):
         """Give the relay the body that mitmproxy's stream has collected; return whether it goes no further."""
         yield from self._carry_out(self._whole_request())
         if self._is_answered:
-            yield from self._report_error("Metrion refused the body")
+            yield from self._report_error("Metrion answered, and asked nobody")
         return self._is_answered
 
     def _whole_request(self) -> Effects:
@@ -300,22 +308,13 @@ class MeteredStream(SwitchingStream):
         self._messages.came = response
         return self.relay.response_head(response.status_code, response.data.reason, response.headers.fields, ends=ends)
 
-    def _failed(self, event: ResponseProtocolError) -> Effects:
-        left = self._client_left or any(isinstance(event, RequestProtocolError) for event in self._paused_event_queue)
-        if left:
-            return self.relay.client_gone()
-        if event.code is ErrorCode.KILL:
-            return self.relay.cut(EndReason.UPSTREAM_ERROR)
-        # Only these messages of mitmproxy's never quote what the server sent.
-        quotable = event.code is ErrorCode.CONNECT_FAILED or event.message == "server closed connection"
-        return self.relay.upstream_failed(event.message if quotable else None)
-
     def _carry_out(self, effects: Effects) -> Commands:
         client, server = self.context.client, self.context.server
         for effect in effects:
             match effect:
-                case Open():
-                    pass  # mitmproxy's stream does
+                case Open(upstream):
+                    if self._opens:
+                        yield from self._open_again(upstream)
                 case Estimate():
                     if self._paused is None:
                         yield MetrionEstimateHook(self.relay.attempt)
@@ -329,7 +328,8 @@ class MeteredStream(SwitchingStream):
                     self.flow.live = False
                     yield DropStream(self.stream_id)
                 case AbortRequest():
-                    if self.relay.attempt.reached_upstream:
+                    if self._has_asked:
+                        self._has_asked = False
                         gone = RequestProtocolError(self.stream_id, "nobody waits any more", ErrorCode.CANCEL)
                         yield SendHttp(gone, server)
                 case AbortResponse():
@@ -337,6 +337,7 @@ class MeteredStream(SwitchingStream):
                         cut = ResponseProtocolError(self.stream_id, "the response is not whole", ErrorCode.CANCEL)
                         yield SendHttp(cut, client)
                 case SendRequest(_, head, ends):
+                    self._has_asked = True
                     upstream, alpn = self._forward.route.upstream, server.alpn
                     shown_request = self.flow.request
                     event = self._messages.request_head(head, shown_request, upstream, ends=ends, server_alpn=alpn)

@@ -5,5 +5,5 @@ whoever decides, ``effects`` what it asks of whoever owns the connections, ``own
 provider's place. ``request`` and ``attempt`` hold what is known of a request and of one sending of it, with
 ``estimation`` for the tokens that nobody reported, ``session`` for WebSocket sessions and ``recorder`` for the events.
 ``settlement`` decides which response bills an earlier request, ``rewrites`` which bodies are changed because somebody
-asked for it by name.
+asked for it by name, ``told`` what a response tells its client beside.
 """

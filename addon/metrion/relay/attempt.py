@@ -11,7 +11,6 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from uuid import UUID
 
 from metrion.admission.paths import parameter
 from metrion.dialects import SESSIONS
@@ -20,6 +19,7 @@ from metrion.metering.head_fields import is_beyond_plan, provider_limits
 from metrion.metering.outcome import Outcome
 from metrion.metering.tap import Tap
 from metrion.model import EndReason, Event, Forward, Headers, Reading, Refusal, Route, first_values
+from metrion.model.event_id import uuid7
 from metrion.relay.pending_estimate import Estimation, needed_estimation
 from metrion.relay.recorder import Recorder
 from metrion.relay.request import Request, text
@@ -37,8 +37,19 @@ type Clock = Callable[[], float]
 class Attempt:
     """See the module. Byte counts are of bodies as they are on the wire, without chunk framing."""
 
-    def __init__(self, request: Request, recorder: Recorder, *, clock: Clock = time.perf_counter) -> None:
+    def __init__(
+        self, request: Request, recorder: Recorder, *, clock: Clock = time.perf_counter, number: int = 1
+    ) -> None:
         self.request = request
+        self.number = number
+        self.id = request.id if number == 1 else uuid7()
+        """The id of its event; the first attempt's is the request's."""
+        self._notes: dict[tuple[str, str], str] | None = None
+        """What policies did at this attempt, by their names and kinds."""
+        self.queued_ms: float | None = None
+        """How long it waited for its turn."""
+        self.from_cache = False
+        """Its answer was kept from an earlier request."""
         self.finished = False
         self.last_activity = clock()
         """When a byte last passed, on the clock's scale."""
@@ -46,7 +57,7 @@ class Attempt:
         """The head went to the provider: from then on it may work, and charge, for this request."""
         self._recorder = recorder
         self._clock = clock
-        self._own_time = self.last_activity - request.began
+        self._own_time = self.last_activity - request.began if number == 1 else 0.0
         self.status: int | None = None
         """What the client got; ``None``: nothing yet."""
         self.refusal: Refusal | None = None
@@ -128,6 +139,33 @@ class Attempt:
         self.status = refusal.status
         self._error_type = refusal.code
         self._response_bytes = size
+
+    def note(self, policy: str, kind: str, words: str) -> None:
+        """Record what a policy did at this attempt."""
+        self._notes = {**(self._notes or {}), (policy, kind): words}
+
+    def failed(self, code: str) -> None:
+        """Record that no answer came, where the client does not hear of it."""
+        self._error_type = code
+
+    def following(self, *, last_activity: float) -> Attempt:
+        """Return the next attempt at the same request. ``last_activity``: when its client last sent something."""
+        attempt = Attempt(self.request, self._recorder, clock=self._clock, number=self.number + 1)
+        attempt.last_activity = last_activity
+        return attempt
+
+    def answer_from_cache(self) -> None:
+        """Record that what follows was kept from an earlier request: nothing of it is estimated."""
+        self.from_cache = True
+        self.request.sample = self.request.response_sample = None
+
+    @property
+    def went_well(self) -> bool:
+        """Whether the response, which is over, is one that was asked for, and all of it."""
+        reading = self._final_reading()
+        if self.status != 200 or reading.stream_error or reading.is_error:
+            return False
+        return not self._streamed or self.is_complete or reading.finish_reason is not None
 
     @property
     def is_complete(self) -> bool:
@@ -233,6 +271,10 @@ class Attempt:
             response_bytes=self._response_bytes,
             provider_limits=self._provider_limits,
             beyond_plan=self._beyond_plan,
+            attempt=self.number,
+            policy=self._policy,
+            queued_ms=self.queued_ms,
+            from_cache=self.from_cache,
         )
 
     def _final_reading(self) -> Reading:
@@ -243,10 +285,14 @@ class Attempt:
         return self._reading or Reading()
 
     @property
-    def _succeeded(self) -> bool:
-        return self.status is not None and 200 <= self.status < 300
+    def _policy(self) -> dict[str, str] | None:
+        """What policies did, to the request and at this attempt."""
+        found = self.request.policy
+        for (policy, kind), words in (self._notes or {}).items():
+            before = (found := dict(found or {})).get(policy)
+            found[policy] = f"{before}; {kind}: {words}" if before else f"{kind}: {words}"
+        return found
 
     @property
-    def id(self) -> UUID:
-        """The id of its event; the first attempt's is the request's."""
-        return self.request.id
+    def _succeeded(self) -> bool:
+        return self.status is not None and 200 <= self.status < 300

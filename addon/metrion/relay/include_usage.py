@@ -11,22 +11,14 @@ An event that a chunk completes comes out of :meth:`UsageFilter.feed` at once: n
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+
+from metrion.parsing.json_members import SPACE, Object, read_body, read_object, spliced
 
 LIMIT = 1 << 20
 """A longer event, in bytes without its last line ends, passes as it is."""
 
-# Bytes are looked at as Latin-1 text: JSON's syntax is ASCII, and a place in the text is the same place in the bytes.
-_SPACE = " \t\n\r"
-_NAME = r'[ \t\n\r]*+"([^"\\\x00-\x1f]*+)"[ \t\n\r]*+:[ \t\n\r]*+'
-_FIRST = re.compile(r"[ \t\n\r]*+\{" + _NAME)
-_NEXT = re.compile(rf"[ \t\n\r]*+(?:,{_NAME}|\}})")
-"""A further member up to its value, or the end of the object."""
 _COMMA = re.compile(r"[ \t\n\r]*+,[ \t\n\r]*+")
-_JSON = json.JSONDecoder()
 
 _MARK = b'"usage"'
 _ENDS = (b"\n\n", b"\r\n\r\n")
@@ -42,19 +34,12 @@ def ask_for_usage(body: bytes) -> bytes | None:
     """
     if b'"stream"' not in body:
         return None
-    text = body.decode("latin-1")
     try:
-        if not body.isascii():
-            body.decode()
-        request = _object(text, 0)
-        splice = _splice(text, request) if not text[request.end :].strip(_SPACE) else None
+        text, request = read_body(body)
+        splice = _splice(text, request)
     except (ValueError, RecursionError):
         return None
-    if splice is None:
-        return None
-    start, end, new = splice
-    view = memoryview(body)
-    return b"".join((view[:start], new, view[end:]))
+    return spliced(body, [splice]) if splice is not None else None
 
 
 class UsageFilter:
@@ -123,65 +108,27 @@ def _is_too_large(event: bytes | bytearray) -> bool:
     return len(event) > LIMIT and len(event.rstrip(b"\r\n")) > LIMIT
 
 
-class _Object(NamedTuple):
-    """A JSON object in a text."""
-
-    members: Mapping[str, Any]
-    """One or more."""
-    places: Mapping[str, tuple[int, int, int]]
-    """Where each member begins, its value begins, and it ends. But for the first, it begins behind the one before."""
-    end: int
-
-
-def _object(text: str, at: int) -> _Object:
-    """Read the object at a place.
-
-    :raises ValueError: there is none, or a name has an escape in it or is there twice: readers differ in which counts.
-    :raises RecursionError: it is too deep.
-    """
-    members: dict[str, Any] = {}
-    places: dict[str, tuple[int, int, int]] = {}
-    key = _FIRST.match(text, at)
-    start = key.start(1) - 1 if key else at
-    while key is not None:
-        if (name := key[1]) is None:
-            return _Object(members, places, key.end())
-        if name in members:
-            raise ValueError("a member is there twice")
-        at = key.end()
-        members[name], end = _JSON.raw_decode(text, at)
-        places[name] = start, at, end
-        key, start = _NEXT.match(text, end), end
-    raise ValueError("no JSON object")
-
-
-def _splice(text: str, request: _Object) -> tuple[int, int, bytes] | None:
+def _splice(text: str, request: Object) -> tuple[int, int, bytes] | None:
     """Return the start and the end of what to replace in a request, and its replacement; ``None``: nothing.
 
-    :raises ValueError: as :func:`_object` does.
-    :raises RecursionError: as :func:`_object` does.
+    :raises ValueError: as :func:`~metrion.parsing.json_members.read_object` does.
+    :raises RecursionError: as :func:`~metrion.parsing.json_members.read_object` does.
     """
     if request.members.get("stream") is not True:
         return None
     if "stream_options" not in request.members:
-        return *_behind(request), b',"stream_options":{"include_usage":true}'
+        return request.behind, request.behind, b',"stream_options":{"include_usage":true}'
     options = request.members["stream_options"]
     _, start, end = request.places["stream_options"]
     if options is None:
         return start, end, b'{"include_usage":true}'
     if options == {}:
         return start + 1, start + 1, b'"include_usage":true'
-    inner = _object(text, start)
+    inner = read_object(text, start)
     if "include_usage" not in inner.members:
-        return *_behind(inner), b',"include_usage":true'
+        return inner.behind, inner.behind, b',"include_usage":true'
     asked = inner.members["include_usage"]
     return (*inner.places["include_usage"][1:], b"true") if asked is None or asked is False else None
-
-
-def _behind(found: _Object) -> tuple[int, int]:
-    """Return the place behind the last member, twice: there something is put in, and nothing replaced."""
-    *_, (_, _, end) = found.places.values()
-    return end, end
 
 
 def _without_usage(event: bytes) -> bytes | None:
@@ -194,11 +141,11 @@ def _without_usage(event: bytes) -> bytes | None:
         return event
     text = data[0].decode("latin-1")
     try:
-        chunk = _object(text, len("data:"))
+        chunk = read_object(text, len("data:"))
     except (ValueError, RecursionError):
         return event
     members = chunk.members
-    if "usage" not in members or members.get("error") is not None or text[chunk.end :].strip(_SPACE):
+    if "usage" not in members or members.get("error") is not None or text[chunk.end :].strip(SPACE):
         return event
     if members["usage"] is not None and members.get("choices") in (None, []):
         return None

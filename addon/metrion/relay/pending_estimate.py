@@ -54,7 +54,7 @@ def needed_estimation(
     if route is None or request.sample is None:
         return None
     reading = final_reading()
-    model_requested = route.model or request.model
+    model_requested = request.sent_model or route.model or request.model
     estimate_input = estimates.estimate_input(
         dialect=route.dialect,
         reading=reading,

@@ -82,7 +82,8 @@ class Recorder:
             asked_here=asked_here,
             fields=request.fields,
             redactor=redactor,
-            policy=request.policy,
+            policy=outcome.policy,
+            model_sent=request.sent_model,
         )
 
     def session_event(self, request: Request, outcome: Outcome, reading: Reading) -> Event | None:

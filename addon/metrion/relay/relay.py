@@ -44,8 +44,9 @@ from metrion.relay.effects import (
 from metrion.relay.gate import Gate
 from metrion.relay.held_body import HeldBody
 from metrion.relay.own_answers import timed_out, unreachable, whole_response
-from metrion.relay.rewrites import REWRITES, HeldResponse, Rewrite
-from metrion.relay.states import BEGUN, NEXT, UNDER_WAY, Input, State
+from metrion.relay.rewrites import HeldResponse, Rewrite, give_up, rewritten, suiting
+from metrion.relay.states import BEGUN, HOLDS, NEXT, STANDS, UNDER_WAY, Input, State
+from metrion.relay.told import telling
 
 UNREAD_BODY_BYTES = 1_000_000
 UNREAD_BODY_SECONDS = 2.0
@@ -88,7 +89,7 @@ class Relay:
     @property
     def reads_body(self) -> bool:
         """Whether more of the request can go on now; if not, its client has to wait."""
-        return self.state is not State.OPENING
+        return self.state not in STANDS
 
     # --- the client ---
 
@@ -114,7 +115,7 @@ class Relay:
         if ends:
             self._trailers = ()
         effects: Effects = []
-        self._rewrites = [rewrite for suiting in REWRITES if (rewrite := suiting(decision, inbound))]
+        self._rewrites = suiting(decision, inbound)
         holds = self._body_gate.waits or (not ends and any(rewrite.reads_body for rewrite in self._rewrites))
         if self._rewrites and not holds:
             self._rewrite_request()
@@ -148,7 +149,7 @@ class Relay:
         if self.state not in UNDER_WAY:
             return []
         self.attempt.request_data(data)
-        if self.state in (State.HOLDING, State.OPENING):
+        if self.state in HOLDS:
             self._held.add(data)
             return self.request_held() if self.state is State.HOLDING else []
         return [SendRequestData(data)]
@@ -171,7 +172,7 @@ class Relay:
                 return self._let_go(is_whole=True)
             case State.UNREAD:
                 return [Wake(None), Finish(keep_open=False)]
-            case State.OPENING:
+            case State.OPENING | State.WAITING | State.QUEUED:
                 return []
         return [EndRequest(trailers)]
 
@@ -215,6 +216,8 @@ class Relay:
         headers += self._forward.adds
         if self._cors_origin is not None:
             headers += allowing(self._cors_origin, headers)
+        if self._forward.policies is not None:
+            headers += telling(self._forward, self.attempt)
         as_it_came = SendResponse(status, reason, headers, ends)
         for rewrite in reversed(self._rewrites):
             headers = rewrite.response_head(status, headers)
@@ -327,11 +330,14 @@ class Relay:
             if isinstance(decision, Refusal):
                 self.attempt.request.leave_unread()  # a refusal has a model only where it stands in the path
                 return self._refuse(decision, EndReason.REFUSED, keep_open=is_whole)
+            if decision.route is not self._forward.route:
+                self._rewrites = suiting(decision, self._inbound)
             self.decision = self._forward = self.attempt.request.decision = decision
             self._head = decision.wire
         if is_whole:
             self._rewrite_request()
         else:
+            give_up(self._rewrites, self.attempt.request)
             self._rewrites, self.state = [], State.OPENING
         return self._send() if self._connected else [Open(self._forward.route.upstream)]
 
@@ -350,13 +356,8 @@ class Relay:
 
     def _rewrite_request(self) -> None:
         """Rewrite the body that is held, and its head. A rewrite that changes nothing leaves the response alone too."""
-        body, head = self._held.whole, self._head
-        changing = []
-        for rewrite in self._rewrites:
-            if (changed := rewrite.request(head, body)) is not None:
-                head, body = changed
-                changing.append(rewrite)
-        self._rewrites, self._head = changing, head
+        request = self.attempt.request
+        self._rewrites, self._head, body = rewritten(self._rewrites, self._head, self._held.whole, request)
         self._held.replace(body)
 
     def _end(self, end_reason: EndReason) -> Effects:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from metrion import estimates
@@ -26,6 +27,7 @@ class Request:
         "policy",
         "response_sample",
         "sample",
+        "sent_model",
         "started_at",
     )
 
@@ -40,10 +42,14 @@ class Request:
         """The size of the body as the client sent it, without chunk framing."""
         self.policy: dict[str, str] | None = None
         """What each policy did to it, by the policy's name; ``None``: none did anything."""
+        self.sent_model: str | None = None
+        """What a policy put in the place of the model that was asked for; ``None``: nothing."""
         self.sample: estimates.Sample | None = None
         self.response_sample: estimates.Sample | None = None
         self._redactor: Redactor | None = None
         self._reader: RequestReader | None = None
+        if isinstance(decision, Forward) and (policies := decision.policies) is not None:
+            self.note(policies.noted, policies.model)
         if isinstance(decision, Forward) and inbound.method == b"POST":
             self.sample, self.response_sample = estimates.samples(decision.route.dialect)
             self._reader = RequestReader(
@@ -58,12 +64,19 @@ class Request:
         if self._reader is not None:
             self._reader.feed(chunk)
 
-    def note(self, policy: str, words: str) -> None:
-        """Record what a policy did."""
-        if self.policy is None:
-            self.policy = {}
-        before = self.policy.get(policy)
-        self.policy[policy] = f"{before}; {words}" if before else words
+    def note(self, notes: Iterable[tuple[str, str]], model: str | None = None) -> None:
+        """Record what policies did, by their names; ``model``: what they put in the place of the one asked for."""
+        if model is not None:
+            self.sent_model = model
+        for policy, words in notes:
+            if self.policy is None:
+                self.policy = {}
+            before = self.policy.get(policy)
+            self.policy[policy] = f"{before}; {words}" if before else words
+
+    def lead(self, decision: Forward, model: str | None) -> None:
+        """Record that it goes elsewhere from now on, with another key; ``model``: see ``sent_model``."""
+        self.decision, self.sent_model, self._redactor = decision, model, None
 
     def leave_unread(self) -> None:
         """Read nothing of the body, and keep nothing of it or of its response."""

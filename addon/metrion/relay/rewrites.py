@@ -13,17 +13,25 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
+from metrion.endpoints import COUNT_TOKENS
 from metrion.model import Forward, Head, Headers, Inbound
+from metrion.model.policies import Policies
 from metrion.parsing.content_codings import Decoder, DecodingError, decoder
+from metrion.parsing.json_members import UnreadableError
+from metrion.relay.body_policies import changed, named_policies
 from metrion.relay.effects import Effects, SendResponse, SendResponseData
 from metrion.relay.held_body import MOST_HELD
 from metrion.relay.include_usage import UsageFilter, ask_for_usage
-from metrion.relay.request import header
+from metrion.relay.request import Request, header
 from metrion.relay.result_urls import own_base, with_own_urls
 
 logger = logging.getLogger(__name__)
 
+TOO_LONG = "the body is longer than what is held in memory"
+"""Why one is not held."""
+
 _STREAM = "text/event-stream"
+_JSON = "application/json"
 
 
 class Rewrite(Protocol):
@@ -34,8 +42,19 @@ class Rewrite(Protocol):
     holds_response: bool
     """It needs the whole body of the response, known once it has seen the head."""
 
+    @property
+    def model(self) -> str | None:
+        """What goes out in the place of the model that was asked for; ``None``: nothing."""
+
+    @property
+    def notes(self) -> Sequence[tuple[str, str]]:
+        """What the event says that policies did, by their names."""
+
     def request(self, head: Head, body: bytes) -> tuple[Head, bytes] | None:
         """Return what goes out in place of a request; ``None``: it stays, and so does its response."""
+
+    def give_up(self, why: str) -> None:
+        """Take note that the body is not shown to it. ``why``: fit to be shown."""
 
     def response_head(self, status: int, headers: Headers) -> Headers:
         """Return the header fields that the client gets."""
@@ -50,11 +69,76 @@ class Rewrite(Protocol):
         """Return what is left when the response is over."""
 
 
+class AppliedPolicies:
+    """Policies that change the body of a request: aliases, defaults and caps."""
+
+    holds_response = False
+
+    def __init__(self, policies: Policies, unread: str | None) -> None:
+        self.reads_body = unread is None
+        self.notes: Sequence[tuple[str, str]] = ()
+        self.model: str | None = None
+        self._policies = policies
+        self._unread = unread
+
+    @classmethod
+    def suiting(cls, forward: Forward, inbound: Inbound) -> AppliedPolicies | None:
+        """Return one for a request whose body policies may change; else ``None``."""
+        policies = forward.policies
+        if policies is None or not policies.changes_body:
+            return None
+        operation = forward.route.operation
+        if inbound.method != b"POST" or not (operation.billed or operation is COUNT_TOKENS):
+            return None
+        return cls(policies, _why_unread(inbound.headers))
+
+    def request(self, head: Head, body: bytes) -> tuple[Head, bytes] | None:
+        """Change what the policies name, and fit the head to it."""
+        if self._unread is not None:
+            self.give_up(self._unread)
+            return None
+        try:
+            new, self.notes, self.model = changed(body, self._policies)
+        except UnreadableError as error:
+            self.give_up(f"the body {error}")
+            return None
+        if new is body:
+            return None
+        return Head(head.target, replaced(head.headers, b"content-length", b"%d" % len(new))), new
+
+    def give_up(self, why: str) -> None:
+        """Note that the body passes as it came."""
+        self.notes = [(name, f"untouched: {why}") for name in named_policies(self._policies)]
+
+    def response_head(self, status: int, headers: Headers) -> Headers:  # noqa: ARG002 -- the response passes
+        """Return the head as it came."""
+        return headers
+
+    def response_data(self, data: bytes) -> bytes:
+        """Return the body as it came."""
+        return data
+
+    def response_end(self) -> bytes:
+        """Return nothing: nothing is held here."""
+        return b""
+
+
+def _why_unread(headers: Headers) -> str | None:
+    """Say why a body is not looked at; ``None``: it is."""
+    if (header(headers, b"content-encoding") or "identity").lower() != "identity":
+        return "the body is compressed"
+    kind = (header(headers, b"content-type") or _JSON).partition(";")[0].strip().lower()
+    is_json = kind == _JSON or kind.endswith("+json") or kind.startswith("text/")
+    return None if is_json else "the body is no JSON"
+
+
 class InjectedUsage:
     """The option ``include_usage: inject``: asks for the usage of a stream, and hides the answer from the client."""
 
     reads_body = True
     holds_response = False
+    model = None
+    notes: Sequence[tuple[str, str]] = ()
 
     def __init__(self) -> None:
         self._filter: UsageFilter | None = None
@@ -75,6 +159,9 @@ class InjectedUsage:
         self._filter = UsageFilter()
         headers = replaced(head.headers, b"accept-encoding", b"identity", add=True)
         return Head(head.target, replaced(headers, b"content-length", b"%d" % len(asking))), asking
+
+    def give_up(self, why: str) -> None:
+        """Leave the response alone, too."""
 
     def response_head(self, status: int, headers: Headers) -> Headers:
         """Fit the head to what the client sees: a plain body whose length is not known beforehand."""
@@ -122,6 +209,8 @@ class ResultUrls:
     """The option ``rewrite_result_urls``: an answer about a batch says that its results are at the proxy."""
 
     reads_body = False
+    model = None
+    notes: Sequence[tuple[str, str]] = ()
 
     def __init__(self, base: bytes) -> None:
         self.holds_response = False
@@ -136,6 +225,9 @@ class ResultUrls:
     def request(self, head: Head, body: bytes) -> tuple[Head, bytes] | None:
         """Ask for an answer that can be read."""
         return Head(head.target, replaced(head.headers, b"accept-encoding", b"identity", add=True)), body
+
+    def give_up(self, why: str) -> None:
+        """Leave the response alone, too."""
 
     def response_head(self, status: int, headers: Headers) -> Headers:
         """See whether the body can be read."""
@@ -181,8 +273,37 @@ class HeldResponse:
         return [head, SendResponseData(body)] if body else [head]
 
 
-REWRITES: Sequence[Callable[[Forward, Inbound], Rewrite | None]] = (InjectedUsage.suiting, ResultUrls.suiting)
+REWRITES: Sequence[Callable[[Forward, Inbound], Rewrite | None]] = (
+    AppliedPolicies.suiting,
+    InjectedUsage.suiting,
+    ResultUrls.suiting,
+)
 """In the order in which they change a request; a response passes them backwards."""
+
+
+def suiting(forward: Forward, inbound: Inbound) -> list[Rewrite]:
+    """Return the rewrites that suit a request."""
+    return [rewrite for suits in REWRITES if (rewrite := suits(forward, inbound))]
+
+
+def rewritten(
+    rewrites: Sequence[Rewrite], head: Head, body: bytes, request: Request
+) -> tuple[list[Rewrite], Head, bytes]:
+    """Return what goes out of a request, and the rewrites that changed it: others leave the response alone too."""
+    changing = []
+    for rewrite in rewrites:
+        if (changed_to := rewrite.request(head, body)) is not None:
+            head, body = changed_to
+            changing.append(rewrite)
+        request.note(rewrite.notes, rewrite.model)
+    return changing, head, body
+
+
+def give_up(rewrites: Sequence[Rewrite], request: Request) -> None:
+    """Have a body pass as it came, because it cannot be held."""
+    for rewrite in rewrites:
+        rewrite.give_up(TOO_LONG)
+        request.note(rewrite.notes)
 
 
 def replaced(headers: Headers, name: bytes, value: bytes, *, add: bool = False) -> Headers:

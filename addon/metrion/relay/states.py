@@ -11,8 +11,14 @@ class State(Enum):
     NEW = auto()
     HOLDING = auto()
     """A rewrite waits for the whole body."""
+    QUEUED = auto()
+    """The request waits for its turn at the provider's key."""
     OPENING = auto()
     """The request waits for a connection to the provider."""
+    DROPPING = auto()
+    """The whole request is out, and goes out again: what comes of the present answer is dropped."""
+    WAITING = auto()
+    """The request waits until it is sent again."""
     ASKING = auto()
     """The request goes out."""
     ASKED = auto()
@@ -35,11 +41,23 @@ class Input(Enum):
     RESPONSE_HEAD = auto()
     UPGRADE = auto()
     RESPONSE_END = auto()
+    HOLD = auto()
+    """The whole request has to be known."""
+    QUEUE = auto()
+    """It is not the request's turn yet."""
+    DROP = auto()
+    """An answer is not handed on, and has more to come."""
+    AGAIN = auto()
+    """The request is to be sent again."""
+    DUE = auto()
+    """It is time to."""
 
 
 NEXT: dict[tuple[State, Input], State] = {
     (State.HOLDING, Input.REQUEST_END): State.OPENING,
     (State.OPENING, Input.REQUEST_END): State.OPENING,
+    (State.WAITING, Input.REQUEST_END): State.WAITING,
+    (State.QUEUED, Input.REQUEST_END): State.QUEUED,
     (State.OPENING, Input.CONNECTED): State.ASKING,
     (State.HOLDING, Input.RESPONSE_HEAD): State.ANSWERING,  # a script of mitmproxy's answers in the provider's place
     (State.OPENING, Input.RESPONSE_HEAD): State.ANSWERING,
@@ -51,9 +69,22 @@ NEXT: dict[tuple[State, Input], State] = {
     (State.ANSWERING_EARLY, Input.RESPONSE_END): State.UNREAD,
     (State.ANSWERING, Input.RESPONSE_END): State.OVER,
     (State.UNREAD, Input.REQUEST_END): State.OVER,
+    (State.OPENING, Input.HOLD): State.HOLDING,
+    (State.OPENING, Input.QUEUE): State.QUEUED,
+    (State.QUEUED, Input.DUE): State.OPENING,
+    (State.ASKED, Input.DROP): State.DROPPING,
+    (State.DROPPING, Input.AGAIN): State.WAITING,
+    (State.OPENING, Input.AGAIN): State.WAITING,
+    (State.ASKING, Input.AGAIN): State.WAITING,
+    (State.ASKED, Input.AGAIN): State.WAITING,
+    (State.WAITING, Input.DUE): State.OPENING,
 }
 """Where an input leads. One that is not here comes out of turn, and changes nothing."""
 
+STANDS = frozenset({State.QUEUED, State.OPENING, State.WAITING})
+"""Nothing goes to the provider at present."""
+HOLDS = STANDS | {State.HOLDING}
+"""What comes of the request is kept until it can go out."""
 UNDER_WAY = frozenset(State) - {State.NEW, State.UNREAD, State.OVER}
 BEGUN = frozenset({State.ANSWERING_EARLY, State.ANSWERING, State.UPGRADED})
 """The client has the head of the provider's response."""

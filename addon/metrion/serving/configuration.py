@@ -13,6 +13,7 @@ from pathlib import Path
 from metrion.pricing import PriceBook
 from metrion.pricing.files import read_bytes
 from metrion.settings import Settings, load_settings
+from metrion.settings.environments import load_environment
 
 _AT_START = {"listen_host": "listen", "listen_port": "listen", "store": "store", "metrics": "metrics", "otlp": "otlp"}
 """Fields of the settings that hold from the start to the end of a proxy, with the keys that set them."""
@@ -46,7 +47,8 @@ class Configuration:
         """
         before = self.settings
         usual = before.config_path is None or before.config_path == before.home / "metrion.yaml"
-        read = load_settings(None if usual else before.config_path, environ)
+        file = None if usual else before.config_path
+        read = load_settings(file, environ) if before.environment is None else load_environment(file, environ).settings
         kept = {name: getattr(before, name) for name in _AT_START}
         waiting = sorted({_AT_START[name] for name, value in kept.items() if value != getattr(read, name)})
         now = Configuration.of(read.model_copy(update=kept))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -26,7 +26,7 @@ from metrion.settings.frozen import Frozen
 from metrion.settings.otlp import OtlpEntry
 from metrion.settings.ownership import check_usable
 from metrion.settings.policies.reading import read_policies
-from metrion.settings.policies.values import Entry
+from metrion.settings.policies.values import Entry, Policy
 from metrion.settings.secret_files import with_secret_files
 from metrion.settings.timezones import zone
 from metrion.settings.values import (
@@ -172,11 +172,13 @@ class _NoDuplicates(yaml.SafeLoader):
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def load_settings(config: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
+def load_settings(
+    config: Path | None = None, environ: Mapping[str, str] = os.environ, *, policies: Sequence[Policy] = ()
+) -> Settings:
     """Read the configuration file and the environment.
 
     The file is ``config``, else ``$METRION_CONFIG``, else ``metrion.yaml`` in ``$METRION_HOME`` (``~/.metrion``) if it
-    is there. A variable ``METRION_<PROVIDER>_UPSTREAM`` wins over the file.
+    is there. A variable ``METRION_<PROVIDER>_UPSTREAM`` wins over the file. ``policies``: those of somewhere else.
 
     :raises SettingsError: a named file cannot be read, a setting cannot be used, or the home is another user's.
     """
@@ -221,7 +223,7 @@ def load_settings(config: Path | None = None, environ: Mapping[str, str] = os.en
         budgets=file.budgets,
         guard=file.guard,
         otlp=file.otlp.settings,
-        policies=read_policies(path, file.policies, providers),
+        policies=read_policies(path, file.policies, providers, policies),
         master_key_command=file.master_key_command,
         master_key=environ.get("METRION_MASTER_KEY") or None,
         environment_keys=_environment_keys(environ),

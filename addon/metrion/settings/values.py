@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from metrion.model import CredentialPlace, Origin
-from metrion.providers import PROVIDERS
+from metrion.model import CredentialPlace, ErrorShape, Origin
+from metrion.providers import PROVIDERS, Provider
 from metrion.settings.frozen import Frozen
 from metrion.settings.policies import Policy
 
@@ -52,8 +53,18 @@ class ProviderSettings(Frozen):
     timeout: Seconds | None = None
     inject_usage: bool = False
     """Metrion asks for the usage of a stream where the client does not: :mod:`metrion.relay.include_usage`."""
+    error_shape: ErrorShape | None = None
+    """In whose words Metrion refuses; ``None``: in the provider's own."""
     search_allowance: bool = True
     """Some searches are free, as far as anybody knows; ``False``: all of them are paid."""
+
+    @property
+    def entry(self) -> Provider:
+        """What the proxy knows of it."""
+        known = PROVIDERS[self.like]
+        if self.error_shape is None:
+            return known
+        return replace(known, native=replace(known.native, error_shape=self.error_shape))
 
     @property
     def needs_key(self) -> bool:
@@ -83,6 +94,8 @@ class MetricsSettings(Frozen):
     """How many models have labels of their own; the same number of users."""
     old_names: Annotated[bool, Field(strict=True)] = False
     """Metrics also have the names of the older conventions."""
+    mistral_names: Annotated[bool, Field(strict=True)] = False
+    """Metrics of Mistral's also have the names that a common guide to a proxy of one's own gives them."""
     users: Annotated[bool, Field(strict=True)] = False
     """Requests, tokens and costs are also counted by user label."""
 
@@ -183,6 +196,8 @@ class Settings(Frozen):
     budgets: BudgetSettings = BudgetSettings()
     guard: GuardSettings = GuardSettings()
     otlp: OtlpSettings = OtlpSettings()
+    environment: str | None = None
+    """Whose variables are read besides: a name of :data:`metrion.settings.environments.ENVIRONMENTS`."""
     policies: tuple[Policy, ...] = ()
     """What changes a request or its answer because somebody asked for it by name."""
     master_key_command: tuple[str, ...] = ()
@@ -206,6 +221,16 @@ class Settings(Frozen):
     def counters_dir(self) -> Path:
         """How many requests of each token were forwarded."""
         return self.home / "counters"
+
+    @property
+    def places_dir(self) -> Path:
+        """How many requests go out with each provider key at this moment."""
+        return self.home / "places"
+
+    @property
+    def cache_db(self) -> Path:
+        """Answers for requests that come again, where a policy keeps them."""
+        return self.home / "cache.db"
 
     @property
     def key_use_dir(self) -> Path:

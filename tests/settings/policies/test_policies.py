@@ -157,3 +157,50 @@ def test_these_do_not_contradict_each_other(tmp_path: Path, text: str) -> None:
 )
 def test_scopes_that_overlap(one: Scope, two: Scope, overlap: bool) -> None:
     assert one.overlaps(two) is two.overlaps(one) is overlap
+
+
+def test_what_is_sent_more_than_once_or_not_at_all(tmp_path: Path) -> None:
+    calm, plain, off = read(
+        tmp_path,
+        """
+  calm:
+    retries: {attempts: 10, ambiguous: true, backoff: 0.1}
+    concurrency: {at_once: 4, queue: 0, seconds: 5}
+    cache: {seconds: 60, megabytes: 8, always: true}
+    fallback: [gpt-4o-mini, {provider: gemini}, {model: m, provider: mistral}]
+  plain: {retries: true, concurrency: true, cache: true, for: {provider: xai}}
+  none: {retries: false, cache: false, concurrency: null, for: {account: a}}
+""",
+    )
+    asked = calm.asked
+    assert asked.retries is not None
+    assert (asked.retries.attempts, asked.retries.ambiguous, asked.retries.backoff) == (10, True, 0.1)
+    assert asked.concurrency is not None
+    assert (asked.concurrency.at_once, asked.concurrency.queue, asked.concurrency.seconds) == (4, 0, 5.0)
+    assert asked.cache is not None
+    assert (asked.cache.seconds, asked.cache.megabytes, asked.cache.always) == (60.0, 8, True)
+    assert asked.fallback is not None
+    assert [(step.model, step.provider) for step in asked.fallback] == [
+        ("gpt-4o-mini", None), (None, "google"), ("m", "mistral"),
+    ]  # fmt: skip
+    assert plain.asked.retries is not None
+    assert plain.asked.retries.attempts == 3
+    assert plain.asked.cache is not None
+    assert plain.asked.cache.seconds == 300.0
+    assert off.asked == Asked()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("  a: {retries: {attempts: 1}}", "policies.a.retries.attempts: write a whole number, 2 or more"),
+        ("  a: {retries: 3}", "policies.a.retries: write a mapping"),
+        ("  a: {fallback: []}", "policies.a.fallback: write a list"),
+        ("  a: {fallback: [{}]}", "policies.a.fallback: write where it goes then"),
+        ("  a: {fallback: [{provider: nobody}]}", "policies.a.fallback: it leads to nothing: no provider is called so"),
+        ("  a: {cache: true}\n  b: {cache: {seconds: 5}}", "contradict each other"),
+        ("  a: {retries: true}\n  b: {retries: {attempts: 5}}", "contradict each other"),
+    ],
+)
+def test_what_cannot_be_meant_of_them(text: str, words: str, tmp_path: Path) -> None:
+    assert words in mistake(tmp_path, text)

@@ -51,6 +51,10 @@ def _unknown_providers(policy: Policy, known: Sequence[str]) -> Iterator[Mistake
         if target.provider is not None and target.provider not in known:
             words = f"the alias leads to nothing: no provider is called so; {choice(known, target.provider)}"
             yield Mistake([Place(policy, ("aliases", alias, "provider"))], words)
+    for step in policy.asked.fallback or ():
+        if step.provider is not None and step.provider not in known:
+            words = f"it leads to nothing: no provider is called so; {choice(known, step.provider)}"
+            yield Mistake([Place(policy, ("fallback",))], words)
 
 
 def _contradictions(one: Policy, two: Policy) -> Iterator[Mistake]:

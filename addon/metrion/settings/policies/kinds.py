@@ -38,5 +38,9 @@ KINDS: Mapping[str, Kind] = {
     "defaults": Kind(_each),
     "caps": Kind(_each),
     "tell": Kind(_whole),
+    "retries": Kind(_whole, second_sending=True),
+    "concurrency": Kind(_whole),
+    "cache": Kind(_whole),
+    "fallback": Kind(_whole, second_sending=True),
 }
 """By the key under which one is written."""

@@ -21,8 +21,8 @@ _RESPONSES = frozenset({"responses"})
 _MESSAGES = frozenset({"messages"})
 _GEMINI = frozenset({"generate_content"})
 _TOKENS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
-_MISTRAL = frozenset({ErrorShape.MISTRAL})
-_NOT_MISTRAL = frozenset(ErrorShape) - {ErrorShape.MISTRAL}
+_MISTRAL = frozenset({ErrorShape.MISTRAL, ErrorShape.MISTRAL_PROXY})
+_NOT_MISTRAL = frozenset(ErrorShape) - _MISTRAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,7 @@ MEMBERS: Mapping[str, Member] = {
     "max_output_tokens": Member((int,), _RESPONSES, same_as=_TOKENS),
     "max_tokens": Member((int,), _CHATS, same_as=_TOKENS),
     "min_p": Member(_NUMBER, _CHAT),
+    "model": Member((str,), _GENERATING),
     "n": Member((int,), frozenset({"chat", "completions", "images"})),
     "parallel_tool_calls": Member((bool,), _GENERATING - _MESSAGES),
     "presence_penalty": Member(_NUMBER, _CHAT),

@@ -10,7 +10,7 @@ from metrion.errors import SettingsError
 from metrion.providers import canonical_name
 from metrion.settings.policies.checks import Place, mistakes
 from metrion.settings.policies.lines import line_of
-from metrion.settings.policies.values import AliasTarget, Asked, Entry, Policy
+from metrion.settings.policies.values import AliasTarget, Asked, Entry, FallbackStep, Policy
 
 
 def read_policies(
@@ -46,10 +46,15 @@ def _policy(name: str, entry: Entry) -> Policy:
         scope = scope.model_copy(update={"provider": canonical_name(scope.provider)})
     if aliases is not None:
         aliases = {alias: _canonical(target) for alias, target in aliases.items()}
-    asked = {**{kind: getattr(entry, kind) for kind in Asked.model_fields}, "aliases": aliases}
+    fallback = entry.fallback and tuple(map(_canonical_step, entry.fallback))
+    asked = {**{kind: getattr(entry, kind) for kind in Asked.model_fields}, "aliases": aliases, "fallback": fallback}
     return Policy(name=name, scope=scope, asked=Asked.model_construct(**asked))
 
 
 def _canonical(target: AliasTarget) -> AliasTarget:
     name = target.provider
     return target if name is None else replace(target, provider=canonical_name(name))
+
+
+def _canonical_step(step: FallbackStep) -> FallbackStep:
+    return step if step.provider is None else replace(step, provider=canonical_name(step.provider))

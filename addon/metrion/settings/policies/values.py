@@ -84,6 +84,60 @@ def _parse_target(name: object, target: object) -> AliasTarget:
     return AliasTarget(**parts)
 
 
+class RetriesAsked(Frozen):
+    """How often a request is sent at most, and when; ``true``: as the defaults say."""
+
+    attempts: Annotated[int, Field(strict=True, ge=2, le=20, examples=[3])] = 3
+    ambiguous: Annotated[bool, Field(strict=True)] = False
+    backoff: Annotated[float, Field(strict=True, gt=0, le=60, allow_inf_nan=False, examples=[0.5])] = 0.5
+
+
+class ConcurrencyAsked(Frozen):
+    """How many requests go out at once with one provider key; ``true``: as the defaults say."""
+
+    at_once: Annotated[int, Field(strict=True, ge=1, le=10_000, examples=[10])] = 10
+    queue: Annotated[int, Field(strict=True, ge=0, le=100_000, examples=[100])] = 100
+    seconds: Annotated[float, Field(strict=True, gt=0, le=3600, allow_inf_nan=False, examples=[30])] = 30.0
+
+
+class CacheAsked(Frozen):
+    """Which answers are kept, and for how long; ``true``: as the defaults say."""
+
+    seconds: Annotated[float, Field(strict=True, gt=0, le=31_536_000, allow_inf_nan=False, examples=[300])] = 300.0
+    megabytes: Annotated[int, Field(strict=True, ge=1, le=1_048_576, examples=[256])] = 256
+    always: Annotated[bool, Field(strict=True)] = False
+
+
+@dataclass(frozen=True, slots=True)
+class FallbackStep:
+    """Where a request goes that was not answered. ``None``: what it asked for, or where it was sent for."""
+
+    model: str | None = None
+    provider: str | None = None
+
+
+def _parse_fallback(value: object) -> tuple[FallbackStep, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not value:
+        raise ValueError("write a list, as in [gpt-4o-mini, {provider: mistral, model: mistral-small-latest}]")
+    return tuple(_parse_step(step) for step in value)
+
+
+def _parse_step(step: object) -> FallbackStep:
+    parts = {"model": step} if isinstance(step, str) else step if isinstance(step, dict) else {}
+    is_known = bool(parts) and parts.keys() <= {"model", "provider"}
+    if not is_known or not all(isinstance(part, str) and part for part in parts.values()):
+        raise ValueError("write where it goes then: a model, or {provider: …}, or {model: …, provider: …}")
+    return FallbackStep(parts.get("model"), parts.get("provider"))
+
+
+def _parse_switch(value: object) -> object:
+    if isinstance(value, bool):
+        return {} if value else None
+    return value
+
+
 class Asked(Frozen):
     """What a policy asks for, as it is written. ``None``: not that."""
 
@@ -94,6 +148,12 @@ class Asked(Frozen):
     defaults: Annotated[dict[str, Scalar] | None, BeforeValidator(parse_members)] = None
     caps: Annotated[dict[str, int | float] | None, BeforeValidator(parse_caps)] = None
     tell: Annotated[tuple[Literal["cost-usd", "event-id"], ...], Field(min_length=1)] | None = None
+    retries: Annotated[RetriesAsked | None, BeforeValidator(_parse_switch)] = None
+    concurrency: Annotated[ConcurrencyAsked | None, BeforeValidator(_parse_switch)] = None
+    cache: Annotated[CacheAsked | None, BeforeValidator(_parse_switch)] = None
+    fallback: Annotated[
+        tuple[FallbackStep, ...] | None, PlainValidator(_parse_fallback, json_schema_input_type=list[str])
+    ] = None
 
 
 def _parse_scope(value: object) -> object:

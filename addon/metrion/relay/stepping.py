@@ -1,0 +1,62 @@
+"""The steps that a request may still fall back to: each a decision, a head and a body that go out in its place.
+
+Every step begins with the request as it went out at first, so that none inherits what another one changed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from metrion.model import Forward, Head
+from metrion.model.policies import Fallback, MemberSetting, Policies
+from metrion.parsing.json_members import UnreadableError
+from metrion.relay.body_policies import changed
+from metrion.relay.gate import Gate
+from metrion.relay.request import Request
+from metrion.relay.rewrites import replaced
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A request at a step."""
+
+    forward: Forward
+    head: Head
+    body: bytes
+    model: str | None
+    """What it asks for there, if that is something else than its client asked for."""
+    words: str
+
+
+class Steps:
+    """See the module. ``forward``, ``head`` and ``body``: as it went out at first."""
+
+    def __init__(self, fallback: Fallback, forward: Forward, head: Head) -> None:
+        self.policy = fallback.policy
+        self._left = list(fallback.steps)
+        self._forward = forward
+        self._head = head
+        self._first: tuple[bytes, str | None, str | None] | None = None
+
+    def next(self, gate: Gate, body: bytes, request: Request) -> Turn | None:
+        """Return the next step that can be gone; ``None``: there is none. ``body``: what is to go out again."""
+        if self._first is None:
+            self._first = body, request.sent_model, request.sent_model or request.model
+        body, sent, asked = self._first
+        while self._left:
+            step = self._left.pop(0)
+            admitted = gate.fallen_back(self._forward, step, asked)
+            if admitted is None:
+                continue
+            here = admitted.route is self._forward.route
+            head, there = self._head if here else admitted.wire, body
+            if step.model is not None:
+                setting = MemberSetting(self.policy, "model", step.model)
+                try:
+                    there = changed(body, Policies(sets=(setting,))).body
+                except UnreadableError:
+                    continue
+                head = Head(head.target, replaced(head.headers, b"content-length", b"%d" % len(there)))
+            words = " ".join(filter(None, (f"to {admitted.route.provider}", step.model and f"model {step.model}")))
+            return Turn(admitted, head, there, step.model or sent, words)
+        return None
