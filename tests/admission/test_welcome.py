@@ -30,7 +30,8 @@ def test_a_browser_gets_a_page(target: bytes) -> None:
     assert headers[b"content-length"] == b"%d" % len(got.body)
     for url in ("http://127.0.0.1:8080/anthropic", "http://127.0.0.1:8080/gemini", "http://127.0.0.1:8080/my-vllm"):
         assert url in page
-    for word in ("metering proxy", "1.2.3", "metrion doctor", "metrion token create", "/health"):
+    for word in ("metering proxy", "1.2.3", "metrion doctor", "metrion token create", "/health", "/metrics",
+                 "metrion dashboard"):  # fmt: skip
         assert word in page
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import random
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -347,6 +348,48 @@ LATENCY: dict[str, Any] = {"end_reason": "complete", "latency_ms": 1000.0}
 def test_latency_is_that_of_generations(home: Home, columns: dict[str, Any], counts: bool) -> None:
     home.record(event(**LATENCY | columns))
     assert answer(home, "latency")[-1]["requests"] == counts
+
+
+@pytest.mark.parametrize("ingested", [False, True])
+def test_percentiles_of_many_answers_are_within_a_step_of_the_exact_ones(
+    home: Home, monkeypatch: pytest.MonkeyPatch, ingested: bool
+) -> None:
+    """From below a microsecond to hours, on both sides of the hours that histograms are kept by."""
+    drawn = random.Random(4)
+    whole = [drawn.lognormvariate(6, 3) for _ in range(400)]
+    own = [drawn.lognormvariate(-1, 1) for _ in range(400)]
+    home.record(
+        *(
+            event(
+                **LATENCY | {"latency_ms": each, "first_byte_ms": each / 3, "overhead_ms": overhead},
+                started_at=DAY + timedelta(minutes=number),
+                model=["gpt-5", "gpt-6"][number % 2],
+            )
+            for number, (each, overhead) in enumerate(zip(whole, own, strict=True))
+        )
+    )
+    if ingested:
+        home.ingest()
+    since, until = DAY + timedelta(minutes=7, seconds=30), DAY + timedelta(minutes=391)
+    span = range(8, 391)
+
+    def asked() -> dict[str, dict[str, Any]]:
+        made = reports.report(home.journal_dir, home.store_path, "latency", Span(since, until))
+        rows = [*made.table.rows, made.total]
+        return {row[1] or "total": dict(zip(made.table.columns, row, strict=True)) for row in rows}
+
+    exact = asked()
+    monkeypatch.setattr(reports, "_MOST_EXACT", 100)
+    stepped = asked()
+    assert [row["requests"] for row in stepped.values()] == [row["requests"] for row in exact.values()]
+    for name, row in stepped.items():
+        numbers = [n for n in span if name in ("total", ["gpt-5", "gpt-6"][n % 2])]
+        for column, times in (("latency", whole), ("first_byte", [each / 3 for each in whole]), ("overhead", own)):
+            ordered = sorted(times[n] for n in numbers)
+            for percent in (50, 95, 99):
+                at_its_place = ordered[int(percent / 100 * (len(ordered) - 1))]
+                shown = row[f"{column}_p{percent}"]
+                assert abs(shown / at_its_place - 1) < 0.0444 + 0.05 / at_its_place, (name, column, percent)
 
 
 def test_the_latency_of_a_background_response_is_not_that_of_its_request(home: Home) -> None:

@@ -13,7 +13,7 @@ import duckdb
 import pytest
 
 from metrion.model import Event
-from metrion.store import rollups
+from metrion.store import histograms, rollups
 from tests.store.events import Home, event
 
 DAY = datetime(2026, 11, 1)  # noqa: DTZ001 -- events have naive UTC times
@@ -164,10 +164,28 @@ def test_a_store_without_sums_gets_them(home: Home) -> None:
     home.ingest()
     before = kept(home)
     with duckdb.connect(home.store_path) as connection:
-        connection.execute("DROP VIEW sums; DROP TABLE rollups; DROP TABLE latencies; DROP TABLE settling")
+        connection.execute(
+            "DROP VIEW sums; DROP TABLE rollups; DROP TABLE hours; DROP TABLE latencies; DROP TABLE settling"
+        )
     home.initialise()
     assert kept(home) == before
     assert_kept(home)
+
+
+@pytest.mark.parametrize("ingested", [0, 1, 2])
+def test_a_sum_that_is_too_large_for_its_column_is_spread_over_rows(home: Home, ingested: int) -> None:
+    large: dict[str, Any]
+    most, amount = 2**63 - 1, Decimal("999999.999999999999")
+    for batch in range(2):
+        large = {"input_tokens": most, "output_tokens": 1, "cost_usd": amount, "end_reason": "complete"}
+        home.record(*(event(started_at=DAY, **large) for _ in range(5)))
+        if batch < ingested:
+            home.ingest()
+    for view in ("sums", "sums_by_hour", "sums_by_day"):
+        summed = "sum(input_tokens), sum(output_tokens), sum(cost_usd), sum(requests), sum(responses)"
+        assert home.values(f"SELECT {summed} FROM {view}") == [(10 * most, 10, 10 * amount, 10, 10)]  # noqa: S608 -- names
+    kinds = {kind for name, kind, *_ in home.values("DESCRIBE sums") if name in rollups.MEASURES}
+    assert not {"HUGEINT", "DECIMAL(38,12)"} & kinds
 
 
 def test_a_histogram_finds_a_percentile_within_its_step(home: Home) -> None:
@@ -177,7 +195,7 @@ def test_a_histogram_finds_a_percentile_within_its_step(home: Home) -> None:
     home.record(*(event(latency_ms=each, end_reason="complete") for each in times[500:]))
     counted = "SELECT step, sum(responses) AS responses FROM times WHERE time_of = 'latency' GROUP BY ALL"
     ((bound,),) = home.values(f"""
-        SELECT min({rollups.bound("step")}) FROM (
+        SELECT min({histograms.bound("step")}) FROM (
             SELECT step, sum(responses) OVER (ORDER BY step) AS so_far, sum(responses) OVER () AS whole FROM ({counted})
         ) WHERE so_far >= 0.95 * whole""")  # noqa: S608 -- names of columns
     assert 950 <= bound <= 950 * 1.05

@@ -19,19 +19,8 @@ from tests.store.events import Home, event
 from tests.web.conftest import admin, csrf_of, log_in, visitor
 from tests.web.homes import HOSTILE
 
-PAGES = (
-    "/",
-    "/requests",
-    "/sessions",
-    "/latency",
-    "/errors",
-    "/cache",
-    "/limits",
-    "/sql",
-    "/integrate",
-    "/settings",
-    "/audit",
-)
+PAGES = ("/", "/requests", "/sessions", "/latency", "/errors", "/cache", "/limits", "/alerts", "/sql", "/integrate",
+         "/settings", "/audit")  # fmt: skip
 
 
 @pytest.mark.parametrize("path", [*PAGES, "/data/overview/spend.csv", "/requests/0", "/first-request"])

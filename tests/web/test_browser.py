@@ -22,8 +22,8 @@ if importlib.util.find_spec("playwright") is None:
 if not CHROMIUM.exists():
     pytest.skip(f"there is no {CHROMIUM}", allow_module_level=True)
 
-PAGES = ("/", "/?range=24h&by=user", "/requests", "/sessions", "/latency", "/errors", "/cache", "/limits", "/sql",
-         "/integrate", "/settings")  # fmt: skip
+PAGES = ("/", "/?range=24h&by=user", "/requests", "/sessions", "/latency", "/errors", "/cache", "/limits", "/alerts",
+         "/sql", "/integrate", "/settings")  # fmt: skip
 SCREENS = [(scheme, width) for scheme in ("light", "dark") for width in (1440, 390)]
 _SERIOUS = ("serious", "critical")
 _MOST_BYTES = 150_000

@@ -47,7 +47,10 @@ of its API key. <code>metrion token create</code> makes one.</p>
 <li><code>metrion doctor</code> says what is missing or wrong.</li>
 <li><code>metrion tail</code> shows requests as they come, <code>metrion report</code> what they cost, and
 <code>metrion sql</code> answers any question.</li>
-<li><a href="{health}">{health}</a> says whether the proxy is well.</li>
+<li><code>metrion dashboard</code> shows spend, latency, errors and single requests in a browser, and
+<code>metrion serve --dashboard</code> begins it with the proxy.</li>
+<li><a href="{health}">{health}</a> says whether the proxy is well, and <a href="{metrics}">{metrics}</a> has its
+figures for Prometheus.</li>
 <li>The documentation is in <code>docs/</code> beside the README.</li>
 </ul>
 </body>
@@ -75,7 +78,7 @@ def welcome(inbound: Inbound, providers: Iterable[str], version: str) -> Answer:
     base = _base(inbound, fields)
     urls = {name: f"{base}/{base_segment(name)}" for name in providers}
     if inbound.path.removeprefix(_OWN_PREFIX) in (b"", b"/") and b"text/html" in fields.get(b"accept", b"").lower():
-        return _answer(_page(urls, f"{base}/health", version).encode(), _PAGE_HEADERS)
+        return _answer(_page(urls, base, version).encode(), _PAGE_HEADERS)
     said = {"service": "metrion", "version": version, "base_urls": urls, "health": f"{base}/health"}
     return _answer(json.dumps(said).encode(), ((b"content-type", b"application/json"),))
 
@@ -87,11 +90,12 @@ def _base(inbound: Inbound, fields: Mapping[bytes, bytes]) -> str:
     return f"{'https' if inbound.secure else 'http'}://{name}"
 
 
-def _page(urls: Mapping[str, str], health: str, version: str) -> str:
+def _page(urls: Mapping[str, str], base: str, version: str) -> str:
     rows = "\n".join(
         f"<tr><td>{html.escape(name)}</td><td><code>{html.escape(url)}</code></td></tr>" for name, url in urls.items()
     )
-    return _PAGE.format(style=_STYLE, version=html.escape(version), rows=rows, health=html.escape(health))
+    paths = {name: html.escape(f"{base}/{name}") for name in ("health", "metrics")}
+    return _PAGE.format(style=_STYLE, version=html.escape(version), rows=rows, **paths)
 
 
 def _answer(body: bytes, headers: Headers) -> Answer:

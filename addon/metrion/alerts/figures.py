@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
 from typing import Any
 
@@ -17,7 +17,7 @@ from metrion.alerts.measures import MEASURES
 from metrion.alerts.messages import Leader, shown
 from metrion.alerts.spans import beginning, length
 from metrion.control.alert_records import AlertRule
-from metrion.store import rollups, schema
+from metrion.store import histograms, schema
 
 type Ask = Callable[[str], list[tuple[Any, ...]]]
 """Answers one query with its rows."""
@@ -82,10 +82,7 @@ def leaders(rule: AlertRule, figure: Figure, ask: Ask) -> list[Leader]:
 
 
 def _since(rule: AlertRule, now: datetime, zone: tzinfo) -> datetime:
-    since = beginning(rule.terms.span, now, rule.created_at, zone)
-    if rule.terms.measure == "latency":  # histograms are kept by quarter of an hour
-        since -= timedelta(minutes=since.minute % 15, seconds=since.second, microseconds=since.microsecond)
-    return since
+    return beginning(rule.terms.span, now, rule.created_at, zone)
 
 
 def _queries(wanted: Sequence[tuple[AlertRule, datetime]]) -> list[str]:
@@ -117,12 +114,17 @@ def _row(rule: AlertRule) -> str:
 
 
 def _percentile(rule: AlertRule, since: datetime) -> str:
+    moment, chosen = _moment(since), _chosen(rule)
+    if set(rule.terms.filters) <= {"provider"}:
+        times = f"SELECT * FROM times_between({moment}, 'infinity') WHERE {chosen}"  # noqa: S608 -- as below
+    else:  # histograms are of everybody
+        times = histograms.timed(f"SELECT * FROM billing WHERE started_at >= {moment} AND {chosen}", ("provider",))  # noqa: S608 -- as below
     return f"""
-SELECT {rule.id}, min({rollups.bound("step")}) FILTER (WHERE upto >= 0.95 * counted)::DECIMAL(38, 12),
+SELECT {rule.id}, min({histograms.bound("step")}) FILTER (WHERE upto >= 0.95 * counted)::DECIMAL(38, 12),
     coalesce(max(counted), 0)::BIGINT, 0::BIGINT, NULL::DECIMAL(38, 12)
 FROM (
     SELECT step, sum(sum(responses)) OVER (ORDER BY step) AS upto, sum(sum(responses)) OVER () AS counted
-    FROM times WHERE time_of = 'latency' AND quarter >= {_moment(since)} AND {_chosen(rule)} GROUP BY step
+    FROM ({times}) WHERE time_of = 'latency' GROUP BY step
 )"""  # noqa: S608 -- written here, or a literal
 
 

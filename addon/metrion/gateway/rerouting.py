@@ -59,7 +59,7 @@ class Rerouting:
         return self._with_model_in_path(forward, name, alias, access)
 
     def with_body(self, forward: Forward, asked: Asked, access: AccessSnapshot) -> tuple[Forward | Refusal, Asked]:
-        """Decide about a request whose body is known, at the provider where it goes; return also what goes out asks for."""
+        """Decide about a request whose body is known, at the provider where it goes; return what goes out, too."""
         policies = forward.policies or Policies()
         try:
             found = asked_alias(asked.body, policies.aliases)

@@ -43,9 +43,6 @@ BESIDE: tuple[str, ...] = ("estimated_usd", "at_least_usd", "subscription_usd")
 
 _DEFAULT_GROUP = "day"
 
-_NO_TAG = "ELSE NULL  -- tag:NAME"
-"""What a query has in place of a tag: only sums by tags have that column."""
-
 _NOTES: Mapping[str, str] = {
     "unpriced": "of a model without a price: their usage is known, their cost is in no figure here",
     "unknown": "of unknown usage (`metrion report unpriced` says the way out): billed, but in no figure here",
@@ -54,10 +51,13 @@ _NOTES: Mapping[str, str] = {
 
 _MOST_EXACT = 100_000
 _BY_STEPS = (
-    f"Of more than {_MOST_EXACT:,} answers, percentiles are read off a histogram: they are within a step of 4.4 % of "
-    "the exact ones. A shorter span (--since) has exact ones."
+    f"Of more than {_MOST_EXACT:,} answers, percentiles are read off a histogram: they are within 4.4 % of the times "
+    "of the answers at their places. A shorter span (--since) has exact ones."
 )
-"""Where the question ``latency`` stops to be exact, and what it says then; its file has the same number."""
+"""Where the question ``latency`` stops to be exact, and what it says then."""
+_OR_STEPPED = "-- Of more answers, by histograms:\n"
+"""What parts its two queries."""
+_TIMED = "SELECT sum(timed) FROM sums_by(provider)"
 
 _NOTES_BESIDE: Mapping[str, str] = {
     "at_least_usd": "what the known part of requests without a known cost comes to, in no other figure here",
@@ -104,9 +104,12 @@ def report(
         raise ValueError(f"{name} has no --by; `metrion report costs --by {by[0]}` has")
     kinds = list(dict.fromkeys(by)) or [_DEFAULT_GROUP]
     headings = [_heading(kind) for kind in kinds]
-    if any(kind.startswith("tag:") for kind in kinds):
-        query = query.replace(_NO_TAG, "ELSE tags[kind[5:]]")
-    query = rows.expanded(query, kinds)
+    if name == "latency":
+        exact, _, stepped = query.partition(_OR_STEPPED)
+        timed = rows.expanded(_TIMED, (), span.since, span.until, timezone)
+        ((answers,),) = store.ask(journal_dir, store_path, timed).rows
+        query = stepped if (answers or 0) > _MOST_EXACT else exact
+    query = rows.expanded(query, kinds, span.since, span.until, timezone)
     parameters = {"by": kinds, "timezone": timezone, "since": span.since, "until": span.until}
     table = store.ask(
         journal_dir, store_path, query, {key: value for key, value in parameters.items() if f"${key}" in query}
@@ -134,9 +137,9 @@ def _heading(kind: str) -> str:
 
 def _spread(table: Table, headings: Sequence[str]) -> Table:
     """Give each entry of ``keys``, the first column, a column of its own."""
-    rows = [(*(row[0] or [None] * len(headings)), *row[1:]) for row in table.rows]
+    spread = [(*(row[0] or [None] * len(headings)), *row[1:]) for row in table.rows]
     columns = (*headings, *table.columns[1:])
-    return type(table)(columns, (*["VARCHAR"] * len(headings), *table.types[1:]), rows)
+    return type(table)(columns, (*["VARCHAR"] * len(headings), *table.types[1:]), spread)
 
 
 def _notes(name: str, table: Table, total: tuple[Any, ...]) -> tuple[str, ...]:

@@ -4,8 +4,8 @@ WITH asked AS (
     SELECT
         *,
         list_transform($by::VARCHAR[], lambda kind: CASE kind
-            WHEN 'month' THEN strftime(local_time, '%Y-%m')
-            WHEN 'day' THEN strftime(local_time, '%Y-%m-%d')
+            WHEN 'month' THEN strftime(local_day, '%Y-%m')
+            WHEN 'day' THEN strftime(local_day, '%Y-%m-%d')
             WHEN 'user' THEN user_label
             WHEN 'model' THEN model
             WHEN 'provider' THEN provider
@@ -13,10 +13,7 @@ WITH asked AS (
             WHEN 'account' THEN account
             ELSE NULL  -- tag:NAME
         END) AS keys
-    FROM (
-        SELECT *, timezone($timezone, timezone('UTC', quarter)) AS local_time
-        FROM sums_by($by, cost_source, billed)
-    )
+    FROM sums_by($by, cost_source, billed)
 )
 SELECT
     keys,

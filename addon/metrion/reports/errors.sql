@@ -1,9 +1,9 @@
 -- What went wrong: by provider, status, error type and how it ended, with the share of all that went to the provider.
 WITH asked AS (
-    SELECT * FROM sums_by(provider, status, error_type, end_reason, user_label)
-    WHERE end_reason IS DISTINCT FROM 'retried'  -- another attempt followed
+    SELECT * FROM failures_by(provider, status, error_type, end_reason, user_label)
 ), among AS (
-    SELECT provider, requests_of(requests, shared) AS requests FROM asked GROUP BY GROUPING SETS ((provider), ())
+    SELECT provider, requests_of(requests, shared) AS requests FROM sums_by(provider, end_reason)
+    WHERE end_reason IS DISTINCT FROM 'retried' GROUP BY GROUPING SETS ((provider), ())
 )
 SELECT
     provider,
@@ -20,6 +20,5 @@ SELECT
     date_trunc('second', max(last_at)) AS last_seen,
     grouping(provider) = 1 AS is_total
 FROM asked
-WHERE coalesce(status >= 400, true) OR error_type IS NOT NULL OR coalesce(end_reason, '') <> 'complete'
 GROUP BY GROUPING SETS ((provider, status, error_type, end_reason), ())
 ORDER BY is_total, requests DESC, 1, 2, 3, 4

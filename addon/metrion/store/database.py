@@ -21,7 +21,7 @@ from pathlib import Path
 import duckdb
 
 from metrion.errors import StoreError
-from metrion.store import is_there, locks, rolling, rollups, schema
+from metrion.store import is_there, locks, rolling, schema
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ _PATIENCE_SECONDS = 10.0
 """Seconds to wait for whoever has the store open, before giving up."""
 _EMPTY_SECONDS = 1.0
 """How long a file must have been empty to be taken for a store that is gone: a copy begins empty, too."""
-_SUMS = set(rollups.TABLES)
+_SUMS = set(rolling.TABLES)
 _TABLES = {"ingested", "watermarks", *_SUMS}
 
 _in_this_process = threading.Lock()
@@ -145,7 +145,7 @@ def _connect(store_path: Path) -> duckdb.DuckDBPyConnection:
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:
-            return duckdb.connect(str(store_path), read_only=True, config=schema.CONFIG)
+            connection = duckdb.connect(str(store_path), read_only=True, config=schema.CONFIG)
         except duckdb.Error as error:
             if not locked_out(error):
                 raise _unusable(store_path, error) from error
@@ -155,6 +155,9 @@ def _connect(store_path: Path) -> duckdb.DuckDBPyConnection:
                     f"({error})"
                 ) from error
             time.sleep(0.02)  # DuckDB gives no way to wait for a file
+        else:
+            connection.execute(schema.QUIET)
+            return connection
 
 
 def _unusable(store_path: Path, error: duckdb.Error) -> StoreError:
@@ -206,6 +209,7 @@ def _columns(connection: duckdb.DuckDBPyConnection) -> set[str]:
 
 
 def _attach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    connection.execute(schema.QUIET)
     connection.execute(f"ATTACH {schema.literal(str(path))} AS store (STORAGE_VERSION '{schema.STORAGE_VERSION}')")
 
 

@@ -8,6 +8,7 @@ first, then the database is shut off from files and network, and the query runs 
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import Any
 import duckdb
 
 from metrion.errors import OverLimitError, StoreError
-from metrion.store import database, rollups, schema
+from metrion.store import database, histograms, rollups, schema
 
 _READING = frozenset({duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN})
 """To DuckDB, DESCRIBE, SHOW, SUMMARIZE, VALUES and FROM … are all of type SELECT."""
@@ -68,13 +69,22 @@ class Limits:
     spill_bytes: int
 
 
+_OF_SUMS = re.compile(r"sums|times", re.IGNORECASE)
+"""What a query names that asks for sums: the tail's are then made once, and not for each time that it names them."""
+
 BATCH_ROWS = 1000
+_OWN_MEMORY = 250 << 20
 
 
 def ask(journal_dir: Path, store_path: Path, query: str, parameters: Mapping[str, Any] | None = None) -> Table:
     """See :func:`metrion.store.ask`."""
-    with _asked(journal_dir, store_path, query, parameters) as answer:
+    with _asked(journal_dir, store_path, query, parameters, _own_limits(store_path)) as answer:
         return Table(answer.columns, answer.types, [row for batch in answer.batches for row in batch])
+
+
+def _own_limits(store_path: Path) -> Limits:
+    """Return what Metrion's own questions may use: they are made to need little."""
+    return Limits(_OWN_MEMORY, store_path.with_name(".spill"), shutil.disk_usage(store_path.parent).free // 4)
 
 
 @contextmanager
@@ -101,7 +111,7 @@ def _asked(
         try:
             if limits:
                 _limit(connection, limits)
-            _shut(connection, journal_dir)
+            _shut(connection, journal_dir, sums_once=bool(_OF_SUMS.search(query)))
             yield _answer(connection, query, statements, dict(parameters or {}))
         except duckdb.OutOfMemoryException as error:
             raise OverLimitError(str(error)) from error
@@ -168,23 +178,28 @@ def _limit(connection: duckdb.DuckDBPyConnection, limits: Limits) -> None:
     connection.execute(f"SET max_temp_directory_size = '{limits.spill_bytes}B'")
 
 
-def _shut(connection: duckdb.DuckDBPyConnection, journal_dir: Path) -> None:
+def _shut(connection: duckdb.DuckDBPyConnection, journal_dir: Path, *, sums_once: bool) -> None:
     """Make the views over copies in memory, then let nothing in or out any more."""
-    see_all(connection, journal_dir)
+    see_all(connection, journal_dir, sums_once=sums_once)
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     connection.execute("BEGIN TRANSACTION READ ONLY")
 
 
-def see_all(connection: duckdb.DuckDBPyConnection, journal_dir: Path) -> None:
-    """Make the views, with a copy of what is in the journal."""
+def see_all(connection: duckdb.DuckDBPyConnection, journal_dir: Path, *, sums_once: bool = False) -> None:
+    """Make the views, with a copy of what is in the journal; ``sums_once``: and of its sums, for many questions."""
     connection.execute("SET TimeZone = 'UTC'")  # so that started_at compares with now()
     connection.execute(f"CREATE TEMP TABLE journal_tail AS {schema.tail(journal_dir)}")
-    connection.execute(f"CREATE TEMP VIEW events AS {schema.events('FROM journal_tail')}")
-    connection.execute(f"CREATE TEMP VIEW billing AS {schema.billing('FROM journal_tail')}")
-    connection.execute(f"CREATE TEMP VIEW sums AS {rollups.sums('FROM journal_tail')}")
-    connection.execute(f"CREATE TEMP VIEW times AS {rollups.times('FROM journal_tail')}")
-    connection.execute(rollups.MACROS)
+    tail = "FROM journal_tail"
+    views = {"events": schema.events(tail), "billing": schema.billing(tail)}
+    if sums_once:
+        connection.execute(f"CREATE TEMP TABLE tail_sums AS {rollups.recent(tail)}")
+        connection.execute(f"CREATE TEMP TABLE tail_times AS {histograms.of_tail(tail)}")
+        views |= rollups.views("FROM tail_sums") | histograms.views("FROM tail_times")
+    else:
+        views |= schema.sums(tail)
+    connection.execute("".join(f"CREATE TEMP VIEW {name} AS {query};\n" for name, query in views.items()))
+    connection.execute(rollups.MACROS + histograms.MACROS)
 
 
 def _answer(

@@ -7,43 +7,78 @@ over all rows would have. Commits nothing by itself.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 import duckdb
 
-from metrion.store import rollups
+from metrion.store import histograms, rollups
+from metrion.store.rollups import COARSER, HOURS, QUARTERS
 
 logger = logging.getLogger(__name__)
+
+TABLES = {**rollups.TABLES, histograms.TABLE: histograms.COLUMNS}
+"""The tables that are kept beside the rows, with their columns."""
 
 _FIFTEEN_MINUTES = timedelta(minutes=15)
 _IN_MAKING = "_in_making"
 _MANY_ROWS = 500_000
 """What takes longer than one would wait without a word."""
+_MEMORY = "400MB"
+"""What sums may be made with: the command that finds none may have a bound of its own."""
 _QUARTER = f"time_bucket({rollups.QUARTER}, started_at)"
 
 
 def add(connection: duckdb.DuckDBPyConnection, new: str) -> None:
     """Add the sums of rows that have just been ingested; ``new`` is the table that they are in."""
-    (newest,) = connection.execute("SELECT max(quarter) FROM store.rollups").fetchall()[0]
+    # Of the quarters, which are many, only those of the latest hour are looked at.
+    ((newest,),) = connection.execute(
+        "SELECT max(quarter) FROM store.rollups WHERE quarter >= (SELECT max(hour) FROM store.hours)"
+    ).fetchall()
     connection.execute(f"INSERT INTO store.settling {rollups.settling(new)}")
     billing = rollups.billing(new, "store.settling")
-    connection.execute(f"INSERT INTO store.rollups {rollups.rolled_up(billing)}")
-    connection.execute(f"INSERT INTO store.latencies {rollups.timed(billing)}")
-    stale = _settled_by(connection, new)
+    sums = rollups.fitted(rollups.rolled_up(billing))
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE batch_sums AS {sums}")
+    connection.execute("INSERT INTO store.rollups FROM batch_sums")
+    _insert_coarser(connection, "FROM batch_sums")
+    connection.execute(f"INSERT INTO store.latencies {histograms.timed(billing)}")
+    connection.execute("DROP TABLE batch_sums")
+    for quarter in sorted(_settled_by(connection, new)):
+        remake(connection, quarter, quarter)
     (latest,) = connection.execute(f"SELECT max({_QUARTER}) FROM {new}").fetchall()[0]  # noqa: S608 -- written here
     if newest is not None and latest is not None and latest > newest:
-        stale.add(newest)
-    for quarter in sorted(stale):
-        remake(connection, quarter, quarter)
+        _fold(connection, newest, latest)
 
 
 def remake(connection: duckdb.DuckDBPyConnection, first: datetime, last: datetime) -> None:
-    """Make the sums of the quarters from ``first`` to ``last`` anew, both included."""
-    for table in ("rollups", "latencies"):
-        span = {"first": first, "last": last}
-        connection.execute(f"DELETE FROM store.{table} WHERE quarter BETWEEN $first AND $last", span)  # noqa: S608 -- written here
+    """Make the sums of the quarters from ``first`` to ``last`` anew, both included, and of their hours and days."""
+    _delete(connection, QUARTERS.table, QUARTERS.moment, first, last)
     for since, until, _ in _days(connection, first, last):
         _insert(connection, since, until)
+    _remake_coarser(connection, first, last, COARSER)
+
+
+def _fold(connection: duckdb.DuckDBPyConnection, over: datetime, now: datetime) -> None:
+    """Give each group of a quarter that is over one row; once an hour, those of its hour and day too."""
+    _delete(connection, QUARTERS.table, QUARTERS.moment, over, over)
+    _insert(connection, over, over + _FIFTEEN_MINUTES)
+    if over.hour != now.hour or now - over >= timedelta(hours=1):
+        _remake_coarser(connection, over, over, COARSER)
+
+
+def _remake_coarser(
+    connection: duckdb.DuckDBPyConnection, first: datetime, last: datetime, levels: Iterable[rollups.Level]
+) -> None:
+    """Make the hours and days of these quarters anew, from the quarters; and the histograms, from rows."""
+    for level in levels:
+        span = _whole(level, first, last)
+        _delete(connection, level.table, level.moment, span[0], span[1] - _FIFTEEN_MINUTES)
+        quarters = f"FROM store.rollups WHERE quarter >= {_literal(span[0])} AND quarter < {_literal(span[1])}"
+        _insert_coarser(connection, quarters, levels=(level,))
+    hours = _whole(HOURS, first, last)
+    _delete(connection, histograms.TABLE, "hour", hours[0], hours[1] - _FIFTEEN_MINUTES)
+    for since, until, _ in _days(connection, hours[0], hours[1] - _FIFTEEN_MINUTES):
+        _insert_times(connection, since, until)
 
 
 def make(connection: duckdb.DuckDBPyConnection) -> None:
@@ -52,9 +87,18 @@ def make(connection: duckdb.DuckDBPyConnection) -> None:
     Outside of a transaction: it commits each day, so that many take no more memory than one. The tables get their names
     when they are whole. Whoever is killed before leaves tables of other names, which the next one drops.
     """
-    for table in rollups.TABLES:
+    ((limit,),) = connection.execute("SELECT current_setting('memory_limit')").fetchall()
+    connection.execute(f"SET memory_limit = '{_MEMORY}'")
+    try:
+        _make(connection)
+    finally:
+        connection.execute(f"SET memory_limit = '{limit}'")
+
+
+def _make(connection: duckdb.DuckDBPyConnection) -> None:
+    for table, columns in TABLES.items():
         connection.execute(f"DROP TABLE IF EXISTS store.{table}{_IN_MAKING}")
-        connection.execute(f"CREATE TABLE store.{table}{_IN_MAKING} ({rollups.TABLES[table]})")
+        connection.execute(f"CREATE TABLE store.{table}{_IN_MAKING} ({columns})")
     connection.execute(f"INSERT INTO store.settling{_IN_MAKING} {rollups.settling('store.ingested')}")
     first, last, rows = connection.execute(
         f"SELECT min({_QUARTER}), max({_QUARTER}), count(*) FROM store.ingested"  # noqa: S608 -- written here
@@ -64,12 +108,15 @@ def make(connection: duckdb.DuckDBPyConnection) -> None:
     waiting = 0
     for since, until, count in _days(connection, first, last) if first is not None else ():
         _insert(connection, since, until, _IN_MAKING)
+        quarters = f"FROM store.rollups{_IN_MAKING} WHERE quarter >= {_literal(since)} AND quarter < {_literal(until)}"
+        _insert_coarser(connection, quarters, _IN_MAKING)
+        _insert_times(connection, since, until, _IN_MAKING)
         waiting += count
         if waiting >= _MANY_ROWS:
             connection.execute("CHECKPOINT store")  # what is committed stays in memory until then
             waiting = 0
     connection.execute("BEGIN")
-    for table in rollups.TABLES:
+    for table in TABLES:
         connection.execute(f"DROP TABLE IF EXISTS store.{table}")
         connection.execute(f"ALTER TABLE store.{table}{_IN_MAKING} RENAME TO {table}")
     connection.execute("COMMIT")
@@ -88,12 +135,44 @@ def _days(
     return [(max(first, day), min(end, day + timedelta(days=1)), count) for day, count in days]
 
 
+def _whole(level: rollups.Level, first: datetime, last: datetime) -> tuple[datetime, datetime]:
+    """Return from when to when the intervals of a level are that quarters are in."""
+    if level is HOURS:
+        return first.replace(minute=0), last.replace(minute=0) + timedelta(hours=1)
+    return first.replace(hour=0, minute=0), last.replace(hour=0, minute=0) + timedelta(days=1)
+
+
+def _delete(connection: duckdb.DuckDBPyConnection, table: str, moment: str, first: datetime, last: datetime) -> None:
+    connection.execute(
+        f"DELETE FROM store.{table} WHERE {moment} BETWEEN {_literal(first)} AND {_literal(last)}"  # noqa: S608 -- written here
+    )
+
+
 def _insert(connection: duckdb.DuckDBPyConnection, since: datetime, until: datetime, suffix: str = "") -> None:
-    rows = "(FROM store.ingested WHERE started_at >= $since AND started_at < $until)"
-    billing = rollups.billing(rows, f"store.settling{suffix}")
-    span = {"since": since, "until": until}
-    connection.execute(f"INSERT INTO store.rollups{suffix} {rollups.rolled_up(billing)}", span)
-    connection.execute(f"INSERT INTO store.latencies{suffix} {rollups.timed(billing)}", span)
+    sums = rollups.fitted(rollups.rolled_up(_billing(since, until, suffix)))
+    connection.execute(f"INSERT INTO store.rollups{suffix} {sums}")
+
+
+def _insert_times(connection: duckdb.DuckDBPyConnection, since: datetime, until: datetime, suffix: str = "") -> None:
+    times = histograms.timed(_billing(since, until, suffix))
+    connection.execute(f"INSERT INTO store.{histograms.TABLE}{suffix} {times}")
+
+
+def _insert_coarser(
+    connection: duckdb.DuckDBPyConnection, quarters: str, suffix: str = "", levels: Iterable[rollups.Level] = COARSER
+) -> None:
+    for level in levels:
+        sums = rollups.fitted(rollups.coarser(quarters, level), level.names)
+        connection.execute(f"INSERT INTO store.{level.table}{suffix} {sums}")
+
+
+def _billing(since: datetime, until: datetime, suffix: str) -> str:
+    rows = f"(FROM store.ingested WHERE started_at >= {_literal(since)} AND started_at < {_literal(until)})"
+    return rollups.billing(rows, f"store.settling{suffix}")
+
+
+def _literal(moment: datetime) -> str:
+    return f"TIMESTAMP '{moment.isoformat(sep=' ')}'"
 
 
 def _settled_by(connection: duckdb.DuckDBPyConnection, new: str) -> set[datetime]:

@@ -17,7 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from metrion.model import event
-from metrion.store import rollups
+from metrion.store import histograms, rollups
 
 STORAGE_VERSION = "v1.4.0"
 """The file format: any DuckDB from 1.4 on opens it."""
@@ -27,6 +27,9 @@ CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoload_known_extensions": "false",
 }
 """Settings of every connection: nothing is fetched from the network because a query mentions it."""
+
+QUIET = "SET enable_progress_bar = false"
+"""What every connection begins with: DuckDB draws a bar on standard output while a query takes long, pipe or not."""
 
 WRITER_CONFIG = {**CONFIG, "checkpoint_threshold": "1TB"}
 """Settings of every connection that writes: checkpoint when the store is closed, never within a commit.
@@ -117,22 +120,27 @@ def billing(tail: str) -> str:
     return rollups.billing("events", f"(FROM settling UNION ALL ({rollups.settling(f'({tail})')}))")
 
 
+def sums(tail: str) -> dict[str, str]:
+    """Return the queries of the views of sums and histograms, by their names; ``tail`` as for :func:`events`."""
+    return {**rollups.views(rollups.recent(tail)), **histograms.views(histograms.of_tail(tail))}
+
+
 def views(journal_dir: Path) -> str:
     """Return the statements that make the views; a comment says which definition they have, for :func:`version`."""
-    return f"""
-CREATE OR REPLACE VIEW events AS {events(tail(journal_dir))};
-CREATE OR REPLACE VIEW billing AS {billing(tail(journal_dir))};
-CREATE OR REPLACE VIEW sums AS {rollups.sums(tail(journal_dir))};
-CREATE OR REPLACE VIEW times AS {rollups.times(tail(journal_dir))};
-COMMENT ON VIEW events IS {literal(version(journal_dir))};
-"""
+    made = "".join(f"CREATE OR REPLACE VIEW {name} AS {query};\n" for name, query in _definitions(journal_dir).items())
+    return f"{made}COMMENT ON VIEW events IS {literal(version(journal_dir))};"
 
 
 def version(journal_dir: Path) -> str:
     """Return the comment of ``events`` in a store whose views are up to date for a journal at this place."""
-    made = tail(journal_dir)
-    definitions = events(made) + billing(made) + rollups.sums(made) + rollups.times(made)
+    definitions = "".join(_definitions(journal_dir).values())
     return f"All that is metered, journal included. {sha256(definitions.encode()).hexdigest()[:16]}"
+
+
+def _definitions(journal_dir: Path) -> dict[str, str]:
+    """Return the queries of the views by their names."""
+    made = tail(journal_dir)
+    return {"events": events(made), "billing": billing(made), **sums(made)}
 
 
 def _pattern(journal_dir: Path) -> str:

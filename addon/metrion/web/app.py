@@ -21,7 +21,7 @@ from starlette.staticfiles import StaticFiles
 from metrion.control import ControlStore, acting
 from metrion.errors import MetrionError
 from metrion.settings import Settings
-from metrion.web import changes, reports
+from metrion.web import alerts, changes, reports
 from metrion.web.guard import Guard, form
 from metrion.web.reader import Reader
 from metrion.web.rendering import Renderer
@@ -68,6 +68,7 @@ def create_app(
             Route("/requests/{event_id}", _private(site, reports.single)),
             Route("/data/{page}/{block}.{format}", _private(site, reports.data)),
             Route("/sql", _private(site, changes.sql), methods=["GET", "POST"]),
+            Route("/alerts", _private(site, alerts.show), methods=["GET", "POST"]),
             Route("/integrate", _private(site, changes.integrate), methods=["GET", "POST"]),
             Route("/first-request", _private(site, changes.first_request)),
             Route("/audit", _private(site, changes.audit)),

@@ -12,6 +12,8 @@ from typing import Any
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
+from metrion.store import spans
+
 DIMENSIONS: Mapping[str, str] = {
     "provider": "provider",
     "model": "model",
@@ -66,9 +68,19 @@ class Filters:
         """The unit of a chart's bars, for DuckDB."""
         return "hour" if self.hourly else "day"
 
-    def bucket(self) -> str:
-        """Return the SQL of the local hour or day of a quarter."""
-        return f"date_trunc('{self.step}', timezone($timezone, timezone('UTC', quarter)))"
+    def bucket(self, moment: str = "quarter") -> str:
+        """Return the SQL of the local hour or day of a moment."""
+        local = spans.local(moment, self.before or self.since, self.until, self.timezone)
+        return f"date_trunc('{self.step}', {local})"
+
+    @property
+    def within(self) -> timedelta:
+        """How fine sums must be for the hours and days of the zone."""
+        return spans.within(self.before or self.since, self.until, self.timezone)
+
+    def keys(self, *more: str) -> tuple[str, ...]:
+        """Return the columns that sums need for the filters, and ``more``."""
+        return tuple({*(DIMENSIONS[name] for name in self.values), *more})
 
     def conditions(self, *, of_rows: bool = False) -> tuple[str, dict[str, Any]]:
         """Return what sums, or rows of ``events``, must meet beside the time: SQL with ``$`` parameters, and these."""

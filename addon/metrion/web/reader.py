@@ -17,7 +17,7 @@ from typing import Any
 import duckdb
 
 from metrion.errors import StoreError
-from metrion.store import database, query, rollups, schema
+from metrion.store import database, query, schema
 
 _MEMORY = "160MB"
 _THREADS = 2
@@ -26,17 +26,6 @@ _FRESH_SECONDS = 1.0
 """So long an answer is given again whatever happens to the store."""
 _SAME_SECONDS = 60.0
 """So long an answer is given again while the store is the same."""
-
-_NAMES = ", ".join(rollups.NAMES)
-_SUMS = rollups.sums("FROM journal_tail").replace("FROM rollups", "FROM rollups WHERE false")
-_TIMES = rollups.times("FROM journal_tail").replace("FROM latencies", "FROM latencies WHERE false")
-_ONCE = f"""
-CREATE TEMP TABLE recent_sums AS {_SUMS};
-CREATE OR REPLACE TEMP VIEW sums AS SELECT {_NAMES} FROM rollups UNION ALL SELECT {_NAMES} FROM recent_sums;
-CREATE TEMP TABLE recent_times AS {_TIMES};
-CREATE OR REPLACE TEMP VIEW times AS FROM latencies UNION ALL FROM recent_times;
-"""  # noqa: S608 -- all of it is written here
-"""The sums of the journal's tail are made once for all questions of a page; those of the store are its tables."""
 
 type Row = tuple[Any, ...]
 
@@ -67,6 +56,8 @@ class Reader:
         self._store_path = store_path
         self._answers: OrderedDict[Hashable, tuple[float, object, Any]] = OrderedDict()
         self._lock = threading.Lock()
+        self._whole: int | None = None
+        """The file of the store that had its tables."""
 
     def ask[T](self, key: Hashable, question: Callable[[View], T]) -> T:
         """Return the answer to a question that ``key`` names.
@@ -92,18 +83,24 @@ class Reader:
 
     @contextmanager
     def _opened(self) -> Iterator[View]:
-        database.initialise(self._journal_dir, self._store_path)
+        if self._whole is None or self._whole != self._file():  # what is whole stays so
+            database.initialise(self._journal_dir, self._store_path)
+            self._whole = self._file()
         with database.opened(self._store_path) as connection:
             try:
                 connection.execute(f"SET memory_limit = '{_MEMORY}'")
                 connection.execute(f"SET threads = {_THREADS}")
                 spill = self._store_path.with_name(".dashboard-spill")
                 connection.execute(f"SET temp_directory = {schema.literal(str(spill))}")
-                query.see_all(connection, self._journal_dir)
-                connection.execute(_ONCE)
+                query.see_all(connection, self._journal_dir, sums_once=True)
                 yield View(connection)
             except duckdb.Error as error:
                 raise StoreError(database.explained(self._store_path, error)) from error
+
+    def _file(self) -> int | None:
+        with suppress(FileNotFoundError):
+            return self._store_path.stat().st_ino
+        return None
 
     def _state(self) -> object:
         files = []

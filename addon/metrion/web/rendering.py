@@ -23,6 +23,7 @@ NAVIGATION = (
     ("errors", "/errors", "Errors"),
     ("cache", "/cache", "Cache"),
     ("limits", "/limits", "Limits"),
+    ("alerts", "/alerts", "Alerts"),
     ("sql", "/sql", "SQL"),
     ("integrate", "/integrate", "Integrate"),
     ("audit", "/audit", "Audit"),

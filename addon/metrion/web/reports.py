@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from metrion.budgets.standing import Standing, standings
 from metrion.model import dollars
+from metrion.store.spans import sums
 from metrion.web import formats
 from metrion.web.blocks import Page
 from metrion.web.filters import Filters, month, read
@@ -30,9 +31,8 @@ def _limits(site: Site, view: View, filters: Filters) -> Page:
     used = {
         name: (requests, spent)
         for name, requests, spent in view.rows(
-            "SELECT token_name, requests_of(requests, shared), sum(cost_usd) FILTER (billed) FROM sums "
-            "WHERE quarter >= $first AND quarter < $end GROUP BY 1",
-            {"first": first, "end": end},
+            "SELECT token_name, requests_of(requests, shared), sum(cost_usd) FILTER (billed) "  # noqa: S608 -- written there
+            f"FROM ({sums(['token_name'], first, end)}) GROUP BY 1"
         )
     }
     rows = []
@@ -89,19 +89,23 @@ def _listed(view: View, filters: Filters, request: Request) -> Made:
 
 
 def _first(view: View) -> datetime | None:
-    (found,) = view.rows("SELECT min(quarter) FROM sums")
+    (found,) = view.rows("SELECT min(hour) FROM sums_by_hour")
     first: datetime | None = found[0]
     return first
 
 
 def _make(site: Site, request: Request, name: str) -> tuple[Page, str | None, Filters, datetime | None]:
-    first = site.reader.ask("first", _first)
     now = datetime.now(UTC)
     extra = requests.EXTRA if name in ("requests", "sessions") else ()
-    filters = read(request.query_params, now, site.settings.timezone, first, extra)
-    key = (name, filters.query(), filters.since, filters.until, request.query_params.get("before"))
-    page_, following = site.reader.ask(key, lambda view: PAGES[name](site, view, filters, request))
-    return page_, following, filters, first
+    asked = read(request.query_params, now, site.settings.timezone, None, extra)
+    key = (name, asked.query(), asked.since, asked.until, request.query_params.get("before"))
+
+    def made(view: View) -> tuple[Page, str | None, Filters, datetime | None]:
+        first = _first(view)
+        filters = read(request.query_params, now, site.settings.timezone, first, extra)
+        return (*PAGES[name](site, view, filters, request), filters, first)
+
+    return site.reader.ask(key, made)
 
 
 def page(name: str) -> Handler:

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from markupsafe import Markup
 
-from metrion.store import rollups
+from metrion.store import histograms, rollups
 from metrion.web import charts, formats
 from metrion.web.blocks import Block, Column, Page
 from metrion.web.filters import DIMENSIONS, Filters
-from metrion.web.pages.shared import FAILED, REQUESTS, choose, course, picture, stacked
+from metrion.web.pages.requests import LONGEST
+from metrion.web.pages.shared import (
+    REQUESTS,
+    chosen,
+    course,
+    figures,
+    filled,
+    picture,
+    stacked,
+    stacks,
+)
 from metrion.web.reader import View
 
 _PERCENTILES = (0.5, 0.9, 0.99)
@@ -22,22 +32,39 @@ _BY = "By {}, of generations that were answered to their end."
 
 def latency(view: View, filters: Filters) -> Page:
     """Show how long answers took: percentiles over time, and by model."""
-    conditions, parameters = filters.conditions()
+    notes = [_BY.format("model")]
+    first = filters.since
+    kept = filters.within == timedelta(hours=1) and not set(filters.values) - {"provider", "model"}
+    if kept and first == _hour(first):
+        conditions, parameters = filters.conditions()
+        times = f"FROM times_between($since, $until) WHERE {conditions}"
+    else:
+        conditions, parameters = filters.conditions(of_rows=True)
+        if filters.until - first > LONGEST:
+            first = filters.until - LONGEST
+            notes.append("By account, token or user, times are read from single rows: the last 31 days are shown.")
+        rows = f"SELECT * FROM billing WHERE started_at >= $since AND started_at < $until AND {conditions}"  # noqa: S608 -- all of it is written here
+        times = histograms.timed(rows, ("quarter", "provider", "model")).replace(" quarter,", " quarter AS hour,", 1)
     view.rows(
-        f"""CREATE OR REPLACE TEMP TABLE steps AS
-        SELECT time_of, {filters.bucket()} AS bucket, provider, model, step, sum(responses) AS responses
-        FROM times WHERE quarter >= $since AND quarter < $until AND {conditions} GROUP BY ALL""",  # noqa: S608 -- all of it is written here
-        {**parameters, "timezone": filters.timezone, "since": filters.since, "until": filters.until},
+        filled(
+            f"""CREATE OR REPLACE TEMP TABLE steps AS
+            SELECT time_of, {filters.bucket("hour")} AS bucket, provider, model, step, sum(responses) AS responses
+            FROM ({times}) GROUP BY ALL""",  # noqa: S608 -- as above
+            {**parameters, "since": first, "until": filters.until},
+        )
     )
-    return Page(
-        "Latency", [*(_over_time(view, filters, name) for name in _TIMES), _by_model(view)], notes=[_BY.format("model")]
-    )
+    return Page("Latency", [*(_over_time(view, filters, name) for name in _TIMES), _by_model(view)], notes=notes)
+
+
+def _hour(moment: datetime) -> datetime:
+    return moment.replace(minute=0, second=0, microsecond=0)
 
 
 def _quantiles(view: View, keys: str, condition: str) -> list[tuple[Any, ...]]:
     """Return the percentiles of histograms, to a step of 4.4 %."""
     picked = ", ".join(
-        f"{rollups.bound(f'min(step) FILTER (upto >= {part} * total)')} AS p{n}" for n, part in enumerate(_PERCENTILES)
+        f"{histograms.bound(f'min(step) FILTER (upto >= {part} * total)')} AS p{n}"
+        for n, part in enumerate(_PERCENTILES)
     )
     return view.rows(
         f"""WITH grouped AS (
@@ -96,11 +123,13 @@ _FAULT = """CASE
 
 def errors(view: View, filters: Filters) -> Page:
     """Show what failed: over time, by kind and whose fault it is, and the latest."""
-    choose(view, filters)
-    rows = view.dicts(
-        f"""SELECT bucket, {_FAULT} AS fault, {REQUESTS} AS requests FROM chosen
-        WHERE is_now AND {FAILED} GROUP BY ALL ORDER BY ALL"""  # noqa: S608 -- all of it is written here
+    kinds = ("provider", "status", "error_type", "end_reason")
+    view.rows(
+        f"""CREATE OR REPLACE TEMP TABLE failures AS
+        SELECT bucket, {_FAULT} AS fault, {", ".join(kinds)}, {REQUESTS} AS requests, max(last_at) AS last_at
+        FROM ({chosen(filters, *kinds, "failed")}) WHERE failed GROUP BY ALL"""  # noqa: S608 -- all of it is written here
     )
+    rows = view.dicts("SELECT bucket, fault, sum(requests) AS requests FROM failures GROUP BY ALL ORDER BY ALL")
     faults = list(dict.fromkeys(row["fault"] for row in rows))
     series = [
         (n, fault, course(filters, [(row["bucket"], row["requests"]) for row in rows if row["fault"] == fault]))
@@ -118,31 +147,50 @@ def errors(view: View, filters: Filters) -> Page:
         [(n, fault) for n, fault in enumerate(faults)], "By whose fault it is.", "Nothing failed in this period.",
         wide=True,
     )  # fmt: skip
-    kinds = view.rows(
-        f"""SELECT {_FAULT} AS fault, provider, status, error_type, end_reason, {REQUESTS} AS requests,
-            count(DISTINCT user_label), max(last_at) FROM chosen WHERE is_now AND {FAILED}
-        GROUP BY ALL ORDER BY requests DESC, 1, 2, 3, 4 LIMIT 40"""  # noqa: S608 -- all of it is written here
+    of_kind = ", ".join(kinds)
+    by_user = chosen(filters, *kinds, "failed", "user_label", over=True)
+    listed = view.rows(
+        f"""WITH listed AS (
+            SELECT fault, {of_kind}, sum(requests) AS requests, max(last_at) AS last_at FROM failures
+            GROUP BY ALL ORDER BY requests DESC, 1, 2, 3, 4 LIMIT 40
+        ), users AS (
+            SELECT {of_kind}, count(DISTINCT user_label) AS users FROM ({by_user}) WHERE failed GROUP BY ALL
+        )
+        SELECT fault, {", ".join(f"listed.{kind}" for kind in kinds)}, requests, users, last_at FROM listed JOIN users
+        ON {" AND ".join(f"listed.{kind} IS NOT DISTINCT FROM users.{kind}" for kind in kinds)}
+        ORDER BY requests DESC, 1, 2, 3, 4"""  # noqa: S608 -- all of it is written here
     )
     by_kind = Block(
         "kinds", "By kind",
         [Column("fault", "Whose fault"), Column("provider", "Provider", links="provider"), Column("status", "Status"),
          Column("error_type", "Error"), Column("end_reason", "Ended as"), Column("requests", "Requests", "count"),
          Column("users", "Users", "count"), Column("last_at", "Last", "moment")],
-        kinds, wide=True, open=True, empty="Nothing failed in this period.",
+        listed, wide=True, open=True, empty="Nothing failed in this period.",
     )  # fmt: skip
     return Page("Errors", [over_time, by_kind, _latest_errors(view, filters)])
 
 
+_LATEST = 50
+
+
 def _latest_errors(view: View, filters: Filters) -> Block:
     conditions, parameters = filters.conditions(of_rows=True)
-    quarters = view.rows("SELECT DISTINCT quarter FROM chosen WHERE is_now AND failed ORDER BY 1 DESC LIMIT 40")
+    counted = view.rows(
+        f"""SELECT quarter FROM (
+            SELECT quarter, sum(sum(responses)) OVER (ORDER BY quarter DESC) AS so_far
+            FROM ({chosen(filters, "failed")}) WHERE failed GROUP BY 1
+        ) QUALIFY lag(so_far, 1, 0) OVER (ORDER BY quarter DESC) < {_LATEST} ORDER BY 1 LIMIT 1"""  # noqa: S608 -- as above
+    )
     rows = view.rows(
         f"""SELECT started_at, event_id, provider, coalesce(model, model_requested) AS model, token_name, user_label,
             status, error_type, end_reason FROM events
-        WHERE started_at >= $first AND started_at < $until AND {FAILED} AND end_reason IS DISTINCT FROM 'retried'
-            AND {conditions}
-        ORDER BY started_at DESC LIMIT 50""",  # noqa: S608 -- all of it is written here
-        {**parameters, "first": quarters[-1][0] if quarters else filters.until, "until": filters.until},
+        WHERE started_at >= $first AND started_at < $until AND {rollups.KEYS["failed"][1]} AND {conditions}
+        ORDER BY started_at DESC LIMIT {_LATEST}""",  # noqa: S608 -- all of it is written here
+        {
+            **parameters,
+            "first": max(counted[0][0], filters.since) if counted else filters.until,
+            "until": filters.until,
+        },
     )
     return Block(
         "latest", "The latest",
@@ -154,13 +202,30 @@ def _latest_errors(view: View, filters: Filters) -> Block:
     )  # fmt: skip
 
 
+_CACHED = {
+    "cacheable": "sum(cacheable_tokens)",
+    "read": "sum(cache_read_tokens)",
+    "written": "sum(cache_write_tokens)",
+    "saved": "sum(saved_usd)",
+}
+
+
 def cache(view: View, filters: Filters) -> Page:
     """Show what providers' caches saved: the part of the input that was read from them, and dollars."""
-    choose(view, filters)
-    saved = stacked(view, filters, "saved", "Saved by caches", "sum(saved_usd)", "usd", _BY_SAVED)
-    rate = view.rows(
-        "SELECT bucket, sum(cache_read_tokens) / nullif(sum(cacheable_tokens), 0) FROM chosen WHERE is_now GROUP BY 1"
+    figures(view, filters, "course", ("is_now, bucket",), _CACHED)
+    figures(
+        view, filters, "figures", tuple({DIMENSIONS[name] for name in ("model", filters.by) if name != "user"}), _CACHED
     )
+    made = ", ".join(f"{how} AS {name}" for name, how in _CACHED.items())
+    view.rows(
+        f"""CREATE OR REPLACE TEMP TABLE users AS
+        SELECT user_label, {made} FROM ({chosen(filters, "user_label", over=True)}) GROUP BY 1"""  # noqa: S608 -- all of it is written here
+    )
+    saved = stacked(
+        filters, stacks(view, filters, {"saved": _CACHED["saved"]})["saved"], "saved", "Saved by caches", "usd",
+        _BY_SAVED,
+    )  # fmt: skip
+    rate = view.rows("SELECT bucket, read / nullif(cacheable, 0) FROM course WHERE made_by = 'is_now, bucket'")
     values = course(filters, rate, None)
     table = list(zip(filters.buckets(), values, strict=True))
     tips = [f"{formats.bucket(at)}: {formats.percent(value)}" for at, value in table]
@@ -187,9 +252,9 @@ _BY_SAVED = "What the tokens read from caches would have cost more as plain inpu
 
 def _cache_by(view: View, name: str, title: str) -> Block:
     rows = view.rows(
-        f"""SELECT {DIMENSIONS[name]}, sum(cacheable_tokens), sum(cache_read_tokens), sum(cache_write_tokens),
-            (sum(cache_read_tokens) / nullif(sum(cacheable_tokens), 0))::DOUBLE, sum(saved_usd) AS saved
-        FROM chosen WHERE is_now GROUP BY 1 HAVING sum(cacheable_tokens) > 0
+        f"""SELECT {DIMENSIONS[name]}, cacheable, read, written, (read / nullif(cacheable, 0))::DOUBLE, saved
+        FROM {"users" if name == "user" else "figures"}
+        WHERE {"true" if name == "user" else f"made_by = '{DIMENSIONS[name]}'"} AND cacheable > 0
         ORDER BY saved DESC NULLS LAST, 2 DESC, 1 LIMIT 20"""  # noqa: S608 -- all of it is written here
     )
     return Block(

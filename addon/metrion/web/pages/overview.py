@@ -3,59 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from markupsafe import Markup
 
+from metrion.store.spans import sums
 from metrion.web import charts, formats
 from metrion.web.blocks import Block, Card, Column, Page
 from metrion.web.filters import DIMENSIONS, NAMES, Filters, month
-from metrion.web.pages.shared import COST, FAILED, REQUESTS, choose, course, picture, stacked
+from metrion.web.pages.shared import (
+    COST,
+    REQUESTS,
+    TOKENS,
+    chosen,
+    course,
+    figures,
+    picture,
+    stacked,
+    stacks,
+)
 from metrion.web.reader import View
 
 _TOP = 8
 
-_TOTALS = f"""SELECT is_now,
-    {REQUESTS} AS requests,
-    coalesce(sum(requests) FILTER (failed), 0) AS failed,
-    {COST} AS cost_usd,
-    sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
-    sum(saved_usd) AS saved_usd,
-    count(DISTINCT user_label) AS users,
-    sum(latency_ms) / nullif(sum(timed), 0) AS latency_ms,
-    coalesce(sum(responses) FILTER (cost_source = 'unknown' AND billed), 0) AS unknown,
-    coalesce(sum(responses) FILTER (cost_source = 'unpriced'), 0) AS unpriced,
-    sum(cost_usd) FILTER (cost_source = 'estimated') AS estimated_usd,
-    sum(floor_usd) FILTER (billed) AS at_least_usd,
-    sum(computed_usd) FILTER (cost_source = 'subscription') AS subscription_usd
-FROM chosen GROUP BY is_now"""  # noqa: S608 -- all of it is written here
-
-_COURSE = f"""SELECT bucket,
-    {REQUESTS} AS requests,
-    coalesce(sum(requests) FILTER (failed), 0) AS failed,
-    {COST} AS cost_usd,
-    sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0)) AS tokens,
-    sum(saved_usd) AS saved_usd,
-    count(DISTINCT user_label) AS users,
-    sum(latency_ms) / nullif(sum(timed), 0) AS latency_ms
-FROM chosen WHERE is_now GROUP BY bucket ORDER BY bucket"""  # noqa: S608 -- all of it is written here
+_MEASURES = {
+    "cost_usd": COST,
+    "input_tokens": "sum(input_tokens)",
+    "output_tokens": "sum(output_tokens)",
+    "tokens": TOKENS,
+    "saved_usd": "sum(saved_usd)",
+    "latency_ms": "sum(latency_ms) / nullif(sum(timed), 0)",
+    "unknown": "coalesce(sum(responses) FILTER (cost_source = 'unknown' AND billed), 0)",
+    "unpriced": "coalesce(sum(responses) FILTER (cost_source = 'unpriced'), 0)",
+    "estimated_usd": "sum(cost_usd) FILTER (cost_source = 'estimated')",
+    "at_least_usd": "sum(floor_usd) FILTER (billed)",
+    "subscription_usd": "sum(computed_usd) FILTER (cost_source = 'subscription')",
+}
+_TOPS = ("provider", "model", "token", "account")
+_SETS = (*(DIMENSIONS[name] for name in _TOPS), "failed, status, error_type, end_reason")
+_SUMMED = {name: _MEASURES[name] for name in ("cost_usd", "tokens")}
+_COUNTED_BY_DAY = timedelta(days=8)
+"""So long a period may be for its users to be counted hour by hour, or day by day."""
 
 
 def overview(view: View, filters: Filters, now: datetime) -> Page:
     """Make the page."""
-    choose(view, filters)
-    totals = {row["is_now"]: row for row in view.dicts(_TOTALS)}
-    row = totals.get(True) or dict.fromkeys(_NOTHING, 0) | {"latency_ms": None, "saved_usd": None}
-    before = totals.get(False) if filters.before else None
-    over_time = view.dicts(_COURSE)
-    tokens = "sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0))"
-    spend_note = f"By {NAMES[filters.by].lower()}, in days and hours of {filters.timezone}."
+    figures(view, filters, "course", ("is_now", "is_now, bucket"), _MEASURES, before=True)
+    figures(view, filters, "figures", _SETS, _SUMMED)
+    users = _users(view, filters)
+    totals = {row["is_now"]: row for row in view.dicts("FROM course WHERE made_by = 'is_now'")}
+    row = (totals.get(True) or dict.fromkeys(_NOTHING, 0) | {"latency_ms": None, "saved_usd": None}) | users[0]
+    before = totals[False] | users[1] if filters.before and False in totals else None
+    over_time = view.dicts("FROM course WHERE made_by = 'is_now, bucket' AND is_now ORDER BY bucket")
+    for each in over_time:
+        each["users"] = users[2].get(each["bucket"])
+    stack = stacks(view, filters, _SUMMED)
+    note = f"By {NAMES[filters.by].lower()}, in days and hours of {filters.timezone}."
     blocks = [
         _requests(filters, over_time),
-        stacked(view, filters, "spend", "Spend", "sum(cost_usd) FILTER (billed)", "usd", spend_note),
-        stacked(view, filters, "tokens", "Tokens", tokens, "count", spend_note),
+        stacked(filters, stack["cost_usd"], "spend", "Spend", "usd", note),
+        stacked(filters, stack["tokens"], "tokens", "Tokens", "count", note),
         *(_top(view, name) for name in ("model", "user", "provider", "token", "account")),
         _statuses(view),
     ]
@@ -67,8 +76,31 @@ def overview(view: View, filters: Filters, now: datetime) -> Page:
     )
 
 
+def _users(view: View, filters: Filters) -> tuple[dict[str, Any], dict[str, Any], dict[datetime, int]]:
+    """Make the table ``users``; return how many there are, were in the period before, and are in each hour or day."""
+    made = ", ".join(f"{how} AS {name}" for name, how in {"requests": REQUESTS, **_SUMMED}.items())
+    view.rows(
+        f"""CREATE OR REPLACE TEMP TABLE users AS
+        SELECT user_label, {made} FROM ({chosen(filters, "user_label", over=True)}) GROUP BY 1"""  # noqa: S608 -- all of it is written here
+    )
+    ((now,),) = view.rows("SELECT count(user_label) FROM users")
+    before = 0
+    if filters.before:
+        ((before,),) = view.rows(
+            f"""SELECT count(DISTINCT user_label)
+            FROM ({chosen(filters, "user_label", over=True, before=True)}) WHERE NOT is_now"""  # noqa: S608 -- as above
+        )
+    by_bucket: dict[datetime, int] = {}
+    if filters.until - filters.since <= _COUNTED_BY_DAY:
+        rows = view.rows(
+            f"SELECT bucket, count(DISTINCT user_label) FROM ({chosen(filters, 'user_label')}) GROUP BY 1"  # noqa: S608 -- as above
+        )
+        by_bucket = dict(rows)
+    return {"users": now}, {"users": before}, by_bucket
+
+
 _NOTHING = (
-    "requests", "failed", "cost_usd", "input_tokens", "output_tokens", "saved_usd", "users", "latency_ms", "unknown",
+    "requests", "failures", "cost_usd", "input_tokens", "output_tokens", "saved_usd", "users", "latency_ms", "unknown",
     "unpriced", "estimated_usd", "at_least_usd", "subscription_usd",
 )  # fmt: skip
 
@@ -90,13 +122,13 @@ def _cards(
 
     tokens_now, tokens_before = _tokens(row), before and _tokens(before)
     change, tone = _change(tokens_now, tokens_before, "")
-    rate = row["failed"] / row["requests"] if row["requests"] else None
+    rate = row["failures"] / row["requests"] if row["requests"] else None
     unknown = row["unknown"] + row["unpriced"]
     left_out = f"{formats.count(unknown)} without a known cost" if unknown else "every cost is known"
     return [
         card("Spend", "cost_usd", "usd", left_out),
         this_month,
-        card("Requests", "requests", "short", f"{formats.count(row['requests'])} in all", worse="failed"),
+        card("Requests", "requests", "short", f"{formats.count(row['requests'])} in all", worse="failures"),
         Card(
             "Tokens",
             formats.short(tokens_now),
@@ -105,7 +137,7 @@ def _cards(
             tone,
             charts.spark(line("tokens")),
         ),
-        card("Failed", "failed", "short", f"{formats.percent(rate)} of all requests", rising="bad"),
+        card("Failed", "failures", "short", f"{formats.percent(rate)} of all requests", rising="bad"),
         card("Saved by caches", "saved_usd", "usd", "against plain input", rising="good"),
         card("Users", "users", "short", "with a label of their own"),
         card("Mean latency", "latency_ms", "ms", "of whole answers", rising="bad"),
@@ -135,10 +167,7 @@ def _month(view: View, filters: Filters, now: datetime) -> Card:
     """Return what this month has cost up to now, and what it will at this pace."""
     first, end = month(now, filters.timezone)
     conditions, parameters = filters.conditions()
-    (found,) = view.rows(
-        f"SELECT {COST} FROM sums WHERE quarter >= $month AND quarter < $end AND {conditions}",  # noqa: S608 -- all of it is written here
-        {**parameters, "month": first, "end": end},
-    )
+    (found,) = view.rows(f"SELECT {COST} FROM ({sums(filters.keys(), first, end)}) WHERE {conditions}", parameters)  # noqa: S608 -- as above
     spent = found[0]
     naive = now.astimezone(UTC).replace(tzinfo=None)
     gone = (naive - first) / (end - first)
@@ -160,11 +189,8 @@ def _beside(row: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _requests(filters: Filters, over_time: list[dict[str, Any]]) -> Block:
-    by = {each["bucket"]: each for each in over_time}
-    rows = [
-        (at, int(by[at]["requests"] - by[at]["failed"]) if at in by else 0, int(by[at]["failed"]) if at in by else 0)
-        for at in filters.buckets()
-    ]
+    by = {each["bucket"]: (int(each["requests"]), int(each["failures"])) for each in over_time}
+    rows = [(at, requests - failed, failed) for at in filters.buckets() for requests, failed in (by.get(at, (0, 0)),)]
     tips = [f"{formats.bucket(at)}: {good:,} good, {failed:,} failed" for at, good, failed in rows]
     series = [(0, "Good", [row[1] for row in rows]), (6, "Failed", [row[2] for row in rows])]
     chart = picture("Requests, good and failed", filters, series, "count", tips) if over_time else Markup("")
@@ -181,12 +207,10 @@ def _requests(filters: Filters, over_time: list[dict[str, Any]]) -> Block:
 
 def _top(view: View, name: str) -> Block:
     """Return who or what cost most: the head, and all others in one row."""
-    column = DIMENSIONS[name]
+    groups = "users" if name == "user" else f"figures WHERE made_by = '{DIMENSIONS[name]}'"
     rows = view.rows(
         f"""WITH groups AS (
-            SELECT {column} AS name, {REQUESTS} AS requests, {COST} AS cost_usd,
-                sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0)) AS tokens
-            FROM chosen WHERE is_now GROUP BY 1
+            SELECT {DIMENSIONS[name]} AS name, requests, cost_usd, tokens FROM {groups}
         ), placed AS (
             SELECT *, row_number() OVER (ORDER BY cost_usd DESC NULLS LAST, requests DESC, name) AS place FROM groups
         )
@@ -222,8 +246,9 @@ def _top(view: View, name: str) -> Block:
 
 def _statuses(view: View) -> Block:
     rows = view.rows(
-        f"""SELECT status, error_type, end_reason, {REQUESTS} AS requests
-        FROM chosen WHERE is_now AND {FAILED} GROUP BY 1, 2, 3 ORDER BY requests DESC, 1, 2 LIMIT 12"""  # noqa: S608 -- all of it is written here
+        """SELECT status, error_type, end_reason, requests FROM figures
+        WHERE made_by = 'failed, status, error_type, end_reason' AND failed
+        ORDER BY requests DESC, 1, 2 LIMIT 12"""
     )
     return Block(
         "errors",

@@ -9,12 +9,14 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from metrion.store import rollups
+from metrion.store.spans import sums
 from metrion.web.blocks import Block, Column, Page
 from metrion.web.filters import Filters
-from metrion.web.pages.shared import FAILED
 from metrion.web.reader import View
 
 PAGE_ROWS = 50
+_FAILED = rollups.KEYS["failed"][1]
 EXTRA = ("session", "client", "outcome", "search", "tag")
 """Filters that only rows know."""
 LONGEST = timedelta(days=31)
@@ -94,16 +96,16 @@ def rows(view: View, filters: Filters, before: str | None, columns: str, limit: 
 
 
 def _enough(view: View, filters: Filters, until: datetime, limit: int) -> datetime:
-    """Return the latest quarter from which on there are enough rows for a page, as the sums have it."""
+    """Return the latest hour from which on there are enough rows for a page, as the sums have it."""
     conditions, parameters = filters.conditions()
     rows = view.rows(
-        f"""SELECT quarter, sum(responses) FROM sums WHERE quarter >= $since AND quarter < $until AND {conditions}
-        GROUP BY 1 ORDER BY 1 DESC LIMIT 2000""",  # noqa: S608 -- all of it is written here
-        {**parameters, "since": filters.since, "until": until},
+        f"""SELECT quarter, sum(responses) FROM ({sums(filters.keys(), filters.since, until, timedelta(hours=1))})
+        WHERE {conditions} GROUP BY 1 ORDER BY 1 DESC LIMIT 2000""",  # noqa: S608 -- all of it is written here
+        parameters,
     )
     counted = 0
     for n, (quarter, responses) in enumerate(rows):
-        # The first quarter may be cut by the cursor: its rows are not counted on.
+        # The first hour may be cut by the cursor: its rows are not counted on.
         counted += int(responses) if n else 0
         if counted > limit + 1:
             return max(filters.since, datetime.fromisoformat(str(quarter)))
@@ -116,7 +118,7 @@ def _conditions(filters: Filters) -> tuple[str, dict[str, Any]]:
     for name, condition in _EXTRA_CONDITIONS.items():
         if (value := filters.extra.get(name)) is not None:
             if name == "outcome":
-                condition = {"good": f"NOT {FAILED}", "failed": FAILED}.get(value, "true")
+                condition = {"good": f"NOT {_FAILED}", "failed": _FAILED}.get(value, "true")
             parts.append(condition)
             parameters[f"x_{name}"] = value
             if name == "tag":

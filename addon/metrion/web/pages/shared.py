@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from markupsafe import Markup
 
+from metrion.store import rollups
 from metrion.store.schema import literal
+from metrion.store.spans import sums
 from metrion.web import charts, formats
 from metrion.web.blocks import Block, Column
 from metrion.web.filters import DIMENSIONS, NONE, Filters
@@ -19,36 +22,62 @@ from metrion.web.reader import View
 HEAD = charts.REST
 """So many of a dimension have a colour of their own; the rest is one."""
 
-FAILED = "(coalesce(status >= 400, true) OR error_type IS NOT NULL OR coalesce(end_reason, '') <> 'complete')"
-"""Whether the requests of a row failed, as `metrion report errors` has it."""
-
 COST = "if(coalesce(sum(responses) FILTER (billed), 0) = 0, 0, sum(cost_usd) FILTER (billed))"
 """What was spent: 0 where nothing was billed, NULL where nothing of what was billed is known."""
 REQUESTS = "requests_of(requests, shared)"
+TOKENS = "(coalesce(sum(input_tokens), 0) + coalesce(sum(output_tokens), 0))"
 
 
-def choose(view: View, filters: Filters) -> None:
-    """Make the temporary view ``chosen``: the sums of the view, and of the period before it (``is_now`` is false).
+def chosen(filters: Filters, *keys: str, before: bool = False, over: bool = False) -> str:
+    """Return the query for the sums of a view, by at least ``keys``; ``before``: those of the period before it, too.
 
-    A view has no parameters: values stand in it as literals. Nothing is copied, so that any store fits.
+    ``over``: they are of the whole period, not of its hours or days. ``is_now`` is false in those before; ``bucket`` is
+    the local hour or day.
     """
     conditions, parameters = filters.conditions()
-    before = "AND (quarter >= $since OR quarter < $before_until)" if filters.before else ""
-    parameters |= {
-        "timezone": filters.timezone,
-        "first": filters.before or filters.since,
-        "since": filters.since,
-        "until": filters.until,
-        "before_until": filters.before_until,
+    spans = [(True, filters.since, filters.until)]
+    if before and filters.before and filters.before_until:
+        spans.append((False, filters.before, filters.before_until))
+    parts = [
+        f"SELECT *, {is_now} AS is_now, {filters.bucket()} AS bucket "  # noqa: S608 -- all of it is written here
+        f"FROM ({sums(filters.keys(*keys), since, until, None if over else filters.within)}) WHERE {conditions}"
+        for is_now, since, until in spans
+    ]
+    return filled("\nUNION ALL ".join(parts), parameters)
+
+
+def figures(
+    view: View, filters: Filters, table: str, sets: Sequence[str], measures: Mapping[str, str], *, before: bool = False
+) -> None:
+    """Make a temporary table of measures by each of the sets of columns, all in one look at the sums.
+
+    ``made_by`` is the set; ``requests`` and, where ``failed`` is a column, ``failures`` are there too.
+    """
+    names = list(dict.fromkeys(name for each in sets for name in each.split(", ")))
+    keys = [name for name in names if name in rollups.KEYS]
+    bits = {
+        each: sum(1 << n for n, name in enumerate(reversed(names)) if name not in each.split(", ")) for each in sets
     }
+    made_by = " ".join(f"WHEN {bit} THEN {literal(each)}" for each, bit in bits.items())
+    made_by = f"CASE grouping({', '.join(names)}) {made_by} END AS made_by, {', '.join(names)}"
+    groups = f"GROUP BY GROUPING SETS ({', '.join(f'({each})' for each in sets)})"
+    sums_ = chosen(filters, *keys, before=before)
+    more = "".join(f", {made} AS {name}" for name, made in measures.items())
+    same = " AND ".join(f"one.{name} IS NOT DISTINCT FROM several.{name}" for name in ("made_by", *names))
+    # Requests of several rows are few, and lists of them dear: they are counted apart.
     view.rows(
-        filled(
-            f"""CREATE OR REPLACE TEMP VIEW chosen AS
-            SELECT *, quarter >= $since AS is_now, {FAILED} AS failed, {filters.bucket()} AS bucket FROM sums
-            WHERE quarter >= $first AND quarter < $until {before} AND {conditions}
-                AND end_reason IS DISTINCT FROM 'retried'""",  # noqa: S608 -- all of it is written here
-            parameters,
+        f"""CREATE OR REPLACE TEMP TABLE {table} AS
+        WITH one AS (
+            SELECT {made_by}, sum(requests) AS requests, coalesce(sum(requests) FILTER (failed), 0) AS failures{more}
+            FROM ({sums_}) {groups}
+        ), several AS (
+            SELECT {made_by}, count(DISTINCT id) AS requests, count(DISTINCT id) FILTER (failed) AS failures
+            FROM (SELECT *, unnest(shared) AS id FROM ({sums_}) WHERE shared IS NOT NULL) {groups}
         )
+        SELECT one.* REPLACE (
+            (coalesce(one.requests, 0) + coalesce(several.requests, 0))::BIGINT AS requests,
+            (one.failures + coalesce(several.failures, 0))::BIGINT AS failures
+        ) FROM one LEFT JOIN several ON {same}"""  # noqa: S608 -- all of it is written here
     )
 
 
@@ -76,30 +105,65 @@ def labels(filters: Filters) -> list[str]:
     return [f"{at:{pattern}}" for at in filters.buckets()]
 
 
-def stacked(view: View, filters: Filters, block_id: str, title: str, measure: str, kind: str, note: str = "") -> Block:
-    """Return a measure over time, stacked by the view's dimension: the head, and the rest as one."""
+def stacks(view: View, filters: Filters, measures: Mapping[str, str]) -> dict[str, Stack]:
+    """Return measures over time by the view's dimension: for each the head, and the rest as one.
+
+    ``course`` has them by ``is_now, bucket``, ``figures`` by the dimension, and ``users`` by the user.
+    """
     column = DIMENSIONS[filters.by]
-    heads = view.rows(
-        f"SELECT {column}, {measure} AS value FROM chosen WHERE is_now GROUP BY 1 "  # noqa: S608 -- all of it is written here
-        f"ORDER BY value DESC NULLS LAST, 1 LIMIT {HEAD + 1}"
+    of_all = f"(FROM figures WHERE made_by = '{column}')"
+    if filters.by == "user":
+        of_all = "users"
+    heads = {
+        name: view.rows(
+            f"SELECT {column}, {name} FROM {of_all} ORDER BY {name} DESC NULLS LAST, 1 LIMIT {HEAD + 1}"  # noqa: S608 -- as above
+        )
+        for name in measures
+    }
+    listed = list(dict.fromkeys(name for found in heads.values() for name, _ in found[:HEAD]))
+    chosen_ones = (
+        [f"{column} IN ({', '.join(literal(name) for name in listed if name is not None)})"]
+        if any(name is not None for name in listed)
+        else []
     )
-    names = [name for name, _ in heads[:HEAD]]
-    rows = view.rows(
-        f"""SELECT bucket, list_position($names::VARCHAR[], coalesce({column}, '')) AS place, {measure} AS value
-        FROM chosen WHERE is_now GROUP BY ALL""",  # noqa: S608 -- all of it is written here
-        {"names": [name or "" for name in names]},
+    chosen_ones += [f"{column} IS NULL"] if None in listed else []
+    rows = view.dicts(
+        f"""SELECT bucket, {column} AS name, {", ".join(f"{made} AS {name}" for name, made in measures.items())}
+        FROM ({chosen(filters, column)}) WHERE {" OR ".join(chosen_ones) or "false"} GROUP BY 1, 2"""  # noqa: S608 -- as above
     )
-    order = filters.buckets()
-    shown = [_called(name) for name in names] + (["All others"] if len(heads) > HEAD else [])
-    values: list[dict[datetime, Any]] = [{} for _ in range(len(names) + 1)]
-    for at, place, value in rows:
-        index = place - 1 if place else len(names)
-        if value is not None:
-            values[index][at] = values[index].get(at, 0) + value
-    table = [
-        (at, *(values[n].get(at) for n in range(len(shown))), sum((v.get(at, 0) for v in values), Decimal(0)))
-        for at in order
+    totals = view.dicts("FROM course WHERE made_by = 'is_now, bucket' AND is_now")
+    return {
+        name: Stack(
+            [each for each, _ in heads[name][:HEAD]],
+            {(row["bucket"], row["name"]): row[name] for row in rows},
+            {row["bucket"]: row[name] for row in totals},
+            has_rest=len(heads[name]) > HEAD,
+        )
+        for name in measures
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A measure over time: of each head, by bucket, and of all."""
+
+    names: Sequence[str | None]
+    values: Mapping[tuple[datetime, str | None], Any]
+    totals: Mapping[datetime, Any]
+    has_rest: bool
+
+
+def stacked(filters: Filters, stack: Stack, block_id: str, title: str, kind: str, note: str = "") -> Block:
+    """Return the block of a measure over time: a part for each head, and one for the rest."""
+    names = stack.names
+    shown = [_called(name) for name in names] + (["All others"] if stack.has_rest else [])
+    values: list[dict[datetime, Any]] = [
+        {at: value for (at, of), value in stack.values.items() if of == name and value is not None} for name in names
     ]
+    heads = {at: sum((each[at] for each in values if at in each), Decimal(0)) for at in stack.totals}
+    values.append({at: total - heads[at] for at, total in stack.totals.items() if total is not None})
+    order = filters.buckets()
+    table = [(at, *(values[n].get(at) for n in range(len(shown))), stack.totals.get(at) or Decimal(0)) for at in order]
     series = [
         (n if n < len(names) else charts.REST, name, [float(values[n].get(at, 0) or 0) for at in order])
         for n, name in enumerate(shown)
@@ -121,7 +185,7 @@ def stacked(view: View, filters: Filters, block_id: str, title: str, measure: st
             *(Column(name, name, kind) for name in _distinct(shown)),
             Column("total", "Total", kind),
         ],
-        table if rows else [],
+        table if stack.totals else [],
         chart=picture(title, filters, series, kind, tips) if has_any else Markup(""),
         legend=[(colour, name) for colour, name, _ in series],
         note=note,
