@@ -265,7 +265,7 @@ class ControlStore:
 
         :raises ControlError: the database cannot be read, or the master key is missing.
         """
-        with transaction(self._path) as db:
+        with connection(self._path) as db:
             sealed = db.execute(
                 "SELECT 1 FROM provider_keys UNION ALL SELECT 1 FROM shared_keys UNION ALL SELECT 1 FROM alert_channels"
             ).fetchone()
