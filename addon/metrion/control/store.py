@@ -194,7 +194,12 @@ class ControlStore:
         """
         with transaction(self._path) as db:
             made = budgets.put(db, budget)
-            terms = {"usd": str(dollars(made.limit)), "per": made.per, "timezone": made.timezone, "then": made.then}
+            terms = {
+                "usd": format(dollars(made.limit).normalize(), "f"),
+                "per": made.per,
+                "timezone": made.timezone,
+                "then": made.then,
+            }
             record(db, "budget.set", f"{made.scope} {made.name}", **terms)
             self.count([made])
             return made
