@@ -68,6 +68,12 @@ def rendered(status: int, code: str, shape: ErrorShape, message: str = "No.", he
     return render(Refusal(kinds.kind(status, code), message, error_shape=shape, headers=headers))
 
 
+NAMED = {
+    401: "AuthenticationError", 403: "PermissionError", 404: "NotFoundError", 429: "RateLimitError",
+}  # fmt: skip
+"""The types of a Mistral proxy's errors; of any other, those of 400 or of 500."""
+
+
 @pytest.mark.parametrize(("status", "code"), CODES)
 def test_body(status: int, code: str) -> None:
     by_openai, by_anthropic, by_google, by_mistral = KINDS[status]
@@ -89,6 +95,13 @@ def test_body(status: int, code: str) -> None:
         ErrorShape.XAI: {
             "code": code,
             "error": {"message": "No.", "type": by_openai, "param": None, "code": code},
+        },
+        ErrorShape.MISTRAL_PROXY: {
+            "object": "error",
+            "message": "No.",
+            "type": NAMED.get(status, "BadRequestError" if status < 500 else "InternalServerError"),
+            "param": None,
+            "code": None,
         },
     }
 

@@ -86,8 +86,6 @@ _GOOGLE_STATUSES = {
     504: "DEADLINE_EXCEEDED",
 }
 _MISTRAL_TYPES = {400: "invalid_request_error", 401: "unauthorized", 429: "rate_limited", 500: "internal_server_error"}
-
-
 _MISTRAL_PROXY_TYPES = {
     400: "BadRequestError",
     401: "AuthenticationError",
