@@ -30,6 +30,11 @@ def test_a_provider_s_key(secret: Path, tmp_path: Path, provider: str) -> None:
     assert load_settings(environ=environ).environment_keys == {provider: "a-key-of-a-provider"}
 
 
+def test_the_master_key(secret: Path, tmp_path: Path) -> None:
+    environ = {"METRION_HOME": str(tmp_path / "home"), "METRION_MASTER_KEY_FILE": str(secret)}
+    assert load_settings(environ=environ).master_key == "a-key-of-a-provider"
+
+
 def test_without_a_file_nothing_changes() -> None:
     environ = {"OPENAI_API_KEY": "one", "MISTRAL_API_KEY_FILE": ""}
     assert with_secret_files(environ) is environ
