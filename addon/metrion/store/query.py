@@ -78,7 +78,7 @@ _OWN_MEMORY = 250 << 20
 
 def ask(journal_dir: Path, store_path: Path, query: str, parameters: Mapping[str, Any] | None = None) -> Table:
     """See :func:`metrion.store.ask`."""
-    with _asked(journal_dir, store_path, query, parameters, _own_limits(store_path)) as answer:
+    with _asked(journal_dir, store_path, query, parameters) as answer:
         return Table(answer.columns, answer.types, [row for batch in answer.batches for row in batch])
 
 
@@ -109,8 +109,7 @@ def _asked(
     database.initialise(journal_dir, store_path)
     with database.opened(store_path) as connection:
         try:
-            if limits:
-                _limit(connection, limits)
+            _limit(connection, limits or _own_limits(store_path))
             _shut(connection, journal_dir, sums_once=bool(_OF_SUMS.search(query)))
             yield _answer(connection, query, statements, dict(parameters or {}))
         except duckdb.OutOfMemoryException as error:
