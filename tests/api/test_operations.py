@@ -260,6 +260,18 @@ def test_a_rule_from_its_making_to_its_end(api: TestClient, home: Settings) -> N
     assert {api.delete("/alerts/month").status_code, api.get("/alerts/month").status_code} == {404}
 
 
+def test_a_rule_watches_a_budget_by_its_name(api: TestClient) -> None:
+    given = {**RULE, "measure": "budget", "limit": "80", "filters": {"provider": "grok"}}
+    made = api.post("/alerts", json=given).json()
+    assert (made["measure"], made["unit"], made["span"], made["filters"]) == (
+        "budget",
+        "percent",
+        "month",
+        {"provider": "xai"},
+    )
+    assert api.post("/alerts", json={**given, "name": "all", "filters": {}}).status_code == 409
+
+
 def test_a_test_of_a_rule_says_what_became_of_it(api: TestClient) -> None:
     api.post("/alerts", json={**RULE, "channels": [{"kind": "webhook", "url": "http://127.0.0.1:9/x"}]})
     (message,) = api.post("/alerts/month/test").json()["items"]
