@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from metrion.alerts.figures import Journal, figures, leaders, silence
-from metrion.alerts.measures import MEASURES
+from metrion.alerts.figures import Journal, budget, figures, leaders, silence
+from metrion.alerts.measures import ELSEWHERE, MEASURES
+from metrion.budgets.standing import Standing
 from metrion.control.alert_records import AlertRule
+from metrion.model import Budget, picodollars
 from tests.alerts.rules import NOW, rule, terms
 from tests.store.events import Home, event
 
@@ -111,7 +113,7 @@ def test_who_leads(home: Home) -> None:
     ]
 
 
-@pytest.mark.parametrize("measure", [name for name in MEASURES if name != "silence"])
+@pytest.mark.parametrize("measure", [name for name in MEASURES if name not in ELSEWHERE])
 def test_every_measure_has_a_figure_and_leaders(home: Home, measure: str) -> None:
     watched = rule(measure, "1", "1d")
     (figure,) = ask(home, watched)
@@ -136,3 +138,33 @@ def test_silence_is_since_the_last_row_of_the_store(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("written", "days"), [(NOW - timedelta(days=2), 2), (None, 40), (NOW + timedelta(days=1), 0)])
 def test_silence_without_a_store_that_can_be_read(written: datetime | None, days: int) -> None:
     assert silence(rule("silence", "1", "rule"), NOW, None, Journal(3, written)).value == days
+
+
+def stands(usd: str, spent: str | None, per: str = "month", **more: Any) -> Standing:
+    own = Budget(1, more.pop("scope", "token"), more.pop("name", "ci"), picodollars(Decimal(usd)), per, **more)
+    return Standing(own, None if spent is None else picodollars(Decimal(spent)), 0, None)
+
+
+@pytest.mark.parametrize(
+    ("standing", "value", "since"),
+    [
+        (stands("20", "18.5"), "92.5", "2026-11-01T00:00"),
+        (stands("3", "2.999999999999"), "99.9999", "2026-11-01T00:00"),
+        (stands("3", "3"), "100", "2026-11-01T00:00"),
+        (stands("2", "5", then="warn"), "250", "2026-11-01T00:00"),
+        (stands("2", "1", timezone="Europe/Berlin"), "50", "2026-10-31T23:00"),
+        (stands("2", "0"), "0", "2026-11-01T00:00"),
+        (stands("2", None), None, None),
+        (stands("0", "0"), None, None),
+        (stands("2", "1", "day"), None, None),
+        (stands("2", "1", name="other"), None, None),
+        (stands("2", "1", scope="user"), None, None),
+    ],
+)
+def test_the_share_of_a_budget_that_is_spent(standing: Standing, value: str | None, since: str | None) -> None:
+    found = budget(rule(terms=terms("budget", "100", "month", token="ci")), [standing], NOW, "UTC")
+    if value is None or since is None:
+        assert found is None
+    else:
+        assert found is not None
+        assert (found.value, found.since) == (Decimal(value), datetime.fromisoformat(since).replace(tzinfo=UTC))

@@ -14,9 +14,12 @@ import pytest
 from metrion import alerts
 from metrion.alerts import turn as turns
 from metrion.alerts.turn import LAST, LOCK
+from metrion.budgets.recount import recount
+from metrion.control import ControlStore
 from metrion.control.alert_records import PENDING, SENT
 from metrion.control.alerts import MOST_HISTORY, AlertStore
 from metrion.errors import ControlError, StoreError
+from metrion.model import Budget, picodollars
 from metrion.settings import Settings
 from metrion.store import locks
 from tests.alerts.rules import NOW, Clock, Receiver, answering, receiving, terms
@@ -195,6 +198,51 @@ def test_nothing_is_asked_where_nothing_has_changed(alerted: Alerted, monkeypatc
     alerted.add("another")
     alerted.look()
     assert len(asked) == 4
+
+
+def test_a_budget_is_watched_in_its_own_span(alerted: Alerted) -> None:
+    settings, control = alerted.settings, ControlStore.open(alerted.settings)
+    control.create_token("laptop")
+    control.set_budget(Budget(0, "token", "laptop", picodollars(Decimal(20)), "month", "UTC"))
+    control.set_budget(Budget(0, "token", "laptop", picodollars(Decimal(1000)), "day"))
+
+    def spend(usd: str) -> None:
+        alerted.spend(usd)
+        assert recount(settings, control.budgets(), lambda: alerted.clock.at.timestamp())
+
+    alerted.add(measure="budget", filters={"token": "laptop"})
+    alerted.add("others", measure="budget", span="day", filters={"token": "laptop"})
+    alerted.add("nobody", measure="budget", filters={"user": "ann"})
+    spend("17.99")
+    assert alerted.look() == []
+    spend("0.51")
+    assert alerted.look() == ["warning"]
+    spend("2")
+    assert alerted.look() == ["alert"]
+    message = alerted.receiver.messages[-1]
+    assert (message["rule"], message["percent"], message["unit"]) == ("team", 102, "percent")
+    assert "The share of the budget that is spent, token laptop this month" in message["text"]
+    assert "That is $20.50 of $20.00." in message["text"]
+    alerted.add("spend")
+    settings.store_path.write_bytes(b"this is no database" * 100)
+    with pytest.raises(StoreError):
+        alerted.look(days=2)
+    assert [each["kind"] for each in alerted.receiver.messages] == ["warning", "alert", "alert"]
+    control.remove_budget("token", "laptop", "month")
+    with pytest.raises(StoreError):
+        alerted.look(days=2)
+    assert len(alerted.receiver.messages) == 3
+
+
+def test_files_of_budgets_that_cannot_be_read_keep_no_other_alert_back(alerted: Alerted) -> None:
+    control = ControlStore.open(alerted.settings)
+    made = control.set_budget(Budget(0, "account", "default", picodollars(Decimal(20)), "month"))
+    alerted.add(measure="budget", filters={"account": "default"})
+    alerted.add("spend")
+    alerted.spend("150")
+    (alerted.settings.budgets_dir / str(made.id)).mkdir(parents=True)
+    assert alerted.look() == ["alert"]
+    assert alerted.receiver.messages[-1]["rule"] == "spend"
 
 
 def test_a_store_that_cannot_be_read_still_lets_silence_be_heard(alerted: Alerted) -> None:

@@ -13,13 +13,16 @@ import pytest
 from click.testing import CliRunner
 from starlette.testclient import TestClient
 
+from metrion.admission.budgets import SCOPES
 from metrion.alerts import MEASURES
+from metrion.api.budgets import Scope, Then
 from metrion.api.metered import Question
 from metrion.api.operations import OPERATIONS
 from metrion.api.rules import Measure
 from metrion.api.tokens import _TERMS, Terms
 from metrion.cli import commands
 from metrion.control import ControlStore
+from metrion.control.budgets import THENS
 from metrion.reports import QUESTIONS
 from metrion.settings import Settings
 from tests.credentials import PROVIDER_KEY as KEY
@@ -78,6 +81,7 @@ TERMS = {
     "allowed_models": ["claude-*"],
     "allowed_operations": ["chat", "messages"],
     "allowed_networks": ["10.0.0.0/8", "2001:db8::1/128"],
+    "takes_unpriced": True,
 }
 
 
@@ -106,7 +110,9 @@ def test_a_token_with_all_its_terms_is_what_the_command_line_shows(api: TestClie
 def test_a_change_of_one_term_leaves_the_others(api: TestClient, name: str) -> None:
     api.put("/keys/default/openai?name=batch", json={"key": KEY})
     api.post("/tokens", json={"name": "ci", **TERMS})
-    empty: object = [] if name.startswith("allowed") else {"tags": {}, "label_fixed": False}.get(name)
+    empty: object = (
+        [] if name.startswith("allowed") else {"tags": {}, "label_fixed": False, "takes_unpriced": False}.get(name)
+    )
     changed = api.patch("/tokens/ci", json={name: empty}).json()
     assert {each: changed[each] for each in TERMS} == {**TERMS, name: empty}
     assert api.patch("/tokens/ci", json={}).json() == changed
@@ -254,6 +260,18 @@ def test_a_rule_from_its_making_to_its_end(api: TestClient, home: Settings) -> N
     assert {api.delete("/alerts/month").status_code, api.get("/alerts/month").status_code} == {404}
 
 
+def test_a_rule_watches_a_budget_by_its_name(api: TestClient) -> None:
+    given = {**RULE, "measure": "budget", "limit": "80", "filters": {"provider": "grok"}}
+    made = api.post("/alerts", json=given).json()
+    assert (made["measure"], made["unit"], made["span"], made["filters"]) == (
+        "budget",
+        "percent",
+        "month",
+        {"provider": "xai"},
+    )
+    assert api.post("/alerts", json={**given, "name": "all", "filters": {}}).status_code == 409
+
+
 def test_a_test_of_a_rule_says_what_became_of_it(api: TestClient) -> None:
     api.post("/alerts", json={**RULE, "channels": [{"kind": "webhook", "url": "http://127.0.0.1:9/x"}]})
     (message,) = api.post("/alerts/month/test").json()["items"]
@@ -265,6 +283,8 @@ def test_a_test_of_a_rule_says_what_became_of_it(api: TestClient) -> None:
 def test_the_literals_are_the_tables() -> None:
     assert set(Question.__value__.__args__) == set(QUESTIONS)
     assert set(Measure.__value__.__args__) == set(MEASURES)
+    assert set(Scope.__value__.__args__) == set(SCOPES)
+    assert set(Then.__value__.__args__) == set(THENS)
 
 
 def test_every_change_is_in_the_audit_log_under_the_admins_name(api: TestClient, home: Settings) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import runpy
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from metrion.api import PATH, create_app, document
 from metrion.api.operations import OPERATIONS
 from metrion.control import ControlStore
+from metrion.model import Budget, picodollars
 from metrion.web.security import LoginLimit
 from tests.credentials import PROVIDER_KEY
 from tests.pages import ROOT
@@ -47,6 +49,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     control = ControlStore.open(home)
     control.create_account("team", "free")
     control.create_token("ci")
+    control.set_budget(Budget(0, "token", "ci", picodollars(Decimal(5)), "day"))
     control.set_key("openai", PROVIDER_KEY)
     SERVED.app = create_app(home, hosts=["testserver"])
     SERVED.secrets = (control.create_admin(ADMIN).secret, PROVIDER_KEY)

@@ -88,6 +88,8 @@ def test_a_rule_is_made_tested_changed_and_removed(settings: Settings, hook: tup
         ({"limit": "-1"}, "above 0"),
         ({"measure": "weather"}, "no such measure"),
         ({"span": "1y"}, "is no span"),
+        ({"measure": "budget", "limit": "90 %"}, "`budget` is of one thing"),
+        ({"measure": "budget", "limit": "90 %", "user": "ann", "span": "15m"}, "no budget has the span"),
         ({"provider": "acme"}, "no such provider"),
         ({"kind": "pigeon"}, "messages go to"),
         ({"kind": "email", "address": "ops@example.com"}, "this is no URL"),
@@ -102,6 +104,19 @@ def test_a_mistake_is_explained_and_what_was_typed_stays(
     assert (status, words in page) == (422, True)
     assert "secret-part" not in page
     assert alerts.rules(settings) == ()
+
+
+def test_a_rule_on_a_budget_is_made_by_the_form(settings: Settings) -> None:
+    client = admin(settings)
+    assert (
+        '<option value="budget">The share of the budget that is spent (percent)</option>' in client.get("/alerts").text
+    )
+    form = {**RULE, "measure": "budget", "limit": "80 %", "token": "ci", "span": "day"}
+    status, page = post(client, **form, url=f"https://hooks.example.com{SECRET}")
+    (rule,) = alerts.rules(settings)
+    assert (status, rule.terms.measure, str(rule.terms.limit), rule.terms.span) == (200, "budget", "80", "day")
+    assert rule.terms.filters == {"token": "ci"}
+    assert "The share of the budget that is spent, token ci" in page
 
 
 def test_a_private_address_is_refused_unless_the_rule_allows_it(

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 
+from metrion.admission import spans as budget_spans
 from metrion.alerts import spans
 from metrion.alerts.delivery import deliver
 from metrion.alerts.measures import MEASURES
@@ -117,7 +118,7 @@ def check_terms(
     if not limit.is_finite() or not 0 < limit <= _MOST:
         raise ControlError("the limit is a number above 0, and at most 1,000,000,000,000.")
     if row.unit == "percent" and limit > 100:
-        raise ControlError("the limit of `errors` is a percentage: at most 100.")
+        raise ControlError(f"the limit of `{measure}` is a percentage: at most 100.")
     if measure == "silence" and span not in (None, row.usual_span):
         raise ControlError("`silence` has no span: its limit is a number of days.")
     span = span or row.usual_span
@@ -127,10 +128,25 @@ def check_terms(
         raise ControlError(f"{span[:20]!r} is no span: {error}.") from None
     if exact is None and not row.calendar:
         raise ControlError(f"`{measure}` is watched over a length of time: write a span such as 10m or 1h.")
-    chosen = {}
+    chosen: dict[str, str] = {}
     for name, value in (filters or {}).items():
         if name not in FILTERS:
             raise ControlError(f"a rule is by {', '.join(FILTERS)}.")
         if chosen_value := check_label(value):
             chosen[name] = chosen_value
+    if measure == "budget":
+        _check_budget(span, chosen)
     return RuleTerms(measure=measure, limit=limit, span=span, filters=chosen, allow_private=allow_private)
+
+
+def _check_budget(span: str, chosen: Mapping[str, str]) -> None:
+    """See that a rule names a budget.
+
+    :raises ControlError: it names none.
+    """
+    if len(chosen) != 1:
+        raise ControlError(f"`budget` is of one thing: name one of {', '.join(FILTERS)}.")
+    try:
+        budget_spans.length(span)
+    except ValueError as error:
+        raise ControlError(f"no budget has the span {span!r}: {error}.") from None

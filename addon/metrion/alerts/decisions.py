@@ -35,6 +35,8 @@ class Figure:
     """Responses in the span whose cost is not known, and not in the value."""
     at_least: Decimal | None = None
     """What the known part of those comes to."""
+    usd: tuple[Decimal, Decimal] | None = None
+    """Of a budget: how much of it is spent, and how much it is."""
     last: datetime | None = None
     """Of silence: when the last one came; ``None``: none ever did."""
     waiting: int = 0

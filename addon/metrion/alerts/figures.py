@@ -6,17 +6,21 @@ histograms for latencies, whose percentile is the upper bound of its step: at mo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
-from decimal import Decimal
+from decimal import ROUND_FLOOR, Decimal
 from typing import Any
 
+from metrion.admission.spans import span
 from metrion.alerts.decisions import Figure
-from metrion.alerts.measures import MEASURES
+from metrion.alerts.measures import ELSEWHERE, MEASURES
 from metrion.alerts.messages import Leader, shown
 from metrion.alerts.spans import beginning, length
+from metrion.budgets.standing import Standing
 from metrion.control.alert_records import AlertRule
+from metrion.model import dollars
+from metrion.settings.timezones import zone
 from metrion.store import histograms, schema
 
 type Ask = Callable[[str], list[tuple[Any, ...]]]
@@ -37,9 +41,9 @@ class Journal:
     store_written_at: datetime | None
 
 
-def figures(rules: Sequence[AlertRule], now: datetime, zone: tzinfo, ask: Ask) -> dict[int, Figure]:
-    """Return the figures of rules by their ids, all but those of silence."""
-    wanted = {rule.id: (rule, _since(rule, now, zone)) for rule in rules if rule.terms.measure != "silence"}
+def figures(rules: Sequence[AlertRule], now: datetime, timezone: tzinfo, ask: Ask) -> dict[int, Figure]:
+    """Return the figures of rules by their ids, all but those that :func:`silence` and :func:`budget` make."""
+    wanted = {rule.id: (rule, _since(rule, now, timezone)) for rule in rules if rule.terms.measure not in ELSEWHERE}
     if not wanted:
         return {}
     rows = ask(" UNION ALL ".join(_queries(list(wanted.values()))))
@@ -55,6 +59,18 @@ def silence(rule: AlertRule, now: datetime, ask: Ask | None, journal: Journal) -
     since = max(rule.created_at, last) if last else rule.created_at
     days = max(Decimal(int((now - since).total_seconds())), Decimal(0)) / _DAY
     return Figure(days, since, last=last, waiting=journal.waiting)
+
+
+def budget(rule: AlertRule, standings: Iterable[Standing], now: datetime, timezone: str) -> Figure | None:
+    """Return how much of its budget is spent; ``None``: there is none, or it is 0, or what is spent is not known."""
+    ((scope, name),) = rule.terms.filters.items()
+    for each in standings:
+        own = each.budget
+        if (own.scope, own.name, own.per) == (scope, name, rule.terms.span) and own.limit and each.spent is not None:
+            began = span(own.per, now.timestamp(), zone(own.timezone or timezone)).since
+            share = (Decimal(100) * each.spent / own.limit).quantize(Decimal("1e-4"), ROUND_FLOOR)
+            return Figure(share, datetime.fromtimestamp(began, UTC), usd=(dollars(each.spent), dollars(own.limit)))
+    return None
 
 
 def leaders(rule: AlertRule, figure: Figure, ask: Ask) -> list[Leader]:
@@ -81,8 +97,8 @@ def leaders(rule: AlertRule, figure: Figure, ask: Ask) -> list[Leader]:
     ]
 
 
-def _since(rule: AlertRule, now: datetime, zone: tzinfo) -> datetime:
-    return beginning(rule.terms.span, now, rule.created_at, zone)
+def _since(rule: AlertRule, now: datetime, timezone: tzinfo) -> datetime:
+    return beginning(rule.terms.span, now, rule.created_at, timezone)
 
 
 def _queries(wanted: Sequence[tuple[AlertRule, datetime]]) -> list[str]:

@@ -72,6 +72,12 @@ MEASURES: Mapping[str, Measure] = {
         way_out="an agent may be running away: `metrion tail` shows its requests, `metrion token revoke NAME` stops "
         "its token",
     ),
+    "budget": Measure(
+        "percent",
+        "The share of the budget that is spent",
+        "month",
+        way_out="`metrion budget list` shows how it stands and when it turns; `metrion budget set` changes it",
+    ),
     "errors": Measure(
         "percent",
         "The share of requests that failed",
@@ -119,6 +125,9 @@ MEASURES: Mapping[str, Measure] = {
     ),
 }
 """What can be watched, by name."""
+
+ELSEWHERE = ("budget", "silence")
+"""Those whose figures are not made of the sums."""
 
 WARNING_SHARE = Decimal("0.9")
 """The share of a limit at which a rule warns."""

@@ -74,6 +74,8 @@ def compose(
         sentences = [f"{measure.what}{chosen} {span} is {reached}, the limit of the rule {rule.name}."]
     if figure.of is not None:
         sentences.append(f"It is of {figure.of:,} {'responses' if measure.unit == 'ms' else 'requests'}.")
+    if figure.usd is not None:
+        sentences.append("That is {} of {}.".format(*(amount(each, "usd") for each in figure.usd)))
     if figure.without_cost:
         floor = f"; they cost at least {amount(figure.at_least, 'usd')}" if figure.at_least else ""
         sentences.append(f"Not in it are {figure.without_cost:,} responses whose cost is not known{floor}.")

@@ -12,7 +12,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,11 @@ from typing import Any
 from metrion import store as events
 from metrion.alerts.decisions import Figure, decide, is_due
 from metrion.alerts.delivery import deliver
-from metrion.alerts.figures import Ask, Journal, figures, leaders, silence
+from metrion.alerts.figures import Ask, Journal, budget, figures, leaders, silence
 from metrion.alerts.messages import compose
 from metrion.alerts.sending import Resolve, resolved
+from metrion.budgets.standing import Standing, standings
+from metrion.control import ControlStore
 from metrion.control.alert_records import AlertRule
 from metrion.control.alerts import AlertStore, now
 from metrion.errors import StoreError
@@ -51,7 +53,8 @@ def turn(
 ) -> bool:
     """Look at the rules and send what is due; return whether it was this one's turn.
 
-    :raises StoreError: the store cannot be read; rules on silence were looked at all the same, and messages were sent.
+    :raises StoreError: the store cannot be read; rules on silence and budgets were looked at all the same, and messages
+        were sent.
     :raises ControlError: the control database cannot be read or written.
     """
     with locks.alone(settings.home / LOCK) as mine:
@@ -83,8 +86,9 @@ def _look(settings: Settings, control: AlertStore, rules: Sequence[AlertRule], a
 
 
 def _evaluate(settings: Settings, control: AlertStore, rules: Sequence[AlertRule], at: datetime, ask: Ask) -> None:
-    """Decide on every rule; where the store cannot be read, on those about silence, and say so at the end."""
+    """Decide on every rule; where the store cannot be read, on those that do without, and say so at the end."""
     timezone, journal = zone(settings.timezone), _journal(settings)
+    standing = _standing(settings, rules, at)
     trouble: StoreError | None = None
     found: dict[int, Figure] = {}
     try:
@@ -95,6 +99,8 @@ def _evaluate(settings: Settings, control: AlertStore, rules: Sequence[AlertRule
         figure = found.get(rule.id)
         if rule.terms.measure == "silence":
             figure = silence(rule, at, None if trouble else ask, journal)
+        if rule.terms.measure == "budget":
+            figure = budget(rule, standing, at, settings.timezone)
         kind = decide(rule, figure, at) if figure is not None else None
         if figure is not None and kind is not None:
             top = [] if trouble else leaders(rule, figure, ask)
@@ -103,6 +109,20 @@ def _evaluate(settings: Settings, control: AlertStore, rules: Sequence[AlertRule
             logger.info("Alert %s: a message of kind %s is on its way.", rule.name, kind)
     if trouble is not None:
         raise trouble
+
+
+def _standing(settings: Settings, rules: Sequence[AlertRule], at: datetime) -> list[Standing]:
+    """Return how the budgets stand that rules name."""
+    named = {(*rule.terms.filters.items(), rule.terms.span) for rule in rules if rule.terms.measure == "budget"}
+    if not named:
+        return []
+    with closing(ControlStore.open(settings)) as control:
+        watched = [each for each in control.budgets() if ((each.scope, each.name), each.per) in named]
+    try:
+        return list(standings(settings.budgets_dir, watched, settings.timezone, at.timestamp()))
+    except OSError as error:
+        logger.warning("Alerts on budgets wait: their files cannot be read (%s).", error.strerror or error)
+        return []
 
 
 def _asking(settings: Settings, spill: Path) -> Ask:

@@ -17,7 +17,7 @@ from metrion.api.operations import OPERATIONS
 PROBLEM = "application/problem+json"
 _REFERENCE = "#/components/schemas/{model}"
 _ABOUT = (
-    "Accounts, tokens, provider keys, alerts and what was metered, for whoever has an admin token "
+    "Accounts, tokens, budgets, provider keys, alerts and what was metered, for whoever has an admin token "
     "(`metrion admin create`). What the command line can do with control data, this can. A token that may only read "
     "gets 403 for what writes."
 )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from metrion.api import accounts, admins, keys, metered, rules, tokens
+from metrion.api import accounts, admins, budgets, keys, metered, rules, tokens
 from metrion.api.operation import Operation
 from metrion.api.values import Named, Page, Paging
 
@@ -48,6 +48,16 @@ OPERATIONS: Sequence[Operation] = (
               body=tokens.Rotation, answer=tokens.MadeToken, status=_CREATED, fails=_BOTH),
     Operation(name="revokeToken", method="DELETE", path="/tokens/{name}", summary="Refuse a token from now on.",
               run=tokens.revoke_token, place=Named, status=_EMPTY, fails=_MISSING),
+
+    Operation(name="listBudgets", method="GET", path="/budgets",
+              summary="List the budgets: what is spent, held and left of each, and when it turns.",
+              run=budgets.list_budgets, query=Paging, answer=budgets.Budgets),
+    Operation(name="setBudget", method="PUT", path="/budgets",
+              summary="Set how much may be spent, from the next request on; what is spent already counts.",
+              run=budgets.set_budget, body=budgets.NewBudget, answer=budgets.BudgetShown, fails=_BOTH),
+    Operation(name="removeBudget", method="DELETE", path="/budgets",
+              summary="Remove the budgets of something, or the one for a kind of span.", run=budgets.remove_budget,
+              query=budgets.Former, answer=budgets.Removed, fails=_BOTH),
 
     Operation(name="listKeys", method="GET", path="/keys", summary="List the provider keys, masked.",
               run=keys.list_keys, query=Paging, answer=Page[keys.KeyShown]),

@@ -14,9 +14,10 @@ from metrion.alerts import AlertRecord, AlertRule, NewChannel, RuleTerms
 from metrion.api.operation import Call, Desk, Given, Shown
 from metrion.api.values import Label, Name, Page, Paging, paged
 from metrion.errors import UnknownNameError
+from metrion.providers import canonical_name
 
 type Amount = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,12}(\.[0-9]{1,12})?$")]
-type Measure = Literal["spend", "spend-rate", "errors", "latency", "requests", "unpriced", "silence"]
+type Measure = Literal["spend", "spend-rate", "budget", "errors", "latency", "requests", "unpriced", "silence"]
 """The keys of :data:`metrion.alerts.MEASURES`."""
 
 
@@ -173,6 +174,8 @@ def history(desk: Desk, call: Call) -> Messages:
 
 def _terms(given: Terms) -> RuleTerms:
     filters = given.filters.model_dump(exclude_none=True)
+    if "provider" in filters:
+        filters["provider"] = canonical_name(filters["provider"])
     return alerts.check_terms(
         given.measure, Decimal(given.limit), given.span, filters, allow_private=given.allow_private
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -29,7 +30,9 @@ from metrion.api.values import (
     TagValue,
     paged,
 )
+from metrion.budgets.changing import open_control
 from metrion.control import (
+    ControlStore,
     TokenRecord,
     TokenTerms,
     check_label,
@@ -58,6 +61,9 @@ class Terms(Given):
     allowed_operations: list[OperationName] = Field(default=[], max_length=100, description="Empty: all.")
     allowed_networks: list[Network] = Field(
         default=[], max_length=100, description="Where its requests may come from. Empty: everywhere."
+    )
+    takes_unpriced: bool = Field(
+        default=False, description="Whether it may use models without a price where a budget binds it."
     )
 
 
@@ -98,6 +104,7 @@ class TokenShown(Shown):
     allowed_models: list[str]
     allowed_operations: list[str]
     allowed_networks: list[str]
+    takes_unpriced: bool
 
 
 class MadeToken(Shown):
@@ -133,6 +140,7 @@ _TERMS: Mapping[str, Callable[[TokenTerms, Any], TokenTerms]] = {
     "allowed_models": lambda terms, value: _ruled(terms, models=_each(value, check_label)),
     "allowed_operations": lambda terms, value: _ruled(terms, operations=_each(value, _operation)),
     "allowed_networks": lambda terms, value: _ruled(terms, networks=_each(value, _network)),
+    "takes_unpriced": lambda terms, value: replace(terms, takes_unpriced=value),
 }
 """What each member of :class:`Terms` changes."""
 
@@ -183,6 +191,11 @@ def _with(desk: Desk, terms: TokenTerms, given: Terms) -> TokenTerms:
     return terms
 
 
+def _control(desk: Desk, given: Terms) -> AbstractContextManager[ControlStore]:
+    """Return the control store; where a budget was sent, one that counts it."""
+    return open_control(desk.settings) if given.monthly_budget_usd is not None else nullcontext(desk.control)
+
+
 def _token(record: TokenRecord) -> TokenShown:
     limits, labels = record.limits, record.labels
     budget = limits.monthly_budget_usd
@@ -210,6 +223,7 @@ def _token(record: TokenRecord) -> TokenShown:
             "allowed_models": list(record.rules.models),
             "allowed_operations": list(record.rules.operations),
             "allowed_networks": list(record.rules.networks),
+            "takes_unpriced": record.takes_unpriced,
         }
     )
 
@@ -237,21 +251,24 @@ def get_token(desk: Desk, call: Call) -> TokenShown:
 def create_token(desk: Desk, call: Call) -> MadeToken:
     """Make a token."""
     terms = _with(desk, TokenTerms(), call.body)
-    made = desk.control.create_token(
-        call.body.name,
-        account=terms.account,
-        limits=terms.limits,
-        labels=terms.labels,
-        expires_at=terms.expires_at,
-        rules=terms.rules,
-        key=terms.key,
-    )
+    with _control(desk, call.body) as control:
+        made = control.create_token(
+            call.body.name,
+            account=terms.account,
+            limits=terms.limits,
+            labels=terms.labels,
+            expires_at=terms.expires_at,
+            rules=terms.rules,
+            key=terms.key,
+            takes_unpriced=terms.takes_unpriced,
+        )
     return MadeToken(name=made.name, account=made.account, secret=made.secret)
 
 
 def set_token(desk: Desk, call: Call) -> TokenShown:
     """Change what is sent of a token's terms."""
-    return _token(desk.control.change_token(call.path.name, lambda terms: _with(desk, terms, call.body)))
+    with _control(desk, call.body) as control:
+        return _token(control.change_token(call.path.name, lambda terms: _with(desk, terms, call.body)))
 
 
 def rotate_token(desk: Desk, call: Call) -> MadeToken:

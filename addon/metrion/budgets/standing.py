@@ -8,7 +8,7 @@ from pathlib import Path
 
 from metrion.admission.spans import span
 from metrion.budgets import ledger
-from metrion.model import Budget
+from metrion.model import Budget, dollars
 from metrion.settings.timezones import zone
 
 
@@ -40,3 +40,8 @@ def standings(folder: Path, budgets: Iterable[Budget], timezone: str, now: float
         at = page.turn(current.key)
         turns_at = current.until or page.frees_at or None
         yield Standing(budget, None if at is None else page.spent(at), page.held, turns_at)
+
+
+def exact(amount: int) -> str:
+    """Write picodollars in US dollars, exactly."""
+    return format(dollars(amount).normalize(), "f")

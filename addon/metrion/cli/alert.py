@@ -32,7 +32,7 @@ from metrion.settings import Settings
 if TYPE_CHECKING:
     from metrion.alerts import AlertRule, NewChannel
 
-_MEASURES = ("spend", "spend-rate", "errors", "latency", "requests", "unpriced", "silence")
+_MEASURES = ("spend", "spend-rate", "budget", "errors", "latency", "requests", "unpriced", "silence")
 """The keys of :data:`metrion.alerts.MEASURES`, which --help need not load."""
 _LONGEST = 8192
 _RULE = {
@@ -103,6 +103,7 @@ def add(
     \b
       spend       dollars (of this month)
       spend-rate  dollars a minute (of the last 10 minutes): a runaway agent
+      budget      percent of a budget that is spent: name it by one of --token, --account, --user, --provider
       errors      percent of the requests that failed (of the last 15 minutes)
       latency     milliseconds, the 95th percentile (of the last hour)
       requests    how many (of today)
@@ -116,6 +117,7 @@ def add(
     Examples:
       metrion alert add month spend 500 --slack -
       metrion alert add runaway spend-rate 2 --token agent --webhook https://example.com/hook
+      metrion alert add ci-budget budget 100 --token ci --per month --webhook -
       metrion alert add openai-errors errors 10 --provider openai --per 30m --webhook -
       metrion alert add prices unpriced 1 --email ops@example.com --smtp smtp://me@mail.example.com
     """  # noqa: D301 -- \b is click's mark for text that keeps its lines

@@ -239,21 +239,17 @@ def _turns(standing: Standing, timezone: str) -> str:
 
 
 def _record(standing: Standing) -> dict[str, object]:
-    from metrion.model import dollars
+    from metrion.budgets.standing import exact
 
     own = standing.budget
-
-    def exact(amount: int | None) -> str | None:
-        return None if amount is None else format(dollars(amount).normalize(), "f")
-
     return {
         "scope": own.scope,
         "name": own.name,
         "usd": exact(own.limit),
         "per": own.per,
-        "spent": exact(standing.spent),
+        "spent": None if standing.spent is None else exact(standing.spent),
         "held": exact(standing.held),
-        "left": exact(standing.left),
+        "left": None if standing.left is None else exact(standing.left),
         "turns_at": None if standing.turns_at is None else datetime.fromtimestamp(standing.turns_at, UTC),
         "then": own.then,
         "timezone": own.timezone,

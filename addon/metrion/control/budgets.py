@@ -15,7 +15,7 @@ from metrion.admission.spans import length
 from metrion.control import accounts
 from metrion.control.moments import now_text
 from metrion.control.names import check_label, suggestion
-from metrion.errors import ControlError
+from metrion.errors import ControlError, UnknownNameError
 from metrion.model import Budget, dollars, picodollars
 from metrion.settings.timezones import zone
 
@@ -59,7 +59,7 @@ def remove(db: sqlite3.Connection, scope: str, name: str, per: str | None = None
     gone = tuple(each for each in of_it if per in (None, each.per))
     if not gone:
         spans = f" It has one for each {', '.join(each.per for each in of_it)}." if of_it else ""
-        raise ControlError(
+        raise UnknownNameError(
             f"the {scope} {name!r} has no {'such ' if of_it else ''}budget.{spans} `metrion budget list` shows them."
         )
     for each in gone:
@@ -114,7 +114,7 @@ def _check(db: sqlite3.Connection, budget: Budget) -> None:
         case "token":
             names = [row[0] for row in db.execute("SELECT name FROM tokens WHERE revoked_at IS NULL")]
             if budget.name not in names:
-                raise ControlError(
+                raise UnknownNameError(
                     f"there is no token named {budget.name!r}.{suggestion(budget.name, names)} "
                     "`metrion token list` shows them."
                 )
