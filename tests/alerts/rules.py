@@ -88,7 +88,9 @@ def receiving(answer: bytes | None = OK) -> Iterator[Receiver]:
         def take(connection: socket.socket) -> None:
             with contextlib.suppress(OSError):
                 file = connection.makefile("rb")
-                head = b"".join(iter(file.readline, b"\r\n")).decode()
+                head = ""
+                while (line := file.readline()) not in (b"", b"\r\n"):  # hung up, lines are empty for ever
+                    head += line.decode()
                 if not head:
                     return
                 length = next(

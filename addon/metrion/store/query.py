@@ -80,7 +80,7 @@ _OWN_MEMORY = 250 << 20
 
 def ask(journal_dir: Path, store_path: Path, query: str, parameters: Mapping[str, Any] | None = None) -> Table:
     """See :func:`metrion.store.ask`."""
-    with _asked(journal_dir, store_path, query, parameters, _own_limits(store_path)) as answer:
+    with _asked(journal_dir, store_path, query, parameters) as answer:
         return Table(answer.columns, answer.types, [row for batch in answer.batches for row in batch])
 
 
@@ -142,8 +142,7 @@ def _gated(
     database.initialise(journal_dir, store_path)
     with database.opened(store_path) as connection:
         try:
-            if limits:
-                _limit(connection, limits)
+            _limit(connection, limits or _own_limits(store_path))
             if reachable:
                 connection.execute(f"SET allowed_paths = [{schema.literal(str(reachable))}]")
             _shut(connection, journal_dir, sums_once=bool(_OF_SUMS.search(query)))
