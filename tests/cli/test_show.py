@@ -45,6 +45,7 @@ def test_a_cost_is_explained_part_by_part(metrion: Console, home: Home) -> None:
     assert "cache_read 400 \N{MULTIPLICATION SIGN} $1 per million = $0.000400000000" in lines
     assert "output 200 \N{MULTIPLICATION SIGN} $17 per million = $0.003400000000" in lines
     assert any("https://example.com/prices" in line and "checked 2026-11-01" in line for line in lines)
+    assert any(line.endswith("it is the model served, gpt-5") for line in lines)
     assert any("reported usage at the rates of that day" in line for line in lines)
     assert shown.count("gpt-5  200") == 2
     assert "\x1b" not in shown
@@ -54,7 +55,14 @@ def test_a_cost_is_explained_part_by_part(metrion: Console, home: Home) -> None:
 def test_a_rate_that_does_not_give_the_part_is_not_shown(metrion: Console, home: Home) -> None:
     home.record(event(**PRICED | {"cost_parts": {"input": Decimal("0.007")}}))
     (part,) = json.loads(metrion.ok("show", "last", "--format", "json"))["cost_explained"]["parts"]
-    assert part == {"part": "input", "usd": "0.007000000000", "count": None, "rate_usd": None, "per": None}
+    assert part == {
+        "part": "input",
+        "usd": "0.007000000000",
+        "count": None,
+        "rate_usd": None,
+        "per": None,
+        "entry": "gpt-5",
+    }
 
 
 @pytest.mark.parametrize("source", ["unknown", "unpriced", "not_billed", "subscription", "provider", None])

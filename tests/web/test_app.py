@@ -195,7 +195,8 @@ def test_one_request_explains_its_cost(client: TestClient, shared_home: Settings
     )
     page = client.get(f"/requests/{event_id}").text
     assert f"${cost.normalize():f}" in page
-    assert "Rate per million" in page
+    assert "Where its prices are from" in page
+    assert "it is the model served" in page
     assert client.get("/requests/nonsense").status_code == 404
     assert client.get("/requests/019a0000-0000-7000-8000-00000000ffff").status_code == 404
 

@@ -119,6 +119,8 @@ def test_pages_work_without_javascript(browser: Any, running: Running) -> None:
     page.fill("#query", "SELECT 42")
     page.click("button.main")
     assert "SELECT 42" in page.locator("table").inner_text()
+    page.click("text=Bars")
+    assert page.url.endswith("/sql?chart=bars")
     page.click("text=Log out")
     assert page.url.endswith("/login")
     assert said == []

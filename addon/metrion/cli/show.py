@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -73,9 +72,11 @@ def show(settings: Settings, event: str, format_: str) -> None:
       metrion show 019b2f0c-7
       metrion show last --format json
     """  # noqa: D301 -- \b is click's mark for text that keeps its lines
+    from metrion.repricing.explanation import explained
+
     with progress("Looking for the event"):
         row = _found(settings, event)
-        explanation = _explained(settings, row)
+        explanation = explained(settings, row)
         session = _session(settings, row)
     if format_ == "json":
         from metrion.cli.tables import as_json
@@ -115,58 +116,6 @@ def _found(settings: Settings, event: str) -> dict[str, Any]:
 
 def _why(row: Mapping[str, Any]) -> str:
     return _SOURCES.get(row["cost_source"] or "unknown", "")
-
-
-def _explained(settings: Settings, row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parts of the cost, each with its rate and count where the price files still give it, and the entry."""
-    from metrion.pricing import PriceBook
-    from metrion.pricing.bill import explained_part
-    from metrion.repricing.usages import Usages
-
-    prices = PriceBook.load(settings.pricing, without_allowance=settings.without_allowance)
-    usage, _ = Usages(settings).rebuilt(row)
-    parts: list[dict[str, Any]] = []
-    entries: dict[str | None, dict[str, Any]] = {}
-    shares = dict(usage.shares or ())
-    for name, amount in (row["cost_parts"] or {}).items():
-        other, _, own = name.rpartition(":")
-        share = shares.get(other or row["model"], shares.get(None, usage)) if shares else usage
-        found = prices.priced_by(
-            provider=row["provider"],
-            model=other or row["model"],
-            model_requested=None if other else row["model_requested"],
-            usage=share,
-            when=row["started_at"],
-            service_tier=row["service_tier"],
-        )
-        part: dict[str, Any] = {"part": name, "usd": amount, "count": None, "rate_usd": None, "per": None}
-        if found and found[1] and (product := explained_part(own, amount, share, found[1])):
-            rate, count, unit = product
-            part |= {"count": count, "rate_usd": rate, "per": unit}
-        if found:
-            entries[found[0].model] = {"entry": found[0].model, **_source(settings.pricing, row, found[0].model)}
-            if found[1]:
-                entries[found[0].model] |= {"since": found[1].since, "until": found[1].until}
-        parts.append(part)
-    return {
-        "parts": parts,
-        "prices": list(entries.values()),
-        "recorded_price_version": row["price_version"],
-        "price_version": prices.version,
-    }
-
-
-def _source(files: Any, row: Mapping[str, Any], entry: str) -> dict[str, Any]:
-    """Return where a price file says that an entry's prices are from, and when that was looked at."""
-    import yaml
-
-    found: dict[str, Any] = {"file": None, "source": None, "checked": None}
-    for file in map(Path, files):
-        content = yaml.load(file.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}  # noqa: S506 -- both are safe loaders
-        entries = content.get(row["provider"]) or {}
-        if isinstance(entries.get(entry), Mapping):
-            found = {"file": file.name, **{name: entries[entry].get(name) for name in ("source", "checked")}}
-    return found
 
 
 def _session(settings: Settings, row: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -218,7 +167,8 @@ def _price(price: Mapping[str, Any]) -> str:
     where = [f"in {price['file']}"] if price["file"] else []
     source = [f"source {price['source']}"] if price["source"] else []
     checked = [f"checked {price['checked']}"] if price["checked"] else []
-    return ", ".join([f"{price['entry']} {' '.join(days)}".rstrip(), *where, *source, *checked])
+    why = [price["because"]] if price["because"] else []
+    return ", ".join([f"{price['entry']} {' '.join(days)}".rstrip(), *where, *source, *checked, *why])
 
 
 def _text(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The process that answers ``metrion sql``: a job on standard input, the answer as text on another descriptor.
+"""The process that answers ``metrion sql``: a job on standard input, the answer on another descriptor.
 
 Run as ``python -m metrion.cli.sql_process DESCRIPTOR`` by :mod:`metrion.cli.bounded`, which ends it by force where it
 takes too long or too much. Rows are printed as they are fetched. Standard output is the caller's, so that a terminal is
@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import resource
 import shutil
 import sys
 import threading
@@ -69,16 +70,21 @@ def _answer(job: Job, spill: Path) -> None:
     with (
         os.fdopen(int(sys.argv[1]), "w", encoding="utf-8", newline="", errors="backslashreplace") as out,
         _spilling(spill) as free_bytes,
-        queries.answering(
-            journal_dir,
-            store_path,
-            job.query,
-            queries.Limits(job.memory_bytes, spill, min(_SPILL_FACTOR * job.memory_bytes, free_bytes // 4)),
-        ) as answer,
     ):
-        for text in texts(answer, job.format):
-            out.write(text)
-            out.flush()
+        spill_bytes = min(_SPILL_FACTOR * job.memory_bytes, free_bytes // 4)
+        limits = queries.Limits(job.memory_bytes, spill, spill_bytes)
+        if job.format == "parquet":
+            # The limit of the spill does not count this file: the system's does, for each file of this process.
+            resource.setrlimit(resource.RLIMIT_FSIZE, (spill_bytes, spill_bytes))
+            path = spill / "answer.parquet"
+            queries.write_parquet(journal_dir, store_path, job.query, limits, path)
+            with path.open("rb") as file:
+                shutil.copyfileobj(file, out.buffer)
+            return
+        with queries.answering(journal_dir, store_path, job.query, limits) as answer:
+            for text in texts(answer, job.format):
+                out.write(text)
+                out.flush()
 
 
 def texts(answer: Answer, format_: str) -> Iterator[str]:

@@ -80,6 +80,24 @@ def _plain(name: str) -> str:
     return name.replace(".", "-").replace("@", "-")
 
 
+def how_named(entry: Entry, model: str, provider: str) -> tuple[str, str] | None:
+    """Say how a model's name leads to its entry: ``own``, ``alias``, ``pattern`` or ``spelling``, and what it matched.
+
+    ``None``: it does not. The order is that of :meth:`Models.find`, whose answer the entry must be.
+    """
+    for name in spellings(model, provider):
+        if name == entry.model:
+            return "own", name
+        if name in entry.names:
+            return "alias", name
+        for pattern in sorted(entry.patterns, key=lambda each: len(_WILDCARD.sub("", each)), reverse=True):
+            if fnmatchcase(name, pattern) and not any(fnmatchcase(name, each) for each in entry.exclusions):
+                return "pattern", pattern
+        if _plain(name) in map(_plain, (entry.model, *entry.names)):
+            return "spelling", name
+    return None
+
+
 class Models:
     """The entries of one provider, by the names of their models. Filled while a book is made, then only read."""
 

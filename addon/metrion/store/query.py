@@ -7,6 +7,8 @@ first, then the database is shut off from files and network, and the query runs 
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -97,6 +99,28 @@ def answering(journal_dir: Path, store_path: Path, query: str, limits: Limits) -
         yield answer
 
 
+def write_parquet(journal_dir: Path, store_path: Path, query: str, limits: Limits, path: Path) -> None:
+    """Write the answer to a query into the new file ``path``, as Parquet, with DuckDB's own types.
+
+    The query passes the same gate, and is shut off as for :func:`answering`: ``path`` is all that can be opened.
+
+    :raises StoreError: as there; or the file is larger than this process may write.
+    """
+    with _gated(journal_dir, store_path, query, limits, reachable=path) as (connection, statements):
+        if len(statements) > 1:
+            raise StoreError(
+                "name the columns of the PIVOT, as in ON model IN ('gpt-5'), to have its answer as Parquet"
+            )
+        inner, _ = _split(query)
+        target = f"{schema.literal(str(path))} (FORMAT parquet, USE_TMP_FILE false)"
+        try:
+            connection.execute(f"COPY (SELECT * FROM (\n{inner}\n)) TO {target}")  # noqa: S608 -- gated
+        except duckdb.IOException as error:
+            if os.strerror(errno.EFBIG) in str(error):
+                raise OverLimitError(str(error)) from error
+            raise
+
+
 @contextmanager
 def _asked(
     journal_dir: Path,
@@ -105,13 +129,24 @@ def _asked(
     parameters: Mapping[str, Any] | None = None,
     limits: Limits | None = None,
 ) -> Iterator[Answer]:
+    with _gated(journal_dir, store_path, query, limits) as (connection, statements):
+        yield _answer(connection, query, statements, dict(parameters or {}))
+
+
+@contextmanager
+def _gated(
+    journal_dir: Path, store_path: Path, query: str, limits: Limits | None, reachable: Path | None = None
+) -> Iterator[tuple[duckdb.DuckDBPyConnection, list[duckdb.Statement]]]:
+    """Open the store for a query that reads; ``reachable`` is the one file that stays open to it."""
     statements = _gate(query)
     database.initialise(journal_dir, store_path)
     with database.opened(store_path) as connection:
         try:
             _limit(connection, limits or _own_limits(store_path))
+            if reachable:
+                connection.execute(f"SET allowed_paths = [{schema.literal(str(reachable))}]")
             _shut(connection, journal_dir, sums_once=bool(_OF_SUMS.search(query)))
-            yield _answer(connection, query, statements, dict(parameters or {}))
+            yield connection, statements
         except duckdb.OutOfMemoryException as error:
             raise OverLimitError(str(error)) from error
         except duckdb.Error as error:

@@ -16,9 +16,9 @@ from starlette.responses import JSONResponse, Response
 
 from metrion.control import ALL_ACCOUNTS, check_name, check_provider_key
 from metrion.control.audit import described
-from metrion.errors import MetrionError
+from metrion.errors import MetrionError, StoreError
 from metrion.providers import base_segment
-from metrion.web import formats
+from metrion.web import answer_charts, formats
 from metrion.web.blocks import Block, Column
 from metrion.web.reader import View
 from metrion.web.security import Session
@@ -26,8 +26,9 @@ from metrion.web.site import Site
 
 SHOWN_ROWS = 1000
 _LONGEST = 200
+_MEDIA_TYPES = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
 _MOST_BYTES = 8 << 20
-"""Of an answer's text; `metrion sql` gives all of it."""
+"""Of an answer; `metrion sql` gives all of it."""
 EXAMPLES: Mapping[str, str] = {
     "Spend by model": "SELECT model, count(*) AS requests, sum(cost_usd) AS cost_usd\nFROM billing\n"
     "WHERE billed AND started_at > now() - INTERVAL 7 DAY\nGROUP BY ALL ORDER BY cost_usd DESC NULLS LAST",
@@ -44,38 +45,45 @@ EXAMPLES: Mapping[str, str] = {
 
 
 async def sql(site: Site, request: Request, session: Session) -> Response:
-    """Answer a query within the bounds of ``metrion sql``, as a table or as CSV."""
+    """Answer a query within the bounds of ``metrion sql``: as a table, with a chart, or as a file."""
     fields = request.state.form if request.method == "POST" else {}
     query = fields.get("query", next(iter(EXAMPLES.values())))
-    values: dict[str, Any] = {"columns": [], "rows": [], "words": "", "cut": False}
+    kind = request.query_params.get("chart", "")
+    values: dict[str, Any] = {"columns": [], "rows": [], "words": "", "cut": False, "chart": None, "hint": ""}
     if request.method == "POST":
         try:
-            text, cut = await run_in_threadpool(_answer, site, query)
-            if fields.get("as") == "csv" and not cut:
-                headers = {"content-disposition": 'attachment; filename="query.csv"'}
-                return Response(text, media_type="text/csv; charset=utf-8", headers=headers)
-            rows = csv.reader(io.StringIO(text))
+            format_ = "parquet" if fields.get("as") == "parquet" else "csv"
+            kept, cut = await run_in_threadpool(_answer, site, query, format_)
+            if fields.get("as") == format_ and not cut:
+                headers = {"content-disposition": f'attachment; filename="query.{format_}"'}
+                return Response(kept, media_type=_MEDIA_TYPES[format_], headers=headers)
+            rows = csv.reader(io.StringIO(kept.decode("utf-8", "replace")))
             values["columns"] = next(rows, [])
             values["rows"] = list(islice(rows, SHOWN_ROWS))
             values["cut"] = cut or next(rows, None) is not None
+            if kind in answer_charts.DRAWN:
+                drawn = answer_charts.draw(values["columns"], values["rows"], kind)
+                values["hint" if isinstance(drawn, str) else "chart"] = drawn
         except MetrionError as error:
             values["words"] = str(error)
     return site.render.page(
         "sql.html", 422 if values["words"] else 200, name="sql", session=session, query=query, examples=EXAMPLES,
-        asked=request.method == "POST", **values,
+        asked=request.method == "POST", filters=None, **values,
     )  # fmt: skip
 
 
-def _answer(site: Site, query: str) -> tuple[str, bool]:
-    """Return the answer as CSV, and whether there is more of it than is kept."""
+def _answer(site: Site, query: str, format_: str) -> tuple[bytes, bool]:
+    """Return the answer, and whether there is more of it than is kept: whole lines of it, then."""
     kept = b""
-    pieces = site.ask_sql(query, "csv")
+    pieces = site.ask_sql(query, format_)
     for piece in pieces:
         kept += piece
         if len(kept) > _MOST_BYTES:
             getattr(pieces, "close", lambda: None)()
-            return kept[: kept.rfind(b"\n") + 1].decode("utf-8", "replace"), True
-    return kept.decode("utf-8", "replace"), False
+            if format_ == "parquet":
+                raise StoreError(f"the answer as Parquet is larger than {_MOST_BYTES >> 20} MB. Ask for less.")
+            return kept[: kept.rfind(b"\n") + 1], True
+    return kept, False
 
 
 def _token(site: Site, fields: Mapping[str, str]) -> dict[str, str]:

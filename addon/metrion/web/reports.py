@@ -14,9 +14,10 @@ from starlette.responses import Response
 
 from metrion.budgets.standing import Standing, standings
 from metrion.model import dollars
+from metrion.repricing.explanation import explained
 from metrion.store.spans import sums
 from metrion.web import formats
-from metrion.web.blocks import Page
+from metrion.web.blocks import Block, Page
 from metrion.web.filters import Filters, month, read
 from metrion.web.pages import details, overview, requests
 from metrion.web.reader import View
@@ -149,21 +150,25 @@ async def data(site: Site, request: Request, _: Session) -> Response:
 
 
 async def single(site: Site, request: Request, session: Session) -> Response:
-    """Show one request: its tokens, its cost part by part, its times, and its session."""
+    """Show one request: its attempts, its tokens, its cost part by part, its times, and its session."""
     try:
         event_id = UUID(request.path_params["event_id"])
     except ValueError:
         return site.render.message("This is not the id of a request.", 404)
 
-    def find(view: View) -> tuple[dict[str, Any], Any, Any] | None:
+    def find(view: View) -> tuple[dict[str, Any], Block | None, Block | None] | None:
         row = requests.one(view, event_id)
-        return (row, requests.parts(row), requests.siblings(view, row)) if row else None
+        return (row, requests.attempts(view, row), requests.siblings(view, row)) if row else None
 
     found = await run_in_threadpool(site.reader.ask, ("one", event_id), find)
     if not found:
         return site.render.message("There is no request of this id.", 404)
-    row, parts, siblings = found
+    row, attempts, siblings = found
+    # The price files are read after the store is closed: the ingester need not wait for them.
+    explanation = await run_in_threadpool(explained, site.settings, row)
     filters = read({}, datetime.now(UTC), site.settings.timezone, None)
     return site.render.page(
-        "request.html", name="requests", row=row, parts=parts, siblings=siblings, session=session, filters=filters
-    )
+        "request.html", name="requests", row=row, parts=requests.parts(row, explanation),
+        prices=requests.prices(explanation), policies=[(*each, "text") for each in (row["policy"] or {}).items()],
+        attempts=attempts, siblings=siblings, session=session, filters=filters,
+    )  # fmt: skip

@@ -15,7 +15,7 @@ from metrion.web.rendering import Renderer
 from metrion.web.security import LoginLimit, Session, Sessions
 
 AskSql = Callable[[str, str], Iterator[bytes]]
-"""A query and a format in; the text of its answer out, piece by piece. Within bounds of its own."""
+"""A query and a format (``csv``, ``parquet``) in; its answer out, piece by piece. Within bounds of its own."""
 
 
 @dataclass(frozen=True, slots=True)

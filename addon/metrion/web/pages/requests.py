@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -185,32 +184,62 @@ def siblings(view: View, row: Mapping[str, Any]) -> Block | None:
                  empty="There are no others within a day.")  # fmt: skip
 
 
-_CLASSES = (
-    ("input", "input_tokens", ("cache_read_tokens", "cache_write_tokens")),
-    ("cache_read", "cache_read_tokens", ()),
-    ("cache_write", "cache_write_tokens", ("cache_write_1h_tokens",)),
-    ("cache_write_1h", "cache_write_1h_tokens", ()),
-    ("output", "output_tokens", ()),
-)
+def attempts(view: View, row: Mapping[str, Any]) -> Block | None:
+    """Return all rows of a request, if it has several: its attempts, or the responses of its connection."""
+    if not row["request_id"]:
+        return None
+    rows = view.rows(
+        """SELECT attempt, event_id, started_at, provider, coalesce(model, model_requested) AS model, status,
+            end_reason, latency_ms, queued_ms, cost_source, cost_usd FROM events
+        WHERE request_id = $request AND account IS NOT DISTINCT FROM $account
+            AND started_at BETWEEN $at::TIMESTAMP - INTERVAL 1 DAY AND $at::TIMESTAMP + INTERVAL 1 DAY
+        ORDER BY attempt, started_at, event_id LIMIT 100""",
+        {"request": row["request_id"], "account": row["account"], "at": row["started_at"]},
+    )
+    if len(rows) < 2:
+        return None
+    retried = any((attempt or 1) > 1 for attempt, *_ in rows)
+    title = "Its attempts" if retried else "The responses of its connection"
+    return Block(
+        "attempts", title,
+        [Column("attempt", "Attempt", "count"), Column("event_id", "Request", links="request"),
+         Column("started_at", "Time", "moment"), Column("provider", "Provider"), Column("model", "Model"),
+         Column("status", "Status"), Column("end_reason", "Ended as"), Column("latency_ms", "Latency", "ms"),
+         Column("queued_ms", "Waited", "ms"), Column("cost_source", "Source"), Column("cost_usd", "Cost", "exact_usd")],
+        rows, note=f"This page shows attempt {row['attempt']}." if retried and row["attempt"] else "", wide=True,
+        open=True,
+    )  # fmt: skip
 
 
-def parts(row: Mapping[str, Any]) -> Block:
-    """Explain a cost: what each part was computed of. The rate is what part and count make; unknown stays unknown."""
-    counts = {
-        name: None if row[whole] is None else row[whole] - sum(row[each] or 0 for each in less)
-        for name, whole, less in _CLASSES
-    }
-    special = any(row[f"{way}_{kind}_tokens"] for way in ("input", "output") for kind in ("audio", "image"))
-    table = []
-    for name, amount in (row["cost_parts"] or {}).items():
-        count = None if special and name in ("input", "output") else counts.get(name)
-        rate = Decimal(amount) * 1_000_000 / count if count else None
-        table.append((name, count, None if rate is None else round(rate, 6), amount))
+def parts(row: Mapping[str, Any], explanation: Mapping[str, Any]) -> Block:
+    """Show each part of a cost as rate times count, where the price files still give both, and its price entry."""
+    table = [
+        tuple(each[name] for name in ("part", "count", "rate_usd", "per", "usd", "entry"))
+        for each in explanation["parts"]
+    ]
+    why = _WHY.get(row["cost_source"], "")
     return Block(
         "parts", "What it cost",
-        [Column("part", "Part"), Column("count", "Tokens", "count"), Column("rate", "Rate per million", "exact_usd"),
-         Column("amount", "Cost", "exact_usd")],
-        table, note=_WHY.get(row["cost_source"], ""), open=True, empty=_WHY.get(row["cost_source"], "It has no parts."),
+        [Column("part", "Part"), Column("count", "Count", "count"), Column("rate_usd", "Rate", "exact_usd"),
+         Column("per", "Per"), Column("usd", "Cost", "exact_usd"), Column("entry", "Price")],
+        table, note=why, open=True, wide=True, empty=why or "It has no parts.",
+    )  # fmt: skip
+
+
+def prices(explanation: Mapping[str, Any]) -> Block | None:
+    """Return the price entries that the parts come from, and why these."""
+    if not explanation["prices"]:
+        return None
+    recorded, now = explanation["recorded_price_version"], explanation["price_version"]
+    version = f"Price version {now}."
+    if recorded != now:
+        version = f"It was priced by price version {recorded or 'unknown'}, and the price files are version {now} now."
+    names = ("entry", "because", "since", "until", "file", "source", "checked")
+    return Block(
+        "prices", "Where its prices are from",
+        [Column("entry", "Price"), Column("because", "Why this one"), Column("since", "From"), Column("until", "Until"),
+         Column("file", "File"), Column("source", "Source"), Column("checked", "Checked")],
+        [tuple(each.get(name) for name in names) for each in explanation["prices"]], note=version, open=True, wide=True,
     )  # fmt: skip
 
 
