@@ -20,7 +20,10 @@ from metrion.store.recent import Spent
 from tests.cli.console import Console
 from tests.store.events import Home, event
 
-NOW = datetime.now(UTC).replace(tzinfo=None)
+
+def now() -> datetime:
+    """The time as events have it: not that of the import, since a suite may run over midnight."""
+    return datetime.now(UTC).replace(tzinfo=None)
 
 
 @pytest.fixture
@@ -77,17 +80,17 @@ def test_an_empty_store(metrion: Console, home: Home) -> None:
 
 def test_filters_and_json(metrion: Console, home: Home) -> None:
     home.record(
-        event(started_at=NOW, cost_usd=Decimal("0.5")),
-        event(started_at=NOW, cost_usd=Decimal("1.5"), token_name="ci", account="team"),
-        event(started_at=NOW - timedelta(days=2)),
+        event(started_at=now(), cost_usd=Decimal("0.5")),
+        event(started_at=now(), cost_usd=Decimal("1.5"), token_name="ci", account="team"),
+        event(started_at=now() - timedelta(days=2)),
     )
     home.ingest()
-    home.record(event(started_at=NOW, cost_usd=None, cost_source="unknown", token_name="ci"))
+    home.record(event(started_at=now(), cost_usd=None, cost_source="unknown", token_name="ci"))
     assert metrion.ok("today") == "$2.00 today · 3 requests · 1 without a cost\n"
     assert metrion.ok("today", "--token", "ci") == "$1.50 today · 2 requests · 1 without a cost\n"
     assert metrion.ok("today", "--account", "team") == "$1.50 today · 1 request\n"
     assert json.loads(metrion.ok("today", "--format", "json", "--token", "ci")) == {
-        "since": f"{NOW:%Y-%m-%d}T00:00:00Z",
+        "since": f"{now():%Y-%m-%d}T00:00:00Z",
         "requests": 2,
         "cost_usd": "1.500000000000",
         "unpriced": 0,
@@ -119,7 +122,7 @@ def held_open(path: Path) -> Iterator[None]:
 
 
 def test_a_store_that_is_held_open_by_another_program(metrion: Console, home: Home) -> None:
-    home.record(event(started_at=NOW))
+    home.record(event(started_at=now()))
     home.ingest()
     with held_open(home.store_path):
         assert metrion.ok("today") == "$0.001235 today · 1 request\n"
@@ -167,9 +170,9 @@ def test_a_setting_that_cannot_be_used_is_one_line(metrion: Console, home: Home,
 
 
 def test_it_loads_nothing_that_takes_long(metrion: Console, home: Home) -> None:
-    home.record(event(started_at=NOW))
+    home.record(event(started_at=now()))
     home.ingest()
-    home.record(event(started_at=NOW))
+    home.record(event(started_at=now()))
     (metrion.home / "metrion.yaml").write_text("timezone: Europe/Berlin\n")
     program = (
         "import sys; from metrion.cli import commands; commands.main(['today'], standalone_mode=False); "
@@ -183,9 +186,9 @@ def test_it_loads_nothing_that_takes_long(metrion: Console, home: Home) -> None:
 
 def test_it_answers_at_once(metrion: Console, home: Home) -> None:
     """By processor time, which a busy machine does not stretch."""
-    home.record(*(event(started_at=NOW) for _ in range(300)))
+    home.record(*(event(started_at=now()) for _ in range(300)))
     home.ingest()
-    home.record(*(event(started_at=NOW) for _ in range(300)))
+    home.record(*(event(started_at=now()) for _ in range(300)))
 
     def seconds() -> float:
         before = os.times()
