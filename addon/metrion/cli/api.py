@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from metrion.cli.options import listening_tls, note, settings_option, tls_options
+from metrion.cli.options import listening_tls, note, settings_option, web_options
 from metrion.settings import Settings
 
 if TYPE_CHECKING:  # --help need not load it
@@ -20,22 +20,7 @@ PORT = 8091
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=PORT,
-    show_default=True,
-    help="Port to listen on; 0 takes a free one.",
-)
-@click.option(
-    "--allow-host",
-    "hosts",
-    metavar="NAME",
-    multiple=True,
-    help="A name by which clients reach it, beside loopback and --host. May be repeated.",
-)
-@tls_options
+@web_options(PORT, "clients")
 @settings_option
 def api(
     settings: Settings,

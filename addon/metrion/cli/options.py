@@ -88,6 +88,30 @@ def tls_options[R](command: Callable[..., R]) -> Callable[..., R]:
     return certificate(key(insecure(command)))
 
 
+def web_options[R](port: int, who: str) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """Add ``--host``, ``--port``, ``--allow-host`` and the options of TLS. ``who``: they reach it by a name."""
+
+    def add(command: Callable[..., R]) -> Callable[..., R]:
+        at = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+        on = click.option(
+            "--port",
+            type=click.IntRange(0, 65535),
+            default=port,
+            show_default=True,
+            help="Port to listen on; 0 takes a free one.",
+        )
+        names = click.option(
+            "--allow-host",
+            "hosts",
+            metavar="NAME",
+            multiple=True,
+            help=f"A name by which {who} reach it, beside loopback and --host. May be repeated.",
+        )
+        return at(on(names(tls_options(command))))
+
+    return add
+
+
 def listening_tls(
     command: str, host: str, files: tuple[Path | None, Path | None], *, insecure: bool, protocols: Sequence[str]
 ) -> ServerTls | None:
