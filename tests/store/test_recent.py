@@ -115,19 +115,24 @@ def has_a_torn_file(home: Home) -> None:
     home.store_path.with_name(".usage.duckdb.recent").write_text('{"version": 1, "gro')
 
 
+WITH_COSTS = ("ingested", "rollups", "hours", "days")
+"""The rows, and the sums of them."""
+
+
 def was_repriced(home: Home) -> None:
     with closing(duckdb.connect(str(home.store_path))) as connection:
-        connection.execute("UPDATE ingested SET cost_usd = 2 * cost_usd; UPDATE rollups SET cost_usd = 2 * cost_usd")
+        for table in WITH_COSTS:
+            connection.execute(f"UPDATE {table} SET cost_usd = 2 * cost_usd")  # noqa: S608 -- the names above
 
 
 def was_repriced_by_a_process_that_was_killed(home: Home) -> None:
     program = """if True:
         import duckdb, os, sys
         connection = duckdb.connect(sys.argv[1], config={"checkpoint_threshold": "1TB"})
-        connection.execute("UPDATE ingested SET cost_usd = 3 * cost_usd; UPDATE rollups SET cost_usd = 3 * cost_usd")
+        connection.execute("; ".join(f"UPDATE {table} SET cost_usd = 3 * cost_usd" for table in sys.argv[2:]))
         os._exit(0)
     """
-    subprocess.run([sys.executable, "-c", program, home.store_path], check=True)
+    subprocess.run([sys.executable, "-c", program, home.store_path, *WITH_COSTS], check=True)
     assert home.store_path.with_name("usage.duckdb.wal").exists()
 
 
