@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +13,7 @@ from metrion.gateway import alerting
 from metrion.gateway.alerting import Alerting
 from metrion.settings import Settings
 from tests.alerts.rules import receiving
-from tests.processes import eventually, running_serve
+from tests.processes import Proxy, eventually, running_serve
 
 
 def processes(word: str, home: Path) -> list[str]:
@@ -58,6 +59,15 @@ def test_turns_that_fail_or_take_long_have_growing_pauses(tmp_path: Path) -> Non
     assert round(turns._pause) == 80
 
 
+def meter_a_refusal(proxy: Proxy) -> None:
+    """Have something to look at. A rule that is looked at within its first second is not looked at again for minutes
+    where nothing changes; a row changes the journal at once, and the store after more than a second."""
+    connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=20)
+    connection.request("GET", "/openai/v1/models")
+    assert connection.getresponse().status == 401
+    connection.close()
+
+
 def test_two_workers_and_two_proxies_of_one_home_send_one_message(tmp_path: Path) -> None:
     home = tmp_path / "home"
     with receiving() as receiver, ExitStack() as proxies:
@@ -66,6 +76,7 @@ def test_two_workers_and_two_proxies_of_one_home_send_one_message(tmp_path: Path
         assert processes("turn_process", home) == []
         added = ["alert", "add", "volume", "silence", "0.00001", "--webhook", receiver.url, "--allow-private"]
         first.metrion(*added)
+        meter_a_refusal(first)
         eventually(lambda: receiver.bodies, timeout=120)
         until = time.monotonic() + 25  # both proxies have had their turn since
         while time.monotonic() < until:
@@ -82,6 +93,7 @@ def test_the_end_of_the_proxy_does_not_wait_for_a_webhook_that_hangs(tmp_path: P
     home = tmp_path / "home"
     with receiving(None) as receiver, running_serve(home, {}) as proxy:
         proxy.metrion("alert", "add", "q", "silence", "0.00001", "--webhook", receiver.url, "--allow-private")
+        meter_a_refusal(proxy)
         eventually(lambda: receiver.bodies, timeout=120)
         assert proxy.health()["status"]
         began = time.monotonic()
