@@ -20,7 +20,7 @@ CORE = {
 FLOORS: list[set[str]] = [
     {"errors", "model"},
     CORE,
-    {"journal", "store", "control", "running", "metrics", "budgets"},
+    {"journal", "store", "control", "running", "metrics", "budgets", "turns"},
     {"gateway", "running_proxy"},
     {"alerts", "lane", "proxy", "reports", "repricing", "reconciling", "doctor"},
     {"serving"},
