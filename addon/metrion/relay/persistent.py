@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 
 from metrion.admission.codes import UPSTREAM_UNREACHABLE
 from metrion.admission.limits import queue_refusal
-from metrion.model import EndReason, Forward, Headers, Inbound, Refusal, first_values
+from metrion.model import EndReason, Forward, Headers, Refusal, first_values
 from metrion.model.policies import Concurrency, Retries
 from metrion.relay.effects import AbortRequest, Effects, Open, SendRequestData, Wake
 from metrion.relay.gate import Gate, Place
@@ -79,21 +79,6 @@ class PersistentRelay(RememberingRelay):
         self._on_turn = on_turn
 
     # --- the client ---
-
-    def request_head(
-        self,
-        inbound: Inbound,
-        *,
-        ends: bool,
-        began: float,
-        trouble: Callable[[Forward], Refusal | None] | None = None,
-        intercepted: bool = False,
-    ) -> Effects:
-        """Override: see whether it may be sent again."""
-        effects = super().request_head(inbound, ends=ends, began=began, trouble=trouble, intercepted=intercepted)
-        if isinstance(self.decision, Forward) and self.decision.policies is not None:
-            self._take_policies(self.decision)
-        return self._in_turn(effects)
 
     def request_data(self, data: bytes) -> Effects:
         """Override: keep what goes out."""
@@ -208,6 +193,13 @@ class PersistentRelay(RememberingRelay):
         return self._in_turn([Wake(self._left()), Open(self._forward.route.upstream)])
 
     # --- within ---
+
+    def _admitted(self, effects: Effects) -> Effects:
+        """Override: see whether it may be sent again, and whether it has to wait."""
+        effects = super()._admitted(effects)
+        if self._forward.policies is not None:
+            self._take_policies(self._forward)
+        return self._in_turn(effects)
 
     def _in_turn(self, effects: Effects) -> Effects:
         """Take a place before a connection is asked for; without one, wait for it."""

@@ -125,12 +125,8 @@ class Relay:
             self._cors_origin = allowed_origin(inbound, origins)
         if decision.caller.timeout:
             effects.append(Wake(decision.caller.timeout))
-        if holds:
-            self.state = State.HOLDING
-        else:
-            self.state = State.OPENING
-            effects.append(Open(decision.route.upstream))
-        return effects
+        self.state = State.HOLDING if holds else State.OPENING
+        return self._admitted(effects if holds else [*effects, Open(decision.route.upstream)])
 
     def answer(self, inbound: Inbound, decision: Refusal | Answer, *, ends: bool, began: float) -> Effects:
         """Answer a request without any provider."""
@@ -315,6 +311,10 @@ class Relay:
         return [AbortRequest(), *effects, error, EndResponse(), Wake(None), after]
 
     # --- within ---
+
+    def _admitted(self, effects: Effects) -> Effects:
+        """Return what is done at first for a request that goes out: the place for policies that wait with it."""
+        return effects
 
     def _advance(self, event: Input) -> bool:
         following = NEXT.get((self.state, event))

@@ -7,9 +7,7 @@ went well is kept, as it came.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from metrion.model import Forward, Headers, Inbound, Refusal
+from metrion.model import Headers
 from metrion.model.policies import Cache
 from metrion.relay.caching import MOST_ANSWERED, MOST_ASKED, KeptAnswer, Wish, identity, kept, wish
 from metrion.relay.effects import Effects, Open
@@ -33,26 +31,6 @@ class RememberingRelay(Relay):
     _pieces: list[bytes] | None = None
     """What has come of an answer that may be kept."""
     _size = 0
-
-    def request_head(
-        self,
-        inbound: Inbound,
-        *,
-        ends: bool,
-        began: float,
-        trouble: Callable[[Forward], Refusal | None] | None = None,
-        intercepted: bool = False,
-    ) -> Effects:
-        """Override: hold the body of a request that may be answered from the cache, or whose answer may be kept."""
-        effects = super().request_head(inbound, ends=ends, began=began, trouble=trouble, intercepted=intercepted)
-        policies = self.decision.policies if isinstance(self.decision, Forward) else None
-        if policies is None or policies.cache is None or ends or inbound.method != b"POST":
-            return effects
-        self._cache, self._wish = policies.cache, wish(self.attempt.request.fields, policies.cache)
-        if self._wish is None or not self._advance(Input.HOLD):
-            return effects
-        self._holds_alone = True
-        return [effect for effect in effects if not isinstance(effect, Open)]
 
     def request_held(self, size: int = 0) -> Effects:
         """Override: a long body is not held for the cache's sake."""
@@ -83,6 +61,17 @@ class RememberingRelay(Relay):
         if pieces and not trailers and self.attempt.went_well:
             self._keep_answer(pieces)
         return effects
+
+    def _admitted(self, effects: Effects) -> Effects:
+        """Override: hold the body of a request that may be answered from the cache, or whose answer may be kept."""
+        policies = self._forward.policies
+        if policies is None or policies.cache is None or self._ends or self._inbound.method != b"POST":
+            return effects
+        self._cache, self._wish = policies.cache, wish(self.attempt.request.fields, policies.cache)
+        if self._wish is None or not self._advance(Input.HOLD):
+            return effects
+        self._holds_alone = True
+        return [effect for effect in effects if not isinstance(effect, Open)]
 
     def _let_go(self, *, is_whole: bool) -> Effects:
         effects = super()._let_go(is_whole=is_whole)
