@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -21,6 +20,7 @@ from metrion.cli.options import (
     note_other_home,
     print_records,
     settings_option,
+    together,
 )
 from metrion.cli.printable import printable
 from metrion.cli.values import Amount, Label
@@ -46,17 +46,13 @@ _HEADINGS = {
 }
 
 
-def _scope_options[**P, R](command: Callable[P, R]) -> Callable[P, R]:
-    """Add the options that say what a budget is for."""
-    options = (
-        click.option("--token", type=Name(), shell_complete=complete_tokens, help="What this token spends."),
-        click.option("--account", type=Name(), shell_complete=complete_accounts, help="What this account spends."),
-        click.option("--user", type=Label(), metavar="LABEL", help="What is spent under this user label."),
-        click.option("--provider", shell_complete=complete_providers, help="What is spent at this provider."),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
+_scope_options = together(
+    click.option("--token", type=Name(), shell_complete=complete_tokens, help="What this token spends."),
+    click.option("--account", type=Name(), shell_complete=complete_accounts, help="What this account spends."),
+    click.option("--user", type=Label(), metavar="LABEL", help="What is spent under this user label."),
+    click.option("--provider", shell_complete=complete_providers, help="What is spent at this provider."),
+)
+"""The options that say what a budget is for."""
 
 
 @click.group()

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -65,51 +65,63 @@ def settings_option[R](command: Callable[..., R]) -> Callable[..., R]:
 _MOMENTS = "2026-11-01, 2026-11-01T08:00Z, 90m, 24h, 7d or 2w ago, now, today, yesterday, month"
 
 
-def tls_options[R](command: Callable[..., R]) -> Callable[..., R]:
-    """Add ``--tls-cert`` and ``--tls-key``, and ``--insecure`` for those that have neither."""
-    key = click.option(
-        "--tls-key",
-        metavar="FILE",
-        type=click.Path(path_type=Path),
-        help="The certificate's private key (PEM, not encrypted).",
-    )
-    certificate = click.option(
+type Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def together(*options: Decorator) -> Decorator:
+    """Add several options, which ``--help`` lists in this order."""
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+tls_options = together(
+    click.option(
         "--tls-cert",
         metavar="FILE",
         type=click.Path(path_type=Path),
         help="Serve HTTPS with this certificate chain (PEM). Needs --tls-key.",
-    )
-    insecure = click.option(
+    ),
+    click.option(
+        "--tls-key",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="The certificate's private key (PEM, not encrypted).",
+    ),
+    click.option(
         "--insecure",
         is_flag=True,
         help="Listen elsewhere than on this machine without TLS. Others can read what is sent, unless a proxy in front "
         "speaks TLS.",
-    )
-    return certificate(key(insecure(command)))
+    ),
+)
+"""``--tls-cert`` and ``--tls-key``, and ``--insecure`` for those that have neither."""
 
 
-def web_options[R](port: int, who: str) -> Callable[[Callable[..., R]], Callable[..., R]]:
+def web_options(port: int, who: str) -> Decorator:
     """Add ``--host``, ``--port``, ``--allow-host`` and the options of TLS. ``who``: they reach it by a name."""
-
-    def add(command: Callable[..., R]) -> Callable[..., R]:
-        at = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-        on = click.option(
+    return together(
+        click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on."),
+        click.option(
             "--port",
             type=click.IntRange(0, 65535),
             default=port,
             show_default=True,
             help="Port to listen on; 0 takes a free one.",
-        )
-        names = click.option(
+        ),
+        click.option(
             "--allow-host",
             "hosts",
             metavar="NAME",
             multiple=True,
             help=f"A name by which {who} reach it, beside loopback and --host. May be repeated.",
-        )
-        return at(on(names(tls_options(command))))
-
-    return add
+        ),
+        tls_options,
+    )
 
 
 def listening_tls(

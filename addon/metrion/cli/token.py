@@ -16,6 +16,7 @@ import click
 
 from metrion.admission.labels import MOST_TAGS
 from metrion.cli.options import (
+    Decorator,
     Name,
     account_option,
     complete_accounts,
@@ -25,6 +26,7 @@ from metrion.cli.options import (
     note_other_home,
     print_records,
     settings_option,
+    together,
 )
 from metrion.cli.token_budgets import UNPRICED, open_for
 from metrion.cli.token_rules import FLAGS, OPPOSITES, changed_rules, described_rules, rules_options, shown_rules
@@ -88,7 +90,7 @@ _HEADINGS = {
 }
 
 
-def _terms_options[R](*, changing: bool) -> Callable[[Callable[..., R]], Callable[..., R]]:
+def _terms_options(*, changing: bool) -> Decorator:
     """Add the options for everything about a token that can be changed, but its account."""
 
     def of_plan[T](kind: click.ParamType[T]) -> click.ParamType[Any]:
@@ -139,13 +141,7 @@ def _terms_options[R](*, changing: bool) -> Callable[[Callable[..., R]], Callabl
             click.option("--no-tags", is_flag=True, help="Take its tags away."),
             click.option("--allow-any-user", is_flag=True, help="Let requests send every label again."),
         ]
-
-    def add(command: Callable[..., R]) -> Callable[..., R]:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
+    return together(*options)
 
 
 @click.group()

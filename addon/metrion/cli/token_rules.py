@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from typing import Any
 
 import click
 
-from metrion.cli.options import Name, complete_providers
+from metrion.cli.options import Decorator, Name, complete_providers, together
 from metrion.control import TokenRecord, check_label, suggestion
 from metrion.endpoints import OPERATIONS
 from metrion.errors import ControlError
@@ -80,7 +80,7 @@ class Network(click.ParamType[str]):
         return str(network)
 
 
-def rules_options[R](*, changing: bool) -> Callable[[Callable[..., R]], Callable[..., R]]:
+def rules_options(*, changing: bool) -> Decorator:
     """Add the options for what a token may do."""
     options = [
         click.option(
@@ -112,15 +112,13 @@ def rules_options[R](*, changing: bool) -> Callable[[Callable[..., R]], Callable
             metavar="NETWORK",
             help="Where its requests may come from, as 10.0.0.0/8, and from nowhere else. May be repeated.",
         ),
-    ]
-    options.append(
         click.option(
             "--key",
             type=Name(),
             metavar="NAME",
             help="The provider keys that it uses: those of this name, and no other.",
-        )
-    )
+        ),
+    ]
     if changing:
         options += [
             click.option("--no-key", is_flag=True, help="Let it use the keys without a name again."),
@@ -129,13 +127,7 @@ def rules_options[R](*, changing: bool) -> Callable[[Callable[..., R]], Callable
             click.option("--allow-any-operation", is_flag=True, help="Let it ask for everything again."),
             click.option("--from-anywhere", is_flag=True, help="Let its requests come from everywhere again."),
         ]
-
-    def add(command: Callable[..., R]) -> Callable[..., R]:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
+    return together(*options)
 
 
 def changed_rules(rules: TokenRules, given: Mapping[str, Any], settings: Settings) -> TokenRules:
