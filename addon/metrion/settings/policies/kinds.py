@@ -28,8 +28,6 @@ class Kind:
     """One row."""
 
     claims: Callable[[Any], Claims]
-    second_sending: bool = False
-    """It may send a request again, which needs a road that can."""
 
 
 KINDS: Mapping[str, Kind] = {
@@ -38,9 +36,9 @@ KINDS: Mapping[str, Kind] = {
     "defaults": Kind(_each),
     "caps": Kind(_each),
     "tell": Kind(_whole),
-    "retries": Kind(_whole, second_sending=True),
+    "retries": Kind(_whole),
     "concurrency": Kind(_whole),
     "cache": Kind(_whole),
-    "fallback": Kind(_whole, second_sending=True),
+    "fallback": Kind(_whole),
 }
 """By the key under which one is written."""
