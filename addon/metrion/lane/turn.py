@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 TURN_SECONDS = 0.008
 _FAST, _SLOW = 0.001, 0.004
-_LEAST, _MOST = 512, 256 << 10
+_LEAST, _MOST = 64, 256 << 10
 
 type ReadPiece = Callable[[bytes, memoryview], bool]
 """Reads a piece, and gets those bytes that follow it too; returns whether to go on with them."""

@@ -20,7 +20,7 @@ from metrion.lane.turn import Turn
 from metrion.model import Headers
 
 _HEADS_PER_TURN = 16
-_PIECE, _PACKED_PIECE = 32 << 10, 512
+_PIECE, _PACKED_PIECE = 32 << 10, 64
 """How much of a body is read at first; packed bytes may be a thousand times as many once they are unpacked."""
 _CLOSED = "server closed connection"
 
