@@ -135,8 +135,8 @@ class Gate:
     def enter(self, forward: Forward, concurrency: Concurrency) -> Place:
         return self.places.enter("key", forward.caller.token_name, concurrency)
 
-    def fallen_back(self, forward: Forward, step: Step, model: str | None) -> Forward | None:
-        return self.elsewhere(forward, step, model) if self.elsewhere is not None else None
+    def fallen_back(self, forward: Forward, step: Step, asked: Asked, *, instead: Forward) -> Forward | None:  # noqa: ARG002 -- goes as told
+        return self.elsewhere(forward, step, asked.model) if self.elsewhere is not None else None
 
     def again(self, _key: object, attempt: Attempt, *, last_activity: float) -> Attempt:
         attempt.finish(EndReason.RETRIED)

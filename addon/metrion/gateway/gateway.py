@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Hashable, Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -196,7 +196,11 @@ class Gateway:
 
     def needs_body(self, forward: Forward) -> bool:
         """Whether what the body of a request asks for decides about it."""
-        if forward.rules is not None or (forward.may_cost and self._guard.reads_bodies):
+        if (
+            forward.rules is not None
+            or forward.unless_allowed is not None
+            or (forward.may_cost and self._guard.reads_bodies)
+        ):
             return True
         if forward.policies is not None and forward.policies.leads_elsewhere:
             return True
@@ -242,7 +246,13 @@ class Gateway:
             if self.settings.guard.then == "refuse":
                 return runaway_refusal(forward, runaway)
             forward = replace(forward, adds=warned(forward, runaway))
-        return self._enforcement.admit(forward, asked)
+        return self._enforcement.admit(forward, asked, cheaper=partial(self._cheaper, forward, asked))
+
+    def _cheaper(self, forward: Forward, asked: Asked | None) -> Iterable[tuple[Forward, Asked]]:
+        if asked is None or self._rerouting is None:
+            return ()
+        access, book = self._control.access_snapshot(), self._rerouting.book
+        return cheaper(forward, asked, router=self.router, book=book, access=access)
 
     def enter(self, forward: Forward, concurrency: Concurrency) -> Place:
         """Have a place for a request at its provider key, or stand in the line of its token for one."""
@@ -264,26 +274,24 @@ class Gateway:
             self.log.decided(inbound, decision)
         return attempt
 
-    def fallen_back(self, forward: Forward, step: Step, model: str | None) -> Forward | None:
-        """Return a request as it goes out at a step of its policy; ``None``: it cannot go there. Never raises."""
+    def fallen_back(self, forward: Forward, step: Step, asked: Asked, *, instead: Forward) -> Forward | None:
+        """Return a request as it goes out at a step of its policy; ``None``: it cannot, or its budgets have no room.
+
+        ``asked``: what its body asks for there. ``instead``: as it goes out now. Never raises.
+        """
         if self._rerouting is None:
             return None
         try:
             access, book = self._control.access_snapshot(), self._rerouting.book
-            return fallen_back(forward, step, router=self.router, book=book, access=access, model=model)
+            there = fallen_back(forward, step, router=self.router, book=book, access=access, model=asked.model)
+            if there is None or not access.budgets:
+                return there
+            there = access.budgets.moved(there)
+            within = self._enforcement.admit(there, asked, instead=instead.reservation)
+            return within if isinstance(within, Forward) else None
         except Exception as error:  # noqa: BLE001 -- it goes nowhere then, and its client gets the answer that there is
             log_fault(logger, "A request could not fall back; its client got the provider's answer", error)
             return None
-
-    def cheaper(self, forward: Forward, model: str | None) -> Forward | None:
-        """Return a request as it goes out at the first step of its policy, for a budget that is spent; ``None``: none.
-
-        To be called before its body is let go: the step's model is put into it then.
-        """
-        if self._rerouting is None:
-            return None
-        access, book = self._control.access_snapshot(), self._rerouting.book
-        return cheaper(forward, router=self.router, book=book, access=access, model=model)
 
     def again(self, key: Hashable, attempt: Attempt, *, last_activity: float) -> Attempt:
         """Write the event of an attempt that is not handed on; return the next one at the same request."""

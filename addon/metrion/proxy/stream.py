@@ -233,12 +233,12 @@ class MeteredStream(SendingAgain):
             elif isinstance(command, DropStream):
                 pass  # the relay says when
             elif isinstance(command, GetHttpConnection):
-                # The key is for the provider, wherever another script has sent the flow.
-                upstream = self._forward.route.upstream
-                command.address, command.tls = (upstream.host, upstream.port), upstream.scheme == "https"
                 if self._holds and (yield from self._refuses_held()):
                     generator.close()
                     return
+                # The key is for the provider, wherever another script has sent the flow; the body may have said which.
+                upstream = self._forward.route.upstream
+                command.address, command.tls = (upstream.host, upstream.port), upstream.scheme == "https"
                 reply = yield from self._connection(command)
             elif not isinstance(command, commands.Log):
                 reply = yield command

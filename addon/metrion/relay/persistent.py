@@ -272,6 +272,7 @@ class PersistentRelay(RememberingRelay):
     def _let_go(self, *, is_whole: bool) -> Effects:
         effects = super()._let_go(is_whole=is_whole)
         if self.state is State.OPENING:
+            self._steps = None
             self._take_policies(self._forward)  # its body may have led it elsewhere
         return self._in_turn(effects)
 
@@ -311,7 +312,7 @@ class PersistentRelay(RememberingRelay):
         left, is_whole = self._left(), self._trailers is not None
         if self._verdict in FALLING_BACK and self._steps is not None and is_whole and (left is None or left > 0):
             body = b"".join((*(self._kept or ()), self._held.whole))
-            self._turn = self._steps.next(self._gate, body, self.attempt.request)
+            self._turn = self._steps.next(self._gate, body, self.attempt.request, self._forward)
             if self._turn is not None:
                 self._verdict = 0.0
 

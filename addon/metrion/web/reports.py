@@ -68,6 +68,7 @@ def _budget(standing: Standing) -> tuple[Any, ...]:
         own.per,
         *(None if each is None else dollars(each) for each in amounts),
         turns_at,
+        own.then,
         used,
     )
 

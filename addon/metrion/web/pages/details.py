@@ -298,7 +298,7 @@ def limits(view: View, filters: Filters, tokens: Sequence[tuple[Any, ...]], budg
         "budgets", "Budgets",
         [Column("scope", "For"), Column("name", "Name"), Column("per", "Per"), Column("usd", "USD", "usd"),
          Column("spent_usd", "Spent", "usd"), Column("held_usd", "Held", "usd"), Column("left_usd", "Left", "usd"),
-         Column("turns_at", "Turns", "moment"), Column("used", "Used", "percent")],
+         Column("turns_at", "Turns", "moment"), Column("then", "Then"), Column("used", "Used", "percent")],
         budgets, note="What is held is for requests under way.", wide=True, open=True, bars="used",
         empty="There are no budgets yet: metrion budget set makes one.",
     )  # fmt: skip
