@@ -134,7 +134,7 @@ class Guard:
     def _file(self, kind: str, name: str) -> File:
         key = f"{kind}-{blake2b(name.encode('utf-8', 'replace'), digest_size=16).hexdigest()}"
         file = self._files.get(key)
-        if file is not None and file.is_gone():
+        if file is not None and file.is_gone(time.monotonic()):
             self._files.pop(key).close()
             file = None
         if file is None:
