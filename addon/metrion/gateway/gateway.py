@@ -311,8 +311,6 @@ class Gateway:
             self._ending = None
         if attempt.refusal is not None:
             self._metrics.refused(attempt.refusal)
-        elif event is not None and (caller := attempt.request.decision.caller) is not None and caller.models:
-            self._model_warnings.note(caller, event)
         self.log.finished(attempt, event)
         return event
 
@@ -340,6 +338,8 @@ class Gateway:
         forward = self._ending if isinstance(self._ending, Forward) else None
         event = self._enforcement.stamped(event, forward)
         number = self._journal.append(event)
+        if event.policy:
+            self._model_warnings.note(event)
         if self._guard.is_on:
             self._guard.add(event)
         if self._budgets or forward is not None:
