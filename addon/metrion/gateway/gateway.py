@@ -156,7 +156,7 @@ class Gateway:
                 return self._answer(route, inbound)
             account = self.settings.intercept.account if intercepted else None
             access, plans = self._control.access_snapshot(), self.settings.plans
-            self._budgets = access.budgets
+            self._budgets, self._guard.own = access.budgets, access.guards
             if (rerouting := self._rerouting) is None:
                 decision = admit(inbound, route, access, plans, intercepted=account)
             else:
@@ -196,7 +196,7 @@ class Gateway:
 
     def needs_body(self, forward: Forward) -> bool:
         """Whether what the body of a request asks for decides about it."""
-        if forward.rules is not None or (forward.may_cost and self._guard.reads_bodies):
+        if forward.rules is not None or (forward.may_cost and self._guard.reads_body_of(forward.caller)):
             return True
         if forward.policies is not None and forward.policies.leads_elsewhere:
             return True
@@ -239,7 +239,7 @@ class Gateway:
     def _within_budgets(self, forward: Forward, asked: Asked | None) -> Forward | Refusal:
         """Refuse a request that looks like a runaway, or that a budget has no room for; else hold what it may cost."""
         if forward.may_cost and (runaway := self._guard.check(forward, asked)) is not None:
-            if self.settings.guard.then == "refuse":
+            if runaway.then == "refuse":
                 return runaway_refusal(forward, runaway)
             forward = replace(forward, adds=warned(forward, runaway))
         return self._enforcement.admit(forward, asked)
