@@ -156,7 +156,7 @@ class Gateway:
                 return self._answer(route, inbound)
             account = self.settings.intercept.account if intercepted else None
             access, plans = self._control.access_snapshot(), self.settings.plans
-            self._budgets = access.budgets
+            self._budgets, self._guard.own = access.budgets, access.guards
             if (rerouting := self._rerouting) is None:
                 decision = admit(inbound, route, access, plans, intercepted=account)
             else:
@@ -199,7 +199,7 @@ class Gateway:
         if (
             forward.rules is not None
             or forward.unless_allowed is not None
-            or (forward.may_cost and self._guard.reads_bodies)
+            or (forward.may_cost and self._guard.reads_body_of(forward.caller))
         ):
             return True
         if forward.policies is not None and forward.policies.leads_elsewhere:
@@ -243,7 +243,7 @@ class Gateway:
     def _within_budgets(self, forward: Forward, asked: Asked | None) -> Forward | Refusal:
         """Refuse a request that looks like a runaway, or that a budget has no room for; else hold what it may cost."""
         if forward.may_cost and (runaway := self._guard.check(forward, asked)) is not None:
-            if self.settings.guard.then == "refuse":
+            if runaway.then == "refuse":
                 return runaway_refusal(forward, runaway)
             forward = replace(forward, adds=warned(forward, runaway))
         return self._enforcement.admit(forward, asked, cheaper=partial(self._cheaper, forward, asked))
@@ -319,8 +319,6 @@ class Gateway:
             self._ending = None
         if attempt.refusal is not None:
             self._metrics.refused(attempt.refusal)
-        elif event is not None and (caller := attempt.request.decision.caller) is not None and caller.models:
-            self._model_warnings.note(caller, event)
         self.log.finished(attempt, event)
         return event
 
@@ -348,6 +346,8 @@ class Gateway:
         forward = self._ending if isinstance(self._ending, Forward) else None
         event = self._enforcement.stamped(event, forward)
         number = self._journal.append(event)
+        if event.policy:
+            self._model_warnings.note(event)
         if self._guard.is_on:
             self._guard.add(event)
         if self._budgets or forward is not None:
