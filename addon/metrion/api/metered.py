@@ -18,6 +18,7 @@ from metrion.model import Usage
 from metrion.pricing.prices import Period
 from metrion.providers import canonical_name
 from metrion.settings.timezones import zone
+from metrion.web.display import Display
 from metrion.web.filters import read
 from metrion.web.pages import requests
 from metrion.web.reader import View
@@ -92,6 +93,8 @@ def _by_name(names: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
 
 # --- events
 
+type Amount = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,12}(\.[0-9]{1,12})?$")]
+
 
 class EventFilters(Given):
     """Which events: the filters of the dashboard's page of requests. `(none)` is what has no value."""
@@ -107,8 +110,17 @@ class EventFilters(Given):
     session: Text | None = None
     client: Text | None = None
     outcome: Literal["good", "failed"] | None = None
+    status: Annotated[str, StringConstraints(pattern=r"^([1-9][0-9]{2}|[1-9]xx|\(none\))$")] | None = Field(
+        default=None, description="`429`, or `5xx` for all that begin so."
+    )
+    cost_from: Amount | None = Field(default=None, description="What a request cost at least, in US dollars.")
+    cost_to: Amount | None = Field(default=None, description="What it cost at most.")
+    latency_from: Amount | None = Field(default=None, description="How many milliseconds it took at least.")
+    latency_to: Amount | None = Field(default=None, description="How many it took at most.")
     search: Text | None = Field(default=None, description="A part of an id, a path, an error or a label.")
-    tag: Annotated[str, StringConstraints(max_length=400)] | None = Field(default=None, description="`NAME=VALUE`.")
+    tag: Annotated[str, StringConstraints(max_length=400)] | None = Field(
+        default=None, description="`NAME=VALUE`, or `NAME` for any."
+    )
     limit: Annotated[int, Field(ge=1, le=MOST)] = 100
     cursor: (
         Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,15}_[0-9a-f-]{36}$")] | None
@@ -138,7 +150,7 @@ def events(desk: Desk, call: Call) -> Page[dict[str, Any]]:
 
     def ask(view: View) -> requests.Rows:
         first = view.rows("SELECT min(quarter) FROM sums")[0][0]
-        filters = read(given, datetime.now(UTC), desk.settings.timezone, first, requests.EXTRA)
+        filters = read(given, datetime.now(UTC), Display(desk.settings.timezone), first)
         if filters.warning:
             raise ControlError(filters.warning)
         return requests.rows(view, filters, query.cursor, "*", query.limit)

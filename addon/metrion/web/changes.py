@@ -9,17 +9,19 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 from urllib.parse import urlencode
+from zoneinfo import available_timezones
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from metrion.control import ALL_ACCOUNTS, check_name, check_provider_key
 from metrion.control.audit import described
 from metrion.errors import MetrionError, StoreError
 from metrion.providers import base_segment
-from metrion.web import answer_charts, formats
+from metrion.web import answer_charts, display, formats
 from metrion.web.blocks import Block, Column
+from metrion.web.display import Display
 from metrion.web.reader import View
 from metrion.web.security import Session
 from metrion.web.site import Site
@@ -27,6 +29,8 @@ from metrion.web.site import Site
 SHOWN_ROWS = 1000
 _LONGEST = 200
 _MEDIA_TYPES = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
+_REMEMBERED = 365 * 86400
+"""How long a browser keeps what was chosen."""
 _MOST_BYTES = 8 << 20
 """Of an answer; `metrion sql` gives all of it."""
 EXAMPLES: Mapping[str, str] = {
@@ -171,12 +175,33 @@ async def first_request(site: Site, request: Request, _: Session) -> Response:
     return JSONResponse({"event_id": str(event_id), "provider": provider, "model": model, "status": status})
 
 
-async def show_settings(site: Site, _request: Request, session: Session) -> Response:
-    """Show what is configured; the file is where it is changed."""
+async def show_settings(site: Site, request: Request, session: Session) -> Response:
+    """Show what is configured, which is changed in a file; and let a browser choose how it has figures shown."""
+    asked = {"timezone": session.display.timezone, "currency": session.display.currency.code}
+    wrong = dict.fromkeys(asked, "")
+    if request.method == "POST":
+        asked = {name: request.state.form.get(name, "").strip() for name in asked}
+        if not display.is_zone(asked["timezone"]):
+            wrong["timezone"] = "There is no such time zone. Write a name such as Europe/Berlin, or UTC."
+        if asked["currency"] not in site.currencies:
+            wrong["currency"] = "There is no rate of this currency."
+        if not any(wrong.values()):
+            return _with_cookies(site, request, Display(asked["timezone"], site.currencies[asked["currency"]]))
     accounts, admins = await run_in_threadpool(lambda: (site.control.accounts(), site.control.admins()))
     return site.render.page(
-        "settings.html", name="settings", session=session, settings=site.settings, accounts=accounts, admins=admins
-    )
+        "settings.html", 422 if any(wrong.values()) else 200, name="settings", session=session, settings=site.settings,
+        accounts=accounts, admins=admins, asked=asked, wrong=wrong, currencies=site.currencies,
+        zones=sorted(available_timezones()),
+    )  # fmt: skip
+
+
+def _with_cookies(site: Site, request: Request, chosen: Display) -> Response:
+    response = RedirectResponse("/settings", 303)
+    for name, value in display.written(chosen, site.cookie).items():
+        response.set_cookie(
+            name, value, max_age=_REMEMBERED, httponly=True, samesite="strict", secure=request.url.scheme == "https"
+        )
+    return response
 
 
 _AUDIT_COLUMNS = [
