@@ -82,7 +82,7 @@ def rows(view: View, filters: Filters, before: str | None, columns: str, limit: 
     following = None
     if len(kept) > limit:
         following = f"{shown[-1]['started_at'].isoformat()}_{shown[-1]['event_id']}"
-    elif first > since:
+    elif filters.by_rows and first > since:
         following = f"{first.isoformat()}_{UUID(int=0)}"
     return Rows(shown, following)
 
