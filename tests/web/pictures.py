@@ -172,7 +172,7 @@ def _warn(settings: Settings) -> None:
     store = AlertStore.open(settings)
     slack, hook = "https://hooks.slack.com/services/T0/B0/x", "https://example.com/hook"
     of_month, of_ci = "$68.12, 91 % of $75.00", "$2.31 a minute, 115 % of $2.00"
-    rows = (
+    rows: tuple[tuple[Any, ...], ...] = (
         ("month", "spend", "75", "month", {}, "slack", slack, of_month, 30, "warning"),
         ("runaway", "spend-rate", "2", "10m", {"token": "ci"}, "webhook", hook, of_ci, 8, "alert"),
         ("failures", "errors", "10", "15m", {}, "webhook", hook, None, 0, ""),

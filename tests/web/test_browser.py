@@ -6,6 +6,7 @@ import gzip
 import importlib.util
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -181,6 +182,28 @@ def test_pages_are_light(browser: Any, running: Running, more: tuple[str, ...]) 
         weight = sum(len(gzip.compress(body)) for body in (html, *(got(each.decode()) for each in loads)))
         assert weight < _MOST_BYTES, path
     page.context.close()
+
+
+def test_a_live_page_notices_that_its_log_in_has_ended(browser: Any, shared_home: Settings) -> None:
+    with served(shared_home, answer_sql, admin="leaving") as running:
+        page = logged_in(browser, running, [])
+        page.goto(f"{running.url}/requests")
+        page.check("#live")
+        ControlStore.open(shared_home).revoke_admin("leaving")
+        page.wait_for_url(f"{running.url}/login")
+        page.context.close()
+
+
+def test_the_browsers_clock_and_zone_change_nothing(browser: Any, running: Running) -> None:
+    shown = []
+    for year, zone in ((2001, "Pacific/Kiritimati"), (2040, "America/Los_Angeles")):
+        page = opened(browser, running, [], timezone_id=zone)
+        page.clock.install(time=datetime(year, 1, 1, tzinfo=UTC))
+        running.log_in(page)
+        page.goto(f"{running.url}/requests?range=30d&before=2100-01-01T00:00:00_00000000-0000-7000-8000-000000000000")
+        shown.append(page.locator("#list tbody tr").first.inner_text())
+        page.context.close()
+    assert shown[0] == shown[1]
 
 
 def test_the_keyboard_reaches_the_figures(browser: Any, running: Running) -> None:
