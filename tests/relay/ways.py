@@ -129,7 +129,7 @@ class Gate:
     def begin(self, _key: object, inbound: Inbound, decision: Forward | Refusal, *, began: float) -> Attempt:
         request = Request(inbound, decision, began=began)
         request.sample = request.response_sample = None  # what is estimated has tests of its own
-        recorder = Recorder(PriceBook({}, "none"), self.events.append, Nothing())
+        recorder = Recorder(PriceBook({}, "none"), lambda event, _: self.events.append(event), Nothing())
         return Attempt(request, recorder, clock=lambda: self.now)
 
     def enter(self, forward: Forward, concurrency: Concurrency) -> Place:

@@ -47,7 +47,7 @@ from metrion.gateway.scoreboard import Slot
 from metrion.journal.writer import Journal
 from metrion.logs.request_log import RequestLog
 from metrion.metrics import Recording
-from metrion.metrics.exposition import CONTENT_TYPE, render
+from metrion.metrics.exposition import content_type_for, render
 from metrion.metrics.otlp import exporter_of
 from metrion.model import Answer, Asked, EndReason, Event, Forward, Inbound, Refusal, Route
 from metrion.model.policies import Concurrency, Step
@@ -342,7 +342,7 @@ class Gateway:
         self._guard.close()
         self._control.close()
 
-    def _write(self, event: Event) -> None:
+    def _write(self, event: Event, request: Request) -> None:
         forward = self._ending if isinstance(self._ending, Forward) else None
         event = self._enforcement.stamped(event, forward)
         number = self._journal.append(event)
@@ -355,7 +355,7 @@ class Gateway:
             self._enforcement.count(event, number, self._budgets, forward, is_last=is_last)
         labels = self._metrics.event(event)
         if self._otlp is not None:
-            self._otlp.offer(event, labels)
+            self._otlp.offer(event, labels, request.fields.get(b"traceparent"))
 
     def _update_scoreboard(self) -> None:
         self._slot.note_requests(len(self.live))
@@ -373,7 +373,8 @@ class Gateway:
                 wanted = self.settings.metrics
                 figures = gauges(scoreboard, now=time.time(), mistral_names=wanted.mistral_names)
                 budgets = budget_gauges(standings, users=wanted.users)
-                return _own_answer(render(scoreboard.metrics, [*figures, *budgets], wanted), CONTENT_TYPE)
+                form = content_type_for(_accept(inbound))
+                return _own_answer(render(scoreboard.metrics, [*figures, *budgets], wanted, form), form)
             case Endpoint.WELCOME:
                 return welcome(inbound, self.settings.providers, metrion.__version__)
 
@@ -381,6 +382,10 @@ class Gateway:
 def _own_answer(body: bytes, content_type: str) -> Answer:
     headers = ((b"content-type", content_type.encode()), (b"content-length", b"%d" % len(body)))
     return Answer(200, headers, body)
+
+
+def _accept(inbound: Inbound) -> str:
+    return ",".join(value.decode("latin-1") for name, value in inbound.headers if name.lower() == b"accept")
 
 
 def _is_strangers(decision: Forward | Refusal) -> bool:

@@ -95,7 +95,9 @@ def _private(site: Site, handler: Handler) -> Callable[[Request], Awaitable[Resp
                 return RedirectResponse("/login", 303)
             if request.method == "POST":
                 fields = await form(request)
-                if fields is None or not is_same(fields.get("csrf"), session.csrf):
+                if fields is None:
+                    return _said(site, "This is no form of these pages, or it is larger than 256 kB.", 400)
+                if not is_same(fields.get("csrf"), session.csrf):
                     return _said(
                         site, "This form is not from this page, or too old. Go back, reload and try again.", 403
                     )

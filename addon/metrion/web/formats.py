@@ -80,6 +80,8 @@ def ms(value: Any) -> str:
     number = float(value)
     if number == 0:
         return "0 ms"
+    if number >= 600_000:
+        return f"{number / 60_000:,.0f} min"
     if number >= 10_000:
         return f"{number / 1000:,.1f} s"
     if number >= 1000:
