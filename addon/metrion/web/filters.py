@@ -95,7 +95,8 @@ class Filters:
     @property
     def within(self) -> timedelta:
         """How fine sums must be for the hours and days of the zone."""
-        return spans.within(self.before or self.since, self.until, self.timezone)
+        days = spans.within(self.before or self.since, self.until, self.timezone)
+        return min(days, timedelta(hours=1)) if self.hourly else days
 
     def keys(self, *more: str) -> tuple[str, ...]:
         """Return the columns that sums need for the filters, and ``more``."""

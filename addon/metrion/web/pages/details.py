@@ -35,12 +35,12 @@ def latency(view: View, filters: Filters) -> Page:
     """Show how long answers took: percentiles over time, and by model."""
     notes = [_BY.format("model")]
     first = filters.since
-    kept = (
-        filters.within == timedelta(hours=1) and not filters.extra and not set(filters.values) - {"provider", "model"}
-    )
+    plain = not filters.extra and not set(filters.values) - {"provider", "model"}
+    kept = filters.within >= timedelta(hours=1) and plain
     if kept and first == _hour(first):
         conditions, parameters = filters.conditions()
-        times = f"FROM times_between($since, $until) WHERE {conditions}"
+        in_days = filters.within >= timedelta(days=1)
+        times = f"FROM ({histograms.between('$since', '$until', in_days=in_days)}) WHERE {conditions}"
     else:
         conditions, parameters = filters.conditions(of_rows=True)
         if not filters.by_rows and filters.until - first > LONGEST:
