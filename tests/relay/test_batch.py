@@ -28,7 +28,7 @@ class Room:
 
     def __call__(self, at: float, what: Inputs | None = None) -> Seat:
         self.came += 1
-        return self.gathering.join(b"key", what or inputs(), self.asked, self._turn(self.came), at)
+        return self.gathering.join(b"key", what or inputs(), self.asked, at, self._turn(self.came))
 
     def _turn(self, number: int) -> Callable[[], None]:
         return lambda: self.turns.append(number)
@@ -59,7 +59,7 @@ def test_who_comes_after_many_waits_longer() -> None:
     soon = room(0.2)
     assert soon.batch.due == pytest.approx(0.2 + 0.025)
     soon.leave()
-    assert Gathering().join(b"key", inputs(), MANY, lambda: None, 0.2).batch.due == pytest.approx(0.205)
+    assert Gathering().join(b"key", inputs(), MANY, 0.2, lambda: None).batch.due == pytest.approx(0.205)
     assert room(5.0).batch.due == pytest.approx(5.005)
 
 

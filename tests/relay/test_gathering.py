@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from metrion.endpoints import EMBEDDINGS
+from metrion.endpoints import EMBEDDINGS, MODERATIONS
 from metrion.model import Caller, Event, Forward, Head, Headers, Inbound
 from metrion.model.policies import Batching, Cache, Concurrency, Policies, Retries
 from metrion.relay.caching import KeptAnswer
@@ -234,6 +234,13 @@ def test_what_does_not_wait(policies: Policies | None, text: str, words: dict[st
     relay.response_head(200, b"OK", JSON, ends=False)
     scene.done(relay, relay.response_end())
     assert scene.event(0).policy == words
+
+
+def test_what_is_no_embedding_does_not_wait_though_it_looks_like_one() -> None:
+    decision = embedding()
+    moderation = replace(decision, route=replace(decision.route, operation=MODERATIONS))
+    _, effects = Scene(Gate(moderation, judged=lambda forward: forward)).come("red")
+    assert effects == [Open(UPSTREAM)]
 
 
 # --- what goes wrong ---

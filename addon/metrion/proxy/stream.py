@@ -199,7 +199,8 @@ class MeteredStream(SendingAgain):
         was_answered = self._is_answered
         yield from self._carry_out(self.relay.time_passed(client_is_slow=is_client_slow(self.context)))
         if self._is_answered and not was_answered:
-            yield from self._report_error("Metrion answered: out of a batch, or because there was no time left")
+            is_refused = self.relay.attempt.refusal is not None
+            yield from self._report_error("Metrion's timeout" if is_refused else "Metrion answered, out of a batch")
 
     # --- commands ---
 

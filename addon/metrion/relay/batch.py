@@ -53,14 +53,19 @@ type Outcome = Share | Alone | Refused
 
 
 class Seat:
-    """A request in a batch. ``on_turn`` has it look here: there is an outcome, or it is first and the batch is due."""
+    """A request in a batch.
 
-    __slots__ = ("batch", "inputs", "is_gone", "on_turn", "outcome")
+    ``on_turn`` has it look here: there is an outcome, or it is first and the batch is due. ``on_sent`` says that the
+    provider may work for it.
+    """
 
-    def __init__(self, batch: Batch, inputs: Inputs, on_turn: Callable[[], None]) -> None:
+    __slots__ = ("batch", "inputs", "is_gone", "on_sent", "on_turn", "outcome")
+
+    def __init__(self, batch: Batch, inputs: Inputs, on_turn: Callable[[], None], on_sent: Callable[[], None]) -> None:
         self.batch = batch
         self.inputs = inputs
         self.on_turn = on_turn
+        self.on_sent = on_sent
         self.outcome: Outcome | None = None
         self.is_gone = False
 
@@ -102,15 +107,13 @@ class Batch:
         self._before = before
         """How many requests had their answers together just before."""
 
-    def join(self, inputs: Inputs, asked: Batching, on_turn: Callable[[], None], now: float) -> Seat:
-        """Take a seat."""
-        seat = Seat(self, inputs, on_turn)
+    def join(self, seat: Seat, asked: Batching, now: float) -> None:
+        """Take somebody in."""
         self.seats.append(seat)
         is_full = sum(each.inputs.count for each in self.seats) >= asked.inputs
         seconds = asked.milliseconds / 1000
         patience = 1 + (max(len(self.seats), self._before) - 1) * _PATIENCE
         self.due = now if is_full else min(now + seconds * patience, self._opened + seconds * _LONGEST)
-        return seat
 
     def has_room(self, inputs: Inputs, asked: Batching) -> bool:
         """Whether a request may join."""
@@ -126,6 +129,12 @@ class Batch:
         self.seats.sort(key=lambda seat: seat is not leader)
         self.name, self.is_led, self.last_activity = name, True, now
         self._gathering.close(self._key, self)
+
+    def sent(self, now: float) -> None:
+        """Take note that it has gone out."""
+        self.is_sent, self.last_activity = True, now
+        for seat in self.seats:
+            seat.on_sent()
 
     def finish(self, outcomes: Sequence[Outcome]) -> None:
         """Tell those whom the first has led what came of it, in their order."""
@@ -157,7 +166,15 @@ class Gathering:
         self._recent: dict[bytes, tuple[int, float]] = {}
         """How large the last batch of a key was, and when it was over."""
 
-    def join(self, key: bytes, inputs: Inputs, asked: Batching, on_turn: Callable[[], None], now: float) -> Seat:
+    def join(
+        self,
+        key: bytes,
+        inputs: Inputs,
+        asked: Batching,
+        now: float,
+        on_turn: Callable[[], None],
+        on_sent: Callable[[], None] = lambda: None,
+    ) -> Seat:
         """Take a seat in the batch of those who have the same ``key``."""
         batch = self._open.get(key)
         if batch is not None and not batch.has_room(inputs, asked):
@@ -167,7 +184,9 @@ class Gathering:
             batch = None
         if batch is None:
             batch = self._open[key] = Batch(self, key, now, self._before(key, now, asked))
-        return batch.join(inputs, asked, on_turn, now)
+        seat = Seat(batch, inputs, on_turn, on_sent)
+        batch.join(seat, asked, now)
+        return seat
 
     def close(self, key: bytes, batch: Batch) -> None:
         """Let nobody join a batch any more."""

@@ -13,6 +13,7 @@ import hashlib
 from metrion.admission.codes import UPSTREAM_UNREACHABLE
 from metrion.endpoints import EMBEDDINGS
 from metrion.model import EndReason, Head, Headers, Refusal
+from metrion.model.policies import Batching
 from metrion.parsing.content_codings import DecodingError, decoder
 from metrion.relay.batch import Alone, Refused, Seat, Share
 from metrion.relay.batch_bodies import FORMAT, UnsplittableError, combined, read_inputs, split
@@ -125,15 +126,21 @@ class GatheringRelay(PersistentRelay):
 
     def _admitted(self, effects: Effects) -> Effects:
         """Override: hold a body that may go out with others."""
-        policies, route = self._forward.policies, self._forward.route
-        is_embedding = route.operation is EMBEDDINGS and route.dialect == FORMAT and self._inbound.method == b"POST"
-        if policies is not None and policies.batching is not None and is_embedding and not self._ends:
+        batching = self._batching
+        if batching is not None and not self._ends:
             if (why := why_unread(self._inbound.headers)) is not None:
-                self.attempt.note(policies.batching.policy, "batching", f"alone: {why}")
+                self.attempt.note(batching.policy, "batching", f"alone: {why}")
             elif self._advance(Input.HOLD):
                 self._holds_alone = True
                 effects = [effect for effect in effects if not isinstance(effect, Open)]
         return super()._admitted(effects)
+
+    @property
+    def _batching(self) -> Batching | None:
+        """What a policy asks for, where the request is one of embeddings."""
+        policies, route = self._forward.policies, self._forward.route
+        is_embedding = route.operation is EMBEDDINGS and route.dialect == FORMAT and self._inbound.method == b"POST"
+        return policies.batching if policies is not None and is_embedding else None
 
     def _let_go(self, *, is_whole: bool) -> Effects:
         self._may_join = is_whole and not self._trailers
@@ -146,8 +153,8 @@ class GatheringRelay(PersistentRelay):
 
     def _joined(self, effects: Effects) -> Effects:
         """Take a seat in a batch."""
-        batching = self._forward.policies.batching if self._forward.policies is not None else None
-        if batching is None or self._forward.route.dialect != FORMAT:
+        batching = self._batching
+        if batching is None:
             return super()._in_turn(effects)
         inputs = read_inputs(self._held.whole, batching.inputs)
         if isinstance(inputs, str):
@@ -158,9 +165,8 @@ class GatheringRelay(PersistentRelay):
         whose = b"%s %d " % (repr((caller.token_name, batching.policy)).encode(), inputs.are_tokens)
         same = identity(self._forward, self._inbound.method, self._head, whose + inputs.others)
         self._advance(Input.GATHER)
-        seat = self._seat = self._gate.gathering.join(
-            hashlib.sha256(same).digest(), inputs, batching, self._on_turn, now
-        )
+        key, on_sent = hashlib.sha256(same).digest(), self.attempt.request_head_sent
+        seat = self._seat = self._gate.gathering.join(key, inputs, batching, now, self._on_turn, on_sent)
         kept: Effects = [effect for effect in effects if not isinstance(effect, Open | Wake)]
         return [*kept, *self._look(seat)] if seat.is_first or seat.batch.due <= now else kept
 
@@ -197,7 +203,7 @@ class GatheringRelay(PersistentRelay):
 
     def _send(self) -> Effects:
         if self._own is not None and self._seat is not None:
-            self._seat.batch.is_sent, self._seat.batch.last_activity = True, self._clock()
+            self._seat.batch.sent(self._clock())
         return super()._send()
 
     def _left_of(self, seat: Seat) -> float | None:
@@ -260,6 +266,7 @@ class GatheringRelay(PersistentRelay):
     def _go_alone(self, why: str) -> Effects:
         """Send the request as it came; it has not been sent yet."""
         policy = self._leave_batch()
+        self.attempt.reached_upstream = False  # what came of the batch is in the row of the one that led it
         self.attempt.note(policy, "batching", f"alone: {why}" if why else "alone")
         self._advance(Input.DUE)
         return super()._in_turn([Wake(self._left()), Open(self._forward.route.upstream)])
@@ -280,7 +287,5 @@ class GatheringRelay(PersistentRelay):
     def _leave(self) -> None:
         super()._leave()
         if (seat := self._seat) is not None:
-            if seat.batch.is_sent:
-                self.attempt.request_head_sent()
             self._leave_batch()
             seat.leave()
