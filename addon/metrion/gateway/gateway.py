@@ -53,6 +53,7 @@ from metrion.model import Answer, Asked, EndReason, Event, Forward, Inbound, Ref
 from metrion.model.policies import Concurrency, Step
 from metrion.pricing import PriceBook
 from metrion.relay.attempt import Attempt
+from metrion.relay.batch import Gathering
 from metrion.relay.held_body import Room
 from metrion.relay.recorder import Recorder
 from metrion.relay.request import Request
@@ -83,6 +84,8 @@ class Gateway:
         """The token that identifies a client connection's tunnel, by mitmproxy's id of the connection."""
         self.room = Room()
         """Where bodies are held."""
+        self.gathering = Gathering()
+        """Where requests wait to go out as one."""
         prices = prices or PriceBook.load(settings.pricing, without_allowance=settings.without_allowance)
         self._control = ControlStore.open(settings)
         access = self._control.access_snapshot()  # a key that does not open is an error now, not at every request

@@ -336,14 +336,19 @@ class PersistentRelay(RememberingRelay):
         rest = self._held.take()
         for piece in filter(None, (*(self._kept or ()), rest)):
             self._held.add(piece)
-        self._kept, self._kept_bytes, self._connected = [], 0, False
-        self._advance(Input.AGAIN)
-        before = self.attempt
-        self.attempt = self._gate.again(self._key, before, last_activity=before.last_activity)
+        effects = self._begin_again(seconds)
         turn, self._turn = self._turn, None
         if turn is not None and self._steps is not None:
             self._go_elsewhere(turn, self._steps.policy)
         else:
             self.attempt.note(self._policy, "retries", f"attempt {self.attempt.number}")
+        return effects
+
+    def _begin_again(self, seconds: float) -> Effects:
+        """Begin the next attempt, with the head and the body that are held."""
+        self._kept, self._kept_bytes, self._connected = [], 0, False
+        self._advance(Input.AGAIN)
+        before = self.attempt
+        self.attempt = self._gate.again(self._key, before, last_activity=before.last_activity)
         self._due = self._clock() + seconds
         return [Wake(seconds)]
