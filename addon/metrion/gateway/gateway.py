@@ -62,8 +62,7 @@ from metrion.settings import Settings
 logger = logging.getLogger(__name__)
 
 _METERING = "METRION_METERING"
-"""If this environment variable is ``off``, requests are decided and counted, but neither read nor recorded. This is how
-to measure what metering costs."""
+"""If this environment variable is ``off``, requests are decided and counted, but not recorded: to measure metering."""
 
 
 class Gateway:
@@ -199,15 +198,12 @@ class Gateway:
 
     def needs_body(self, forward: Forward) -> bool:
         """Whether what the body of a request asks for decides about it."""
-        if (
-            forward.rules is not None
-            or forward.unless_allowed is not None
-            or (forward.may_cost and self._guard.reads_body_of(forward.caller))
-        ):
+        if forward.rules is not None or forward.unless_allowed is not None:
             return True
-        if forward.policies is not None and forward.policies.leads_elsewhere:
+        if forward.may_cost and self._guard.reads_body_of(forward.caller):
             return True
-        return forward.reservation is not None and forward.route.model is None
+        leads_elsewhere = forward.policies is not None and forward.policies.leads_elsewhere
+        return leads_elsewhere or (forward.reservation is not None and forward.route.model is None)
 
     def within_rules(self, forward: Forward, asked: Asked) -> Forward | Refusal:
         """Decide about a request for which ``needs_body`` holds. Never raises."""
@@ -254,8 +250,8 @@ class Gateway:
     def _cheaper(self, forward: Forward, asked: Asked | None) -> Iterable[tuple[Forward, Asked]]:
         if asked is None or self._rerouting is None:
             return ()
-        access, book = self._control.access_snapshot(), self._rerouting.book
-        return cheaper(forward, asked, router=self.router, book=book, access=access)
+        access = self._control.access_snapshot()
+        return cheaper(forward, asked, router=self.router, book=self._rerouting.book, access=access)
 
     def enter(self, forward: Forward, concurrency: Concurrency) -> Place:
         """Have a place for a request at its provider key, or stand in the line of its token for one."""
