@@ -61,7 +61,7 @@ from metrion.relay.effects import (
     SendRequestData,
     Wake,
 )
-from metrion.relay.states import State
+from metrion.relay.states import PARKED, State
 
 _PAUSED_SECONDS = 0.01
 """How long a second sending is put off while another script is asked about the flow."""
@@ -88,7 +88,7 @@ class MeteredStream(SendingAgain):
         """Override: a deadline also passes while the stream waits for a connection."""
         if self._paused is None or not isinstance(event, events.Wakeup):
             return super().handle_event(event)
-        if self.relay.state not in (State.WAITING, State.QUEUED):
+        if self.relay.state not in PARKED:
             return self._on_due()
         self._deadline.set(_PAUSED_SECONDS)  # a connection cannot be asked for now
         return self._carry_out([])
@@ -206,7 +206,8 @@ class MeteredStream(SendingAgain):
         was_answered = self._is_answered
         yield from self._carry_out(self.relay.time_passed(client_is_slow=is_client_slow(self.context)))
         if self._is_answered and not was_answered:
-            yield from self._report_error("Metrion's timeout")
+            is_refused = self.relay.attempt.refusal is not None
+            yield from self._report_error("Metrion's timeout" if is_refused else "Metrion answered, out of a batch")
 
     # --- commands ---
 
@@ -233,12 +234,12 @@ class MeteredStream(SendingAgain):
             elif isinstance(command, DropStream):
                 pass  # the relay says when
             elif isinstance(command, GetHttpConnection):
-                # The key is for the provider, wherever another script has sent the flow.
-                upstream = self._forward.route.upstream
-                command.address, command.tls = (upstream.host, upstream.port), upstream.scheme == "https"
                 if self._holds and (yield from self._refuses_held()):
                     generator.close()
                     return
+                # The key is for the provider, wherever another script has sent the flow; the body may have said which.
+                upstream = self._forward.route.upstream
+                command.address, command.tls = (upstream.host, upstream.port), upstream.scheme == "https"
                 reply = yield from self._connection(command)
             elif not isinstance(command, commands.Log):
                 reply = yield command

@@ -272,6 +272,7 @@ class PersistentRelay(RememberingRelay):
     def _let_go(self, *, is_whole: bool) -> Effects:
         effects = super()._let_go(is_whole=is_whole)
         if self.state is State.OPENING:
+            self._steps = None
             self._take_policies(self._forward)  # its body may have led it elsewhere
         return self._in_turn(effects)
 
@@ -311,7 +312,7 @@ class PersistentRelay(RememberingRelay):
         left, is_whole = self._left(), self._trailers is not None
         if self._verdict in FALLING_BACK and self._steps is not None and is_whole and (left is None or left > 0):
             body = b"".join((*(self._kept or ()), self._held.whole))
-            self._turn = self._steps.next(self._gate, body, self.attempt.request)
+            self._turn = self._steps.next(self._gate, body, self.attempt.request, self._forward)
             if self._turn is not None:
                 self._verdict = 0.0
 
@@ -335,14 +336,19 @@ class PersistentRelay(RememberingRelay):
         rest = self._held.take()
         for piece in filter(None, (*(self._kept or ()), rest)):
             self._held.add(piece)
-        self._kept, self._kept_bytes, self._connected = [], 0, False
-        self._advance(Input.AGAIN)
-        before = self.attempt
-        self.attempt = self._gate.again(self._key, before, last_activity=before.last_activity)
+        effects = self._begin_again(seconds)
         turn, self._turn = self._turn, None
         if turn is not None and self._steps is not None:
             self._go_elsewhere(turn, self._steps.policy)
         else:
             self.attempt.note(self._policy, "retries", f"attempt {self.attempt.number}")
+        return effects
+
+    def _begin_again(self, seconds: float) -> Effects:
+        """Begin the next attempt, with the head and the body that are held."""
+        self._kept, self._kept_bytes, self._connected = [], 0, False
+        self._advance(Input.AGAIN)
+        before = self.attempt
+        self.attempt = self._gate.again(self._key, before, last_activity=before.last_activity)
         self._due = self._clock() + seconds
         return [Wake(seconds)]

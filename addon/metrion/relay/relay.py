@@ -330,9 +330,9 @@ class Relay:
             if isinstance(decision, Refusal):
                 self.attempt.request.leave_unread()  # a refusal has a model only where it stands in the path
                 return self._refuse(decision, EndReason.REFUSED, keep_open=is_whole)
-            if decision.route is not self._forward.route:
-                self._rewrites = suiting(decision, self._inbound)
-            self.decision = self._forward = self.attempt.request.decision = decision
+            self._rewrites = suiting(decision, self._inbound)
+            self.attempt.request.judge(decision)
+            self.decision = self._forward = decision
             self._head = decision.wire
         if is_whole:
             self._rewrite_request()
