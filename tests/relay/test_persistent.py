@@ -312,6 +312,36 @@ def test_a_client_that_leaves_meanwhile(ended: bool) -> None:
     assert relay.time_passed(client_is_slow=False) == []
 
 
+@pytest.mark.parametrize("is_connected", [False, True])
+def test_a_body_that_cannot_be_read_is_refused(is_connected: bool) -> None:
+    at = gate()
+    relay = at.relay()
+    relay.request_head(inbound(), ends=False, began=0.0)
+    if is_connected:
+        relay.connected()
+    relay.request_data(BODY[:5])
+    effects = relay.request_broken("There is no size.")
+    recorded(effects, relay)
+    assert effects[0] == AbortRequest()
+    (head,) = [effect for effect in effects if isinstance(effect, SendResponse)]
+    assert (head.status, dict(head.headers)[b"x-metrion-error"]) == (400, b"bad_request")
+    assert [(event.status, event.end_reason, event.error_type, event.cost_source) for event in at.events] == [
+        (400, "refused", "bad_request", "not_billed"),
+    ]  # fmt: skip
+    assert relay.state is State.UNREAD
+
+
+def test_a_body_that_breaks_when_the_answer_has_begun_ends_everything() -> None:
+    at = gate()
+    relay = asking(at)
+    relay.response_head(200, b"OK", JSON, ends=False)
+    effects = relay.request_broken("There is no size.")
+    recorded(effects, relay)
+    assert AbortResponse() in effects
+    assert not any(isinstance(effect, SendResponse) for effect in effects)
+    assert [event.end_reason for event in at.events] == ["client_abort"]
+
+
 def test_without_the_policy_everything_is_handed_on() -> None:
     for policies in (None, Policies()):
         at = Gate(forward(timeout=30.0, policies=policies))
