@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.made import Made
 from tests.processes import LANE, MITMPROXY, Proxy, Road, running_mitmdump, running_serve, upstreams
 from tests.simulated import Simulator, running_simulator
 
@@ -63,6 +66,24 @@ def proxy(request: pytest.FixtureRequest) -> Proxy:
     """Each kind of proxy in turn."""
     running: Proxy = request.getfixturevalue(request.param)
     return running
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background; so would every program of a test begin
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was collected to itself: looking through millions of objects again and again stops all threads."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
+    """Make what is only made when it is needed."""
+    for name, value in pyfuncitem.funcargs.items():
+        if isinstance(value, Made):
+            pyfuncitem.funcargs[name] = value.make()
 
 
 @pytest.fixture(autouse=True)

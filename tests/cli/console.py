@@ -9,18 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from click.testing import CliRunner
-
-from metrion.cli import commands
+from tests.processes import Result, in_this_process
 
 SCRIPT = Path(sys.executable).with_name("metrion")
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    status: int
-    out: str
-    err: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +41,14 @@ class Console:
         return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     def ok(self, *arguments: str, stdin: str | bytes = b"", env: Mapping[str, str] | None = None) -> str:
-        """Run what must succeed and return its standard output."""
-        result = self(*arguments, stdin=stdin, env=env)
+        """Run what must succeed, in this process, and return its standard output."""
+        result = self.inside(*arguments, stdin=stdin, env=env)
         assert result.status == 0, result.err
         return result.out
 
-    def inside(self, *arguments: str, stdin: str = "", env: Mapping[str, str] | None = None) -> Result:
+    def inside(self, *arguments: str, stdin: str | bytes = b"", env: Mapping[str, str] | None = None) -> Result:
         """Run a command in this process: for tables of many cases. Exit status and output are those of a process."""
-        environment = {name: None for name in os.environ if name.startswith("METRION_")} | self.environment(env)
-        done = CliRunner().invoke(commands, arguments, input=stdin, env=environment, prog_name="metrion")
-        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-        return Result(done.exit_code, done.stdout, done.stderr)
+        return in_this_process(*arguments, stdin=stdin, environment=self.environment(env))
 
     def state(self) -> bytes:
         """Return the content of every file in the home."""

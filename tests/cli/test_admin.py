@@ -9,7 +9,7 @@ TOKEN = re.compile(r"sk-mta-[A-Za-z0-9_-]{43}\n")
 
 
 def test_create_prints_the_token_alone_on_standard_output(metrion: Console) -> None:
-    result = metrion("admin", "create")
+    result = metrion.inside("admin", "create")
     assert result.status == 0
     assert TOKEN.fullmatch(result.out)
     assert result.err.startswith("Admin token admin-1, to write. It cannot be shown again")
@@ -18,7 +18,7 @@ def test_create_prints_the_token_alone_on_standard_output(metrion: Console) -> N
 def test_nothing_else_ever_shows_or_keeps_the_token(metrion: Console) -> None:
     secret = metrion.ok("admin", "create", "ann").strip()
     outputs = [
-        metrion(*arguments)
+        metrion.inside(*arguments)
         for arguments in (
             ("admin", "list"),
             ("admin", "list", "--format", "json"),
@@ -34,8 +34,8 @@ def test_nothing_else_ever_shows_or_keeps_the_token(metrion: Console) -> None:
 
 def test_list_says_which_hold(metrion: Console) -> None:
     secret = metrion.ok("admin", "create", "ann").strip()
-    metrion("admin", "create", "bob")
-    metrion("admin", "revoke", "bob")
+    metrion.inside("admin", "create", "bob")
+    metrion.inside("admin", "revoke", "bob")
     found = json.loads(metrion.ok("admin", "list", "--format", "json"))
     assert [(each["name"], each["state"]) for each in found] == [("ann", "active"), ("bob", "revoked")]
     assert found[0]["token"] == f"sk-mta-…{secret[-4:]}"
@@ -43,5 +43,5 @@ def test_list_says_which_hold(metrion: Console) -> None:
 
 
 def test_an_empty_list_says_how_to_make_one(metrion: Console) -> None:
-    result = metrion("admin", "list")
+    result = metrion.inside("admin", "list")
     assert "metrion admin create" in result.err

@@ -93,7 +93,7 @@ def test_an_interrupted_demo_cleans_up(metrion: Console, temporary: Path, number
         assert process.stdout is not None
         listening = next(line for line in process.stdout if "listens on" in line)
         process.send_signal(number)
-        assert process.wait(timeout=30) == 1
+        assert process.wait(timeout=90) == 1
     assert list(temporary.iterdir()) == []
     assert not _listens(listening.split()[2])
 

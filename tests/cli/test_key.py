@@ -30,7 +30,7 @@ def listed(metrion: Console, **env: str) -> list[dict[str, object]]:
     [("openai", "openai", ""), ("gemini", "google", "\n"), ("google", "google", "\r\n"), ("grok", "xai", "\n")],
 )
 def test_a_key_comes_from_standard_input(metrion: Console, typed: str, provider: str, newline: str) -> None:
-    result = metrion("key", "set", typed, stdin=KEY + newline)
+    result = metrion.inside("key", "set", typed, stdin=KEY + newline)
     assert (result.status, result.out) == (0, "")
     assert result.err == f"Stored the {provider} key for account default.\n"
     assert stored(metrion) == {("default", provider): KEY}
@@ -38,17 +38,17 @@ def test_a_key_comes_from_standard_input(metrion: Console, typed: str, provider:
 
 def test_nothing_ever_shows_or_keeps_the_key(metrion: Console) -> None:
     outputs = [
-        metrion("key", "set", "openai", stdin=KEY),
-        metrion("key", "list"),
-        metrion("key", "list", "--format", "json"),
-        metrion("key", "list", env={"OPENAI_API_KEY": KEY, "MISTRAL_API_KEY": KEY}),
-        metrion("key", "set", KEY, stdin=KEY),
-        metrion("key", "set", "openai", KEY),
-        metrion("key", "set", "openai", f"--key={KEY}"),
-        metrion("key", "set", "openai", "--account", KEY, stdin=KEY),
-        metrion("key", "set", "openai", stdin=f"{KEY} {KEY}"),
-        metrion("key", "remove", KEY),
-        metrion("key", "remove", "openai"),
+        metrion.inside("key", "set", "openai", stdin=KEY),
+        metrion.inside("key", "list"),
+        metrion.inside("key", "list", "--format", "json"),
+        metrion.inside("key", "list", env={"OPENAI_API_KEY": KEY, "MISTRAL_API_KEY": KEY}),
+        metrion.inside("key", "set", KEY, stdin=KEY),
+        metrion.inside("key", "set", "openai", KEY),
+        metrion.inside("key", "set", "openai", f"--key={KEY}"),
+        metrion.inside("key", "set", "openai", "--account", KEY, stdin=KEY),
+        metrion.inside("key", "set", "openai", stdin=f"{KEY} {KEY}"),
+        metrion.inside("key", "remove", KEY),
+        metrion.inside("key", "remove", "openai"),
     ]
     assert [result.status for result in outputs] == [0, 0, 0, 0, 2, 2, 2, 2, 1, 2, 0]
     assert not [result for result in outputs if KEY in result.out + result.err]
@@ -60,7 +60,7 @@ def test_a_key_without_a_tell_tale_prefix_is_not_repeated_where_it_may_be_typed(
     metrion: Console, place: tuple[str, ...]
 ) -> None:
     secret = "q3Jv8sT1xY7bN5mK2wR9dF4gH6zL0pCa"
-    result = metrion(*place, secret)
+    result = metrion.inside(*place, secret)
     assert result.status in (1, 2)
     assert secret not in result.out + result.err
 
@@ -83,7 +83,7 @@ def test_a_key_without_a_tell_tale_prefix_is_not_repeated_where_it_may_be_typed(
     ],
 )
 def test_what_cannot_be_a_key_is_refused_with_the_way_out(metrion: Console, stdin: bytes, message: str) -> None:
-    result = metrion("key", "set", "openai", stdin=stdin)
+    result = metrion.inside("key", "set", "openai", stdin=stdin)
     assert (result.status, result.out) == (1, "")
     assert message in result.err
     assert stored(metrion) == {}
@@ -111,7 +111,7 @@ def test_without_a_standard_input_it_says_so(metrion: Console) -> None:
     ],
 )
 def test_an_unknown_provider_is_bad_usage(metrion: Console, provider: str, message: str) -> None:
-    result = metrion("key", "set", provider, stdin=KEY)
+    result = metrion.inside("key", "set", provider, stdin=KEY)
     assert (result.status, result.out) == (2, "")
     assert message in result.err
 
@@ -129,7 +129,7 @@ def test_a_server_without_keys_gets_none(metrion: Console) -> None:
     file = metrion.home / "metrion.yaml"
     metrion.home.mkdir(mode=0o700)
     file.write_text("providers: {my-vllm: {like: openai, upstream: 'http://localhost:8000', credential: none}}\n")
-    result = metrion("key", "set", "my-vllm", stdin=KEY)
+    result = metrion.inside("key", "set", "my-vllm", stdin=KEY)
     assert (result.status, result.out) == (1, "")
     assert f"my-vllm gets no key: {file} has `credential: none` for it" in result.err
     assert stored(metrion) == {}
@@ -152,9 +152,9 @@ def test_the_list_says_where_a_key_comes_from_and_which_one_wins(metrion: Consol
 
 def test_setting_and_removing_say_what_becomes_of_the_environments_key(metrion: Console) -> None:
     env = {"GEMINI_API_KEY": "AIza-env"}
-    assert "It overrides GEMINI_API_KEY." in metrion("key", "set", "gemini", stdin=KEY, env=env).err
-    assert "GEMINI_API_KEY is used now." in metrion("key", "remove", "gemini", env=env).err
-    again = metrion("key", "remove", "gemini", env=env)
+    assert "It overrides GEMINI_API_KEY." in metrion.inside("key", "set", "gemini", stdin=KEY, env=env).err
+    assert "GEMINI_API_KEY is used now." in metrion.inside("key", "remove", "gemini", env=env).err
+    again = metrion.inside("key", "remove", "gemini", env=env)
     assert again.status == 1
     assert "no stored key of this provider" in again.err
 
@@ -164,11 +164,11 @@ def test_a_missing_master_key_is_named_by_what_needs_it(metrion: Console) -> Non
     metrion.ok("key", "set", "xai", stdin=KEY)
     master = metrion.home / "master.key"
     master.unlink()
-    shown = metrion("key", "list")
+    shown = metrion.inside("key", "list")
     assert shown.status == 1
     assert shown.out.count("unreadable") == 2
     assert shown.err.count(f"Error: {master}: the master key is missing") == 1
-    refused = metrion("key", "set", "mistral", stdin=KEY)
+    refused = metrion.inside("key", "set", "mistral", stdin=KEY)
     assert refused.status == 1
     assert str(master) in refused.err
     for provider in ("openai", "xai"):
@@ -179,7 +179,7 @@ def test_a_missing_master_key_is_named_by_what_needs_it(metrion: Console) -> Non
 
 def test_an_empty_list_is_an_empty_array_or_a_hint(metrion: Console) -> None:
     assert listed(metrion) == []
-    assert "`metrion key set PROVIDER` stores one" in metrion("key", "list").err
+    assert "`metrion key set PROVIDER` stores one" in metrion.inside("key", "list").err
 
 
 TERMINAL = "import pty, sys, os; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"

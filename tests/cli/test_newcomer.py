@@ -54,7 +54,7 @@ def test_what_is_wrong_with_a_home(
     metrion: Console, harm: Callable[[Path], None], command: str, words: tuple[str, ...]
 ) -> None:
     harm(metrion.home)
-    result = metrion(*(word.replace("{}", " ") for word in command.split()))
+    result = metrion.inside(*(word.replace("{}", " ") for word in command.split()))
     assert (result.status, result.out) == (1, "")
     assert len(result.err.splitlines()) == 1, result.err
     assert all(word in result.err for word in words), result.err
@@ -77,23 +77,23 @@ def test_what_is_wrong_with_a_home(
     ],
 )
 def test_bad_usage_names_the_option_and_the_way_out(metrion: Console, command: str, words: tuple[str, ...]) -> None:
-    result = metrion(*command.split())
+    result = metrion.inside(*command.split())
     assert (result.status, result.out) == (2, "")
     assert all(word in result.err for word in words), result.err
     assert "sk-proj" not in result.err
 
 
 def test_no_key_is_asked_for_again(metrion: Console) -> None:
-    result = metrion("key", "set", "openai")
+    result = metrion.inside("key", "set", "openai")
     assert result.status == 1
     assert 'printf %s "$KEY" | metrion key set openai' in result.err
 
 
 def test_in_the_wrong_home_an_empty_report_says_where_it_looked(metrion: Console) -> None:
-    result = metrion("report")
+    result = metrion.inside("report")
     assert result.status == 0
     assert f"nothing of the kind in {metrion.home}. METRION_HOME" in result.err
-    assert metrion("report", "--format", "json").err == ""
+    assert metrion.inside("report", "--format", "json").err == ""
 
 
 def test_a_key_of_a_provider_that_is_configured_no_more_can_be_removed(metrion: Console) -> None:
@@ -103,4 +103,4 @@ def test_a_key_of_a_provider_that_is_configured_no_more_can_be_removed(metrion: 
     metrion.ok("key", "set", "mine", stdin="a-key-of-mine-0123456789")
     config.unlink()
     metrion.ok("key", "remove", "mine")
-    assert metrion("key", "remove", "mine").status == 2
+    assert metrion.inside("key", "remove", "mine").status == 2

@@ -38,18 +38,18 @@ def test_show(metrion: Console) -> None:
     assert shown.startswith("openai/gpt-4o-mini\n")
     assert re.search(r"^  input +0\.15$", shown, re.MULTILINE)
     assert metrion.ok("prices", "show", "openai/gpt-4o-mini") == shown
-    failed = metrion("prices", "show", "no-such-model")
+    failed = metrion.inside("prices", "show", "no-such-model")
     assert (failed.status, "no model called no-such-model" in failed.err) == (1, True)
 
 
 def test_a_newer_file_is_shown_and_installed_only_with_a_yes(metrion: Console, newer: Path) -> None:
-    refused = metrion("prices", "update", str(newer))
+    refused = metrion.inside("prices", "update", str(newer))
     assert (refused.status, "give --yes" in refused.err) == (1, True)
     for line in ("added (1): openai/gpt-99", "openai/gpt-4o-mini: input: 0.15 → 0.1", "cache_read: 0.075 → none"):
         assert line in refused.out
     assert in_use(metrion) == [SHIPPED]
 
-    installed = metrion("prices", "update", "--yes", str(newer))
+    installed = metrion.inside("prices", "update", "--yes", str(newer))
     assert installed.status == 0, installed.err
     assert installed.out == refused.out
     assert "metrion reload" in installed.err
@@ -57,13 +57,13 @@ def test_a_newer_file_is_shown_and_installed_only_with_a_yes(metrion: Console, n
     assert target.read_bytes() == NEWER
     assert in_use(metrion) == [target]
     assert "openai/gpt-99" in metrion.ok("prices", "show", "gpt-99")
-    assert "is what is in use" in metrion("prices", "update", str(newer)).err
+    assert "is what is in use" in metrion.inside("prices", "update", str(newer)).err
     assert sorted(each.name for each in metrion.home.iterdir() if "pricing" in each.name) == ["pricing.yaml"]
 
 
 def test_an_older_file_is_not_taken(metrion: Console, newer: Path) -> None:
     metrion.ok("prices", "update", "--yes", str(newer))
-    failed = metrion("prices", "update", "--yes", str(SHIPPED))
+    failed = metrion.inside("prices", "update", "--yes", str(SHIPPED))
     assert (failed.status, "is older than what is in use" in failed.err) == (1, True)
     assert in_use(metrion) == [metrion.home / "pricing.yaml"]
 
@@ -78,7 +78,7 @@ def test_a_file_that_cannot_be_used_is_not_taken(
     file = tmp_path / "file.yaml"
     if content is not None:
         file.write_bytes(content)
-    failed = metrion("prices", "update", "--yes", str(file))
+    failed = metrion.inside("prices", "update", "--yes", str(file))
     assert (failed.status, words in failed.err, str(file) in failed.err) == (1, True, True)
     assert in_use(metrion) == [SHIPPED]
 
@@ -93,10 +93,10 @@ def test_files_of_one_s_own_keep_their_place(metrion: Console, newer: Path) -> N
     assert in_use(metrion) == [metrion.home / "pricing.yaml", own]
     config.write_text("pricing: [own.yaml]")
     newer.write_bytes(NEWER.replace(b"2099-01-01", b"2099-01-02"))
-    assert "metrion.yaml names other price files alone" in metrion("prices", "update", "--yes", str(newer)).err
+    assert "metrion.yaml names other price files alone" in metrion.inside("prices", "update", "--yes", str(newer)).err
 
 
 def test_the_doctor_says_when_metrion_comes_with_newer_ones(metrion: Console) -> None:
     metrion.home.mkdir(mode=0o700)
     (metrion.home / "pricing.yaml").write_text("openai:\n  gpt-4o:\n    checked: 2020-01-01\n    input: 1\n")
-    assert f"metrion prices update {SHIPPED}" in metrion("doctor").out
+    assert f"metrion prices update {SHIPPED}" in metrion.inside("doctor").out

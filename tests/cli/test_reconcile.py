@@ -12,8 +12,9 @@ import pytest
 
 from metrion.cli.reconcile import _COUNTS, _MEANING
 from metrion.reconciling.comparison import Reason
-from tests.cli.console import Console, Result
+from tests.cli.console import Console
 from tests.pages import ROOT, blocks, sections, table_column
+from tests.processes import Result
 from tests.store.events import Home, event
 
 PAGE = ROOT / "docs" / "reconcile.md"
@@ -49,7 +50,7 @@ def files(tmp_path: Path) -> tuple[str, str]:
 
 @pytest.mark.usefixtures("home")
 def test_the_example_of_the_page_is_what_is_printed(metrion: Console, files: tuple[str, str]) -> None:
-    result = metrion("reconcile", *files)
+    result = metrion.inside("reconcile", *files)
     assert result.status == 0
     command, _, shown = SHOWN.partition("\n")
     assert command == "$ metrion reconcile costs.json console.csv"
@@ -117,7 +118,7 @@ def test_a_name_of_a_bill_reaches_no_terminal_with_its_control_characters(metrio
 
 def refused(metrion: Console, tmp_path: Path, text: str, *arguments: str) -> Result:
     (tmp_path / "bill.csv").write_text(text)
-    return metrion("reconcile", str(tmp_path / "bill.csv"), *arguments)
+    return metrion.inside("reconcile", str(tmp_path / "bill.csv"), *arguments)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +138,7 @@ def test_a_file_that_cannot_be_read_is_1(metrion: Console, tmp_path: Path, text:
 
 
 def test_a_file_that_is_not_there_is_1(metrion: Console) -> None:
-    result = metrion("reconcile", "nowhere.json")
+    result = metrion.inside("reconcile", "nowhere.json")
     assert result.status == 1
     assert "nowhere.json: No such file" in result.err
 
@@ -147,7 +148,7 @@ def test_a_file_that_is_not_there_is_1(metrion: Console) -> None:
     [[], ["bill.csv", "--by", "user"], ["bill.csv", "--format", "xml"], ["bill.csv", "--provider", "nobody"]],
 )
 def test_bad_usage_is_2(metrion: Console, arguments: list[str]) -> None:
-    assert metrion("reconcile", *arguments).status == 2
+    assert metrion.inside("reconcile", *arguments).status == 2
 
 
 def test_a_provider_of_the_configuration_has_the_bills_of_what_it_is_like(

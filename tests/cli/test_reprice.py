@@ -49,7 +49,7 @@ def test_people_see_the_difference_and_what_was_left_alone(metrion: Console, hom
         "cost_source": "unpriced",
     }
     home.record(priced(), priced(**unpriced), priced(model="mine"), priced(usage=None), priced(LAST_MONTH))
-    result = metrion("reprice")
+    result = metrion.inside("reprice")
     assert result.status == 0
     heading, _, line = result.out.splitlines()
     assert heading.split()[:4] == ["provider", "model", "events", "changed"]
@@ -71,7 +71,7 @@ def test_people_see_the_difference_and_what_was_left_alone(metrion: Console, hom
 
 def test_a_dry_run_changes_nothing(metrion: Console, home: Home) -> None:
     home.record(priced())
-    result = metrion("reprice", "--dry-run", "--format", "json")
+    result = metrion.inside("reprice", "--dry-run", "--format", "json")
     (line,) = json.loads(result.out)
     assert (line["changed"], line["after_usd"], line["difference_usd"]) == (1, "0.000400000000", "-0.000834567890")
     assert "1 of 1 events would get another price" in result.err
@@ -95,7 +95,7 @@ def test_months_that_are_over_change_only_on_demand(
     metrion: Console, home: Home, arguments: tuple[str, ...], new: list[bool]
 ) -> None:
     home.record(priced(LAST_MONTH), priced())
-    result = metrion("reprice", *arguments)
+    result = metrion.inside("reprice", *arguments)
     assert result.status == 0
     assert [cost == Decimal("0.0004") for cost in costs(home)] == new
     assert ("Before " in result.err) == ("--closed" not in arguments)
@@ -120,13 +120,13 @@ def test_several_models_have_a_total(metrion: Console, home: Home) -> None:
     ],
 )
 def test_bad_usage_names_the_way_out(metrion: Console, arguments: tuple[str, ...], message: str) -> None:
-    result = metrion("reprice", *arguments)
+    result = metrion.inside("reprice", *arguments)
     assert (result.status, result.out) == (2, "")
     assert message in result.err
 
 
 def test_before_the_first_serve_there_is_nothing_to_price(metrion: Console) -> None:
-    result = metrion("reprice")
+    result = metrion.inside("reprice")
     assert (result.status, result.out) == (0, "")
     assert result.err.startswith("0 of 0 events got another price")
 
@@ -145,7 +145,7 @@ def test_a_price_file_that_cannot_be_used_is_named(
         (metrion.home / "mine.yaml").unlink()
     else:
         (metrion.home / "mine.yaml").write_text(file)
-    result = metrion("reprice")
+    result = metrion.inside("reprice")
     assert result.status == 1
     assert message in result.err
     assert len(result.err.splitlines()) == 1

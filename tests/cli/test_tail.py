@@ -10,7 +10,6 @@ import signal
 import struct
 import subprocess
 import termios
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -21,6 +20,7 @@ import pytest
 
 from metrion.model import Event
 from tests.cli.console import SCRIPT, Console
+from tests.processes import undelayed
 from tests.store.events import Home, event
 
 
@@ -206,11 +206,12 @@ def test_new_events_come_within_a_second_while_they_are_ingested(metrion: Consol
     with following(metrion, "--format", "json", "-n", "1") as process:
         home.record(event(user_label="warm-up", started_at=now()))
         line(process.stdout)
+        both = (process.pid, os.getpid())
         for number in range(15):
             home.record(event(user_label=str(number), started_at=now()))
-            began = time.monotonic()
+            began = undelayed(both)
             told = json.loads(line(process.stdout))
-            assert time.monotonic() - began < 1
+            assert undelayed(both) - began < 1
             assert told["user_label"] == str(number)
             home.ingest()
 

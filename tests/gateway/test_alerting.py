@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from metrion.gateway import alerting
 from metrion.gateway.alerting import Alerting
 from metrion.settings import Settings
 from tests.alerts.rules import receiving
+from tests.at_once import Begun, at_once
 from tests.processes import Proxy, eventually, running_serve
 
 
@@ -68,8 +70,8 @@ def meter_a_refusal(proxy: Proxy) -> None:
     connection.close()
 
 
-def test_two_workers_and_two_proxies_of_one_home_send_one_message(tmp_path: Path) -> None:
-    home = tmp_path / "home"
+def two_workers_and_two_proxies(folder: Path) -> None:
+    home = folder / "home"
     with receiving() as receiver, ExitStack() as proxies:
         first = proxies.enter_context(running_serve(home, {}, arguments=["--workers", "2"]))
         second = proxies.enter_context(running_serve(home, {}, arguments=["--workers", "2"]))
@@ -78,9 +80,7 @@ def test_two_workers_and_two_proxies_of_one_home_send_one_message(tmp_path: Path
         first.metrion(*added)
         meter_a_refusal(first)
         eventually(lambda: receiver.bodies, timeout=120)
-        until = time.monotonic() + 25  # both proxies have had their turn since
-        while time.monotonic() < until:
-            time.sleep(0.5)
+        time.sleep(25)  # both proxies have had their turn since
         assert [message["kind"] for message in receiver.messages] == ["alert"]
         assert b"secret-path" not in first.log.read_bytes() + second.log.read_bytes()
         history = first.metrion("alert", "history", "--format", "csv")
@@ -89,8 +89,8 @@ def test_two_workers_and_two_proxies_of_one_home_send_one_message(tmp_path: Path
     assert processes("turn_process", home) == []
 
 
-def test_the_end_of_the_proxy_does_not_wait_for_a_webhook_that_hangs(tmp_path: Path) -> None:
-    home = tmp_path / "home"
+def a_webhook_that_hangs(folder: Path) -> None:
+    home = folder / "home"
     with receiving(None) as receiver, running_serve(home, {}) as proxy:
         proxy.metrion("alert", "add", "q", "silence", "0.00001", "--webhook", receiver.url, "--allow-private")
         meter_a_refusal(proxy)
@@ -100,3 +100,19 @@ def test_the_end_of_the_proxy_does_not_wait_for_a_webhook_that_hangs(tmp_path: P
         assert proxy.stop() == 0
         assert time.monotonic() - began < 8
     assert processes("turn_process", home) == []
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Begun]:
+    """What waits for turns, of which there is one in twenty seconds."""
+    scenarios = {"several": two_workers_and_two_proxies, "hanging": a_webhook_that_hangs}
+    with at_once(scenarios, tmp_path_factory) as begun:
+        yield begun
+
+
+def test_two_workers_and_two_proxies_of_one_home_send_one_message(begun: Begun) -> None:
+    begun["several"].result()
+
+
+def test_the_end_of_the_proxy_does_not_wait_for_a_webhook_that_hangs(begun: Begun) -> None:
+    begun["hanging"].result()

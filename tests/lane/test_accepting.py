@@ -15,7 +15,7 @@ import pytest
 
 from metrion.lane.accepting import Acceptor
 from tests.lane.conftest import Run, until
-from tests.processes import LANE, MITMPROXY, PROVIDERS, Proxy, Road, eventually, running_serve
+from tests.processes import LANE, MITMPROXY, PROVIDERS, Proxy, Road, cpu_seconds, eventually, running_serve
 from tests.rawclient import MODELS, connected, request
 from tests.upstream import Upstream
 
@@ -123,9 +123,9 @@ def _crowd(proxy: Proxy, workers: set[int], *, is_lane: bool) -> None:
             assert "closed to make room" in proxy.log.read_text()
         else:
             eventually(lambda: "have to wait" in proxy.log.read_text())
-        began, used = time.monotonic(), _cpu_seconds(workers)
+        began, used = time.monotonic(), cpu_seconds(workers)
         time.sleep(2)
-        spent = _cpu_seconds(workers) - used
+        spent = cpu_seconds(workers) - used
         assert spent < 0.5 * (time.monotonic() - began)
         for client in idle:
             client.socket.close()
@@ -135,8 +135,3 @@ def _crowd(proxy: Proxy, workers: set[int], *, is_lane: bool) -> None:
     log = proxy.log.read_text()
     assert log.count("files may be open") == 1
     assert len(log) < 5000
-
-
-def _cpu_seconds(pids: set[int]) -> float:
-    fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids]
-    return sum(int(field[11]) + int(field[12]) for field in fields) / 100

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from tests.lane.test_client import FILLER, FLAT, MOST, SECONDS, waits_of_others
+from tests.made import Made
 from tests.processes import Proxy
 from tests.rawclient import MODELS, Answer, connected, labelled, request
 from tests.upstream import PLAIN, Asked, Upstream, answering
@@ -256,13 +257,13 @@ def chunk(data: bytes) -> bytes:
 @pytest.mark.parametrize(
     "wire",
     [
-        OK + CHUNKED + b"\r\n" + b"1\r\nx\r\n" * 400_000 + b"0\r\n\r\n",
-        SSE + CHUNKED + b"\r\n" + b"".join(b"1\r\n%c\r\n" % byte for byte in EVENT * 4000) + b"0\r\n\r\n",
-        SSE + CHUNKED + b"\r\n" + chunk(EVENT * 30_000) + b"0\r\n\r\n",
-        SSE + CHUNKED + b"\r\n" + chunk(b":\n" * 1_000_000) + b"0\r\n\r\n",
-        b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 40_000 + PLAIN,
-        (b"HTTP/1.1 103 Early Hints\r\n" + b"a: b\r\n" * 900 + b"\r\n") * 400 + PLAIN,
-        b"HTTP/1.1 100 Continue\r\n\r\n" * 100_000 + PLAIN,
+        Made(lambda: OK + CHUNKED + b"\r\n" + b"1\r\nx\r\n" * 400_000 + b"0\r\n\r\n"),
+        Made(lambda: SSE + CHUNKED + b"\r\n" + b"".join(b"1\r\n%c\r\n" % byte for byte in EVENT * 4000) + b"0\r\n\r\n"),
+        Made(lambda: SSE + CHUNKED + b"\r\n" + chunk(EVENT * 30_000) + b"0\r\n\r\n"),
+        Made(lambda: SSE + CHUNKED + b"\r\n" + chunk(b":\n" * 1_000_000) + b"0\r\n\r\n"),
+        Made(lambda: b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 40_000 + PLAIN),
+        Made(lambda: (b"HTTP/1.1 103 Early Hints\r\n" + b"a: b\r\n" * 900 + b"\r\n") * 400 + PLAIN),
+        Made(lambda: b"HTTP/1.1 100 Continue\r\n\r\n" * 100_000 + PLAIN),
     ],
     ids=["bytes", "events in bytes", "events", "comments", "interim", "large interim", "continue"],
 )  # fmt: skip

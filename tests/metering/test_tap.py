@@ -21,6 +21,7 @@ from metrion.dialects import DIALECTS
 from metrion.metering.tap import Tap
 from metrion.model import Reading, Usage
 from tests.corpus import Exchange, at_least, exchanges
+from tests.made import Made
 
 DIALECT_OF_KIND = {"chat": "openai_chat", "messages": "anthropic_messages"}
 
@@ -265,8 +266,8 @@ def test_a_chunk_without_news_costs_microseconds() -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b'[{"b64_json": "%b"}]' % (b"QUJD" * 2_500_000),
-        b"[%b[]]" % (b"[-0.012345678, 0.25, 1e-05], " * 360_000),
+        Made(lambda: b'[{"b64_json": "%b"}]' % (b"QUJD" * 2_500_000)),
+        Made(lambda: b"[%b[]]" % (b"[-0.012345678, 0.25, 1e-05], " * 360_000)),
     ],
     ids=["an image", "embeddings"],
 )

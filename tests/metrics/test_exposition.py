@@ -292,7 +292,7 @@ def expressions() -> Iterator[tuple[str, str]]:
             yield rule["alert"], rule["expr"]
 
 
-@pytest.mark.parametrize(("title", "expression"), expressions())
+@pytest.mark.parametrize(("title", "expression"), list(expressions()))
 def test_graphs_and_rules_use_metrics_and_labels_that_exist(title: str, expression: str, proxy: Proxy) -> None:
     _, _, body = get(proxy)
     declared = set(re.findall(rb"^# TYPE (\S+)", body, re.MULTILINE))

@@ -3,6 +3,7 @@
 import json
 import random
 import tracemalloc
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -184,20 +185,20 @@ def test_a_name_may_have_any_length() -> None:
     assert scanned([body[at : at + 5000] for at in range(0, len(body), 5000)]).document == {"a": 2}
 
 
-LARGE = {
-    "base64": b'{"data": [{"b64_json": "' + b"QUJD" * 5_000_000 + b'"}], "a": 1}',
-    "embeddings": b'{"data": [' + b"[-0.0123, 0.25, 1e-05], " * 400_000 + b'[]], "a": 1}',
-    "messages": b'{"messages": [' + rb'{"content": [{"text": "say \"hi\"\n"}]}, ' * 60_000 + b'{}], "a": 1}',
-    "up and down": b'{"x": [' + (b"[" * 3000 + b"]" * 3000 + b",") * 500 + b'[]], "a": 1}',
-    "deep": b'{"x": ' + b'{"x": [' * 500_000 + b"]}" * 500_000 + b', "a": 1}',
-    "many wanted": b'{"list": [' + b'{"a": 1}, ' * 50_000 + b'{}], "a": 1}',
-    "escapes": b'{"x": "' + b"\\\\" * 2_000_000 + b'\\"", "a": 1}',
+LARGE: dict[str, Callable[[], bytes]] = {
+    "base64": lambda: b'{"data": [{"b64_json": "' + b"QUJD" * 5_000_000 + b'"}], "a": 1}',
+    "embeddings": lambda: b'{"data": [' + b"[-0.0123, 0.25, 1e-05], " * 400_000 + b'[]], "a": 1}',
+    "messages": lambda: b'{"messages": [' + rb'{"content": [{"text": "say \"hi\"\n"}]}, ' * 60_000 + b'{}], "a": 1}',
+    "up and down": lambda: b'{"x": [' + (b"[" * 3000 + b"]" * 3000 + b",") * 500 + b'[]], "a": 1}',
+    "deep": lambda: b'{"x": ' + b'{"x": [' * 500_000 + b"]}" * 500_000 + b', "a": 1}',
+    "many wanted": lambda: b'{"list": [' + b'{"a": 1}, ' * 50_000 + b'{}], "a": 1}',
+    "escapes": lambda: b'{"x": "' + b"\\\\" * 2_000_000 + b'\\"", "a": 1}',
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", LARGE)
 def test_a_large_document_is_not_held(name: str) -> None:
-    body = LARGE[name]
+    body = LARGE[name]()
     scanner = Scanner(tree(WANTED))
     tracemalloc.start()
     for start in range(0, len(body), 1 << 16):

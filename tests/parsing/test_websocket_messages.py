@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import random
 import time
 import tracemalloc
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pytest
 
@@ -186,27 +187,31 @@ def repeated(piece: bytes, size: int = 1 << 16) -> bytes:
     return piece * (size // len(piece))
 
 
-ZEROS = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
-BOMB = ZEROS.compress(bytes(400 << 20)) + ZEROS.flush(zlib.Z_SYNC_FLUSH)[:-4]
+@functools.cache
+def bomb() -> bytes:
+    """Return the little that is 400 MB once decompressed."""
+    zeros = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    return zeros.compress(bytes(400 << 20)) + zeros.flush(zlib.Z_SYNC_FLUSH)[:-4]
 
-HOSTILE = {
-    "bomb": [frame(2, BOMB, rsv=0x40)],
-    "bombs": [frame(2, BOMB[:50_000], fin=False, rsv=0x40), *[frame(0, BOMB[50_000:], fin=False)] * 20],
-    "a message without end": [frame(2, fin=False), *[frame(0, bytes(65_000), fin=False)] * 3300],
-    "a frame without end": [b"\x82\x7f" + b"\xff" * 8, *[bytes(65_536)] * 3300],
-    "empty fragments": [frame(2, fin=False), *[repeated(frame(0, fin=False))] * 20],
-    "fragments of a byte": [frame(2, fin=False), *[repeated(frame(0, b"x", fin=False, mask=MASK))] * 20],
-    "pings": [repeated(frame(9))] * 20,
-    "pongs with a payload": [repeated(frame(10, b"x" * 125, mask=MASK))] * 20,
-    "empty messages": [repeated(frame(1))] * 20,
-    "empty streams": [frame(2, repeated(b"\x03\x00"), rsv=0x40)] * 20,
+
+HOSTILE: dict[str, Callable[[], list[bytes]]] = {
+    "bomb": lambda: [frame(2, bomb(), rsv=0x40)],
+    "bombs": lambda: [frame(2, bomb()[:50_000], fin=False, rsv=0x40), *[frame(0, bomb()[50_000:], fin=False)] * 20],
+    "a message without end": lambda: [frame(2, fin=False), *[frame(0, bytes(65_000), fin=False)] * 3300],
+    "a frame without end": lambda: [b"\x82\x7f" + b"\xff" * 8, *[bytes(65_536)] * 3300],
+    "empty fragments": lambda: [frame(2, fin=False), *[repeated(frame(0, fin=False))] * 20],
+    "fragments of a byte": lambda: [frame(2, fin=False), *[repeated(frame(0, b"x", fin=False, mask=MASK))] * 20],
+    "pings": lambda: [repeated(frame(9))] * 20,
+    "pongs with a payload": lambda: [repeated(frame(10, b"x" * 125, mask=MASK))] * 20,
+    "empty messages": lambda: [repeated(frame(1))] * 20,
+    "empty streams": lambda: [frame(2, repeated(b"\x03\x00"), rsv=0x40)] * 20,
 }
 
 
 def longest_turn(name: str, *, takeover: bool) -> float:
     """Read what arrives at once, again and again; return the most seconds that this took."""
     reader, longest = MessageReader(takeover, Held()), 0.0
-    for data in HOSTILE[name]:
+    for data in HOSTILE[name]():
         for at in range(0, len(data), 1 << 16):
             began = time.thread_time()
             with contextlib.suppress(UnreadableError):

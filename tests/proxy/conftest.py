@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,18 +43,25 @@ def way(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(scope="module")
-def wired(way: str, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    """A proxy whose providers say what a test lets them say, in each way in turn."""
+@pytest.fixture(scope="session")
+def wired_by_way(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Proxy]]:
+    """Start a proxy whose providers say what a test lets them say: one for each way, when it is first asked for."""
     providers = {name: {"upstream": upstream.url} for name in PROVIDERS}
     config = {"providers": providers, "plans": {"pro": {"requests_per_minute": 0, "timeout": 60}}}
-    with _running(way, tmp_path_factory.mktemp("wired") / "home", config) as proxy:
-        workers = proxy.workers()
-        upstream.malformed.clear()
-        yield proxy
-        assert proxy.workers() == workers, "a worker died"
-        assert upstream.malformed == []
-        assert "Traceback" not in proxy.log.read_text()
+    with ExitStack() as running:
+        yield cache(lambda way: running.enter_context(_running(way, tmp_path_factory.mktemp("wired") / "home", config)))
+
+
+@pytest.fixture(scope="module")
+def wired(way: str, wired_by_way: Callable[[str], Proxy], upstream: Upstream) -> Iterator[Proxy]:
+    """A proxy whose providers say what a test lets them say, in each way in turn."""
+    proxy = wired_by_way(way)
+    workers = proxy.workers()
+    upstream.malformed.clear()
+    yield proxy
+    assert proxy.workers() == workers, "a worker died"
+    assert upstream.malformed == []
+    assert "Traceback" not in proxy.log.read_text()
 
 
 def _running(way: str, home: Path, config: dict[str, Any]) -> AbstractContextManager[Proxy]:

@@ -17,6 +17,7 @@ import brotli
 import pytest
 import zstandard
 
+from tests.made import Made
 from tests.processes import Proxy, eventually
 from tests.simulated import Received, Simulator
 from tests.websocket import Client, EchoServer
@@ -241,7 +242,7 @@ def test_an_answer_that_breaks_off_has_no_cost_of_what_there_was(
         assert set(came.warnings) <= {"the JSON body ends early, or is broken"}
 
 
-BROKEN: dict[str, tuple[Kind, bytes, tuple[int, int] | None, str | None]] = {
+BROKEN: dict[str, tuple[Kind, bytes | Made, tuple[int, int] | None, str | None]] = {
     "a name twice": (PLAIN, PLAIN.with_input(b'1, "prompt_tokens": 9'), (9, 5), None),
     "a usage twice": (PLAIN, PLAIN.with_input(b"9").replace(b'"usage"', b'"usage": {"prompt_tokens": 1}, "usage"'),
                       (9, 5), None),
@@ -257,12 +258,13 @@ BROKEN: dict[str, tuple[Kind, bytes, tuple[int, int] | None, str | None]] = {
     "half an event": (STREAM, STREAM.with_input(b"9").replace(b"}}\n\ndata: [DONE]", b"\n\ndata: [DONE]"), None,
                       "an event is no JSON"),
     "no JSON": (PLAIN, b"zebras quarrel", None, "the body is no JSON"),
-    "a line without end": (STREAM, sse(CHUNK) + b"data: " + b"x" * (5 << 20), None, "an event is no JSON"),
-    "a line of JSON without end": (STREAM, sse(CHUNK) + b'data: {"usage": {"x": "' + b"x" * (5 << 20), None,
-                                   "the last event ends early"),
-    "data lines": (STREAM, sse(CHUNK) + b"data: x\n" * (1 << 18) + b"\n" + STREAM.with_input(b"9"), (9, 5),
-                   "an event is no JSON"),
-    "empty lines": (STREAM, sse(CHUNK) + b"\n" * (2 << 20) + STREAM.with_input(b"9"), (9, 5), None),
+    "a line without end": (STREAM, Made(lambda: sse(CHUNK) + b"data: " + b"x" * (5 << 20)), None,
+                           "an event is no JSON"),
+    "a line of JSON without end": (STREAM, Made(lambda: sse(CHUNK) + b'data: {"usage": {"x": "' + b"x" * (5 << 20)),
+                                   None, "the last event ends early"),
+    "data lines": (STREAM, Made(lambda: sse(CHUNK) + b"data: x\n" * (1 << 18) + b"\n" + STREAM.with_input(b"9")),
+                   (9, 5), "an event is no JSON"),
+    "empty lines": (STREAM, Made(lambda: sse(CHUNK) + b"\n" * (2 << 20) + STREAM.with_input(b"9")), (9, 5), None),
 }  # fmt: skip
 """Whose usage counts all the same, or is not there; and what is warned of."""
 
@@ -353,8 +355,8 @@ def test_an_answer_that_is_nothing_but_work(serve: Proxy, simulator: Simulator) 
         (b'{"model": 1e400}', {}, None),
         (b"\x00" * 1000, {}, None),
         (gzip.compress(b'{"model": "m"}'), {"content-encoding": "gzip"}, "m"),
-        (gzip.compress(b'{"model": "m", "x": "' + b"x" * BOMB), {"content-encoding": "gzip"}, "m"),
-        (gzip.compress(b'{"model": "m", ' + b'"a":1,' * (BOMB // 6)), {"content-encoding": "gzip"}, "m"),
+        (Made(lambda: gzip.compress(b'{"model": "m", "x": "' + b"x" * BOMB)), {"content-encoding": "gzip"}, "m"),
+        (Made(lambda: gzip.compress(b'{"model": "m", ' + b'"a":1,' * (BOMB // 6))), {"content-encoding": "gzip"}, "m"),
         (b'{"model": "m"}', {"content-encoding": "gzip"}, None),
         (b'{"model": "m"}', {"content-encoding": "zebra"}, None),
         (b"--x\r\n" * 50_000, {"content-type": "multipart/form-data; boundary=x"}, None),

@@ -8,11 +8,12 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from tests.processes import Proxy
+from tests.made import Made
+from tests.processes import Proxy, cpu_seconds
 from tests.rawclient import MODELS, RawClient, connected, labelled, request
 from tests.upstream import PLAIN, Asked, Upstream, answering
 
@@ -45,6 +46,46 @@ def flood(port: int, begun: bytes, piece: bytes) -> int:
     return taken
 
 
+def heads_that_come_slowly(port: int) -> list[bytes]:
+    """Send a byte now and then; return those of whom the connection is never closed."""
+    begun = [
+        b"G",
+        b"GET / HTTP/1.1",
+        STRANGER,
+        STRANGER + b"X-Slow: ",
+        STRANGER + b"Content-Length: 5\r\n\r\n",
+        CHUNKED,
+    ]
+    with contextlib.ExitStack() as stack, selectors.DefaultSelector() as selector:
+        open_ones: dict[socket.socket, bytes] = {}
+        for head in begun:
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            connection.sendall(head)
+            selector.register(connection, selectors.EVENT_READ)
+            open_ones[connection] = head
+        began = time.monotonic()
+        while open_ones and time.monotonic() - began < 2 * SECONDS:
+            for key, _ in selector.select(timeout=0.5):
+                connection = key.fileobj  # type: ignore[assignment]  # only sockets are registered
+                with contextlib.suppress(OSError):
+                    if connection.recv(65536):
+                        continue
+                selector.unregister(connection)
+                del open_ones[connection]
+            for connection in open_ones:
+                with contextlib.suppress(OSError):
+                    connection.sendall(b"a")
+        return list(open_ones.values())
+
+
+@pytest.fixture(scope="module")
+def slow_heads(wired: Proxy) -> Iterator[Future[list[bytes]]]:
+    """Sent while the other tests of strangers run, since it takes ten seconds."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(heads_that_come_slowly, wired.port)
+
+
+@pytest.mark.usefixtures("slow_heads")
 @pytest.mark.parametrize(
     ("begun", "piece"),
     [
@@ -89,36 +130,9 @@ def test_a_stranger_that_never_ends(begun: bytes, piece: bytes, wired: Proxy, up
     assert upstream.total() == came
 
 
-def test_strangers_whose_heads_come_slowly(wired: Proxy) -> None:
+def test_strangers_whose_heads_come_slowly(slow_heads: Future[list[bytes]]) -> None:
     """A byte now and then keeps no connection open; one that has not begun a request may wait for longer."""
-    begun = [
-        b"G",
-        b"GET / HTTP/1.1",
-        STRANGER,
-        STRANGER + b"X-Slow: ",
-        STRANGER + b"Content-Length: 5\r\n\r\n",
-        CHUNKED,
-    ]
-    with contextlib.ExitStack() as stack, selectors.DefaultSelector() as selector:
-        open_ones: dict[socket.socket, bytes] = {}
-        for head in begun:
-            connection = stack.enter_context(socket.create_connection(("127.0.0.1", wired.port)))
-            connection.sendall(head)
-            selector.register(connection, selectors.EVENT_READ)
-            open_ones[connection] = head
-        began = time.monotonic()
-        while open_ones and time.monotonic() - began < 2 * SECONDS:
-            for key, _ in selector.select(timeout=0.5):
-                connection = key.fileobj  # type: ignore[assignment]  # only sockets are registered
-                with contextlib.suppress(OSError):
-                    if connection.recv(65536):
-                        continue
-                selector.unregister(connection)
-                del open_ones[connection]
-            for connection in open_ones:
-                with contextlib.suppress(OSError):
-                    connection.sendall(b"a")
-        assert list(open_ones.values()) == []
+    assert slow_heads.result() == []
 
 
 def test_an_idle_connection_is_kept(wired: Proxy) -> None:
@@ -284,17 +298,17 @@ def test_a_provider_that_does_not_read(wired: Proxy, upstream: Upstream) -> None
 
 @contextlib.contextmanager
 def another_caller(proxy: Proxy) -> Iterator[list[float]]:
-    """Call all the while; gives how long each call took."""
-    waits: list[float] = []
+    """Call all the while; gives how long the proxy worked before it answered each call, for whomever."""
+    waits, workers = list[float](), proxy.workers()
     over = threading.Event()
 
     def call() -> None:
         with connected(proxy.port) as client:
             while not over.is_set():
-                began = time.perf_counter()
+                began = cpu_seconds(workers)
                 client.send(request(proxy, method="GET", target=MODELS))
                 assert client.read("GET").status == 200
-                waits.append(time.perf_counter() - began)
+                waits.append(cpu_seconds(workers) - began)
 
     with ThreadPoolExecutor(1) as pool:
         calling = pool.submit(call)
@@ -311,8 +325,8 @@ INTERIM = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
 @pytest.mark.parametrize(
     "wire",
     [
-        OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 100_000 + b"0\r\n\r\n",
-        INTERIM * 40_000 + OK + b"Content-Length: 2\r\n\r\n{}",
+        Made(lambda: OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 100_000 + b"0\r\n\r\n"),
+        Made(lambda: INTERIM * 40_000 + OK + b"Content-Length: 2\r\n\r\n{}"),
     ],
     ids=["one-byte chunks", "interim responses"],
 )

@@ -13,6 +13,7 @@ from metrion.model.policies import Alias, MemberSetting, Policies, Told
 from metrion.relay.effects import SendRequest, SendRequestData, SendResponse
 from metrion.relay.held_body import MOST_HELD
 from metrion.relay.rewrites import AppliedPolicies, suiting
+from tests.made import Made
 from tests.relay.ways import JSON, Gate, forward, inbound
 
 LARGE = Policies(
@@ -64,7 +65,7 @@ def test_the_body_and_its_length_are_changed_and_the_event_says_what_was_asked_f
         (SENT + b"x", (), "the body has something behind its end"),
         (gzip.compress(SENT), ((b"Content-Encoding", b"gzip"),), "the body is compressed"),
         (SENT, ((b"content-type", b"multipart/form-data; boundary=x"),), "the body is no JSON"),
-        (b" " * (MOST_HELD + 1), (), "the body is longer than what is held in memory"),
+        (Made(lambda: b" " * (MOST_HELD + 1)), (), "the body is longer than what is held in memory"),
     ],
     ids=["no JSON", "twice", "a mark", "garbage", "compressed", "a form", "too long"],
 )

@@ -5,14 +5,18 @@ from __future__ import annotations
 import http.client
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 
+from tests.at_once import Begun, at_once
 from tests.processes import METRION, Proxy, eventually, running_serve, upstreams
 from tests.simulated import Simulator
+from tests.store.events import Home
 
 
 def call(proxy: Proxy) -> None:
@@ -51,15 +55,12 @@ GONE: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("go", GONE.values(), ids=GONE)
-def test_all_goes_on_under_the_proxy_and_at_its_next_start(
-    simulator: Simulator, tmp_path: Path, go: Callable[[Path], object]
-) -> None:
-    config = upstreams(simulator)
-    store = tmp_path / "home" / "usage.duckdb"
-    with running_serve(tmp_path / "home", config) as proxy:
+def gone_under_the_proxy(config: Mapping[str, Any], go: Callable[[Path], object], folder: Path) -> None:
+    store = folder / "home" / "usage.duckdb"
+    with running_serve(folder / "home", config) as proxy:
         call(proxy)
-        eventually(lambda: proxy.events("SELECT 1 FROM ingested"), timeout=60)
+        eventually(lambda: not Home(proxy.home).segments, timeout=120)
+        assert proxy.events("SELECT 1 FROM ingested")
         go(store)
         call(proxy)
         assert count(proxy) == 1
@@ -70,9 +71,23 @@ def test_all_goes_on_under_the_proxy_and_at_its_next_start(
         assert "Traceback" not in proxy.log.read_text()
     assert [row["n"] for row in proxy.events("SELECT count(*) AS n FROM ingested")] == [2]
     go(store) if go is not moved else store.unlink()
-    with running_serve(tmp_path / "home", config) as again:
+    with running_serve(folder / "home", config) as again:
         call(again)
         assert count(again) == 1
+
+
+@pytest.fixture(scope="module")
+def begun(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Begun]:
+    """All of them: each waits ten seconds for the ingester."""
+    config = upstreams(simulator)
+    scenarios = {name: partial(gone_under_the_proxy, config, go) for name, go in GONE.items()}
+    with at_once(scenarios, tmp_path_factory) as begun:
+        yield begun
+
+
+@pytest.mark.parametrize("name", GONE)
+def test_all_goes_on_under_the_proxy_and_at_its_next_start(name: str, begun: Begun) -> None:
+    begun[name].result()
 
 
 def test_a_damaged_one_is_named_and_moved_away_while_the_proxy_runs(simulator: Simulator, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from metrion.store import ingester as intake
 from metrion.store import locks, segments
 from metrion.store.ingester import Ingester
 from metrion.store.query import Json
+from tests.made import Made
 from tests.store.events import STARTED, Home, event, everything, native
 
 FULL: dict[str, Any] = {
@@ -160,6 +161,11 @@ GOOD = encode(event(request_id="good-1"), "w", 1)
 ALSO_GOOD = encode(event(request_id="good-2"), "w", 3)
 
 
+def endless() -> bytes:
+    """Return a line that is longer than what is read at once."""
+    return b'{"x": "' + b"x" * 20_000_000 + b'"}\n'
+
+
 @pytest.mark.parametrize(
     ("content", "readable", "set_aside"),
     [
@@ -177,9 +183,9 @@ ALSO_GOOD = encode(event(request_id="good-2"), "w", 3)
             GOOD + ALSO_GOOD[:300] + ALSO_GOOD, ["good-1"], ALSO_GOOD[:300] + ALSO_GOOD, id="torn in the middle"
         ),
         pytest.param(
-            GOOD + b'{"x": "' + b"x" * 20_000_000 + b'"}\n' + ALSO_GOOD,
+            Made(lambda: GOOD + endless() + ALSO_GOOD),
             ["good-1", "good-2"],
-            b'{"x": "' + b"x" * 20_000_000 + b'"}\n',
+            Made(endless),
             id="longer than the reader takes",
         ),
     ],

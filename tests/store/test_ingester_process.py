@@ -5,15 +5,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from metrion import store
 from metrion.errors import StoreError
 from metrion.store import locks
+from tests.at_once import Begun, at_once
 from tests.store.events import Home, event, native
 
 
@@ -32,17 +34,25 @@ def kill(process: subprocess.Popen[bytes]) -> None:
         pipe.close()
 
 
-@pytest.fixture
-def spawn(home: Home) -> Any:
+@contextmanager
+def spawning(home: Home) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
     started: list[subprocess.Popen[bytes]] = []
 
     def spawn() -> subprocess.Popen[bytes]:
         started.append(store.spawn_ingester(home.journal_dir, home.store_path))
         return started[-1]
 
-    yield spawn
-    for process in started:
-        kill(process)
+    try:
+        yield spawn
+    finally:
+        for process in started:
+            kill(process)
+
+
+@pytest.fixture
+def spawn(home: Home) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+    with spawning(home) as spawn:
+        yield spawn
 
 
 def test_it_makes_the_store_says_so_and_ingests_a_last_time(tmp_path: Path) -> None:
@@ -97,34 +107,55 @@ def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
-def test_it_dozes_without_duckdb_and_wakes_for_what_waits(
-    home: Home, spawn: Callable[[], subprocess.Popen[bytes]]
-) -> None:
-    process = spawn()
-    store.wait_until_ready(process, 30)
-    for number in range(1, 3):
+def dozes_and_wakes(folder: Path) -> None:
+    home = Home(folder)
+    home.initialise()
+    with spawning(home) as spawn:
+        process = spawn()
+        store.wait_until_ready(process, 30)
+        for number in range(1, 3):
+            wait_for(lambda: not has_loaded_duckdb(process))
+            assert process.poll() is None
+            home.record(event())
+            wait_for(lambda: not home.segments)
+            assert has_loaded_duckdb(process)
+            assert len(native(home)) == number
+        assert home.segments == []
+
+
+def dozes_and_ingests_a_last_time(count: int, folder: Path) -> None:
+    home = Home(folder)
+    home.initialise()
+    with spawning(home) as spawn:
+        process = spawn()
+        store.wait_until_ready(process, 30)
         wait_for(lambda: not has_loaded_duckdb(process))
-        assert process.poll() is None
-        home.record(event())
-        wait_for(lambda number=number: len(native(home)) == number)  # type: ignore[misc]  # bound, see above
-        assert has_loaded_duckdb(process)
-    assert home.segments == []
+        for name in (signal.SIGINT, signal.SIGTERM):
+            process.send_signal(name)
+        home.record(*[event() for _ in range(count)])
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(20) == 0
+        assert len(native(home)) == count
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Begun]:
+    """What waits for an ingester to doze, or to wake, which takes ten seconds."""
+    last_times = {f"a last time: {count}": partial(dozes_and_ingests_a_last_time, count) for count in (0, 2)}
+    with at_once({"wakes": dozes_and_wakes, **last_times}, tmp_path_factory) as begun:
+        yield begun
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
+def test_it_dozes_without_duckdb_and_wakes_for_what_waits(begun: Begun) -> None:
+    begun["wakes"].result()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
 @pytest.mark.parametrize("count", [0, 2])
-def test_a_dozing_one_ingests_a_last_time(count: int, home: Home, spawn: Callable[[], subprocess.Popen[bytes]]) -> None:
-    process = spawn()
-    store.wait_until_ready(process, 30)
-    wait_for(lambda: not has_loaded_duckdb(process))
-    for name in (signal.SIGINT, signal.SIGTERM):
-        process.send_signal(name)
-    home.record(*[event() for _ in range(count)])
-    assert process.stdin is not None
-    process.stdin.close()
-    assert process.wait(5) == 0
-    assert len(native(home)) == count
+def test_a_dozing_one_ingests_a_last_time(count: int, begun: Begun) -> None:
+    begun[f"a last time: {count}"].result()
 
 
 def test_it_ends_with_its_parent(home: Home) -> None:

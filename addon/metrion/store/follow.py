@@ -215,7 +215,7 @@ class Follower:
     def _row(self, line: bytes) -> Row | None:
         try:
             columns = json.loads(line)
-            row = tuple(_value(kind, columns.get(name)) for name, kind in schema.COLUMN_TYPES.items())
+            row = values(columns)
             writer, seq = columns["writer"], columns["seq"]
         except (ValueError, ArithmeticError, LookupError, TypeError, AttributeError):
             return None  # the ingester sets such a line aside
@@ -240,6 +240,11 @@ class Follower:
 def _metered_at(row: Row) -> datetime:
     at: datetime = row[_STARTED_AT]
     return at + timedelta(milliseconds=row[_LATENCY_MS] or 0)
+
+
+def values(columns: Mapping[str, Any]) -> Row:
+    """Return what a line of the journal says, as the store gives it."""
+    return tuple(_value(kind, columns.get(name)) for name, kind in schema.COLUMN_TYPES.items())
 
 
 def _value(kind: str, value: Any) -> Any:
