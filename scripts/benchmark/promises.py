@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from scripts.benchmark import (
     budgets,
     first_call,
+    flows,
     latency,
     memory,
     metering,
@@ -106,6 +107,7 @@ PROMISES = (
         at_most=POLICIES,
     ),
     Promise("µs that a hit of the cache adds", sendings.ADDED, sendings.HIT, at_most=1000),
+    Promise("MB of mitmweb, at its most", flows.PEAK, flows.MITMWEB, at_most=flows.MOST_MEGABYTES),
     Promise("MB held of a response of 10 MB", taps.HELD, "", at_most=TAP_MEGABYTES),
 )
 

@@ -58,3 +58,11 @@ def test_a_member_that_no_request_to_the_provider_has(patient: Patient) -> None:
     patient.configure(policies={"a": {"for": {"provider": "openai"}, "defaults": {"safe_prompt": True, "seed": 1}}})
     patient.found(WARN, "policies.a: no request to openai has a member safe_prompt")
     assert not [each for each in patient.examine() if "has a member seed" in each.what]
+
+
+def test_embeddings_that_cannot_go_out_together(patient: Patient) -> None:
+    names = ("anthropic", "openai", "mistral", "google", "xai")
+    patient.configure(policies={name: {"for": {"provider": name}, "batching": True} for name in names})
+    patient.found(WARN, "policies.anthropic: anthropic has no embeddings that can go out as one request")
+    said = [each.what for each in patient.examine() if "embeddings" in each.what]
+    assert len(said) == 1

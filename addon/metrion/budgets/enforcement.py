@@ -9,6 +9,7 @@ already, and the next count over the events finds it.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -16,6 +17,7 @@ from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import NamedTuple
 
 from metrion.admission.budgets import Budgets, over, shown, uncounted, without_model, without_price
 from metrion.admission.paths import parameter
@@ -56,6 +58,14 @@ type Cheaper = tuple[Forward, Asked]
 """A request as it goes out in another way, and what its body asks for there."""
 
 
+class _Known(NamedTuple):
+    """A budget with a span, and the moments whose span that is."""
+
+    bound: Bound
+    since: float
+    until: float
+
+
 class Enforcement:
     """See the module. ``writer``: the id of the journal's writer, which ends in twelve hexadecimal digits."""
 
@@ -75,7 +85,8 @@ class Enforcement:
         self._timezone = timezone
         self._shows_remaining = shows_remaining
         self._clock = clock
-        self._spans = dict[tuple[str, str | None], Span]()
+        self._bounds = dict[int, _Known]()
+        """Of each budget, by its id, the span that was last asked for."""
         self._is_failing = False
 
     # --- before
@@ -130,7 +141,7 @@ class Enforcement:
             return without_price(forward, strict, found) if found else without_model(forward, strict, asked or Asked())
         amount = found if isinstance(found, int) else 0
         now = self._clock()
-        bounds = [Bound(budget, self._span(budget, now).key) for budget in reservation.budgets]
+        bounds = [self._bound(budget, now) for budget in reservation.budgets]
         if instead is None:
             held = self._ledger.hold(bounds, amount)
         else:
@@ -229,14 +240,15 @@ class Enforcement:
         found = budgets.of(event.token_name, event.account, event.user_label, event.provider)
         if not found and held is None:
             return
-        cost = cost_of(event.cost_source, event.cost_usd, event.cost_at_least_usd, reserved_in(event))
-        if event.cost_usd is not None and event.cost_source not in FREE:
+        is_known = event.cost_usd is not None
+        reserved = None if is_known else reserved_in(event)
+        cost = cost_of(event.cost_source, event.cost_usd, event.cost_at_least_usd, reserved)
+        if is_known and event.cost_source not in FREE:
             model = held.model if held is not None else None
             who = (event.account, event.token_name, event.provider, model or event.model_requested)
             self._figures.learn(who, cost, event.cost_parts)
         started = (event.started_at - _EPOCH).total_seconds()
-        bounds = [Bound(budget, self._span(budget, started).key) for budget in found]
-        self._settle(bounds, cost, number, held)
+        self._settle([self._bound(budget, started) for budget in found], cost, number, held)
         if cost and found and event.method != "POST" and event.status != 101:
             ask_for_recount(self._folder)  # it reports what an earlier request used, whose reservation still counts
 
@@ -263,12 +275,17 @@ class Enforcement:
         """Hold nothing any more."""
         self._ledger.close()
 
+    def _bound(self, budget: Budget, moment: float) -> Bound:
+        known = self._bounds.get(budget.id)
+        if known is None or known.bound.budget is not budget or not known.since <= moment < known.until:
+            found = self._span(budget, moment)
+            moves = found.until is None
+            since, until = (-math.inf, math.inf) if moves else (found.since, found.until or 0)
+            known = self._bounds[budget.id] = _Known(Bound(budget, found.key), since, until)
+        return known.bound
+
     def _span(self, budget: Budget, moment: float) -> Span:
-        key = (budget.per, budget.timezone)
-        known = self._spans.get(key)
-        if known is None or known.until is None or not known.since <= moment < known.until:
-            known = self._spans[key] = span(budget.per, moment, zone(budget.timezone or self._timezone))
-        return known
+        return span(budget.per, moment, zone(budget.timezone or self._timezone))
 
 
 def _strict(reservation: Reservation) -> Budget | None:

@@ -90,8 +90,12 @@ def follow_token(db: sqlite3.Connection, name: str, usd: Decimal | None) -> None
 
 
 def forget(db: sqlite3.Connection, scope: str, name: str) -> None:
-    """Remove the budgets of a token or an account that is gone: another one may have its name later."""
-    db.execute("DELETE FROM budgets WHERE scope = ? AND name = ?", (scope, name))
+    """Remove the budgets, and the guard's limits, of a token or an account that is gone.
+
+    Another one may have its name later.
+    """
+    for table in ("budgets", "guards"):
+        db.execute(f"DELETE FROM {table} WHERE scope = ? AND name = ?", (scope, name))  # noqa: S608 -- written here
 
 
 def _check_amount(usd: Decimal) -> None:

@@ -11,9 +11,11 @@ from contextlib import closing
 from metrion.admission.budgets import shown
 from metrion.control import ControlStore
 from metrion.doctor.findings import Finding, Subject, ok, warn
+from metrion.endpoints import EMBEDDINGS
 from metrion.errors import ControlError
 from metrion.model import Budget, ErrorShape
 from metrion.providers import PROVIDERS
+from metrion.relay.batch_bodies import FORMAT
 from metrion.settings import Settings
 from metrion.settings.policies import Policy
 from metrion.settings.policies.members import MEMBERS
@@ -120,10 +122,24 @@ def _members_are_known(settings: Settings, policy: Policy) -> Iterator[Finding]:
             )
 
 
+def _has_embeddings(settings: Settings, policy: Policy) -> Iterator[Finding]:
+    """Report a policy for embeddings where there are none that can go out together."""
+    if (provider := policy.scope.provider) is not None:
+        like = PROVIDERS[settings.providers[provider].like]
+        surfaces = [like.native, *([like.compatible.surface] if like.compatible is not None else [])]
+        paths = [path for surface in surfaces for path in surface.paths.values()]
+        if not any(path.operation is EMBEDDINGS and path.post == FORMAT for path in paths):
+            yield warn(
+                f"policies.{policy.name}: {provider} has no embeddings that can go out as one request",
+                "take `batching` out, or have the policy for another provider (docs/policies.md)",
+            )
+
+
 NEEDS: Mapping[str, Need] = {
     "aliases": _leads_to_keys,
     "fallback": _leads_to_keys,
     "defaults": _members_are_known,
     "caps": _members_are_known,
+    "batching": _has_embeddings,
 }
 """By kind, what is looked at where a policy asks for it."""

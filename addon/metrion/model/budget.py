@@ -43,7 +43,7 @@ class Reservation:
 
 def picodollars(usd: Decimal) -> int:
     """Return an amount in US dollars as whole picodollars."""
-    return int(usd.scaleb(12))
+    return int(usd * PICODOLLARS)
 
 
 def dollars(amount: int) -> Decimal:

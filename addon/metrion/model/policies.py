@@ -81,6 +81,17 @@ class Cache:
 
 
 @dataclass(frozen=True, slots=True)
+class Batching:
+    """Embeddings that arrive together go out as one request."""
+
+    policy: str
+    milliseconds: float = 5.0
+    """How long one waits for the next."""
+    inputs: int = 100
+    """How many inputs go out together at most."""
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """Where a request goes that was not answered."""
 
@@ -122,6 +133,7 @@ class Policies:
     concurrency: Concurrency | None = None
     cache: Cache | None = None
     fallback: Fallback | None = None
+    batching: Batching | None = None
     noted: tuple[tuple[str, str], ...] = ()
     """What was done with the head already, by the policy's name."""
     model: str | None = None

@@ -8,6 +8,7 @@ from typing import Protocol
 from metrion.model import Answer, Asked, Forward, Inbound, Refusal
 from metrion.model.policies import Concurrency, Step
 from metrion.relay.attempt import Attempt
+from metrion.relay.batch import Gathering
 from metrion.relay.caching import KeptAnswer
 from metrion.relay.held_body import Room
 
@@ -53,6 +54,10 @@ class Gate(Protocol):
     @property
     def cache(self) -> Cache | None:
         """Where answers are kept; ``None``: nowhere."""
+
+    @property
+    def gathering(self) -> Gathering:
+        """Where requests wait to go out as one."""
 
     def enter(self, forward: Forward, concurrency: Concurrency) -> Place:
         """Have a place for a request at its provider key, or wait for one; until the request is over."""

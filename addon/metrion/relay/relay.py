@@ -173,7 +173,7 @@ class Relay:
         return [EndRequest(trailers)]
 
     def client_gone(self) -> Effects:
-        """End everything: the client has hung up, or the rest of its body cannot be read."""
+        """End everything: the client has hung up."""
         if self.state in UNDER_WAY:
             effects = self._end(EndReason.CLIENT_ABORT)
             self.state = State.OVER
