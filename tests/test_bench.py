@@ -31,6 +31,7 @@ from scripts.benchmark.upstream import Tally, Upstream, running_upstream
 from tests.processes import ROOT
 
 PATH = "/v1/chat/completions"
+POLICIES = {"no policies", "retries", "concurrency", "alias", "alias and retries", "cache, a hit"}
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -113,7 +114,8 @@ def test_everything_is_measured() -> None:
         },
         "metering with a budget, CPU per request": {"now"},
         "a budget, CPU added to a request": {"now"},
-        "relay of one request, CPU": {"plain relay", "no policies", "retries", "concurrency", "cache, a hit"},
+        "relay of one request, CPU": {"plain relay", *POLICIES},
+        "policies, CPU added to a request": POLICIES,
         "memory of mitmweb, at its most": {"mitmweb -s"},
         "flows that mitmweb keeps": {"mitmweb -s"},
         "tap, memory held of 10 MB": {"embeddings, identity", "embeddings, gzip"},

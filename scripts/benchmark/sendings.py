@@ -1,4 +1,4 @@
-"""What policies of sending cost a request in its relay, from its head to its event, with no network around it.
+"""What policies cost a request in its relay, from its head to its event, with no network around it.
 
 The plain relay knows none of them; all take turns, a few requests at a time, and each shows its best.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from metrion.control.answer_cache import AnswerCache
 from metrion.control.places import Places
 from metrion.model import EndReason
-from metrion.model.policies import Cache, Concurrency, Policies, Retries
+from metrion.model.policies import Alias, Cache, Concurrency, Policies, Retries
 from metrion.relay.effects import Open
 from metrion.relay.relay import Relay
 from scripts.benchmark.results import Extent, Result
@@ -21,10 +21,14 @@ from tests.relay.ways import Gate, forward, inbound
 
 COST = "relay of one request, CPU"
 PLAIN, OFF, RETRIES, TURN, HIT = "plain relay", "no policies", "retries", "concurrency", "cache, a hit"
+ALIAS, BOTH = "alias", "alias and retries"
+ADDED = "policies, CPU added to a request"
+"""Beside the plain relay."""
 
 _BODY = b'{"model":"gpt-4o","messages":[{"role":"user","content":"' + b"x" * 1000 + b'"}]}'
 _ANSWER = b'{"id":"c-1","model":"gpt-4o","usage":{"prompt_tokens":7,"completion_tokens":5,"total_tokens":12}}'
 _HEADERS = ((b"content-type", b"application/json"), (b"content-length", b"%d" % len(_ANSWER)))
+_ALIASES = {"gpt-4o": Alias("a", "gpt-4o-mini")}
 _BATCH = 25
 
 
@@ -39,6 +43,8 @@ def measure(extent: Extent) -> Iterator[Result]:
             TURN: Gate(
                 forward(policies=Policies(concurrency=Concurrency("c"))), places=Places(Path(folder) / "places")
             ),
+            ALIAS: Gate(forward(policies=Policies(aliases=_ALIASES))),
+            BOTH: Gate(forward(policies=Policies(aliases=_ALIASES, retries=Retries("r")))),
             HIT: Gate(forward(policies=Policies(cache=Cache("c", always=True))), cache=cache),
         }
         _request(gates[HIT].relay())  # is kept
@@ -61,6 +67,7 @@ def measure(extent: Extent) -> Iterator[Result]:
         yield Result(COST, name, value, "µs")
         if name != PLAIN:
             yield Result(COST, name, value / best[PLAIN], "ratio", PLAIN)
+            yield Result(ADDED, name, value - best[PLAIN], "µs")
 
 
 def _request(relay: Relay) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -127,6 +129,42 @@ def test_without_a_place_to_write_requests_go_on(clock: Clock) -> None:
     cache.keep(b"one", ANSWER, MANY)
     assert cache.find(b"one", 300) is None
     cache.close()
+
+
+FULL_DISK = """
+import resource, sys, time
+from pathlib import Path
+from metrion.control.answer_cache import AnswerCache
+from metrion.relay.caching import KeptAnswer
+
+cache = AnswerCache(Path(sys.argv[1]), bytes(32))
+small, large = KeptAnswer(b"OK", (), (b"x",)), KeptAnswer(b"OK", (), (bytes(2_000_000),))
+
+def kept(name, answer):
+    deadline = time.monotonic() + 20
+    cache.keep(name, answer, 10 << 20)
+    while cache.find(name, 1e9) is None:
+        assert time.monotonic() < deadline, name
+        time.sleep(0.01)
+
+kept(b"before", small)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))
+cache.keep(b"large", large, 10 << 20)
+cache.close()  # what waits was tried
+assert cache.find(b"large", 1e9) is None
+assert cache.find(b"before", 1e9) is not None
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+kept(b"large", large)
+cache.close()
+"""
+
+
+def test_a_disk_without_room_costs_the_answer_and_nothing_else(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path / "cache.db")], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert "Answers could not be kept in the cache; requests go on" in done.stderr
 
 
 def test_the_file_stays_within_its_bound_and_what_is_used_stays(

@@ -112,6 +112,14 @@ def test_the_response_tells_what_is_known_at_its_head(operation: Operation | Non
     assert head.headers == (*JSON, event_id, *([(b"x-metrion-cost-usd", b"0")] if cost else []))
 
 
+def test_a_hit_of_the_cache_costs_nothing_and_says_so() -> None:
+    relay = Gate(with_policies(Policies(told=Told("p", frozenset({"cost-usd"}))))).relay()
+    relay.request_head(inbound(), ends=True, began=0.0)
+    relay.attempt.answer_from_cache()
+    (head,) = [each for each in relay.response_head(200, b"OK", JSON, ends=False) if isinstance(each, SendResponse)]
+    assert head.headers == (*JSON, (b"x-metrion-cost-usd", b"0"))
+
+
 def test_the_model_that_goes_out_is_the_one_that_is_priced() -> None:
     """Where the answer names none; what the client asked for stays in the row."""
     gate = Gate(with_policies(replace(LARGE, model="mistral-large-latest", aliases={})))

@@ -114,6 +114,9 @@ def read_body(body: bytes) -> tuple[str, Object]:
 
 def spliced(body: bytes, splices: list[tuple[int, int, bytes]]) -> bytes:
     """Return a body with parts replaced, each from its start to its end; no two overlap."""
+    if len(splices) == 1:
+        ((start, end, new),) = splices
+        return b"".join((body[:start], new, body[end:]))
     view, parts, at = memoryview(body), list[bytes | memoryview](), 0
     for start, end, new in sorted(splices, key=lambda splice: splice[:2]):
         parts += (view[at:start], new)

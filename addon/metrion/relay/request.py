@@ -128,4 +128,7 @@ def text(value: bytes | None) -> str | None:
 
 def header(headers: Headers, name: bytes) -> str | None:
     """Return the first value of a header field, ``name`` in lower case."""
-    return text(next((value for known, value in headers if len(known) == len(name) and known.lower() == name), None))
+    for known, value in headers:
+        if len(known) == len(name) and known.lower() == name:
+            return text(value)
+    return None
