@@ -131,14 +131,14 @@ class Gate:
     def begin(self, _key: object, inbound: Inbound, decision: Forward | Refusal, *, began: float) -> Attempt:
         request = Request(inbound, decision, began=began)
         request.sample = request.response_sample = None  # what is estimated has tests of its own
-        recorder = Recorder(PriceBook({}, "none"), self.events.append, Nothing())
+        recorder = Recorder(PriceBook({}, "none"), lambda event, _: self.events.append(event), Nothing())
         return Attempt(request, recorder, clock=lambda: self.now)
 
     def enter(self, forward: Forward, concurrency: Concurrency) -> Place:
         return self.places.enter("key", forward.caller.token_name, concurrency)
 
-    def fallen_back(self, forward: Forward, step: Step, model: str | None) -> Forward | None:
-        return self.elsewhere(forward, step, model) if self.elsewhere is not None else None
+    def fallen_back(self, forward: Forward, step: Step, asked: Asked, *, instead: Forward) -> Forward | None:  # noqa: ARG002 -- goes as told
+        return self.elsewhere(forward, step, asked.model) if self.elsewhere is not None else None
 
     def again(self, _key: object, attempt: Attempt, *, last_activity: float) -> Attempt:
         attempt.finish(EndReason.RETRIED)

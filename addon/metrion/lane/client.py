@@ -247,9 +247,8 @@ class ClientConnection(asyncio.Protocol):
         answered = relay.state is State.UNREAD
         try:
             payload, rest = body.feed(data)
-        except MalformedError:
-            self._body = None
-            return relay.client_gone()
+        except MalformedError as error:
+            return relay.unread(len(data)) if answered else relay.request_broken(str(error))
         effects = relay.unread(len(data)) if answered else relay.request_data(payload) if payload else []
         if body.over:
             self._body = None

@@ -37,7 +37,7 @@ def cost(
     if outcome.from_cache:
         saved = _of_usage(route, outcome, reading, prices, model_requested)
         return replace(NOTHING_BILLED, computed_usd=saved.computed_usd, price_version=saved.price_version)
-    if not outcome.reached_upstream:
+    if not outcome.reached_upstream or outcome.end_reason is EndReason.REFUSED:
         return NOTHING_BILLED
     found = _of_usage(route, outcome, reading, prices, model_requested)
     return _of_plan(found, outcome, reading) if in_plan and found.source is not CostSource.NOT_BILLED else found

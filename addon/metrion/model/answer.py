@@ -58,6 +58,9 @@ class Usage:
     averaged: bool | None = None
     """``True``: the counts are those of several responses, of which only the sum is known; ``largest_input_tokens`` is
     their average."""
+    undivided: tuple[str, ...] | None = None
+    """Modalities of which there must be some, and of which the provider does not report how much: ``input_audio`` in a
+    transcription, for instance. They are in the sum of their side. Not stored."""
     paused_seconds: float | None = None
     """How long a session that is billed by its length was paused; not part of ``audio_seconds``, and not stored."""
     unbilled: bool | None = None

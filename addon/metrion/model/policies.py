@@ -100,6 +100,10 @@ class Step:
     provider: str | None = None
     """``None``: the one that it was sent for."""
 
+    def words(self, provider: str) -> str:
+        """Say where it leads, which is to ``provider``."""
+        return f"to {provider}" if self.model is None else f"to {provider} model {self.model}"
+
 
 @dataclass(frozen=True, slots=True)
 class Fallback:
@@ -135,6 +139,9 @@ class Policies:
     model: str | None = None
     """What goes out in the place of the model that the path names."""
 
+    renamed: tuple[str, Alias] | None = None
+    """The alias that the path named, and what it stands for: the body may name it once more."""
+
     @property
     def leads_elsewhere(self) -> bool:
         """Whether an alias in a body may lead to another provider."""
@@ -143,4 +150,4 @@ class Policies:
     @property
     def changes_body(self) -> bool:
         """Whether one of them may change the body of a request."""
-        return bool(self.aliases or self.sets or self.defaults or self.caps)
+        return bool(self.aliases or self.sets or self.defaults or self.caps or self.renamed)

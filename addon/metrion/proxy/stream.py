@@ -39,10 +39,11 @@ from metrion.gateway.gateway import Gateway
 from metrion.model import Forward, Headers, Inbound, Refusal
 from metrion.proxy.admissions import Admissions
 from metrion.proxy.again import SendingAgain
+from metrion.proxy.bodies import Interim, RequestBroken
 from metrion.proxy.connections import is_client_slow
 from metrion.proxy.flows import NO_EVENT, aim, asks_for_websocket, flow_of_own_answer, replace_head
 from metrion.proxy.hooks import MetrionEstimateHook
-from metrion.proxy.http1 import Commands, Interim
+from metrion.proxy.http1 import Commands
 from metrion.proxy.inbound import inbound_request, is_intercepted, trouble
 from metrion.proxy.logs import without_quotes
 from metrion.proxy.messages import Messages
@@ -101,6 +102,8 @@ class MeteredStream(SendingAgain):
             self._client_left = True
         if self._is_answered:
             return self._on_unread(event)
+        if isinstance(event, RequestBroken):
+            return self._on_broken(event)
         if (unseen := self._unseen(event)) is not None:
             return unseen
         if isinstance(event, Interim):
@@ -168,6 +171,10 @@ class MeteredStream(SendingAgain):
         yield from self._carry_out(self.relay.client_gone())
         yield from self._translated(super()._handle_event(event))
 
+    def _on_broken(self, event: RequestBroken) -> Commands:
+        yield from self._carry_out(self.relay.request_broken(event.why))
+        yield from self._report_error("The body of the request cannot be read")
+
     def _on_held_data(self, event: RequestData) -> Commands:
         """Take a piece of a body that mitmproxy's stream collects, if it can still be held."""
         yield from self._carry_out(self.relay.request_held(len(self.request_body_buf) + len(event.data)))
@@ -227,12 +234,12 @@ class MeteredStream(SendingAgain):
             elif isinstance(command, DropStream):
                 pass  # the relay says when
             elif isinstance(command, GetHttpConnection):
-                # The key is for the provider, wherever another script has sent the flow.
-                upstream = self._forward.route.upstream
-                command.address, command.tls = (upstream.host, upstream.port), upstream.scheme == "https"
                 if self._holds and (yield from self._refuses_held()):
                     generator.close()
                     return
+                # The key is for the provider, wherever another script has sent the flow; the body may have said which.
+                upstream = self._forward.route.upstream
+                command.address, command.tls = (upstream.host, upstream.port), upstream.scheme == "https"
                 reply = yield from self._connection(command)
             elif not isinstance(command, commands.Log):
                 reply = yield command

@@ -256,7 +256,7 @@ class Attempt:
             log_fault(logger, "An event could not be measured; its request went through undisturbed", error)
             return None
         if event is not None:
-            self._recorder.write(event)
+            self._recorder.write(event, self.request)
         return event
 
     def _outcome(self, end_reason: EndReason) -> Outcome:

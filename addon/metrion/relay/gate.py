@@ -77,10 +77,11 @@ class Gate(Protocol):
     def begin(self, key: object, inbound: Inbound, decision: Forward | Refusal, *, began: float) -> Attempt:
         """Begin to record a request, known by ``key`` until it is over."""
 
-    def fallen_back(self, forward: Forward, step: Step, model: str | None) -> Forward | None:
+    def fallen_back(self, forward: Forward, step: Step, asked: Asked, *, instead: Forward) -> Forward | None:
         """Return a request as it goes out at a step of its policy; ``None``: it cannot go there.
 
-        ``model``: what it asks for, as far as that is known.
+        ``forward``: as it went out at first. ``asked``: what its body asks for at the step. ``instead``: as it goes out
+        now; what budgets hold for it is held for the step from now on.
         """
 
     def again(self, key: object, attempt: Attempt, *, last_activity: float) -> Attempt:
