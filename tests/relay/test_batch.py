@@ -41,7 +41,7 @@ class Room:
         ([0.0, 0.004], 0.004 + 0.0055),
         ([0.0, 0.004, 0.008], 0.008 + 0.006),
         ([0.001 * n for n in range(91)], 0.09 + 0.05),
-        ([0.003 * n for n in range(90)], 0.25),
+        ([0.006 * n for n in range(90)], 0.5),
     ],
 )
 def test_when_it_is_due(times: list[float], due: float) -> None:
@@ -57,7 +57,7 @@ def test_who_comes_after_many_waits_longer() -> None:
     batch.lead(seats[0], "one", 0.1)
     batch.finish([Alone("")] * 40)
     soon = room(0.2)
-    assert soon.batch.due == pytest.approx(0.2 + 0.025)
+    assert soon.batch.due == pytest.approx(0.2 + 0.005 * (1 + 41 * 0.3))
     soon.leave()
     assert Gathering().join(b"key", inputs(), MANY, 0.2, lambda: None).batch.due == pytest.approx(0.205)
     assert room(5.0).batch.due == pytest.approx(5.005)

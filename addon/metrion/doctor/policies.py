@@ -11,11 +11,9 @@ from contextlib import closing
 from metrion.admission.budgets import shown
 from metrion.control import ControlStore
 from metrion.doctor.findings import Finding, Subject, ok, warn
-from metrion.endpoints import EMBEDDINGS
 from metrion.errors import ControlError
 from metrion.model import Budget, ErrorShape
 from metrion.providers import PROVIDERS
-from metrion.relay.batch_bodies import FORMAT
 from metrion.settings import Settings
 from metrion.settings.policies import Policy
 from metrion.settings.policies.members import MEMBERS
@@ -126,9 +124,7 @@ def _has_embeddings(settings: Settings, policy: Policy) -> Iterator[Finding]:
     """Report a policy for embeddings where there are none that can go out together."""
     if (provider := policy.scope.provider) is not None:
         like = PROVIDERS[settings.providers[provider].like]
-        surfaces = [like.native, *([like.compatible.surface] if like.compatible is not None else [])]
-        paths = [path for surface in surfaces for path in surface.paths.values()]
-        if not any(path.operation is EMBEDDINGS and path.post == FORMAT for path in paths):
+        if like.native.error_shape is ErrorShape.ANTHROPIC and like.compatible is None:
             yield warn(
                 f"policies.{policy.name}: {provider} has no embeddings that can go out as one request",
                 "take `batching` out, or have the policy for another provider (docs/policies.md)",

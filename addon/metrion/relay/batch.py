@@ -14,10 +14,10 @@ from metrion.model import EndReason, Headers, Refusal
 from metrion.model.policies import Batching
 from metrion.relay.batch_bodies import Inputs
 
-_PATIENCE = 0.1
-"""How much longer a batch waits for the next request with each that has come, or that the one before it had: who has
-had an answer with many others asks again with them."""
-_LONGEST = 50
+_PATIENCE, _PATIENCE_AGAIN = 0.1, 0.3
+"""How much longer a batch waits for the next request: with each that has come, and with each that had its answer with
+others just before. Who has had an answer with many asks again with them, and takes a while to come to it."""
+_LONGEST = 100
 """How long a batch is open at most, in times of how long the first request waits for the second."""
 _MOST_REMEMBERED = 512
 MOST_BYTES = 1 << 20
@@ -112,7 +112,7 @@ class Batch:
         self.seats.append(seat)
         is_full = sum(each.inputs.count for each in self.seats) >= asked.inputs
         seconds = asked.milliseconds / 1000
-        patience = 1 + (max(len(self.seats), self._before) - 1) * _PATIENCE
+        patience = 1 + max((len(self.seats) - 1) * _PATIENCE, self._before * _PATIENCE_AGAIN)
         self.due = now if is_full else min(now + seconds * patience, self._opened + seconds * _LONGEST)
 
     def has_room(self, inputs: Inputs, asked: Batching) -> bool:
