@@ -140,8 +140,7 @@ class Follower:
         ``newest`` is when the latest of all began.
         """
         last = f"WHERE {condition} ORDER BY {_METERED_AT} DESC, event_id DESC LIMIT {count:d}"
-        for hours in (1, 24) if newest else ():
-            since = newest - timedelta(hours=hours)
+        for since in [newest - timedelta(hours=hours) for hours in (1, 24)] if newest else ():
             # What began before and took longer may be among the last, too.
             rows = self._ask(
                 "SELECT * FROM (FROM events WHERE started_at >= $since "  # noqa: S608 -- the condition is the caller's
