@@ -167,7 +167,9 @@ def sample(replayed: list[Exchange], way_in: WayIn) -> list[Exchange]:
 def test_every_exchange(provider: str, way_in: WayIn, simulator: Simulator) -> None:
     replayed = [row for row in exchanges(None, {provider}) if row.provenance != "fixture"]
     replayed = sample(replayed, way_in)
-    run = f"{uuid.uuid4().hex[:8]}_"  # no digit before a hyphen: "d-anthropic-" is a piece of the stored key, and masked
+    run = (
+        f"{uuid.uuid4().hex[:8]}_"  # no digit before a hyphen: "d-anthropic-" is a piece of the stored key, and masked
+    )
     for number, exchange in enumerate(replayed):
         selection = simulator.select(exchange, Delivery(seed=number))
         upstream = http.client.HTTPConnection("127.0.0.1", simulator.ports[provider], timeout=30)

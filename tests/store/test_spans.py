@@ -76,6 +76,8 @@ def test_the_sums_of_a_span_are_those_of_its_rows(
     query = f"SELECT {asked} FROM {{}} GROUP BY ALL HAVING sum(responses) <> 0 ORDER BY ALL"  # noqa: S608 -- as above
     kept = home.values(query.format(f"({spans.sums(keys, since, until, within)})"))
     assert kept == home.values(query.format(rows))
+    by_quarter = spans.of_rows(f"SELECT * FROM billing WHERE {span}", keys)  # noqa: S608 -- as above
+    assert kept == home.values(query.format(f"({by_quarter})"))
     assert kept or (since, until) == _SHORT
 
 

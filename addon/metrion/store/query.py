@@ -270,7 +270,7 @@ def _answer(
         # Python's DuckDB needs pytz for these; in UTC they say the same without.
         names = [f"c{number}" for number in range(len(columns))]
         picked = [_without_zone(name, str(kind)) for name, (_, kind, *_) in zip(names, answer.description, strict=True)]
-        inner = query.strip().rstrip(";")
+        inner, _ = _split(query)
         answer = connection.execute(
             f"SELECT {', '.join(picked)} FROM (\n{inner}\n) AS answer({', '.join(names)})",  # noqa: S608 -- gated
             parameters,

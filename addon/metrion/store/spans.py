@@ -53,11 +53,14 @@ def _at(level: Level, keys: tuple[str, ...], since: Moment, until: Moment) -> st
 
 def _finer(level: Level, keys: tuple[str, ...], since: Moment, until: Moment) -> str:
     if level is not QUARTERS:
-        finer = HOURS if level is MODEL_DAYS else QUARTERS
-        return _at(finer, keys, since, until)
-    rows = f"SELECT * FROM billing WHERE {_between('started_at', since, until)}"  # noqa: S608 -- as above
-    names = ("quarter", *keys, *rollups.MEASURES)
-    return rollups.fitted(rollups.rolled_up(rows, keys=("quarter", *keys)), names)
+        return _at(HOURS if level is MODEL_DAYS else QUARTERS, keys, since, until)
+    return of_rows(f"SELECT * FROM billing WHERE {_between('started_at', since, until)}", keys)  # noqa: S608 -- as above
+
+
+def of_rows(rows: str, keys: Iterable[str]) -> str:
+    """Return a query for the sums of these rows of ``billing``, by quarter and the keys."""
+    names = ("quarter", *(name for name in keys if name != "quarter"))
+    return rollups.fitted(rollups.rolled_up(rows, keys=names), (*names, *rollups.MEASURES))
 
 
 def _between(column: str, since: Moment, until: Moment) -> str:
