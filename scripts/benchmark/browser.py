@@ -23,6 +23,7 @@ PAGES = ("/", "/?range=24h", "/?range=90d", "/?provider=openai", "/?user=user-17
 FIRST_VIEW = ("/", "/static/metrion.css", "/static/metrion.js", "/static/metrion.svg")
 """What a browser asks for until it can show the first page whole."""
 ANSWER_SECONDS = 120.0
+_TAG = re.compile(r"<[^>]*>")
 _CSRF = re.compile(r'name="csrf" value="([^"]+)"')
 
 
@@ -58,7 +59,8 @@ class Browser:
             name, _, value = cookie.partition(";")[0].partition("=")
             self._cookies[name] = value
         if response.status != (303 if method == "POST" else 200):
-            raise BenchError(f"{path}: the dashboard answered {response.status}: {body[:300]!r}")
+            words = " ".join(_TAG.sub(" ", body.decode()).split())
+            raise BenchError(f"{path}: the dashboard answered {response.status}: {words}")
         return body
 
 

@@ -71,8 +71,8 @@ class Limits:
     spill_bytes: int
 
 
-_OF_SUMS = re.compile(r"sums|times", re.IGNORECASE)
-"""What a query names that asks for sums: the tail's are then made once, and not for each time that it names them."""
+_OF_SUMS = re.compile(r"sums|times|show|schema|duckdb", re.IGNORECASE)
+"""What a query names that asks for sums, or for what there is. No other needs them; and the journal's are made once."""
 
 _OF_SPANS = re.compile(r"_between", re.IGNORECASE)
 """What a query names that asks for the sums between two moments: it takes a while to make what gives them."""
@@ -217,18 +217,25 @@ def _limit(connection: duckdb.DuckDBPyConnection, limits: Limits) -> None:
 
 def _shut(connection: duckdb.DuckDBPyConnection, journal_dir: Path, query: str) -> None:
     """Make the views over copies in memory, then let nothing in or out any more."""
-    see_all(connection, journal_dir, sums_once=bool(_OF_SUMS.search(query)), any_span=bool(_OF_SPANS.search(query)))
+    of_sums = bool(_OF_SUMS.search(query))
+    see_all(connection, journal_dir, sums=of_sums, sums_once=of_sums, any_span=bool(_OF_SPANS.search(query)))
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     connection.execute("BEGIN TRANSACTION READ ONLY")
 
 
 def see_all(
-    connection: duckdb.DuckDBPyConnection, journal_dir: Path, *, sums_once: bool = False, any_span: bool = True
+    connection: duckdb.DuckDBPyConnection,
+    journal_dir: Path,
+    *,
+    sums: bool = True,
+    sums_once: bool = False,
+    any_span: bool = True,
 ) -> None:
     """Make the views, with a copy of what is in the journal.
 
-    ``sums_once``: and of its sums, for many questions. ``any_span``: and what gives the sums between two moments.
+    ``sums``: those of sums, too. ``sums_once``: these with a copy of the journal's, for many questions. ``any_span``:
+    and what gives the sums between two moments.
     """
     connection.execute("SET TimeZone = 'UTC'")  # so that started_at compares with now()
     connection.execute(f"CREATE TEMP TABLE journal_tail AS {schema.tail(journal_dir)}")
@@ -240,7 +247,7 @@ def see_all(
         connection.execute(f"CREATE TEMP TABLE tail_sums AS {rollups.recent(tail, settles=settles)}")
         connection.execute(f"CREATE TEMP TABLE tail_times AS {histograms.of_tail(tail)}")
         views |= rollups.views("FROM tail_sums") | histograms.views("FROM tail_times")
-    else:
+    elif sums:
         views |= schema.sums(tail)
     connection.execute("".join(f"CREATE TEMP VIEW {name} AS {query};\n" for name, query in views.items()))
     connection.execute(rollups.MACROS + histograms.MACROS)

@@ -1,7 +1,8 @@
 """What pages ask the store: one reader for all of them, with bounds on its memory and threads, and a short memory.
 
 In: queries of our own, with parameters. Out: their rows. The store is open only while it is asked, so that the ingester
-always gets its turn. What was asked a moment ago is not asked again while the store is as it was then.
+always gets its turn. What was asked a moment ago is not asked again while the store is as it was then, and what several
+ask at the same moment is asked once.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import duckdb
 
@@ -48,14 +49,23 @@ class View:
         return [dict(zip(names, row, strict=True)) for row in rows]
 
 
+class _Kept(NamedTuple):
+    """An answer, when it was asked for, and the state that the store was in."""
+
+    made_at: float
+    state: object
+    answer: Any
+
+
 class Reader:
     """See the module. Safe to use from several threads, which take turns."""
 
     def __init__(self, journal_dir: Path, store_path: Path) -> None:
         self._journal_dir = journal_dir
         self._store_path = store_path
-        self._answers: OrderedDict[Hashable, tuple[float, object, Any]] = OrderedDict()
+        self._answers: OrderedDict[Hashable, _Kept] = OrderedDict()
         self._lock = threading.Lock()
+        self._turn = threading.Lock()
         self._whole: int | None = None
         """The file of the store that had its tables."""
 
@@ -64,22 +74,31 @@ class Reader:
 
         :raises StoreError: the store cannot be read, or the question needs too much memory.
         """
-        state, now = self._state(), time.monotonic()
+        asked_at = time.monotonic()
+        if (kept := self._kept(key, asked_at)) is not None:
+            return cast("T", kept.answer)
+        with self._turn:  # for as long as it takes: who waited may find the answer made meanwhile
+            if (kept := self._kept(key, asked_at)) is not None:
+                return cast("T", kept.answer)
+            state, now = self._state(), time.monotonic()
+            with self._opened() as view:
+                answer = question(view)
         with self._lock:
-            kept = self._answers.get(key)
-        if kept is not None:
-            age = now - kept[0]
-            if age < _FRESH_SECONDS or (kept[1] == state and age < _SAME_SECONDS):
-                answer: T = kept[2]
-                return answer
-        with self._opened() as view:
-            answer = question(view)
-        with self._lock:
-            self._answers[key] = (now, state, answer)
+            self._answers[key] = _Kept(now, state, answer)
             self._answers.move_to_end(key)
             while len(self._answers) > _KEPT:
                 self._answers.popitem(last=False)
         return answer
+
+    def _kept(self, key: Hashable, asked_at: float) -> _Kept | None:
+        """Return the answer that was made since, a moment before, or of the store as it is now."""
+        with self._lock:
+            kept = self._answers.get(key)
+        if kept is None:
+            return None
+        age = asked_at - kept.made_at
+        is_good = age < _FRESH_SECONDS or (age < _SAME_SECONDS and kept.state == self._state())
+        return kept if is_good else None
 
     @contextmanager
     def _opened(self) -> Iterator[View]:
