@@ -7,13 +7,16 @@ import json
 import os
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from prometheus_client import Metric
+from prometheus_client.openmetrics import parser as openmetrics
+from prometheus_client.parser import text_string_to_metric_families
 
 from metrion.metrics.definitions import METRICS, USER_METRICS
 from tests.metrics.scraped import get, parsed, scrape, total
@@ -130,6 +133,7 @@ def rows(proxy: Proxy, query: str) -> list[tuple[Any, ...]]:
     return [tuple(row.values()) for row in proxy.events(query)]
 
 
+WHOLE_STREAM = "streamed AND end_reason = 'complete' AND status < 400 AND output_tokens > 1"
 SUMS = [
     ("metrion_requests_total", ("provider", "operation", "model", "status", "end_reason"),
      "provider, operation, coalesce(model, model_requested), (status // 100) || 'xx', end_reason", "count(*)"),
@@ -139,6 +143,12 @@ SUMS = [
     (USAGE + "_output_tokens_total", ("gen_ai_response_model",), "model", "sum(output_tokens)"),
     (USAGE + "_cache_read_input_tokens_total", ("gen_ai_response_model",), "model", "sum(cache_read_tokens)"),
     (USAGE + "_reasoning_output_tokens_total", ("gen_ai_response_model",), "model", "sum(reasoning_tokens)"),
+    ("gen_ai_client_inference_time_to_first_chunk_seconds_sum", ("gen_ai_response_model",), "model",
+     "sum(first_byte_ms) FILTER (streamed) / 1000"),
+    ("gen_ai_server_time_per_output_token_seconds_sum", ("gen_ai_response_model",), "model",
+     f"sum((latency_ms - first_byte_ms) / (output_tokens - 1)) FILTER ({WHOLE_STREAM}) / 1000"),
+    ("gen_ai_server_time_per_output_token_seconds_count", ("gen_ai_response_model",), "model",
+     f"nullif(count(*) FILTER ({WHOLE_STREAM}), 0)"),
     ("metrion_overhead_seconds_sum", ("provider",), "provider", "sum(overhead_ms) / 1000"),
     ("metrion_overhead_seconds_count", ("provider",), "provider", "count(overhead_ms)"),
     ("metrion_user_requests_total", ("user",), "user_label", "count(*)"),
@@ -202,6 +212,54 @@ def test_histograms_grow_to_their_count(proxy: Proxy) -> None:
         for labels, counts in series.items():
             assert counts == sorted(counts)
             assert counts[-1] == total(samples, f"{name}_count", **dict(labels))
+
+
+PROMETHEUS_3 = (
+    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
+    "application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,"
+    "text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+)
+
+
+@pytest.mark.parametrize(
+    ("accept", "is_openmetrics"),
+    [
+        (PROMETHEUS_3, True),
+        ("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2", True),
+        ("application/openmetrics-text", True),
+        ("text/plain;version=0.0.4;q=0.3,*/*;q=0.2", False),
+        ("application/openmetrics-text;version=0.0.1", False),
+        ("application/openmetrics-text;version=abc", False),
+        ("*/*", False),
+        ("", False),
+        ("\xff;;,=", False),
+    ],
+)
+def test_the_form_is_the_one_that_is_asked_for(accept: str, is_openmetrics: bool, proxy: Proxy) -> None:
+    status, content_type, body = get(proxy, {"accept": accept})
+    expected = "application/openmetrics-text; version=1.0.0" if is_openmetrics else "text/plain; version=0.0.4"
+    assert (status, content_type) == (200, f"{expected}; charset=utf-8")
+    assert body.endswith(b"\n# EOF\n") == is_openmetrics
+
+
+def test_openmetrics_says_the_same(proxy: Proxy) -> None:
+    """Its parser is stricter: each metric is declared once, in one place, and counters and buckets are whole."""
+    _, _, body = get(proxy, {"accept": PROMETHEUS_3})
+    families = list(openmetrics.text_string_to_metric_families(body.decode()))  # type: ignore[no-untyped-call]  # as it is
+    names = [family.name for family in families]
+    assert len(names) == len(set(names))
+
+    def figures(of: Iterable[Metric]) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+        """Those that stand still."""
+        return {
+            (sample.name, frozenset(sample.labels.items())): sample.value
+            for family in of
+            for sample in family.samples
+            if not family.name.startswith(("metrion_journal", "metrion_ingest"))
+        }
+
+    assert figures(families) == figures(text_string_to_metric_families(get(proxy)[2].decode()))
+    assert {family.type for family in families} == {"counter", "gauge", "histogram"}
 
 
 def test_no_key_no_token_and_no_content_is_in_it(proxy: Proxy) -> None:

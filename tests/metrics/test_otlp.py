@@ -159,6 +159,54 @@ def test_span_has_the_attributes_of_the_conventions_and_what_is_known_alone() ->
     }
 
 
+def test_a_stream_has_its_times_and_sound_and_pictures_their_tokens() -> None:
+    with collecting() as collector:
+        exporter = otlp.exporter_of(settings(collector.url))
+        assert exporter is not None
+        exporter.offer(event(streamed=True, input_audio_tokens=3, output_image_tokens=0), LABELS)
+        exporter.close()
+        found = attributes(collector.spans()[0])
+        (per_token,) = collector.metrics()["gen_ai.server.time_per_output_token"].histogram.data_points
+        (first,) = collector.metrics()["gen_ai.client.inference.time_to_first_chunk"].histogram.data_points
+    assert found["gen_ai.request.stream"] is True
+    assert found["gen_ai.response.time_to_first_chunk"] == 0.1
+    assert (found["gen_ai.usage.audio.input_tokens"], found["gen_ai.usage.image.output_tokens"]) == (3, 0)
+    assert "gen_ai.usage.audio.output_tokens" not in found
+    assert (per_token.count, per_token.sum) == (1, pytest.approx(0.15 / 4))
+    assert (first.count, first.sum) == (1, pytest.approx(0.1))
+
+
+TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+
+@pytest.mark.parametrize(
+    ("traceparent", "trace", "parent"),
+    [
+        (f"00-{TRACE}-{SPAN}-01", TRACE, SPAN),
+        (f"00-{TRACE}-{SPAN}-00", TRACE, SPAN),
+        (f"cc-{TRACE}-{SPAN}-01-what-a-later-version-adds", TRACE, SPAN),
+        (f"00-{'0' * 32}-{SPAN}-01", None, ""),
+        (f"00-{TRACE}-{'0' * 16}-01", None, ""),
+        (f"ff-{TRACE}-{SPAN}-01", None, ""),
+        ("00-short-01", None, ""),
+        ("\xe9\xff", None, ""),
+        ("", None, ""),
+        (None, None, ""),
+    ],
+)
+def test_the_parent_of_a_span_is_the_callers(traceparent: str | None, trace: str | None, parent: str) -> None:
+    with collecting() as collector:
+        exporter = otlp.exporter_of(settings(collector.url))
+        assert exporter is not None
+        exporter.offer(event(), LABELS, None if traceparent is None else traceparent.encode("latin-1"))
+        exporter.close()
+        (span,) = collector.spans()
+    assert span.parent_span_id.hex() == parent
+    assert (span.trace_id.hex() == TRACE) == (trace is not None)
+    assert len(span.trace_id) == 16
+    assert span.trace_state == ""
+
+
 @pytest.mark.parametrize(
     ("columns", "error"),
     [
@@ -242,17 +290,23 @@ def test_without_the_extra_the_start_says_what_to_install(monkeypatch: pytest.Mo
 
 def test_serve_sends_spans_without_content_or_keys(simulator: Simulator, tmp_path: Path) -> None:
     answer = simulator.select(simulator.register_answer("otlp", pieces=[json.dumps(CHAT).encode()]))
+    headers = {"traceparent": f"00-{TRACE}-{SPAN}-01", "tracestate": "vendor=what-is-nobodys"}
     with collecting() as collector:
         config = upstreams(simulator) | {"otlp": {"endpoint": collector.url, "headers": {"x-team": SECRET}}}
         with running_serve(tmp_path / "home", config, arguments=("--workers", "2")) as proxy:
             for _ in range(3):
-                assert post(proxy, "/openai/v1/chat/completions", answer) == 200
+                assert post(proxy, "/openai/v1/chat/completions", answer | headers) == 200
             eventually(lambda: len(collector.spans()) == 3)
+            spans = collector.spans()
+            assert {(span.trace_id.hex(), span.parent_span_id.hex()) for span in spans} == {(TRACE, SPAN)}
+            *_, sent = simulator.received(3)
+            passed = [value.decode() for name, value in sent.headers if name.decode().lower() in headers]
+            assert passed == list(headers.values())
             ids = {row["event_id"] for row in proxy.events()}
             assert {attributes(span)["metrion.event_id"] for span in collector.spans()} == ids
             assert SECRET not in proxy.metrion("doctor")
             assert proxy.stop() == 0
-            for secret in (proxy.token, STORED_KEYS["openai"], "hello", "/v1/chat", "ann"):
+            for secret in (proxy.token, STORED_KEYS["openai"], "hello", "/v1/chat", "ann", "nobodys"):
                 assert not any(secret.encode() in body for _, _, body in collector.bodies), secret
         assert sum(
             point.as_int for point in collector.metrics()["gen_ai.client.inference.usage.input_tokens"].sum.data_points

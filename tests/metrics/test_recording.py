@@ -108,6 +108,36 @@ def test_overhead_has_buckets_from_50_microseconds() -> None:
 
 
 @pytest.mark.parametrize(
+    ("columns", "seconds"),
+    [
+        ({"output_tokens": 4}, 0.05),
+        ({"output_tokens": 2}, 0.15),
+        ({"output_tokens": 1}, None),
+        ({"output_tokens": None}, None),
+        ({"output_tokens": 4, "first_byte_ms": None}, None),
+        ({"output_tokens": 4, "latency_ms": None}, None),
+        ({"output_tokens": 4, "streamed": False}, None),
+        ({"output_tokens": 4, "streamed": None}, None),
+        ({"output_tokens": 4, "end_reason": EndReason.CLIENT_ABORT}, None),
+        ({"output_tokens": 4, "end_reason": EndReason.STREAM_ERROR}, None),
+        ({"output_tokens": 4, "status": 500}, None),
+    ],
+)
+def test_time_per_token_is_of_streams_that_came_whole(columns: dict[str, Any], seconds: float | None) -> None:
+    samples = counted(event(**{"streamed": True, **columns}))
+    name = "gen_ai_server_time_per_output_token_seconds"
+    assert total(samples, f"{name}_sum") == (None if seconds is None else pytest.approx(seconds))
+    assert total(samples, f"{name}_count") == (None if seconds is None else 1)
+
+
+def test_only_streams_have_a_first_chunk() -> None:
+    samples = counted(event(streamed=True), event(streamed=False), event(streamed=None))
+    assert total(samples, "gen_ai_client_inference_time_to_first_chunk_seconds_count") == 1
+    assert total(samples, "gen_ai_server_time_to_first_token_seconds_count") == 1
+    assert total(samples, "gen_ai_client_inference_duration_seconds_count") == 3
+
+
+@pytest.mark.parametrize(
     ("limits", "expected"),
     [
         ('{"x-ratelimit-remaining-requests": "59"}', {("requests", 59.0)}),
@@ -242,4 +272,4 @@ def test_who_takes_the_seat_of_one_that_died_goes_on_counting() -> None:
 
 def test_a_table_is_as_large_as_its_layout() -> None:
     assert Layout(10, 2, 3).size == 8 + 10 * (24 + 512)
-    assert sum(layout.size for layout in LAYOUTS) < 1_500_000
+    assert sum(layout.size for layout in LAYOUTS) < 1_600_000

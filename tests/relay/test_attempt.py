@@ -43,7 +43,7 @@ class Journal:
     generations: Nothing = field(default_factory=Nothing)
 
     def recorder(self) -> Recorder:
-        return Recorder(NO_PRICES, self.events.append, self.generations)
+        return Recorder(NO_PRICES, lambda event, _: self.events.append(event), self.generations)
 
     def attempt(self, decision: Forward | Refusal | None = None, *, method: bytes = b"POST") -> Attempt:
         request = Request(inbound(method), decision or forward(), began=self.now)
@@ -433,7 +433,7 @@ def test_a_batch_is_priced_as_of_the_day_on_which_it_was_done() -> None:
             days.append(asked["when"])
             return super().cost(**asked)
 
-    recorder = Recorder(Book({}, "none"), journal.events.append, journal.generations)
+    recorder = Recorder(Book({}, "none"), lambda event, _: journal.events.append(event), journal.generations)
     usual = forward()
     route = replace(usual.route, operation=BATCH, dialect="anthropic_batch_results", generation_id="msgbatch_1")
     request = Request(inbound(b"GET"), replace(usual, route=route), began=journal.now)

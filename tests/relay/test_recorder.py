@@ -39,7 +39,7 @@ RATES = "{input: 3, cache_read: 0.3, cache_write: 3.75, cache_write_1h: 6, outpu
 def recorder(tmp_path: Path) -> Recorder:
     prices = tmp_path / "prices.yaml"
     prices.write_text(f"anthropic: {{claude-x: {RATES}}}\nopenai: {{gpt-x: {{input: 2, cache_read: 1, output: 8}}}}\n")
-    return Recorder(PriceBook.load([prices]), lambda _: None, Generations(tmp_path / "generations.db"))
+    return Recorder(PriceBook.load([prices]), lambda *_: None, Generations(tmp_path / "generations.db"))
 
 
 def row(recorder: Recorder, method: str, path: str, body: dict[str, Any]) -> Event:

@@ -30,23 +30,23 @@ _LIMITS = json.dumps({"x-ratelimit-remaining-requests": "412"})
 _USERS = ("ann", "bob", "chloe", "deniz", "eve", None)
 
 
-def filled(path: Path, events: int = 2500, days: float = 16, seed: int = 7) -> Settings:
-    """Fill a home at ``path``, ingested but for its last events, and return its settings."""
+def filled(path: Path, events: int = 2500, days: float = 16, seed: int = 7, now: datetime | None = None) -> Settings:
+    """Fill a home at ``path``, ingested but for its last events, and return its settings. ``now``: when they end."""
     settings = Settings(home=path, timezone="Europe/Zurich")
     ControlStore.open(settings).close()
     home = Home(path)
     home.initialise()
-    made = list(metered(events, days, seed))
+    made = metered(events, days, seed, now or datetime.now(UTC))
     home.record(*made[:-20])
     home.ingest()
     home.record(*made[-20:])
     return settings
 
 
-def metered(events: int, days: float, seed: int) -> list[Event]:
+def metered(events: int, days: float, seed: int, now: datetime) -> list[Event]:
     """Return events up to now, more of them by day than by night."""
     chance = random.Random(seed)
-    now = datetime.now(UTC).replace(tzinfo=None)
+    now = now.replace(tzinfo=None)
     found: list[Event] = []
     while len(found) < events:
         at = now - timedelta(days=days * chance.random() ** 1.15)
@@ -73,11 +73,13 @@ def _one(chance: random.Random, at: datetime, number: int) -> Event:
         "path": f"/v1/{operation}", "user_label": chance.choice(_USERS),
         "token_name": chance.choice(("laptop", "ci", "backend")),
         "input_tokens": tokens, "cache_read_tokens": read, "output_tokens": out, "cost_usd": sum(parts.values()),
-        "computed_cost_usd": sum(parts.values()), "cost_parts": parts, "end_reason": "complete", "attempt": 1,
+        "computed_cost_usd": sum(parts.values()), "cost_parts": parts,
+        "price_version": "4fe1c09b7a52", "end_reason": "complete", "attempt": 1,
         "latency_ms": latency, "first_byte_ms": latency * 0.3, "overhead_ms": chance.lognormvariate(-1.4, 0.4),
         "client": "claude-cli" if provider == "anthropic" else "OpenAI/Python",
         "session_id": f"session-{int(at.timestamp()) // 7200}" if provider == "anthropic" else None,
         "provider_limits": _LIMITS if provider == "openai" else None,
+        "tags": {"team": "web", "env": "test"} if number % 3 == 0 else {"team": "search"} if number % 3 == 1 else None,
     }  # fmt: skip
     if chance.random() < 0.04:
         status, error, end = chance.choice(

@@ -142,31 +142,45 @@ class Ledger:
         """By the id of the budget."""
         self._alive: int | None = None
 
-    def hold(self, bounds: Sequence[Bound], amount: int) -> Held | Short:
-        """Hold ``amount`` of each budget, unless one of them has no room: then hold nothing.
+    def hold(self, bounds: Sequence[Bound], amount: int, released: Sequence[int] = (), freed: int = 0) -> Held | Short:
+        """Hold ``amount`` of each budget, unless one of them has no room: then change nothing.
 
-        Bounds are in the order of their budgets' ids.
+        Bounds are in the order of their budgets' ids. ``freed`` is let go of in the same moment, of the budgets whose
+        ids are ``released``. A budget that refuses is named before one that goes on with what is cheaper.
         """
-        files = self._lock([budget.id for budget, _ in bounds])
+        numbers = [budget.id for budget, _ in bounds]
+        files = self._lock(sorted({*numbers, *released}) if released else numbers)
         try:
+            binding = [file for file in files if file.number in numbers] if released else files
             least, over, spans = MOST, [], []
-            for (budget, key), file in zip(bounds, files, strict=True):
+            yielding: Short | None = None
+            for (budget, key), file in zip(bounds, binding, strict=True):
                 page = file.page
                 at, held = page.turn(key), page.held
+                if budget.id in released:
+                    held = max(0, held - freed)
                 if at is None:
                     return Short(budget, State(None, held))
                 spent = page.spent(at)
                 left = budget.limit - spent - held
                 if left <= 0 or amount > left:
                     short = Short(budget, State(spent, held, page.frees_at))
-                    if budget.then != "warn":
+                    if budget.then == "cheaper":
+                        yielding = yielding or short
+                    elif budget.then != "warn":
                         return short
-                    over.append(short)
-                    spans.append((page, at))
-                file.place = page.slot(self._process, file.place)
+                    else:
+                        over.append(short)
+                        spans.append((page, at))
                 least = min(least, left)
+            if yielding is not None:
+                return yielding
             for file in files:
-                file.own += amount
+                file.place = file.page.slot(self._process, file.place)
+                if file.number in released:
+                    file.own = max(0, file.own - freed)
+                if not released or file.number in numbers:
+                    file.own += amount
                 file.page.hold(file.place, file.own)
             is_new = [page.warn(at) for page, at in spans]
             return Held(least - amount, tuple(over), True in is_new)

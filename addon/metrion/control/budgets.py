@@ -20,7 +20,7 @@ from metrion.model import Budget, dollars, picodollars
 from metrion.settings.timezones import zone
 
 MOST_USD = Decimal(9_000_000)
-THENS = ("refuse", "warn")
+THENS = ("refuse", "warn", "cheaper")
 MONTH = "month"
 MOST = 10_000
 _PROVIDER = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -111,7 +111,7 @@ def _check(db: sqlite3.Connection, budget: Budget) -> None:
     except ValueError as error:
         raise ControlError(f"{error}.") from None
     if budget.then not in THENS:
-        raise ControlError(f"at the limit a budget can {' or '.join(THENS)}.")
+        raise ControlError(f"at the limit a budget can say {' or '.join(THENS)}.")
     if db.execute("SELECT count(*) FROM budgets").fetchone()[0] >= MOST:
         raise ControlError(f"there are {MOST:,} budgets already: remove some first.")
     match budget.scope:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
-from metrion.metrics.labels import OPERATION_NAMES, PROVIDER_NAMES
+from metrion.metrics.labels import OPERATION_NAMES, PROVIDER_NAMES, error_of
 from metrion.metrics.tables import Labels, Layout
+from metrion.model import Event
 
 type Figures = Sequence[float]
 
@@ -37,6 +39,9 @@ _SECONDS = (
 _CHUNK_SECONDS = (
     0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0, 120.0,
 )
+_TOKEN_SECONDS = (
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5,
+)
 _OVERHEAD_SECONDS = (
     0.00005, 0.0001, 0.0002, 0.0003, 0.0005, 0.00075, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0,
 )
@@ -46,12 +51,13 @@ _TOKENS = tuple(float(4**power) for power in range(14))
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """How the values of a column are spread. Its figures: a count for each bound, one beyond them, and the sum."""
+    """How a value of events is spread. Its figures: a count for each bound, one beyond them, and the sum."""
 
-    column: str
+    value: Callable[[Event], float | None]
+    """What is known of an event."""
     bounds: tuple[float, ...]
     scale: float = 1.0
-    """What a value of the column is multiplied by."""
+    """What a value is multiplied by."""
     inference_only: bool = True
     """Only requests count that reached a provider and are billed as a rule."""
 
@@ -61,13 +67,27 @@ class Distribution:
         return len(self.bounds) + 2
 
 
-DURATION, FIRST_CHUNK, OVERHEAD, INPUT_TOKENS, OUTPUT_TOKENS = range(5)
+def _first_chunk_ms(event: Event) -> float | None:
+    """Return the time to the first chunk, which the conventions know of streams alone."""
+    return event.first_byte_ms if event.streamed else None
+
+
+def _ms_per_output_token(event: Event) -> float | None:
+    """Return how long each token after the first took, of a stream that came whole."""
+    tokens, first, whole = event.output_tokens, event.first_byte_ms, event.latency_ms
+    if not event.streamed or tokens is None or tokens < 2 or first is None or whole is None or error_of(event):
+        return None
+    return (whole - first) / (tokens - 1)
+
+
+DURATION, FIRST_CHUNK, OVERHEAD, INPUT_TOKENS, OUTPUT_TOKENS, PER_OUTPUT_TOKEN = range(6)
 DISTRIBUTIONS = (
-    Distribution("latency_ms", _SECONDS, 0.001),
-    Distribution("first_byte_ms", _CHUNK_SECONDS, 0.001),
-    Distribution("overhead_ms", _OVERHEAD_SECONDS, 0.001, inference_only=False),
-    Distribution("input_tokens", _TOKENS),
-    Distribution("output_tokens", _TOKENS),
+    Distribution(attrgetter("latency_ms"), _SECONDS, 0.001),
+    Distribution(_first_chunk_ms, _CHUNK_SECONDS, 0.001),
+    Distribution(attrgetter("overhead_ms"), _OVERHEAD_SECONDS, 0.001, inference_only=False),
+    Distribution(attrgetter("input_tokens"), _TOKENS),
+    Distribution(attrgetter("output_tokens"), _TOKENS),
+    Distribution(_ms_per_output_token, _TOKEN_SECONDS, 0.001),
 )
 FIRST_DISTRIBUTION = FIRST_OPTIONAL + len(OPTIONAL)
 DISTRIBUTION_AT = tuple(
@@ -226,9 +246,15 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         "gen_ai_client_inference_time_to_first_chunk_seconds",
-        "From the request's head to the response's.",
+        "Of streams: from the request's head to the response's.",
         _FAILED,
         distribution=FIRST_CHUNK,
+    ),
+    Metric(
+        "gen_ai_server_time_per_output_token_seconds",
+        "Of streams that came whole: the time of each output token after the first.",
+        _CALL,
+        distribution=PER_OUTPUT_TOKEN,
     ),
     Metric(
         "gen_ai_client_inference_operation_input_tokens", "Input tokens of a request.", _CALL, distribution=INPUT_TOKENS
@@ -274,7 +300,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         "gen_ai_server_time_to_first_token_seconds",
-        "The time to the response's head (older name).",
+        "Of streams: the time to the response's head (older name).",
         _FAILED,
         distribution=FIRST_CHUNK,
         old=True,

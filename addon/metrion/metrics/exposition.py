@@ -1,4 +1,4 @@
-"""Renders what all processes of a proxy have counted, for Prometheus: tables and gauges in, text out.
+"""Renders what all processes of a proxy have counted, for Prometheus and OpenMetrics: tables and gauges in, text out.
 
 Reads figures while others write them, and writes none. It runs on the event loop, so a line has to cost well under a
 microsecond. Never: a user label, unless the settings say so.
@@ -12,13 +12,25 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST as OPENMETRICS_TYPE
 from prometheus_client.utils import floatToGoString
 
 from metrion.metrics import definitions as defined
 from metrion.metrics.tables import Board, Labels
 from metrion.settings import MetricsSettings
 
-__all__ = ["CONTENT_TYPE", "LIMIT_LABELS", "REFUSAL_LABELS", "Gauge", "latest_of", "render", "rows_of"]
+__all__ = [
+    "CONTENT_TYPE",
+    "LIMIT_LABELS",
+    "OPENMETRICS_TYPE",
+    "REFUSAL_LABELS",
+    "Gauge",
+    "content_type_for",
+    "latest_of",
+    "render",
+    "rows_of",
+]
 
 LIMIT_LABELS = ("provider", "kind")
 REFUSAL_LABELS = ("provider", "code")
@@ -41,9 +53,19 @@ class Gauge:
     """It only grows."""
 
 
-def render(board: Board, gauges: Iterable[Gauge], settings: MetricsSettings) -> bytes:
-    """Return the text, which is of :data:`CONTENT_TYPE`."""
-    return "\n".join([*_lines(board, gauges, settings), ""]).encode()
+def content_type_for(accept: str) -> str:
+    """Return the form that an ``Accept`` asks for, as Prometheus' own library reads it."""
+    try:
+        chosen = choose_encoder(accept)[1]
+    except (TypeError, ValueError):  # a version that is none
+        return CONTENT_TYPE
+    return OPENMETRICS_TYPE if chosen.startswith("application/openmetrics-text") else CONTENT_TYPE
+
+
+def render(board: Board, gauges: Iterable[Gauge], settings: MetricsSettings, content_type: str = CONTENT_TYPE) -> bytes:
+    """Return the text, which is of this type."""
+    lines = _lines(board, gauges, settings)
+    return "\n".join([*(_openmetrics(lines) if content_type == OPENMETRICS_TYPE else lines), ""]).encode()
 
 
 def rows_of(board: Board, table: int) -> Rows:
@@ -106,6 +128,13 @@ def _lines(board: Board, gauges: Iterable[Gauge], settings: MetricsSettings) -> 
         names, values = [label for label, _ in gauge.labels], tuple(value for _, value in gauge.labels)
         if gauge.value is not None:
             yield from _samples(name, names, {values: gauge.value})
+
+
+def _openmetrics(lines: Iterable[str]) -> Iterator[str]:
+    """Return the same in OpenMetrics: the name of a counter has no ``_total`` at its head, and the text has an end."""
+    for line in lines:
+        yield line.replace("_total ", " ", 1) if line.startswith("# ") else line
+    yield "# EOF"
 
 
 def _counter(metric: defined.Metric, rows: Rows) -> Iterator[str]:

@@ -1,8 +1,9 @@
 """Sends a span and the metrics of each event to a collector, by the OpenTelemetry GenAI conventions.
 
-In: events, with the bounded labels of their metrics. Out: OTLP over HTTP, from threads beside the event loop. To offer
-an event never waits and never raises: what a collector does not take in time is dropped and counted. Never: a prompt, a
-completion, a key, a path or a tag; a user label only where the settings turn it on.
+In: events, with the bounded labels of their metrics, and the caller's ``traceparent``. Out: OTLP over HTTP, from
+threads beside the event loop. To offer an event never waits and never raises: what a collector does not take in time is
+dropped and counted. Never: a prompt, a completion, a key, a path or a tag; a user label only where the settings turn it
+on.
 """
 
 from __future__ import annotations
@@ -46,17 +47,17 @@ class Exporter:
         self._sdk = sdk
         self._users = settings.metrics.users
         self._hosts = {name: entry.upstream for name, entry in settings.providers.items()}
-        self._waiting: queue.SimpleQueue[tuple[Event, Labels] | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[tuple[Event, Labels, bytes | None] | None] = queue.SimpleQueue()
         self.dropped = 0
         self._thread = threading.Thread(target=self._run, name="otlp", daemon=True)
         self._thread.start()
 
-    def offer(self, event: Event, labels: Labels) -> None:
-        """Take an event, if there is room."""
+    def offer(self, event: Event, labels: Labels, traceparent: bytes | None = None) -> None:
+        """Take an event, if there is room. ``traceparent``: the caller's header; what is none is left alone."""
         if self._waiting.qsize() >= MOST_WAITING:
             self.dropped += 1
             return
-        self._waiting.put((event, labels))
+        self._waiting.put((event, labels, traceparent))
 
     def close(self) -> None:
         """Send what is left, for a moment at most; a collector that hangs is left to itself."""
@@ -65,7 +66,7 @@ class Exporter:
 
     def _run(self) -> None:
         while (item := self._waiting.get()) is not None:
-            event, labels = item
+            event, labels, traceparent = item
             try:
                 if is_inference(event.operation or "") and event.end_reason != EndReason.REFUSED:
                     self._sdk.record(event, metric_attributes(labels, error_of(event), self._host(event)))
@@ -74,6 +75,7 @@ class Exporter:
                     self._attributes(event),
                     *_times(event),
                     error_of(event),
+                    traceparent,
                 )
             except Exception as error:  # noqa: BLE001 -- one span that fails must not end the others
                 log_fault(logger, "A span could not be made; its event is in the journal", error)
@@ -91,7 +93,9 @@ class Exporter:
             "gen_ai.operation.name": _operation(event.operation),
             "gen_ai.provider.name": PROVIDER_NAMES.get(event.provider, event.provider),
             "gen_ai.request.model": event.model_requested,
+            "gen_ai.request.stream": event.streamed or None,
             "gen_ai.response.model": event.model,
+            "gen_ai.response.time_to_first_chunk": _first_chunk_seconds(event),
             "gen_ai.response.id": event.generation_id,
             "gen_ai.response.finish_reasons": [event.finish_reason] if event.finish_reason else None,
             "gen_ai.usage.input_tokens": event.input_tokens,
@@ -99,6 +103,10 @@ class Exporter:
             "gen_ai.usage.cache_read.input_tokens": event.cache_read_tokens,
             "gen_ai.usage.cache_write.input_tokens": event.cache_write_tokens,
             "gen_ai.usage.reasoning.output_tokens": event.reasoning_tokens,
+            "gen_ai.usage.audio.input_tokens": event.input_audio_tokens,
+            "gen_ai.usage.audio.output_tokens": event.output_audio_tokens,
+            "gen_ai.usage.image.input_tokens": event.input_image_tokens,
+            "gen_ai.usage.image.output_tokens": event.output_image_tokens,
             "gen_ai.usage.cost.amount": None if event.cost_usd is None else float(event.cost_usd),
             "gen_ai.usage.cost.currency": None if event.cost_usd is None else "USD",
             "gen_ai.usage.cost.source": event.cost_source,
@@ -137,6 +145,10 @@ def metric_attributes(labels: Labels, error: str, host: str) -> dict[str, str]:
 
 def _operation(name: str | None) -> str:
     return OPERATION_NAMES.get(name or "", name or "other")
+
+
+def _first_chunk_seconds(event: Event) -> float | None:
+    return event.first_byte_ms / 1000 if event.streamed and event.first_byte_ms is not None else None
 
 
 def _times(event: Event) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import requests
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.metrics import MeterProvider
@@ -16,6 +17,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from metrion import __version__
 from metrion.metrics import definitions as defined
@@ -41,10 +43,13 @@ _COUNTED = {
 _SPREAD = {
     "gen_ai.client.inference.duration": ("s", defined.DURATION),
     "gen_ai.client.inference.time_to_first_chunk": ("s", defined.FIRST_CHUNK),
+    "gen_ai.server.time_per_output_token": ("s", defined.PER_OUTPUT_TOKEN),
     "gen_ai.client.inference.operation.input_tokens": ("{token}", defined.INPUT_TOKENS),
     "gen_ai.client.inference.operation.output_tokens": ("{token}", defined.OUTPUT_TOKENS),
 }
 """Histograms, with their unit and the distribution that each has at ``/metrics``."""
+_PARENT = TraceContextTextMapPropagator()
+"""Reads a ``traceparent`` as W3C's Trace Context says; what is none has no parent. A ``tracestate`` is left alone."""
 
 
 class Sdk:
@@ -92,12 +97,23 @@ class Sdk:
             if (value := getattr(event, column)) is not None:
                 counter.add(float(value) if column == "cost_usd" else value, without_error)
         for histogram, form in self._histograms:
-            if (value := getattr(event, form.column)) is not None:
+            if (value := form.value(event)) is not None:
                 histogram.record(value * form.scale, attributes)
 
-    def span(self, name: str, attributes: Mapping[str, Any], began: int, ended: int, error: str) -> None:
-        """Make the span of an event."""
-        span = self._tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes, start_time=began)
+    def span(
+        self,
+        name: str,
+        attributes: Mapping[str, Any],
+        began: int,
+        ended: int,
+        error: str,
+        traceparent: bytes | None = None,
+    ) -> None:
+        """Make the span of an event, as a child of the one that ``traceparent`` names."""
+        caller = {} if traceparent is None else {"traceparent": traceparent.decode("latin-1")}
+        span = self._tracer.start_span(
+            name, _PARENT.extract(caller, Context()), SpanKind.CLIENT, attributes, start_time=began
+        )
         if error:
             span.set_status(Status(StatusCode.ERROR))
         span.end(ended)

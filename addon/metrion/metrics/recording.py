@@ -34,7 +34,6 @@ _ROW_COLUMNS: Callable[[Event], tuple[Any, ...]] = attrgetter(
 )
 _OPTIONAL: Callable[[Event], tuple[Any, ...]] = attrgetter(*defined.OPTIONAL)
 _USER_OPTIONAL: Callable[[Event], tuple[Any, ...]] = attrgetter(*defined.USER_OPTIONAL)
-_DISTRIBUTED: Callable[[Event], tuple[Any, ...]] = attrgetter(*(each.column for each in defined.DISTRIBUTIONS))
 _PRICED = frozenset({CostSource.COMPUTED, CostSource.ESTIMATED})
 _CHARGED = frozenset({CostSource.PROVIDER, CostSource.SUBSCRIPTION})
 
@@ -107,8 +106,8 @@ class Recording:
         elif source == CostSource.UNPRICED or source in _CHARGED:
             figures[place + defined.PRICE_MISSING] += 1
         _add(figures, place + defined.FIRST_OPTIONAL, _OPTIONAL(event))
-        for form, at, value in zip(defined.DISTRIBUTIONS, defined.DISTRIBUTION_AT, _DISTRIBUTED(event), strict=True):
-            if value is not None and (inferred or not form.inference_only):
+        for form, at in zip(defined.DISTRIBUTIONS, defined.DISTRIBUTION_AT, strict=True):
+            if (inferred or not form.inference_only) and (value := form.value(event)) is not None:
                 scaled, start = value * form.scale, place + at
                 figures[start + bisect_left(form.bounds, scaled)] += 1
                 figures[start + form.figures - 1] += scaled

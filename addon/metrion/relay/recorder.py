@@ -25,9 +25,9 @@ logger = logging.getLogger(__name__)
 
 
 class Recorder:
-    """See the module. ``write`` takes an event for good; it must not raise."""
+    """See the module. ``write`` takes an event for good, with the request that it is of; it must not raise."""
 
-    def __init__(self, prices: PriceBook, write: Callable[[Event], None], generations: Generations) -> None:
+    def __init__(self, prices: PriceBook, write: Callable[[Event, Request], None], generations: Generations) -> None:
         self.prices = prices
         self.write = write
         self._generations = generations

@@ -82,5 +82,5 @@ class Session:
         )
         event = self._recorder.session_event(self._request, outcome, reading)
         if event is not None:
-            self._recorder.write(event)
+            self._recorder.write(event, self._request)
         return event

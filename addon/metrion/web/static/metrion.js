@@ -43,6 +43,7 @@
       if (!document.hidden) {
         try {
           const answer = await fetch(location.href, { headers: { accept: "text/html" } });
+          if (answer.redirected) { location.reload(); return; } // the log-in has ended
           const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("fresh");
           if (answer.ok && fresh) document.getElementById("fresh").replaceChildren(...fresh.childNodes);
         } catch { /* the next look tries again */ }
@@ -57,6 +58,7 @@
     const look = async () => {
       try {
         const answer = await fetch(`/first-request?token=${encodeURIComponent(waiting.dataset.token)}`);
+        if (answer.redirected) return;
         const found = await answer.json();
         if (found) {
           waiting.textContent = `Its first request has come: ${found.provider ?? ""} ${found.model ?? ""}, status ${found.status ?? "–"}. `;
