@@ -67,7 +67,7 @@ OPERATIONS: Sequence[Operation] = (
               run=guards.set_guard, body=guards.NewGuard, answer=guards.GuardShown, fails=_BOTH),
     Operation(name="removeGuard", method="DELETE", path="/guards",
               summary="Have a token or an account bound by what is configured for all.", run=guards.remove_guard,
-              query=guards.Guarded, status=_EMPTY, fails=_MISSING),
+              query=guards.Guarded, status=_EMPTY, fails=_BOTH),
 
     Operation(name="listKeys", method="GET", path="/keys", summary="List the provider keys, masked.",
               run=keys.list_keys, query=Paging, answer=Page[keys.KeyShown]),

@@ -41,7 +41,7 @@ _scope_options = together(
 
 @click.group()
 def guard() -> None:
-    """Bound what a token or an account uses in a minute, and requests that repeat."""
+    """Bound what a token or account uses in a minute."""
 
 
 @guard.command("set")
@@ -69,13 +69,13 @@ def set_(
     """Guard one token or account against running away, from the next request on.
 
     What is set here takes the place of `guard` in metrion.yaml for it, and of what was set before. A limit that is
-    left out is none.
+    left out is none: the last example guards nothing, whatever metrion.yaml says.
 
     \b
     Examples:
       metrion guard set --token agent --usd-per-minute 2 --tokens-per-minute 500000
       metrion guard set --token agent --identical-requests 20 --then warn
-      metrion guard set --account evals --identical-requests 0      # not guarded, whatever metrion.yaml says
+      metrion guard set --account evals --identical-requests 0
     """  # noqa: D301 -- \b is click's mark for text that keeps its lines
     from metrion.control.guard_store import GuardStore
     from metrion.model import GuardLimits, OwnGuard
