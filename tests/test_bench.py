@@ -17,7 +17,9 @@ from typing import Any
 
 import pytest
 
-from scripts.benchmark import metering
+from metrion import store
+from scripts.benchmark import large_pages, large_proxy, large_store, metering
+from scripts.benchmark.browser import PAGES
 from scripts.benchmark.driver import Answer, Caller, Plan, drive
 from scripts.benchmark.link import running_link
 from scripts.benchmark.messages import StreamedAnswers, requests, tokens
@@ -32,8 +34,12 @@ PATH = "/v1/chat/completions"
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return run("__main__", *arguments)
+
+
+def run(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "scripts.benchmark", *arguments],
+        [sys.executable, "-m", f"scripts.benchmark.{module}", *arguments],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -108,6 +114,8 @@ def test_everything_is_measured() -> None:
         "metering with a budget, CPU per request": {"now"},
         "a budget, CPU added to a request": {"now"},
         "relay of one request, CPU": {"plain relay", "no policies", "retries", "concurrency", "cache, a hit"},
+        "memory of mitmweb, at its most": {"mitmweb -s"},
+        "flows that mitmweb keeps": {"mitmweb -s"},
         "tap, memory held of 10 MB": {"embeddings, identity", "embeddings, gzip"},
     }
     assert len(measured["checks"]) >= 10
@@ -165,6 +173,38 @@ def test_a_commit_that_is_not_there_is_said() -> None:
 def test_as_much_is_counted_as_there_is_time_for(extent: Extent, count: int, long_count: int) -> None:
     assert extent.count(1000) == count
     assert extent.count(1000, 9000) == long_count
+
+
+@pytest.mark.timeout(300)
+def test_pages_and_the_proxy_beside_them_are_measured_over_a_store(tmp_path: Path) -> None:
+    """Over a small one here; its home is kept, and measured again as it is."""
+    home = tmp_path / "home"
+    asked = ("--home", str(home), "--events", "20000", "--rounds", "1", "--seconds", "1", "--json", "--only")
+    measured = [json.loads(run("large_store", *asked, *only).stdout) for only in (["pages"], ["proxy"])]
+    figures = {(name, target): value for each in measured for name, target, value, _ in each}
+    assert sum(name == "first sums, CPU" for name, _ in figures) == 1
+    assert {target for name, target in figures if name == "page, CPU"} == set(PAGES)
+    assert figures["first view, CPU", "/"] > 0
+    assert figures["dashboard, memory", "after every page"] <= large_pages.MOST_MEGABYTES
+    assert figures[large_proxy.RATIO, "serve"] > 0
+    assert any(name == "page beside a load, median" and not target.startswith("0 ") for name, target in figures)
+    metered = store.ask(home / "journal", home / "usage.duckdb", "SELECT count(*) FROM events").rows
+    sums = store.ask(home / "journal", home / "usage.duckdb", "SELECT sum(responses) FROM sums_by_day_and_model").rows
+    assert metered[0][0] == sums[0][0] > 20_000
+
+
+@pytest.mark.parametrize(
+    ("measurement", "value", "is_broken"),
+    [
+        ("report, CPU", 2.9, False),
+        ("report, CPU", 3.1, True),
+        ("dashboard, memory", 401, True),
+        (large_proxy.RATIO, 1.2, True),
+        ("page, median", 1000, False),
+    ],
+)
+def test_a_bound_of_a_large_store(measurement: str, value: float, is_broken: bool) -> None:
+    assert bool(large_store.broken([Result(measurement, "any", value, "s")])) == is_broken
 
 
 # --- promises ---------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from tabulate import tabulate
 from scripts.benchmark import (
     budgets,
     first_call,
+    flows,
     latency,
     memory,
     metering,
@@ -37,6 +38,7 @@ from scripts.benchmark.targets import Fleet
 
 MEASUREMENTS = (
     "requests", "latency", "streams", "paced", "first-call", "memory", "metering", "taps", "budgets", "sendings",
+    "mitmweb",
 )  # fmt: skip
 
 
@@ -59,6 +61,7 @@ def run(extent: Extent, only: Sequence[str], against: str | None) -> list[Result
             "taps": lambda: taps.measure(extent),
             "budgets": lambda: budgets.measure(extent),
             "sendings": lambda: sendings.measure(extent),
+            "mitmweb": lambda: flows.measure(fleet, extent),
         }
         for name in MEASUREMENTS:
             if name in only:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from scripts.benchmark import (
     budgets,
     first_call,
+    flows,
     latency,
     memory,
     metering,
@@ -97,6 +98,7 @@ PROMISES = (
     Promise("relay without policies / one that knows none", sendings.COST, sendings.OFF, sendings.PLAIN, at_most=1.1),
     Promise("relay with retries / one that knows none", sendings.COST, sendings.RETRIES, sendings.PLAIN, at_most=1.25),
     Promise("µs for a hit of the cache", sendings.COST, sendings.HIT, at_most=1000),
+    Promise("MB of mitmweb, at its most", flows.PEAK, flows.MITMWEB, at_most=flows.MOST_MEGABYTES),
     Promise("MB held of a response of 10 MB", taps.HELD, "", at_most=TAP_MEGABYTES),
 )
 

@@ -99,6 +99,14 @@ def pss_megabytes(group: int | None) -> float | None:
     return total / 1024
 
 
+def peak_megabytes(process: int) -> float | None:
+    """Return what a process held of the machine's memory at its most, with what it shares."""
+    with contextlib.suppress(OSError):
+        status = Path(f"/proc/{process}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    return None
+
+
 def allow_open_files() -> None:
     """Raise the limit of open files as far as it goes, for this process and those that it starts."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -29,7 +29,8 @@ def home(request: pytest.FixtureRequest, tmp_path: Path) -> Home:
         {"started_at": NAIVE - ago(minutes=50), "cost_usd": Decimal(2), "user_label": "bob's", "latency_ms": 100.0},
         {"started_at": NAIVE - ago(days=1), "cost_usd": Decimal(1), "provider": "xai", "latency_ms": 4000.0},
         {"started_at": NAIVE - ago(days=20), "cost_usd": Decimal(50)},
-        {"started_at": NAIVE - ago(minutes=9), "cost_usd": None, "cost_source": "unpriced", "model": "new-model"},
+        {"started_at": NAIVE - ago(minutes=9), "cost_usd": None, "cost_source": "unpriced", "model": "new-model",
+         "policy": {"plan": "alias: x", "model_not_allowed": "new-model"}},
         {"started_at": NAIVE - ago(minutes=8), "cost_usd": None, "cost_source": "unknown",
          "cost_at_least_usd": Decimal("0.25")},
         {"started_at": NAIVE - ago(minutes=4), "status": 500, "error_type": "server_error", "cost_usd": Decimal(0),
@@ -57,6 +58,8 @@ def test_figures_of_many_rules_in_one_query(home: Home) -> None:
         ("errors", "1h"): 20,
         ("requests", "day"): 5,
         ("unpriced", "day"): 1,
+        ("model-not-allowed", "day"): 1,
+        ("model-not-allowed", "5m"): 0,
     }
     found = ask(home, *(rule(measure, "1", span) for measure, span in values))
     assert {key: figure.value for key, figure in zip(values, found, strict=True)} == values
@@ -111,6 +114,15 @@ def test_who_leads(home: Home) -> None:
     assert [each.names for each in leaders(errors, ask(home, errors)[0], home.values)] == [
         (("provider", "openai"), ("status", "500"), ("error", "server_error"))
     ]
+
+
+def test_which_model_answered_that_is_not_allowed_and_to_whom(home: Home) -> None:
+    watched = rule(terms=terms("model-not-allowed", "1", "day", token="laptop"))
+    (figure,) = ask(home, watched)
+    assert [(each.names, int(each.value)) for each in leaders(watched, figure, home.values)] == [
+        ((("token", "laptop"), ("model", "new-model")), 1)
+    ]
+    assert ask(home, rule(terms=terms("model-not-allowed", "1", "day", token="other")))[0].value == 0
 
 
 @pytest.mark.parametrize("measure", [name for name in MEASURES if name not in ELSEWHERE])

@@ -19,10 +19,11 @@ from metrion.api.budgets import Scope, Then
 from metrion.api.metered import Question
 from metrion.api.operations import OPERATIONS
 from metrion.api.rules import Measure
-from metrion.api.tokens import _TERMS, Terms
+from metrion.api.tokens import Terms
 from metrion.cli import commands
 from metrion.control import ControlStore
 from metrion.control.budgets import THENS
+from metrion.control.terms import MEMBERS
 from metrion.reports import QUESTIONS
 from metrion.settings import Settings
 from tests.credentials import PROVIDER_KEY as KEY
@@ -119,7 +120,7 @@ def test_a_change_of_one_term_leaves_the_others(api: TestClient, name: str) -> N
 
 
 def test_every_term_is_known_to_what_changes_it() -> None:
-    assert _TERMS.keys() == Terms.model_fields.keys()
+    assert MEMBERS.keys() == Terms.model_fields.keys()
     assert {"account", *TERMS} == set(Terms.model_fields)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from metrion.budgets.guard import Guard
 from metrion.endpoints import OPERATIONS
-from metrion.model import Asked, Caller, CredentialPlace, ErrorShape, Forward, Head, Origin, Route
+from metrion.model import Asked, Caller, CredentialPlace, ErrorShape, Forward, GuardLimits, Head, Origin, Route
 from metrion.settings import GuardSettings
 from tests.budgets.homes import Home, home
 
@@ -104,3 +105,44 @@ def test_a_fault_lets_requests_pass_and_is_logged_once(tmp_path: Path, caplog: p
             one.add(place.event("1", input_tokens=9))
             assert one.check(forward(), None) is None
     assert caplog.text.count("The guard cannot count") == 1
+
+
+def own(usd: str = "0", tokens: int = 0, identical: int = 0, then: str = "refuse") -> GuardLimits:
+    return GuardLimits(Decimal(usd), tokens, identical, then)
+
+
+def test_own_limits_take_the_place_of_those_for_all(tmp_path: Path) -> None:
+    place = home(tmp_path)
+    with guards(place, {"token": {"tokens_per_minute": 30}}) as (guard, _):
+        guard.add(place.event("1", input_tokens=20, output_tokens=20))
+        found = guard.check(forward(), None)
+        assert found is not None
+        assert (found.limit, found.is_own, found.then) == ("30 tokens", False, "refuse")
+        guard.own = {("token", "ci"): own(tokens=50)}
+        assert guard.check(forward(), None) is None
+        guard.own = {("token", "ci"): own(), ("account", "default"): own(usd="0.50", then="warn")}
+        guard.add(place.event("1"))
+        found = guard.check(forward(), None)
+        assert found is not None
+        assert (found.kind, found.limit, found.is_own, found.then) == ("account", "0.5 USD", True, "warn")
+        guard.own = {**guard.own, ("token", "ci"): own(usd="0.1")}
+        guard.add(place.event("1"))
+        found = guard.check(forward(), None)
+        assert found is not None
+        assert (found.kind, found.then) == ("token", "refuse"), "what refuses wins over what warns"
+
+
+def test_own_identical_requests_of_a_token_and_of_all_tokens_of_an_account(tmp_path: Path) -> None:
+    place = home(tmp_path)
+    same = Asked(b'{"model":"m"}', ("m",))
+    with guards(place, {}) as (guard, _):
+        assert not guard.is_on
+        assert not guard.reads_body_of(forward().caller)
+        guard.own = {("account", "default"): own(identical=3)}
+        assert guard.reads_body_of(forward().caller)
+        assert not guard.reads_body_of(forward("x", "other").caller)
+        assert [guard.check(forward(name), same) for name in ("a", "b", "c")] == [None] * 3
+        found = guard.check(forward("d"), same)
+        assert found is not None
+        assert (found.kind, found.name) == ("account", "default")
+        assert guard.check(forward("d", "other"), same) is None

@@ -41,6 +41,10 @@ def test_budgets_are_set_changed_listed_and_removed(metrion: Console) -> None:
     ok(metrion, "budget", "remove", "--token", "ci", "--per", "day")
     ok(metrion, "budget", "remove", "--provider", "xai")
     assert [row["name"] for row in listed(metrion)] == ["ci", "team"]
+    described = metrion("budget", "set", "--token", "ci", "--usd", "30", "--per", "month", "--then", "cheaper")
+    assert "then requests go out as what is cheaper, or are refused." in described.err
+    assert "no policy says what is cheaper" in described.err
+    assert listed(metrion)[0]["then"] == "cheaper"
     table = ok(metrion, "budget", "list")
     assert "30.00" in table
     assert "UTC" in table

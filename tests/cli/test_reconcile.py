@@ -107,7 +107,7 @@ def test_tokens_are_shown_where_a_bill_has_them(metrion: Console, tmp_path: Path
     (tmp_path / "usage.json").write_text(json.dumps({"object": "page", "data": [bucket], "has_more": False}))
     heading, _, line, *_ = metrion.ok("reconcile", str(tmp_path / "usage.json")).splitlines()
     assert heading.split()[7:11] == ["billed_input_tokens", "input_tokens", "billed_output_tokens", "output_tokens"]
-    assert line.split()[3:] == ["NULL", "0.520000000000", "NULL", "NULL", "90", "100", "20", "20"]
+    assert line.split()[3:] == ["NULL", "0.5200", "NULL", "NULL", "90", "100", "20", "20"]
 
 
 def test_a_name_of_a_bill_reaches_no_terminal_with_its_control_characters(metrion: Console, tmp_path: Path) -> None:

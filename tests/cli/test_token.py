@@ -158,6 +158,16 @@ def test_a_revoked_token_stays_in_the_list_and_its_name_is_free_again(metrion: C
     ]
 
 
+def test_tokens_of_runs_that_have_ended_are_listed_on_request(metrion: Console) -> None:
+    for name in ("run-20261129-020000-a1b2", "run-20261129-020000-c3d4", "laptop"):
+        metrion.ok("token", "create", name)
+    for name in ("run-20261129-020000-a1b2", "laptop"):
+        metrion.ok("token", "revoke", name)
+    assert [token["name"] for token in listed(metrion)] == ["run-20261129-020000-c3d4", "laptop"]
+    assert len(json.loads(metrion.ok("token", "list", "--all", "--format", "json"))) == 3
+    assert "1 of `metrion run` have ended: `metrion token list --all`" in metrion("token", "list").err
+
+
 def test_an_empty_list_is_an_empty_array_or_a_hint(metrion: Console) -> None:
     assert listed(metrion) == []
     assert "`metrion token create` makes one" in metrion("token", "list").err

@@ -43,7 +43,7 @@ def test_an_empty_database_gets_the_tables_the_default_account_and_a_write_ahead
 ) -> None:
     schema.migrate(db, path)
     control = {"accounts", "tokens", "former_secrets", "provider_keys", "shared_keys", "further_keys", "admins"}
-    others = {"alert_rules", "alert_channels", "alert_history", "audit", "budgets"}
+    others = {"alert_rules", "alert_channels", "alert_history", "audit", "budgets", "guards"}
     assert tables(db) - {"sqlite_sequence"} == control | others
     assert db.execute("SELECT name, plan FROM accounts").fetchall() == [("default", "pro")]
     assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,8 +12,8 @@ import pytest
 from metrion.control import ControlStore
 from metrion.gateway.gateway import Gateway
 from metrion.gateway.scoreboard import Scoreboard
-from metrion.model import Forward, Inbound
-from metrion.model.policies import MemberSetting, Step
+from metrion.model import Asked, Forward, Inbound
+from metrion.model.policies import Step
 from metrion.settings import load_settings
 from tests.processes import prepare_home
 
@@ -50,9 +49,13 @@ def admitted(home: tuple[Gateway, str], path: str = "/openai/v1/chat/completions
     return decision
 
 
+def taken(home: tuple[Gateway, str], forward: Forward, step: Step, model: str = "gpt-4o") -> Forward | None:
+    return home[0].fallen_back(forward, step, Asked(models=(model,)), instead=forward)
+
+
 @pytest.mark.parametrize("own", [None, OWN])
 def test_another_provider_gets_the_stored_key_and_no_other(own: bytes | None, home: tuple[Gateway, str]) -> None:
-    there = home[0].fallen_back(admitted(home, own=own), Step("small", "groq"), "gpt-4o")
+    there = taken(home, admitted(home, own=own), Step("small", "groq"))
     assert there is not None
     assert (there.route.provider, there.route.upstream.host, there.wire.target) == (
         "groq", "groq.test", b"/openai/v1/chat/completions",
@@ -66,7 +69,7 @@ def test_another_provider_gets_the_stored_key_and_no_other(own: bytes | None, ho
 
 def test_another_model_of_the_same_provider_keeps_the_callers_own_key(home: tuple[Gateway, str]) -> None:
     forward = admitted(home, own=OWN)
-    assert home[0].fallen_back(forward, Step("gpt-4o-mini"), "gpt-4o") is forward
+    assert taken(home, forward, Step("gpt-4o-mini")) is forward
 
 
 @pytest.mark.parametrize(
@@ -78,16 +81,4 @@ def test_another_model_of_the_same_provider_keeps_the_callers_own_key(home: tupl
     ],
 )
 def test_a_step_that_cannot_be_taken(path: str, step: Step, home: tuple[Gateway, str]) -> None:
-    assert home[0].fallen_back(admitted(home, path), step, "gpt-4o") is None
-
-
-def test_a_budget_takes_the_first_step_that_can_be_taken(home: tuple[Gateway, str]) -> None:
-    forward = admitted(home)
-    there = home[0].cheaper(forward, "gpt-4o")
-    assert there is not None
-    assert there.route.provider == "groq"
-    assert there.policies is not None
-    assert there.policies.sets == (MemberSetting("ladder", "model", "small", "cheaper: model small"),)
-    assert there.policies.fallback is not None
-    assert there.policies.fallback.steps == (Step("gpt-4o-mini"),)
-    assert home[0].cheaper(replace(forward, policies=None), "gpt-4o") is None
+    assert taken(home, admitted(home, path), step) is None

@@ -2,61 +2,38 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from uuid import UUID
-
 import pytest
 
 from metrion.gateway.model_warnings import WARNING_SECONDS, ModelWarnings
-from metrion.model import Caller, Event
+from metrion.metering.served_model import MODEL_NOT_ALLOWED
+from metrion.model import Event
+from tests.store.events import event
 
 
-def event(model: str | None, requested: str | None = None, provider: str = "openai") -> Event:
-    return Event(
-        event_id=UUID(int=1),
-        request_id="r",
-        started_at=datetime(2026, 1, 1, tzinfo=UTC).replace(tzinfo=None),
-        provider=provider,
-        model=model,
-        model_requested=requested,
-    )
-
-
-def caller(*models: str, name: str | None = "ci") -> Caller:
-    return Caller("default", name, "stored", models=models)
+def answered(name: str | None = "ci", mark: str = MODEL_NOT_ALLOWED) -> Event:
+    return event(token_name=name, policy={mark: "gpt-5"})
 
 
 @pytest.mark.parametrize(
-    ("given", "answered", "expected"),
-    [
-        (caller("gpt-4o"), event("gpt-4o", "gpt-4o"), 0),
-        (caller("gpt-4o"), event("gpt-4o-2024-08-06", "gpt-4o"), 0),
-        (caller("gpt-4*"), event("gpt-4.1", "gpt-4o"), 0),
-        (caller("gpt-4o"), event("GPT-4o", None), 0),
-        (caller("models/gemini-2*"), event("gemini-2.5-flash", "x", "google"), 0),
-        (caller("gpt-4o"), event("gpt-5", "gpt-4o"), 1),
-        (caller("gpt-4o"), event("gpt-4o-mini", "gpt-4o"), 1),
-        (caller("gpt-4o"), event(None, "gpt-4o"), 0),
-        (caller(), event("gpt-5", "gpt-4o"), 0),
-        (caller("gpt-4o", name=None), event("gpt-5", "gpt-4o"), 0),
-    ],
+    ("given", "expected"),
+    [(answered(), 1), (answered(mark="plan"), 0), (event(policy=None), 0), (answered(None), 0)],
 )
 def test_a_model_that_is_not_allowed_is_warned_of(
-    given: Caller, answered: Event, expected: int, caplog: pytest.LogCaptureFixture
+    given: Event, expected: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ModelWarnings().note(given, answered)
+    ModelWarnings().note(given)
     assert len(caplog.messages) == expected
     if expected:
-        assert f"answered by the model {answered.model} of openai" in caplog.text
+        assert "answered by the model gpt-5 of openai" in caplog.text
 
 
 def test_each_token_is_warned_of_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     now = [1000.0]
     warnings = ModelWarnings(lambda: now[0])
     for _ in range(3):
-        warnings.note(caller("gpt-4o"), event("gpt-5"))
-        warnings.note(caller("gpt-4o", name="laptop"), event("gpt-5"))
+        warnings.note(answered())
+        warnings.note(answered("laptop"))
     assert len(caplog.messages) == 2
     now[0] += WARNING_SECONDS
-    warnings.note(caller("gpt-4o"), event("gpt-5"))
+    warnings.note(answered())
     assert len(caplog.messages) == 3

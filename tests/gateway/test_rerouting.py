@@ -13,7 +13,7 @@ from metrion.control import ControlStore
 from metrion.gateway.gateway import Gateway
 from metrion.gateway.scoreboard import Scoreboard
 from metrion.model import Forward, Inbound, Origin, Refusal, TokenRules
-from metrion.model.policies import MemberSetting, Policies
+from metrion.model.policies import Alias, MemberSetting, Policies
 from metrion.relay import asked
 from metrion.settings import load_settings
 from tests.processes import prepare_home
@@ -24,6 +24,7 @@ CONFIG: dict[str, Any] = {
         "groq": {"like": "openai", "upstream": "https://groq.test/openai/v1"},
         "open": {"like": "openai", "upstream": "http://open.test:8000", "credential": "none"},
         "vertex": {"like": "google", "upstream": "https://vertex.test"},
+        "vertex-2": {"like": "google", "upstream": "https://vertex-2.test"},
     },
     "policies": {
         "names": {
@@ -298,3 +299,54 @@ def test_so_it_is_by_a_model_that_is_put_in(ruled: tuple[Gateway, str]) -> None:
 def test_so_it_is_where_the_path_names_the_model(ruled: tuple[Gateway, str], path: str, allowed: bool) -> None:
     gateway, token = ruled
     assert isinstance(gateway.decide(post(path, token)), Forward) is allowed
+
+
+@pytest.mark.parametrize(
+    ("verb", "renamed"),
+    [("batchEmbedContents", True), ("embedContent", True), ("countTokens", True), ("generateContent", False)],
+)
+def test_where_the_body_names_the_model_of_the_path_once_more(
+    gateway: Gateway, token: str, verb: str, renamed: bool
+) -> None:
+    forward = forwarded(gateway.decide(post(f"/gemini/v1beta/models/flash:{verb}", token)))
+    alias = Alias("names", "gemini-2.5-flash")
+    assert policies_of(forward).renamed == (("flash", alias) if renamed else None)
+
+
+# --- without a key of the provider that was asked ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize(
+    ("path", "body", "provider"),
+    [
+        ("/xai/chat/completions", b'{"model":"quick"}', "groq"),
+        ("/xai/chat/completions", b'{"model":"large"}', None),
+        ("/xai/chat/completions", b'{"model":"grok-4"}', None),
+        ("/xai/chat/completions", b'{"model":"quick","model":"quick"}', None),
+        ("/xai/chat/completions", b"", None),
+        ("/xai/models", None, None),
+        ("/xai/quick/chat", b"{}", "groq"),
+        ("/xai/large/chat", b"{}", None),
+        ("/vertex-2/v1beta/models/tuned:generateContent", b"{}", "vertex"),
+        ("/vertex-2/v1beta/models/flash:generateContent", b"{}", None),
+    ],
+)
+def test_the_key_of_the_provider_to_which_an_alias_leads_is_the_one_that_counts(
+    home: tuple[Gateway, dict[str, str]], path: str, body: bytes | None, provider: str | None, own: bool
+) -> None:
+    gateway, tokens = home
+    inbound = post(path, tokens["all"], *(((b"authorization", b"Bearer " + OWN),) if own else ()))
+    decision: object = gateway.decide(inbound if body is not None else replace(inbound, method=b"GET"))
+    if isinstance(decision, Forward) and gateway.needs_body(decision):
+        decision = gateway.within_rules(decision, asked.read(body or b""))
+    if provider is not None:
+        forward = forwarded(decision)
+        assert (forward.route.provider, forward.caller.credential) == (provider, "stored")
+        assert f"stored-{provider}-key-0123456789".encode() in b" ".join(value for _, value in forward.wire.headers)
+        assert OWN not in b" ".join(value for _, value in forward.wire.headers)
+    elif own:
+        assert forwarded(decision).caller.credential == "pass_through"
+    else:
+        assert isinstance(decision, Refusal)
+        assert decision.code == "no_provider_key"

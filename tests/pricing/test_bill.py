@@ -368,3 +368,32 @@ def test_searches_of_gemini_fall_under_the_fee_for_searches(tmp_path: Path) -> N
     prices = book(tmp_path, "p:\n  m: {input: 1, fees: {web_search: 14}}\n")
     got = cost(prices, Usage(input_tokens=0, unreported_tools={"google_search": 2}))
     assert got.parts == {"web_search": Decimal("0.028")}
+
+
+@pytest.mark.parametrize(
+    ("usage", "source", "usd"),
+    [
+        (Usage(audio_seconds=40, paused_seconds=60), "computed", "0.053333333333"),
+        (Usage(audio_seconds=100, paused_seconds=0), "computed", "0.083333333333"),
+        (Usage(audio_seconds=100), "estimated", "0.083333333333"),
+    ],
+)
+def test_seconds_that_may_have_been_pauses(usage: Usage, source: str, usd: str, tmp_path: Path) -> None:
+    found = cost(book(tmp_path, "p: {m: {audio_hour: 3, paused_hour: 1.2}}"), usage)
+    assert (found.source, found.usd) == (source, Decimal(usd))
+
+
+@pytest.mark.parametrize(
+    ("rates", "source"),
+    [
+        ("{input: 1, input_audio: 6, output: 2}", "unpriced"),
+        ("{input: 6, input_audio: 6, output: 2}", "computed"),
+        ("{input: 6, output: 2}", "computed"),
+    ],
+)
+def test_input_of_which_the_sound_is_not_told(rates: str, source: str, tmp_path: Path) -> None:
+    """Where sound costs what words do, it need not be."""
+    usage = Usage(input_tokens=1000, output_tokens=100, undivided=("input_audio",))
+    found = cost(book(tmp_path, f"p: {{m: {rates}}}"), usage)
+    assert (found.source, found.usd is None) == (source, source == "unpriced")
+    assert found.at_least_usd == (Decimal("0.0002") if source == "unpriced" else None)

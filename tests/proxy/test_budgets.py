@@ -196,3 +196,18 @@ def test_the_guard_refuses_requests_that_repeat_and_lets_others_pass(simulator: 
         assert "looks like a runaway" in refused.body
         assert Answer(proxy, proxy.token, {**BODY, "user": "x"}).status == 200
         assert Answer(proxy, proxy.token).status == 200
+
+
+def test_own_limits_of_the_guard_hold_from_the_next_request_on(simulator: Simulator, tmp_path: Path) -> None:
+    with running_serve(tmp_path / "home", upstreams(simulator)) as proxy:
+        assert [Answer(proxy, proxy.token).status for _ in range(3)] == [200] * 3
+        own = ("--account", "default", "--identical-requests", "2")
+        proxy.metrion("guard", "set", *own)
+        assert [Answer(proxy, proxy.token).status for _ in range(3)] == [200, 200, 429]
+        assert "metrion guard set --account default" in Answer(proxy, proxy.token).body
+        proxy.metrion("guard", "set", *own, "--then", "warn")
+        warned = Answer(proxy, proxy.token)
+        assert warned.status == 200
+        assert "2 identical requests in a row" in warned.headers["x-metrion-guard-warning"]
+        proxy.metrion("guard", "remove", "--account", "default")
+        assert "x-metrion-guard-warning" not in Answer(proxy, proxy.token).headers

@@ -167,7 +167,9 @@ def sample(replayed: list[Exchange], way_in: WayIn) -> list[Exchange]:
 def test_every_exchange(provider: str, way_in: WayIn, simulator: Simulator) -> None:
     replayed = [row for row in exchanges(None, {provider}) if row.provenance != "fixture"]
     replayed = sample(replayed, way_in)
-    run = uuid.uuid4().hex[:8]
+    run = (
+        f"{uuid.uuid4().hex[:8]}_"  # no digit before a hyphen: "d-anthropic-" is a piece of the stored key, and masked
+    )
     for number, exchange in enumerate(replayed):
         selection = simulator.select(exchange, Delivery(seed=number))
         upstream = http.client.HTTPConnection("127.0.0.1", simulator.ports[provider], timeout=30)
@@ -176,7 +178,7 @@ def test_every_exchange(provider: str, way_in: WayIn, simulator: Simulator) -> N
         # A recorded `?key=` is the caller's own, and passes; else the stored key goes out.
         own_key = "key=" in exchange.path
         place, token = ("x-metrion-token", way_in.proxy.token) if own_key else credential(provider, way_in.proxy.token)
-        labelled = selection | {"x-metrion-user": f"{run}-{exchange.id}", place: token}
+        labelled = selection | {"x-metrion-user": f"{run}{exchange.id}", place: token}
         connection = http.client.HTTPConnection("127.0.0.1", way_in.port(exchange), timeout=30)
         proxied = send(connection, way_in.target(exchange), exchange, labelled)
 
@@ -196,9 +198,9 @@ def test_every_exchange(provider: str, way_in: WayIn, simulator: Simulator) -> N
 
     query = f"SELECT * FROM events WHERE starts_with(user_label, '{run}')"  # noqa: S608 -- a name of our own
     events = eventually(lambda: way_in.proxy.events(query), until=lambda rows: len(rows) >= len(replayed))
-    assert Counter(event["user_label"] for event in events) == Counter(f"{run}-{row.id}" for row in replayed)
+    assert Counter(event["user_label"] for event in events) == Counter(f"{run}{row.id}" for row in replayed)
     assert {event["end_reason"] for event in events} <= {"complete", "stream_error"}
-    by_id = {event["user_label"].partition("-")[2]: event for event in events}
+    by_id = {event["user_label"].removeprefix(run): event for event in events}
     wrong = [
         problem
         for exchange in replayed

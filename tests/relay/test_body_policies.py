@@ -197,6 +197,39 @@ def test_the_policies_that_would_change_a_body_by_name() -> None:
     assert list(named_policies(EVERYTHING)) == ["short", "x", "p"]
 
 
+EMBED = Policies(renamed=("large", Alias("short", "gemini-embedding-001")))
+
+
+@pytest.mark.parametrize(
+    ("sent", "out"),
+    [
+        (
+            b'{"requests": [ {"model":"models/large", "content":{"model":"large"}} , {"x":1 , "model" : "large"},'
+            b' {"model":"models/other"}, 7, [{"model":"large"}] ] }',
+            b'{"requests": [ {"model":"models/gemini-embedding-001", "content":{"model":"large"}} ,'
+            b' {"x":1 , "model" : "gemini-embedding-001"}, {"model":"models/other"}, 7, [{"model":"large"}] ] }',
+        ),
+        (b'{"model":"models\\/large"}', b'{"model":"models/gemini-embedding-001"}'),
+        (
+            b'{"generateContentRequest":{"model":"models/large","contents":[]}}',
+            b'{"generateContentRequest":{"model":"models/gemini-embedding-001","contents":[]}}',
+        ),
+        (b'{"requests":[ ]}', b'{"requests":[ ]}'),
+        (b'{"requests":{"model":"large"}}', b'{"requests":{"model":"large"}}'),
+        (b'{"content":{}}', b'{"content":{}}'),
+    ],
+)
+def test_the_alias_that_the_path_names_goes_from_the_body_too(sent: bytes, out: bytes) -> None:
+    assert changed(sent, EMBED).body == out
+    assert EMBED.changes_body
+    assert list(named_policies(EMBED)) == ["short"]
+
+
+def test_so_it_does_not_where_readers_differ() -> None:
+    with pytest.raises(UnreadableError):
+        changed(b'{"requests":[{"model":"large","model":"small"}]}', EMBED)
+
+
 def test_the_alias_that_a_body_asks_for() -> None:
     assert asked_alias(b'{"model":"large"}', ALIASES.aliases) == ("large", ALIASES.aliases["large"])
     assert asked_alias(b'{"model":"other"}', ALIASES.aliases) is None

@@ -328,7 +328,7 @@ THEIRS = Head(b"/v1/chat/completions", ((b"host", b"api.mistral.ai"), (b"content
 
 def falling(*steps: Step, retries: Retries | None = None) -> Gate:
     def elsewhere(first: Forward, step: Step, model: str | None) -> Forward | None:
-        assert model == "gpt-4o"
+        assert model == (step.model or "gpt-4o")
         if step.provider == "nowhere":
             return None
         if step.provider is None:

@@ -28,10 +28,11 @@ from metrion.model import (
 from metrion.model.policies import Concurrency, Policies, Step
 from metrion.pricing import PriceBook
 from metrion.relay.attempt import Attempt
+from metrion.relay.batch import Gathering
 from metrion.relay.effects import Effects, Record
 from metrion.relay.gate import Cache
+from metrion.relay.gathering import GatheringRelay
 from metrion.relay.held_body import Room
-from metrion.relay.persistent import PersistentRelay
 from metrion.relay.recorder import Recorder
 from metrion.relay.relay import Relay
 from metrion.relay.request import Request
@@ -106,6 +107,7 @@ class Gate:
     """Where it may fall back to."""
     cache: Cache | None = None
     room: Room = field(default_factory=Room)
+    gathering: Gathering = field(default_factory=Gathering)
     places: Places = field(default_factory=lambda: Places(Path("/dev/null/places")))
     """In memory: their folder cannot be made."""
 
@@ -135,15 +137,15 @@ class Gate:
     def enter(self, forward: Forward, concurrency: Concurrency) -> Place:
         return self.places.enter("key", forward.caller.token_name, concurrency)
 
-    def fallen_back(self, forward: Forward, step: Step, model: str | None) -> Forward | None:
-        return self.elsewhere(forward, step, model) if self.elsewhere is not None else None
+    def fallen_back(self, forward: Forward, step: Step, asked: Asked, *, instead: Forward) -> Forward | None:  # noqa: ARG002 -- goes as told
+        return self.elsewhere(forward, step, asked.model) if self.elsewhere is not None else None
 
     def again(self, _key: object, attempt: Attempt, *, last_activity: float) -> Attempt:
         attempt.finish(EndReason.RETRIED)
         return attempt.following(last_activity=last_activity)
 
-    def relay(self) -> PersistentRelay:
-        return PersistentRelay(self, "key", clock=lambda: self.now)
+    def relay(self) -> GatheringRelay:
+        return GatheringRelay(self, "key", clock=lambda: self.now)
 
 
 def inbound(method: bytes = b"POST", *headers: tuple[bytes, bytes]) -> Inbound:

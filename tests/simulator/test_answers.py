@@ -11,6 +11,7 @@ import openai
 import pytest
 
 from metrion.simulator.answers import PROVIDERS, REPLIES, VENDORS, Request, error_answer, provider_answer
+from metrion.simulator.answers.embeddings import numbers_of
 from metrion.simulator.delivery import Answer
 from tests.simulated import Simulator, running_simulator
 
@@ -301,3 +302,32 @@ def test_an_error_event_inside_a_stream_raises_in_the_sdks(
     sdk = openai.OpenAI(base_url=simulator.upstream("openai") + "/v1", api_key="any", max_retries=0)
     with pytest.raises(openai.APIError, match="server had an error"):
         list(sdk.chat.completions.create(model="gpt-4o", messages=MESSAGES, stream=True, extra_headers=headers))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_embeddings_are_what_the_openai_sdk_reads(simulator: Simulator, packed: bool) -> None:
+    client = openai.OpenAI(api_key="any", base_url=f"{simulator.upstream('openai')}/v1", max_retries=0)
+    form: Any = {} if packed else {"encoding_format": "float"}
+    one, two = (client.embeddings.create(model="m", input=text, **form) for text in ("red", ["red", "white"]))
+    assert [each.index for each in two.data] == [0, 1]
+    assert one.data[0].embedding == two.data[0].embedding != two.data[1].embedding
+    assert one.data[0].embedding == pytest.approx(numbers_of("red"), abs=1e-6)
+    assert len(two.data[1].embedding) == 16
+    assert (one.usage.prompt_tokens, two.usage.total_tokens) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("body", "tokens"),
+    [
+        ({"model": "m", "input": [1, 2, 3]}, 3),
+        ({"model": "m", "input": [[1, 2, 3], [4]], "dimensions": 4}, 4),
+    ],
+)
+def test_embeddings_of_tokens(body: object, tokens: int) -> None:
+    document = _json(_ask("mistral", "/v1/embeddings", body))
+    assert document["usage"] == {"prompt_tokens": tokens, "total_tokens": tokens}
+
+
+@pytest.mark.parametrize("inputs", [None, "", [], ["a", ""]])
+def test_no_embeddings_of_nothing(inputs: object) -> None:
+    assert _ask("openai", "/v1/embeddings", {"model": "m", "input": inputs}).status == 400

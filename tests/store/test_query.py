@@ -150,12 +150,13 @@ def test_times_are_utc_and_compare_with_now(home: Home) -> None:
     assert home.values("SELECT count(*) FROM events WHERE started_at > now() - INTERVAL 1 HOUR") == [(1,)]
 
 
-def test_times_with_a_zone_come_without_one(home: Home) -> None:
+@pytest.mark.parametrize("end", [" -- end", ";", "; -- end", " -- one; two\n;\n-- three;", " /* ; */ ; ;"])
+def test_times_with_a_zone_come_without_one(home: Home, end: str) -> None:
     query = (
         "SELECT '2026-11-01 10:00:00+02'::TIMESTAMPTZ AS t, ['2026-11-01 10:00:00+02'::TIMESTAMPTZ] AS ts,"
-        " 1 AS t ORDER BY 1 -- end"
+        " 1 AS t ORDER BY 1"
     )
-    answer = home.ask(query)
+    answer = home.ask(query + end)
     assert answer.columns == ("t", "ts", "t")
     assert answer.rows == [(datetime(2026, 11, 1, 8), "['2026-11-01 08:00:00+00']", 1)]
 

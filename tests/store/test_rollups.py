@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from metrion.model import Event
 from metrion.store import histograms, rollups
+from metrion.store.spans import literal
 from tests.store.events import Home, event
 
 DAY = datetime(2026, 11, 1)  # noqa: DTZ001 -- events have naive UTC times
@@ -38,6 +40,25 @@ def over_rows(home: Home, since: str = "'-infinity'::TIMESTAMP", until: str = "'
 def kept(home: Home, since: str = "'-infinity'::TIMESTAMP", until: str = "'infinity'::TIMESTAMP") -> list[Any]:
     """The sums that the store keeps."""
     return home.values(f"{FOLDED} FROM ({rollups.between(since, until)}) {HAVING}")
+
+
+def of_level(home: Home, level: rollups.Level) -> list[Any]:
+    """The sums of a level."""
+    keys = ", ".join((level.moment, *level.keys))
+    sums = ", ".join(f"sum({name})" for name in _SUMMED)
+    return home.values(f"SELECT {keys}, {sums} FROM {level.view} GROUP BY ALL ORDER BY {keys}")  # noqa: S608 -- names
+
+
+def assert_times_kept(home: Home) -> None:
+    """Histograms by hour and by day are those of the rows."""
+    of_rows = histograms.timed("SELECT * FROM billing")
+    for rows, view, moment in ((of_rows, "times", "hour"), (histograms.by_day(of_rows), "times_by_day", "day")):
+        names = f"{moment}, provider, model, time_of, step"
+        made, kept = (
+            home.values(f"SELECT {names}, sum(responses) FROM {source} GROUP BY ALL ORDER BY ALL")  # noqa: S608 -- names
+            for source in (f"({rows})", view)
+        )
+        assert made == kept != []
 
 
 def assert_kept(home: Home) -> None:
@@ -159,17 +180,48 @@ def test_a_quarter_that_is_over_has_one_row_for_each_group(home: Home) -> None:
     assert_kept(home)
 
 
-def test_a_store_without_sums_gets_them(home: Home) -> None:
+@pytest.mark.parametrize(
+    "lost",
+    [
+        ("rollups", "hours", "latencies", "settling"),
+        ("hours", "days", "model_days", "day_latencies"),
+        ("model_days",),
+        ("day_latencies",),
+    ],
+    ids=["most", "all that is made of finer ones", "a level", "histograms by day"],
+)
+def test_a_store_without_sums_gets_them(home: Home, lost: tuple[str, ...]) -> None:
     home.record(*some(100), event(**UNKNOWN), event(**READ_BACK))
     home.ingest()
-    before = kept(home)
+    before = kept(home), [of_level(home, level) for level in rollups.LEVELS]
+    assert_times_kept(home)
     with duckdb.connect(home.store_path) as connection:
-        connection.execute(
-            "DROP VIEW sums; DROP TABLE rollups; DROP TABLE hours; DROP TABLE latencies; DROP TABLE settling"
-        )
+        connection.execute("DROP VIEW sums; " + "; ".join(f"DROP TABLE {table}" for table in lost))
     home.initialise()
-    assert kept(home) == before
+    assert (kept(home), [of_level(home, level) for level in rollups.LEVELS]) == before
     assert_kept(home)
+    assert_times_kept(home)
+
+
+@pytest.mark.parametrize("ingested", [0, 2, 4])
+def test_the_histograms_equal_those_over_the_rows(home: Home, ingested: int) -> None:
+    rows = [replace(row, started_at=row.started_at + timedelta(days=day)) for day in range(3) for row in some(80, day)]
+    for batch in range(4):
+        home.record(*rows[batch::4])
+        if batch < ingested:
+            home.ingest()
+    assert_times_kept(home)
+    for since, until in ((0, 72), (5, 70), (26, 40), (3, 23)):
+        first, after = DAY + timedelta(hours=since, minutes=7), DAY + timedelta(hours=until)
+        span = f"SELECT * FROM billing WHERE started_at >= {literal(first)} AND started_at < {literal(after)}"  # noqa: S608 -- names
+        between = [
+            home.values(f"SELECT time_of, step, sum(responses) FROM ({times}) GROUP BY ALL ORDER BY ALL")  # noqa: S608 -- names
+            for times in (
+                histograms.timed(span),
+                *(histograms.between(literal(first), literal(after), in_days=each) for each in (True, False)),
+            )
+        ]
+        assert between[0] == between[1] == between[2] != []
 
 
 @pytest.mark.parametrize("ingested", [0, 1, 2])
@@ -181,7 +233,7 @@ def test_a_sum_that_is_too_large_for_its_column_is_spread_over_rows(home: Home, 
         home.record(*(event(started_at=DAY, **large) for _ in range(5)))
         if batch < ingested:
             home.ingest()
-    for view in ("sums", "sums_by_hour", "sums_by_day"):
+    for view in (level.view for level in rollups.LEVELS):
         summed = "sum(input_tokens), sum(output_tokens), sum(cost_usd), sum(requests), sum(responses)"
         assert home.values(f"SELECT {summed} FROM {view}") == [(10 * most, 10, 10 * amount, 10, 10)]  # noqa: S608 -- names
     kinds = {kind for name, kind, *_ in home.values("DESCRIBE sums") if name in rollups.MEASURES}

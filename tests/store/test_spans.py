@@ -56,6 +56,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     [
         (("provider", "model"), HOUR),
         (("provider", "model"), QUARTER),
+        (("provider", "token_name"), timedelta(days=1)),
         (("user_label", "token_name", "failed"), None),
         (("user_label", "provider"), None),
         ((), None),
@@ -75,6 +76,8 @@ def test_the_sums_of_a_span_are_those_of_its_rows(
     query = f"SELECT {asked} FROM {{}} GROUP BY ALL HAVING sum(responses) <> 0 ORDER BY ALL"  # noqa: S608 -- as above
     kept = home.values(query.format(f"({spans.sums(keys, since, until, within)})"))
     assert kept == home.values(query.format(rows))
+    by_quarter = spans.of_rows(f"SELECT * FROM billing WHERE {span}", keys)  # noqa: S608 -- as above
+    assert kept == home.values(query.format(f"({by_quarter})"))
     assert kept or (since, until) == _SHORT
 
 
@@ -82,10 +85,12 @@ def test_the_sums_of_a_span_are_those_of_its_rows(
     ("keys", "within", "table"),
     [
         (("model",), HOUR, "sums_by_hour"),
-        (("model",), None, "sums_by_hour"),
+        (("model",), None, "sums_by_day_and_model"),
+        (("model",), timedelta(days=1), "sums_by_day_and_model"),
         (("model",), QUARTER, "sums"),
         (("user_label",), None, "sums_by_day"),
         (("user_label",), HOUR, "sums"),
+        (("user_label",), timedelta(days=1), "sums_by_day"),
         (("user_label", "model"), None, "sums"),
     ],
 )
@@ -97,7 +102,7 @@ def test_the_coarsest_table_answers_that_has_the_columns(
 
 @pytest.mark.parametrize(
     ("zone", "within"),
-    [("UTC", HOUR), ("Europe/Zurich", HOUR), ("Asia/Kolkata", QUARTER), ("Asia/Kathmandu", QUARTER),
+    [("UTC", timedelta(days=1)), ("Europe/Zurich", HOUR), ("Asia/Kolkata", QUARTER), ("Asia/Kathmandu", QUARTER),
      ("Australia/Lord_Howe", QUARTER), ("America/New_York", HOUR)],
 )  # fmt: skip
 def test_local_time_is_that_of_the_zone_at_every_quarter(home: Home, zone: str, within: timedelta) -> None:

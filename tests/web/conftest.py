@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from metrion.control import ControlStore
+from metrion.control import AdminScope, ControlStore
 from metrion.settings import Settings
 from metrion.web import create_app
 from tests.web.homes import filled
@@ -44,10 +44,10 @@ def log_in(client: TestClient, token: str) -> int:
     return client.post("/login", data={"csrf": csrf, "token": token}).status_code
 
 
-def admin(settings: Settings) -> TestClient:
+def admin(settings: Settings, scope: AdminScope = "write") -> TestClient:
     """A client that is logged in."""
     client = visitor(settings)
-    assert log_in(client, ControlStore.open(settings).create_admin().secret) == 303
+    assert log_in(client, ControlStore.open(settings).create_admin(scope=scope).secret) == 303
     return client
 
 

@@ -79,6 +79,7 @@ def _one(chance: random.Random, at: datetime, number: int) -> Event:
         "client": "claude-cli" if provider == "anthropic" else "OpenAI/Python",
         "session_id": f"session-{int(at.timestamp()) // 7200}" if provider == "anthropic" else None,
         "provider_limits": _LIMITS if provider == "openai" else None,
+        "tags": {"team": "web", "env": "test"} if number % 3 == 0 else {"team": "search"} if number % 3 == 1 else None,
     }  # fmt: skip
     if chance.random() < 0.04:
         status, error, end = chance.choice(

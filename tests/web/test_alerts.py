@@ -128,3 +128,10 @@ def test_a_private_address_is_refused_unless_the_rule_allows_it(
     status, page = post(client, action="test", name="month")
     assert (status, received) == (422, [])
     assert "failed" in page
+
+
+def test_who_may_only_read_changes_no_rule(settings: Settings) -> None:
+    client = admin(settings, "read")
+    status, page = post(client, **RULE, url=f"https://hooks.example{SECRET}")
+    assert (status, "may only read" in page) == (403, True)
+    assert alerts.rules(settings) == ()

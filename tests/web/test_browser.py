@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from metrion import alerts
-from metrion.control import ControlStore
+from metrion.control import ControlStore, Limits
+from metrion.model import TokenRules
 from metrion.settings import Settings
 from tests.store.events import Home
 from tests.web.conftest import answer_sql
@@ -24,8 +25,11 @@ if importlib.util.find_spec("playwright") is None:
 if not CHROMIUM.exists():
     pytest.skip(f"there is no {CHROMIUM}", allow_module_level=True)
 
-PAGES = ("/", "/?range=24h&by=user", "/requests", "/sessions", "/latency", "/errors", "/cache", "/limits", "/alerts",
-         "/sql", "/integrate", "/audit", "/settings")  # fmt: skip
+PAGES = (
+    "/", "/?range=24h&by=user", "/requests", "/sessions", "/latency", "/errors", "/cache", "/limits", "/alerts", "/sql",
+    "/integrate", "/audit", "/settings", "/errors?range=all&tag=team%3Dweb&latency_from=1&status=nonsense",
+    "/integrate?token=shown",
+)  # fmt: skip
 MORE = ("/requests/{event}", "/requests?session={session}&range=30d", "/alerts?rule=month", "/audit?what=alert")
 """What other pages lead to."""
 ERRORS = ("/requests/0", "/nothing")
@@ -41,7 +45,8 @@ _MOST_BYTES = 150_000
 def running(shared_home: Settings) -> Iterator[Running]:
     terms = alerts.check_terms("spend", Decimal(500), "month", {"user": "ann"})
     alerts.add_rule(shared_home, "month", terms, [alerts.webhook("https://example.com/hook")])
-    ControlStore.open(shared_home).create_token("laptop")
+    limits, rules = Limits(requests_per_minute=20), TokenRules(models=("claude-*", "gpt-5"))
+    ControlStore.open(shared_home).create_token("shown", limits=limits, rules=rules)
     with served(shared_home, answer_sql) as dashboard:
         yield dashboard
 
@@ -163,6 +168,49 @@ def test_pages_work_without_javascript(browser: Any, running: Running, more: tup
     assert page.url.endswith("/sql?chart=bars")
     page.click("text=Log out")
     assert page.url.endswith("/login")
+    assert said == []
+    page.context.close()
+
+
+def test_forms_work_without_javascript(browser: Any, running: Running) -> None:
+    said: list[str] = []
+    page = logged_in(browser, running, said, java_script_enabled=False)
+    page.goto(f"{running.url}/integrate")
+    page.click("summary:has-text('Limits and rules')")
+    page.fill("#token input[name=name]", "typed")
+    page.fill("input[name=requests_per_minute]", "twenty")
+    page.fill("textarea[name=allowed_models]", "claude-*\ngpt-5")
+    page.click("text=Make a token")
+    assert "a whole number" in page.locator("#e-requests_per_minute").inner_text()
+    assert page.locator("input[name=requests_per_minute]").get_attribute("aria-invalid") == "true"
+    assert page.input_value("textarea[name=allowed_models]") == "claude-*\ngpt-5"
+    page.fill("input[name=requests_per_minute]", "20")
+    page.click("text=Make a token")
+    assert page.locator("#secret").inner_text().startswith("sk-metrion-")
+    page.click("a[aria-label='Change typed']")
+    assert page.input_value("input[name=requests_per_minute]") == "20"
+    page.fill("input[name=requests_per_minute]", "30")
+    page.click("#token button.main")
+    assert "is changed" in page.locator("[role=status]").inner_text()
+    assert "30 requests a minute; claude-*, gpt-5" in page.locator("main").inner_text()
+    page.goto(f"{running.url}/settings")
+    page.fill("input[name=timezone]", "Asia/Kolkata")
+    page.select_option("select[name=currency]", "CHF")
+    page.click("text=Show so")
+    page.goto(f"{running.url}/?range=30d")
+    assert page.locator(".card-value").first.inner_text().startswith("CHF")
+    assert "times in Asia/Kolkata" in page.locator("footer").inner_text()
+    page.click("summary:has-text('Filters')")
+    page.fill("input[name=tag]", "team=web")
+    page.fill("input[name=cost_from]", "0.001")
+    page.select_option("select[name=outcome]", "good")
+    page.click("text=Show >> nth=-1")
+    assert "tag=team%3Dweb" in page.url
+    assert "at most 31 days" in page.locator("main").inner_text()
+    page.click("nav >> text=Errors")
+    assert page.locator(".chip").count() == 4
+    page.click("[aria-label='Take the filter Outcome away']")
+    assert page.locator(".chip").count() == 3
     assert said == []
     page.context.close()
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from metrion.admission.budgets import Budgets
-from metrion.model import LabelRules, TokenRules
+from metrion.model import GuardLimits, LabelRules, TokenRules
 
 _EVERY_ACCOUNT = "*"
 
@@ -61,6 +61,8 @@ class AccessSnapshot:
     key_ids: Mapping[str, str] = field(default_factory=dict, repr=False)
     """What each key is called where it must not be known."""
     budgets: Budgets = field(default_factory=Budgets)
+    guards: Mapping[tuple[str, str], GuardLimits] = field(default_factory=dict)
+    """By scope (``token`` or ``account``) and name, of those that have their own."""
 
     def find_token(self, secret: str) -> Token | None:
         """Find a token by the whole of it."""

@@ -82,7 +82,8 @@ def admit(
     keyless: Refusal | None = None
     if not pass_through and needs_key and not key:
         keyless = Refusal.of_routed(route, NO_PROVIDER_KEY, _no_key(token, route), caller=caller)
-        if rules is None:
+        led = policies.of(route, caller) if policies else None
+        if rules is None and not (led is not None and led.leads_elsewhere):
             return keyless
         key = ""
     quota, wire, masked = _quota(digest, token, plan), wire_head(inbound, places, route, key), shown(inbound, places)

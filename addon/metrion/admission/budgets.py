@@ -73,12 +73,13 @@ class Budgets:
         return forward
 
     def moved(self, forward: Forward) -> Forward:
-        """Return a request that goes to another provider than it was bound for; nothing is held for it yet."""
-        bound = forward.reservation.budgets if forward.reservation is not None else ()
-        there = () if forward.caller.in_plan else self._found.get(("provider", forward.route.provider), ())
-        budgets = (*(budget for budget in bound if budget.scope != "provider"), *there)
-        by_id = tuple(sorted(budgets, key=lambda budget: budget.id))
-        return replace(forward, reservation=Reservation(by_id) if by_id else None)
+        """Return a request that goes out in another way than it was bound for; nothing is held for it yet.
+
+        Only a POST does.
+        """
+        unbound = replace(forward, reservation=None)
+        bound = self.bind(unbound, Inbound(b"POST", forward.shown.target, forward.shown.headers))
+        return bound if isinstance(bound, Forward) else unbound
 
 
 def may_cost(forward: Forward, inbound: Inbound) -> bool:
@@ -94,6 +95,7 @@ def may_cost(forward: Forward, inbound: Inbound) -> bool:
 def over(forward: Forward, budget: Budget, span: Span, *, spent: int, held: int, now: float, timezone: str) -> Refusal:
     """Refuse a request for which a budget has no room. ``span.until``: when there may be some again."""
     left = max(0, budget.limit - spent - held)
+    also = " What its `fallback` names, if anything, has none either." if budget.then == "cheaper" else ""
     state = (
         f"{usd(spent)} USD are spent and {usd(held)} USD held for requests under way"
         if budget.scope == "token"
@@ -103,7 +105,7 @@ def over(forward: Forward, budget: Budget, span: Span, *, spent: int, held: int,
     )
     seconds = max(1, math.ceil((span.until or now + UNCOUNTED_SECONDS) - now))
     message = (
-        f"The budget of {shown(budget)} has no room for this request: {state}. {_turns(budget, span, timezone)} "
+        f"The budget of {shown(budget)} has no room for this request: {state}.{also} {_turns(budget, span, timezone)} "
         f"`metrion budget set --{budget.scope} {budget.name} --per {budget.per} --usd N` changes it."
     )
     headers = ((b"retry-after", b"%d" % seconds),)

@@ -11,7 +11,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from metrion.model import Caller, Forward, Route
-from metrion.model.policies import Alias, Cache, Concurrency, Fallback, MemberSetting, Policies, Retries, Step, Told
+from metrion.model.policies import (
+    Alias,
+    Batching,
+    Cache,
+    Concurrency,
+    Fallback,
+    MemberSetting,
+    Policies,
+    Retries,
+    Step,
+    Told,
+)
 from metrion.settings.policies import Policy, is_below
 from metrion.settings.policies.members import MEMBERS
 from metrion.settings.policies.values import FallbackStep
@@ -72,6 +83,7 @@ class PolicyBook:
             retries=_first(fitting, "retries", Retries),
             concurrency=_first(fitting, "concurrency", Concurrency),
             cache=_first(fitting, "cache", Cache),
+            batching=_first(fitting, "batching", Batching),
             fallback=next((_fallback(each.name, steps) for each in fitting if (steps := each.asked.fallback)), None),
             told=next((Told(each.name, frozenset(each.asked.tell)) for each in fitting if each.asked.tell), None),
         )

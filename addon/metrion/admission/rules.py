@@ -60,7 +60,7 @@ def judge_body(forward: Forward, asked: Asked) -> Forward | Refusal:
     """Decide on a request whose body decides, now that the body is known."""
     rules = forward.rules
     if rules is None:
-        return forward
+        return forward.unless_allowed or forward
     token, operation = forward.caller.token_name or "-", forward.route.operation
     is_exempt = may_be_unread(operation, rules)
     wrong = next((model for model in asked.models if not _is_model_allowed(model, rules)), None)

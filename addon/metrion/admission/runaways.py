@@ -22,6 +22,9 @@ class Runaway(NamedTuple):
     """Until a request may pass."""
     repeats: bool = False
     """It is a request that repeats, and no amount."""
+    then: str = "refuse"
+    is_own: bool = False
+    """The limit is one of this token or account, and not configured for all."""
 
     @property
     def words(self) -> str:
@@ -33,10 +36,11 @@ class Runaway(NamedTuple):
 def refusal(forward: Forward, runaway: Runaway) -> Refusal:
     """Refuse a request that looks like one of a program that runs away."""
     seconds = max(1, runaway.seconds)
+    where = f"`metrion guard set --{runaway.kind} {runaway.name}`" if runaway.is_own else "`guard` in metrion.yaml"
     way_out = "any other request passes at once" if runaway.repeats else "the 60 seconds go on"
     message = (
         f"This looks like a runaway: {runaway.words}. The next such request may pass in {seconds} s; {way_out}. "
-        "`guard` in metrion.yaml sets this limit."
+        f"{where} sets this limit."
     )
     headers = ((b"retry-after", b"%d" % seconds),)
     return Refusal.of_routed(forward.route, RATE_LIMITED, message, caller=forward.caller, headers=headers)

@@ -79,9 +79,10 @@ def leaders(rule: AlertRule, figure: Figure, ask: Ask) -> list[Leader]:
     if not measure.top:
         return []
     keys = ", ".join(measure.top_keys)
+    source = _marked(rule, figure.since) if measure.mark else f"sums_between({_moment(figure.since)}, 'infinity')"
     rows = ask(
         f"SELECT {keys}, ({measure.top})::DECIMAL(38, 12) AS value "  # noqa: S608 -- written here, or a literal
-        f"FROM sums_between({_moment(figure.since)}, 'infinity') WHERE {_chosen(rule)} "
+        f"FROM {source} WHERE {_chosen(rule)} "
         f"GROUP BY {keys} HAVING value > 0 ORDER BY value DESC, {keys} LIMIT {_LEADERS}"
     )
     return [
@@ -107,6 +108,11 @@ def _queries(wanted: Sequence[tuple[AlertRule, datetime]]) -> list[str]:
     for rule, since in wanted:
         if rule.terms.measure == "latency":
             queries.append(_percentile(rule, since))
+        elif MEASURES[rule.terms.measure].mark:
+            queries.append(
+                f"SELECT {rule.id}, count(*)::DECIMAL(38, 12), NULL::BIGINT, 0::BIGINT, NULL::DECIMAL(38, 12) "  # noqa: S608 -- written here, or a literal
+                f"FROM {_marked(rule, since)} WHERE {_chosen(rule)}"
+            )
         else:
             by_since.setdefault(since, []).append(rule)
     for since, rules in by_since.items():
@@ -142,6 +148,12 @@ FROM (
     SELECT step, sum(sum(responses)) OVER (ORDER BY step) AS upto, sum(sum(responses)) OVER () AS counted
     FROM ({times}) WHERE time_of = 'latency' GROUP BY step
 )"""  # noqa: S608 -- written here, or a literal
+
+
+def _marked(rule: AlertRule, since: datetime) -> str:
+    """Return a query, in brackets, for the rows that have the mark of a rule's measure."""
+    mark = schema.literal(MEASURES[rule.terms.measure].mark)
+    return f"(FROM events WHERE started_at >= {_moment(since)} AND policy[{mark}] IS NOT NULL)"
 
 
 def _figure(

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
+from metrion.metering.served_model import MODEL_NOT_ALLOWED
+
 _FAILED = "(coalesce(status >= 400, true) OR error_type IS NOT NULL OR coalesce(end_reason, '') <> 'complete')"
 _LAST = "end_reason IS DISTINCT FROM 'retried'"
 
@@ -44,6 +46,8 @@ class Measure:
     top_keys: tuple[str, ...] = ("user_label", "token_name")
     calendar: bool = True
     """Whether its span may be a day, a month, or all the time since the rule was made."""
+    mark: str = ""
+    """The entry of the column ``policy`` of the rows that are counted, one by one: the sums know of none."""
     per_minute: bool = False
     """Whether the figure is divided by the minutes of the span."""
     way_out: str = ""
@@ -116,6 +120,16 @@ MEASURES: Mapping[str, Measure] = {
         top="sum(responses) FILTER (billed AND cost_source = 'unpriced')",
         top_keys=("provider", "model"),
         way_out="give the model a price in a file of your own (docs/pricing.md), then run `metrion reprice`",
+    ),
+    "model-not-allowed": Measure(
+        "responses",
+        "The number of responses by a model that the token may not ask for",
+        "day",
+        mark=MODEL_NOT_ALLOWED,
+        top="count(*)",
+        top_keys=("token_name", "model"),
+        way_out="the provider chose the model, and its answers passed: `metrion token list` shows what a token may ask "
+        "for, `metrion token set NAME --allow-model MODEL` allows one more, `metrion token revoke NAME` stops it",
     ),
     "silence": Measure(
         "days",

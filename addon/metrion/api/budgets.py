@@ -21,7 +21,7 @@ from metrion.providers import canonical_name
 
 type Scope = Literal["token", "account", "user", "provider"]
 """The items of :data:`metrion.admission.budgets.SCOPES`."""
-type Then = Literal["refuse", "warn"]
+type Then = Literal["refuse", "warn", "cheaper"]
 type Per = Annotated[str, StringConstraints(pattern=r"^(day|month|[0-9]{1,5}[hdw])$")]
 _PER = "`day`, `month`, or a length that ends now: `24h`, `30d`, `4w`."
 
@@ -36,7 +36,10 @@ class NewBudget(Given):
     timezone: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = Field(
         default=None, description="Whose days and months; null: the configured one."
     )
-    then: Then = Field(default="refuse", description="What happens to requests that have no room.")
+    then: Then = Field(
+        default="refuse",
+        description="What happens to requests that have no room; cheaper: they go out as a policy's `fallback` says.",
+    )
 
 
 class Former(Given):

@@ -18,13 +18,42 @@ from metrion.model import Usage
 from metrion.pricing.prices import Period
 from metrion.providers import canonical_name
 from metrion.settings.timezones import zone
+from metrion.web.display import Display
 from metrion.web.filters import read
+from metrion.web.narrowing import LONGEST
 from metrion.web.pages import requests
 from metrion.web.reader import View
 
 type Question = Literal["costs", "errors", "latency", "models", "providers", "tokens", "unpriced", "users"]
 """The keys of :data:`metrion.reports.QUESTIONS`."""
 type Group = Annotated[str, StringConstraints(pattern=r"^(month|day|user|model|provider|token|account|tag:.{1,64})$")]
+
+
+type Amount = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,12}(\.[0-9]{1,12})?$")]
+
+
+class Which(Given):
+    """Which requests: the filters of the dashboard's pages. `(none)` is what has no value."""
+
+    provider: Text | None = None
+    model: Text | None = None
+    user: Text | None = None
+    token: Text | None = None
+    account: Text | None = None
+    session: Text | None = None
+    client: Text | None = None
+    outcome: Literal["good", "failed"] | None = None
+    status: Annotated[str, StringConstraints(pattern=r"^([1-9][0-9]{2}|[1-9]xx|\(none\))$")] | None = Field(
+        default=None, description="`429`, or `5xx` for all that begin so."
+    )
+    cost_from: Amount | None = Field(default=None, description="What a request cost at least, in US dollars.")
+    cost_to: Amount | None = Field(default=None, description="What it cost at most.")
+    latency_from: Amount | None = Field(default=None, description="How many milliseconds it took at least.")
+    latency_to: Amount | None = Field(default=None, description="How many it took at most.")
+    search: Text | None = Field(default=None, description="A part of an id, a path, an error or a label.")
+    tag: Annotated[str, StringConstraints(max_length=400)] | None = Field(
+        default=None, description="`NAME=VALUE`, or `NAME` for any."
+    )
 
 
 # --- usage
@@ -36,8 +65,8 @@ class Asked(Given):
     question: Question
 
 
-class Span(Given):
-    """Of when, and by what."""
+class Span(Which):
+    """Of when, of which requests, and by what. With a filter, of at most 31 days, which `since` begins."""
 
     since: Point | None = None
     until: Point | None = None
@@ -73,8 +102,10 @@ def usage(desk: Desk, call: Call) -> UsageShown:
     since, until = (each and each.replace(tzinfo=None) for each in (point(desk, query.since), point(desk, query.until)))
     try:
         zone(timezone)
-        span = reports.Span(since, until)
-        answer = reports.report(settings.journal_dir, settings.store_path, call.path.question, span, query.by, timezone)
+        span, only = reports.Span(since, until), _only(query, since, until, timezone)
+        answer = reports.report(
+            settings.journal_dir, settings.store_path, call.path.question, span, query.by, timezone, only
+        )
     except ValueError as error:
         raise ControlError(str(error)) from error
     names = answer.table.columns
@@ -86,6 +117,20 @@ def usage(desk: Desk, call: Call) -> UsageShown:
     )
 
 
+def _only(query: Span, since: datetime | None, until: datetime | None, timezone: str) -> reports.Condition:
+    """Return the condition that the filters are; without one, all rows meet it."""
+    given = query.model_dump(include=set(Which.model_fields), exclude_none=True)
+    if not given:
+        return "", {}
+    now = datetime.now(UTC)
+    if since is None or (until or now.replace(tzinfo=None)) - since > LONGEST:
+        raise ControlError("with a filter, single requests are read: give since and until, at most 31 days apart.")
+    filters = read(given, now, Display(timezone), None)
+    if filters.warning:
+        raise ControlError(filters.warning)
+    return filters.conditions(of_rows=True)
+
+
 def _by_name(names: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
     return {name: plain(value) for name, value in zip(names, row, strict=True)}
 
@@ -93,22 +138,12 @@ def _by_name(names: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
 # --- events
 
 
-class EventFilters(Given):
-    """Which events: the filters of the dashboard's page of requests. `(none)` is what has no value."""
+class EventFilters(Which):
+    """Which events, and how many."""
 
     range: Literal["1h", "24h", "7d", "30d", "90d", "month", "all"] = "7d"
     since: date | None = Field(default=None, description="The first day, instead of `range`; with `until`.")
     until: date | None = Field(default=None, description="The last day.")
-    provider: Text | None = None
-    model: Text | None = None
-    user: Text | None = None
-    token: Text | None = None
-    account: Text | None = None
-    session: Text | None = None
-    client: Text | None = None
-    outcome: Literal["good", "failed"] | None = None
-    search: Text | None = Field(default=None, description="A part of an id, a path, an error or a label.")
-    tag: Annotated[str, StringConstraints(max_length=400)] | None = Field(default=None, description="`NAME=VALUE`.")
     limit: Annotated[int, Field(ge=1, le=MOST)] = 100
     cursor: (
         Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,15}_[0-9a-f-]{36}$")] | None
@@ -138,7 +173,7 @@ def events(desk: Desk, call: Call) -> Page[dict[str, Any]]:
 
     def ask(view: View) -> requests.Rows:
         first = view.rows("SELECT min(quarter) FROM sums")[0][0]
-        filters = read(given, datetime.now(UTC), desk.settings.timezone, first, requests.EXTRA)
+        filters = read(given, datetime.now(UTC), Display(desk.settings.timezone), first)
         if filters.warning:
             raise ControlError(filters.warning)
         return requests.rows(view, filters, query.cursor, "*", query.limit)

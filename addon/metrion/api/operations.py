@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from metrion.api import accounts, admins, budgets, keys, metered, rules, tokens
+from metrion.api import accounts, admins, budgets, guards, keys, metered, rules, tokens
 from metrion.api.operation import Operation
 from metrion.api.values import Named, Page, Paging
 
@@ -58,6 +58,16 @@ OPERATIONS: Sequence[Operation] = (
     Operation(name="removeBudget", method="DELETE", path="/budgets",
               summary="Remove the budgets of something, or the one for a kind of span.", run=budgets.remove_budget,
               query=budgets.Former, answer=budgets.Removed, fails=_BOTH),
+
+    Operation(name="listGuards", method="GET", path="/guards",
+              summary="List what the guard against runaways bounds for single tokens and accounts.",
+              run=guards.list_guards, query=Paging, answer=Page[guards.GuardShown]),
+    Operation(name="setGuard", method="PUT", path="/guards",
+              summary="Set what a token or an account may use in a minute, and how often a request may repeat.",
+              run=guards.set_guard, body=guards.NewGuard, answer=guards.GuardShown, fails=_BOTH),
+    Operation(name="removeGuard", method="DELETE", path="/guards",
+              summary="Have a token or an account bound by what is configured for all.", run=guards.remove_guard,
+              query=guards.Guarded, status=_EMPTY, fails=_MISSING),
 
     Operation(name="listKeys", method="GET", path="/keys", summary="List the provider keys, masked.",
               run=keys.list_keys, query=Paging, answer=Page[keys.KeyShown]),

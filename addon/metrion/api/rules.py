@@ -17,7 +17,9 @@ from metrion.errors import UnknownNameError
 from metrion.providers import canonical_name
 
 type Amount = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,12}(\.[0-9]{1,12})?$")]
-type Measure = Literal["spend", "spend-rate", "budget", "errors", "latency", "requests", "unpriced", "silence"]
+type Measure = Literal[
+    "spend", "spend-rate", "budget", "errors", "latency", "requests", "unpriced", "model-not-allowed", "silence"
+]
 """The keys of :data:`metrion.alerts.MEASURES`."""
 
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from datetime import UTC, datetime
-from decimal import Decimal
-from ipaddress import ip_network
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -35,11 +31,9 @@ from metrion.control import (
     ControlStore,
     TokenRecord,
     TokenTerms,
-    check_label,
 )
-from metrion.endpoints import OPERATIONS
-from metrion.errors import ControlError, UnknownNameError
-from metrion.providers import canonical_name
+from metrion.control.terms import MEMBERS, check_providers
+from metrion.errors import UnknownNameError
 
 
 class Terms(Given):
@@ -122,72 +116,11 @@ class TokenFilters(Paging):
     state: Literal["active", "expired", "revoked"] | None = None
 
 
-_TERMS: Mapping[str, Callable[[TokenTerms, Any], TokenTerms]] = {
-    "account": lambda terms, value: replace(terms, account=value),
-    "requests_per_minute": lambda terms, value: _limited(terms, requests_per_minute=value),
-    "requests_per_month": lambda terms, value: _limited(terms, requests_per_month=value),
-    "monthly_budget_usd": lambda terms, value: _limited(
-        terms, monthly_budget_usd=None if value is None else Decimal(value)
-    ),
-    "timeout": lambda terms, value: _limited(terms, timeout=value),
-    "expires_at": lambda terms, value: replace(terms, expires_at=_future(value)),
-    "user_label": lambda terms, value: _labelled(terms, user=None if value is None else check_label(value) or None),
-    "tags": lambda terms, value: _labelled(terms, tags={name: check_label(text) for name, text in value.items()}),
-    "label_fixed": lambda terms, value: _labelled(terms, fixed=value),
-    "allowed_labels": lambda terms, value: _labelled(terms, allowed=_each(value, check_label)),
-    "key": lambda terms, value: replace(terms, key=value),
-    "allowed_providers": lambda terms, value: _ruled(terms, providers=_each(value, canonical_name)),
-    "allowed_models": lambda terms, value: _ruled(terms, models=_each(value, check_label)),
-    "allowed_operations": lambda terms, value: _ruled(terms, operations=_each(value, _operation)),
-    "allowed_networks": lambda terms, value: _ruled(terms, networks=_each(value, _network)),
-    "takes_unpriced": lambda terms, value: replace(terms, takes_unpriced=value),
-}
-"""What each member of :class:`Terms` changes."""
-
-
-def _limited(terms: TokenTerms, **limits: Any) -> TokenTerms:
-    return replace(terms, limits=replace(terms.limits, **limits))
-
-
-def _labelled(terms: TokenTerms, **labels: Any) -> TokenTerms:
-    return replace(terms, labels=replace(terms.labels, **labels))
-
-
-def _ruled(terms: TokenTerms, **rules: Any) -> TokenTerms:
-    return replace(terms, rules=replace(terms.rules, **rules))
-
-
-def _each(values: Sequence[str], checked: Callable[[str], str]) -> tuple[str, ...]:
-    """Return every value once, as it is kept; what is empty is left out."""
-    return tuple(dict.fromkeys(filter(None, map(checked, values))))
-
-
-def _operation(name: str) -> str:
-    if name not in OPERATIONS:
-        raise ControlError(f"no operation is called {name!r}. There are: {', '.join(sorted(OPERATIONS))}.")
-    return name
-
-
-def _network(text: str) -> str:
-    try:
-        return str(ip_network(text))
-    except ValueError:
-        raise ControlError(f"{text!r} is no network. Write 10.0.0.0/8, 192.0.2.7 or 2001:db8::/32.") from None
-
-
-def _future(value: datetime | None) -> datetime | None:
-    if value is not None and value <= datetime.now(UTC):
-        raise ControlError("the moment is past.")
-    return value
-
-
 def _with(desk: Desk, terms: TokenTerms, given: Terms) -> TokenTerms:
     """Return the terms with the members that were sent in the place of what was there."""
-    for name in given.allowed_providers:
-        if canonical_name(name) not in desk.settings.providers:
-            raise ControlError(f"no provider is called {name!r}. Known are: {', '.join(desk.settings.providers)}.")
-    for name in given.model_fields_set & _TERMS.keys():
-        terms = _TERMS[name](terms, getattr(given, name))
+    check_providers(given.allowed_providers, desk.settings.providers)
+    for name in given.model_fields_set & MEMBERS.keys():
+        terms = MEMBERS[name](terms, getattr(given, name))
     return terms
 
 

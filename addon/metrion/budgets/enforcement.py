@@ -9,13 +9,15 @@ already, and the next count over the events finds it.
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import NamedTuple
 
 from metrion.admission.budgets import Budgets, over, shown, uncounted, without_model, without_price
 from metrion.admission.paths import parameter
@@ -50,6 +52,18 @@ RESERVED = "reserved_usd"
 """The entry of the column ``policy`` that says what was held for a request whose cost nobody knows."""
 REMAINING = b"x-metrion-budget-remaining"
 WARNING = b"x-metrion-budget-warning"
+CHEAPER = "cheaper"
+
+type Cheaper = tuple[Forward, Asked]
+"""A request as it goes out in another way, and what its body asks for there."""
+
+
+class _Known(NamedTuple):
+    """A budget with a span, and the moments whose span that is."""
+
+    bound: Bound
+    since: float
+    until: float
 
 
 class Enforcement:
@@ -71,45 +85,85 @@ class Enforcement:
         self._timezone = timezone
         self._shows_remaining = shows_remaining
         self._clock = clock
-        self._spans = dict[tuple[str, str | None], Span]()
+        self._bounds = dict[int, _Known]()
+        """Of each budget, by its id, the span that was last asked for."""
         self._is_failing = False
 
     # --- before
 
-    def admit(self, forward: Forward, asked: Asked | None = None) -> Forward | Refusal:
-        """Hold what a request may cost, of every budget that binds it; or refuse it, and hold nothing.
+    def admit(
+        self,
+        forward: Forward,
+        asked: Asked | None = None,
+        *,
+        cheaper: Callable[[], Iterable[Cheaper]] = tuple,
+        instead: Reservation | None = None,
+    ) -> Forward | Refusal:
+        """Hold what a request may cost, of every budget that binds it; or refuse it, and change nothing.
 
-        ``asked``: what its body asks for; ``None``: that need not be known.
+        ``asked``: what its body asks for; ``None``: that need not be known. ``cheaper``: as what else it may go out
+        where a budget says so; the first that there is room for does. ``instead``: what was held for it elsewhere, and
+        is let go of.
         """
+        if instead is not None and not instead.is_held:
+            instead = None
         if (reservation := forward.reservation) is None:
+            if instead is not None:
+                self._settle((), 0, 0, instead)
             return forward
         try:
-            return self._admit(forward, reservation, asked)
+            return self._admit(forward, reservation, asked, cheaper, instead)
         except Exception as error:  # noqa: BLE001 -- a budget fails closed, whatever the fault is
             if not self._is_failing:
                 self._is_failing = True
                 log_fault(logger, "Budgets cannot be counted, and what they bind is refused", error)
-            strict = _strict(reservation)
-            return forward if strict is None else uncounted(forward, strict)
+            if (strict := _strict(reservation)) is not None:
+                return uncounted(forward, strict)
+            if instead is not None:
+                self._settle((), 0, 0, instead)
+            return forward
 
     def release(self, forward: Forward) -> None:
         """Let go of what is still held for a request."""
         if (held := forward.reservation) is not None and held.is_held:
             self._settle((), 0, 0, held)
 
-    def _admit(self, forward: Forward, reservation: Reservation, asked: Asked | None) -> Forward | Refusal:
+    def _admit(
+        self,
+        forward: Forward,
+        reservation: Reservation,
+        asked: Asked | None,
+        cheaper: Callable[[], Iterable[Cheaper]],
+        instead: Reservation | None,
+    ) -> Forward | Refusal:
         found = self._likely(forward, asked)
         if isinstance(found, str) and (strict := _strict(reservation)) is not None:
             return without_price(forward, strict, found) if found else without_model(forward, strict, asked or Asked())
         amount = found if isinstance(found, int) else 0
         now = self._clock()
-        bounds = [Bound(budget, self._span(budget, now).key) for budget in reservation.budgets]
-        held = self._ledger.hold(bounds, amount)
+        bounds = [self._bound(budget, now) for budget in reservation.budgets]
+        if instead is None:
+            held = self._ledger.hold(bounds, amount)
+        else:
+            held = self._ledger.hold(bounds, amount, [budget.id for budget in instead.budgets], instead.amount)
         self._is_failing = False
         if isinstance(held, Short):
-            return self._refused(forward, held, now)
+            within = self._cheaper(held, cheaper()) if held.budget.then == CHEAPER else None
+            return within or self._refused(forward, held, now)
+        if instead is not None:
+            instead.is_held = False
         reservation.amount, reservation.is_held = amount, True
+        reservation.model = asked.model if asked is not None else None
         return self._with_fields(forward, held) if held.over or self._shows_remaining else forward
+
+    def _cheaper(self, short: Short, others: Iterable[Cheaper]) -> Forward | None:
+        """Return a request as the first that its budgets have room for; ``None``: there is none."""
+        for other, asked in others:
+            within = self.admit(other, asked)
+            if isinstance(within, Forward):
+                told = f"no room left in the budget of {shown(short.budget)}; this went out as what is cheaper"
+                return replace(within, adds=(*within.adds, (WARNING, told.encode("ascii", "replace"))))
+        return None
 
     def _likely(self, forward: Forward, asked: Asked | None) -> int | str:
         """Return what a request may cost; or a model without a price, which is empty where the model is not known."""
@@ -142,7 +196,7 @@ class Enforcement:
 
     def _with_fields(self, forward: Forward, held: Held) -> Forward:
         """Return a request whose answer says how its budgets stand."""
-        adds: Headers = forward.adds
+        adds: Headers = tuple(each for each in forward.adds if each[0] not in (REMAINING, WARNING))
         if held.over:
             first = shown(held.over[0].budget)
             adds = (*adds, (WARNING, f"no room left in the budget of {first}".encode("ascii", "replace")))
@@ -167,7 +221,7 @@ class Enforcement:
     def stamped(self, event: Event, forward: Forward | None) -> Event:
         """Return an event that says what was held for it, where nobody knows what it cost."""
         held = forward.reservation if forward is not None else None
-        if held is None or event.cost_usd is not None or not (held.is_held and held.amount):
+        if held is None or event.cost_usd is not None or not held.amount:
             return event
         return replace(event, policy={**(event.policy or {}), RESERVED: format(dollars(held.amount), "f")})
 
@@ -186,13 +240,15 @@ class Enforcement:
         found = budgets.of(event.token_name, event.account, event.user_label, event.provider)
         if not found and held is None:
             return
-        cost = cost_of(event.cost_source, event.cost_usd, event.cost_at_least_usd, reserved_in(event))
-        if event.cost_usd is not None and event.cost_source not in FREE:
-            who = (event.account, event.token_name, event.provider, event.model_requested)
+        is_known = event.cost_usd is not None
+        reserved = None if is_known else reserved_in(event)
+        cost = cost_of(event.cost_source, event.cost_usd, event.cost_at_least_usd, reserved)
+        if is_known and event.cost_source not in FREE:
+            model = held.model if held is not None else None
+            who = (event.account, event.token_name, event.provider, model or event.model_requested)
             self._figures.learn(who, cost, event.cost_parts)
         started = (event.started_at - _EPOCH).total_seconds()
-        bounds = [Bound(budget, self._span(budget, started).key) for budget in found]
-        self._settle(bounds, cost, number, held)
+        self._settle([self._bound(budget, started) for budget in found], cost, number, held)
         if cost and found and event.method != "POST" and event.status != 101:
             ask_for_recount(self._folder)  # it reports what an earlier request used, whose reservation still counts
 
@@ -219,12 +275,17 @@ class Enforcement:
         """Hold nothing any more."""
         self._ledger.close()
 
+    def _bound(self, budget: Budget, moment: float) -> Bound:
+        known = self._bounds.get(budget.id)
+        if known is None or known.bound.budget is not budget or not known.since <= moment < known.until:
+            found = self._span(budget, moment)
+            moves = found.until is None
+            since, until = (-math.inf, math.inf) if moves else (found.since, found.until or 0)
+            known = self._bounds[budget.id] = _Known(Bound(budget, found.key), since, until)
+        return known.bound
+
     def _span(self, budget: Budget, moment: float) -> Span:
-        key = (budget.per, budget.timezone)
-        known = self._spans.get(key)
-        if known is None or known.until is None or not known.since <= moment < known.until:
-            known = self._spans[key] = span(budget.per, moment, zone(budget.timezone or self._timezone))
-        return known
+        return span(budget.per, moment, zone(budget.timezone or self._timezone))
 
 
 def _strict(reservation: Reservation) -> Budget | None:

@@ -25,13 +25,13 @@ PERCENTILE = 0.95
 LAST = 64
 """So many costs are remembered of each token and model."""
 _ENOUGH = 4
-"""So many new ones change the percentile."""
+"""So many new ones change the percentile of so many."""
 TYPICAL_OUTPUT = 500
 """Tokens of an answer, where nobody has made such a request before."""
 MOST_INPUT = 50_000
 """Tokens that the size of a body is taken for at most, where nobody has: a large one has pictures or sound in it."""
 _BYTES_PER_TOKEN = 4
-_OF_OUTPUT = ("output", "output_audio", "output_image", "output_video", "reasoning")
+_OF_OUTPUT = frozenset({"output", "output_audio", "output_image", "output_video", "reasoning"})
 """The parts of a cost that ``max_tokens`` bounds."""
 _MOST_KEPT = 2048
 _LOOK_SECONDS = 2.0
@@ -59,25 +59,27 @@ class Likely(NamedTuple):
     """Without their output."""
 
 
-class _Costs:
-    """The last costs of one token and model."""
+def _without_output(cost: int, parts: Mapping[str, Decimal] | None) -> Likely:
+    output = sum(picodollars(part) for name, part in (parts or {}).items() if name in _OF_OUTPUT)
+    return Likely(cost, max(0, cost - output))
 
-    __slots__ = ("_high", "_last", "_new")
+
+class _Costs:
+    """The last costs of one token and model: at least one, once it is asked."""
+
+    __slots__ = ("_high", "_last", "new")
 
     def __init__(self) -> None:
-        self._last = deque[tuple[int, int]](maxlen=LAST)
-        """Of each request what it cost, and without its output."""
-        self._new = 0
+        self._last = deque[Likely](maxlen=LAST)
         self._high = Likely(0, 0)
-
-    def add(self, cost: int, input_: int) -> None:
-        self._last.append((cost, input_))
-        self._new += 1
+        self.new = deque[tuple[int, Mapping[str, Decimal] | None]](maxlen=LAST)
+        """What the latest cost, and of which parts. Looked at a few at a time, which takes a fifth of one by one."""
 
     def high(self) -> Likely:
-        if self._new >= _ENOUGH or self._new == len(self._last):
-            self._new = 0
-            at = min(len(self._last) - 1, int(PERCENTILE * len(self._last)))
+        if len(self.new) >= _ENOUGH or (self.new and len(self._last) < LAST):
+            self._last += [_without_output(cost, parts) for cost, parts in self.new]
+            self.new.clear()
+            at = int(PERCENTILE * len(self._last))
             self._high = Likely(*(sorted(each)[at] for each in zip(*self._last, strict=True)))
         return self._high
 
@@ -131,12 +133,7 @@ class Figures:
             if len(self._costs) >= _MOST_KEPT:
                 self._costs.pop(next(iter(self._costs)))
             costs = self._costs[who] = _Costs()
-        input_ = cost
-        if parts:
-            for name in _OF_OUTPUT:
-                if name in parts:
-                    input_ -= picodollars(parts[name])
-        costs.add(cost, max(0, input_))
+        costs.new.append((cost, parts))
 
     def _looked_up(self, provider: str, model: str, now: float) -> Rates | None:
         when = datetime.fromtimestamp(now, UTC)

@@ -12,8 +12,10 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from decimal import Decimal
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from metrion.admission.runaways import Runaway
 from metrion.budgets.ledger import LOCK_SECONDS, File
 from metrion.budgets.page import MOST
 from metrion.faults import log_fault
-from metrion.model import PICODOLLARS, Asked, Event, Forward, picodollars
+from metrion.model import PICODOLLARS, Asked, Caller, Event, Forward, GuardLimits, picodollars
 from metrion.settings import GuardSettings, PerMinute
 
 logger = logging.getLogger(__name__)
@@ -44,8 +46,25 @@ class Guard:
         self._files = dict[str, File]()
         self._key: bytes | None = None
         self._is_failing = False
-        self.is_on = settings.is_on
-        self.reads_bodies = bool(settings.identical_requests)
+        identical = settings.identical_requests or 0
+        self._of_tokens = _limits(settings.token, identical, settings.then)
+        self._of_accounts = _limits(settings.account, 0, settings.then)
+        self._without_token = _limits(settings.account, identical, settings.then)
+        """What bounds an account by requests that no token identifies."""
+        self.own: Mapping[tuple[str, str], GuardLimits] = {}
+        """The limits of those that have their own, as the last decision saw them."""
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is guarded."""
+        return bool(self.own) or self._settings.is_on
+
+    def reads_body_of(self, caller: Caller) -> bool:
+        """Whether requests of a caller may repeat only so often."""
+        if not self.is_on:
+            return False
+        watched = self._watched(caller.token_name, caller.account)
+        return any(limits.identical_requests for _, _, limits, _ in watched)
 
     def check(self, forward: Forward, asked: Asked | None) -> Runaway | None:
         """Say what is too much of a request that may cost something. Never raises."""
@@ -62,7 +81,7 @@ class Guard:
         if not (tokens or cost):
             return
         try:
-            for kind, name, limits in self._watched(event.token_name, event.account):
+            for kind, name, limits, _ in self._watched(event.token_name, event.account):
                 if limits.is_on:
                     self._add(self._file(kind, name), cost, tokens)
         except Exception as error:  # noqa: BLE001 -- see the module
@@ -75,20 +94,30 @@ class Guard:
 
     def _check(self, forward: Forward, asked: Asked | None) -> Runaway | None:
         caller, now = forward.caller, int(self._clock())
-        for kind, name, limits in self._watched(caller.token_name, caller.account):
-            if limits.is_on and (found := self._rate(kind, name, limits, now)) is not None:
-                return found
-        most = self._settings.identical_requests
-        if not most or asked is None or not asked.body:
+        watched = self._watched(caller.token_name, caller.account)
+        warning: Runaway | None = None
+        for check in (self._rate, partial(self._repeated, body=asked.body if asked is not None else b"")):
+            for kind, name, limits, is_own in watched:
+                if (found := check(kind, name, limits, now)) is not None:
+                    found = found._replace(then=limits.then, is_own=is_own)
+                    if limits.then == "refuse":
+                        return found
+                    warning = warning or found
+        return warning
+
+    def _watched(self, token: str | None, account: str | None) -> list[tuple[str, str, GuardLimits, bool]]:
+        """Return what bounds a caller, and whether that is its own."""
+        of_account = self._without_token if token is None else self._of_accounts
+        watched = []
+        for kind, name, for_all in (("token", token, self._of_tokens), ("account", account, of_account)):
+            if name is not None:
+                own = self.own.get((kind, name))
+                watched.append((kind, name, for_all if own is None else own, own is not None))
+        return watched
+
+    def _rate(self, kind: str, name: str, limits: GuardLimits, now: int) -> Runaway | None:
+        if not limits.is_on:
             return None
-        kind, name = ("token", caller.token_name) if caller.token_name is not None else ("account", caller.account)
-        return self._repeated(kind, name, asked.body, most, now)
-
-    def _watched(self, token: str | None, account: str | None) -> list[tuple[str, str, PerMinute]]:
-        both = (("token", token, self._settings.token), ("account", account, self._settings.account))
-        return [(kind, name, limits) for kind, name, limits in both if name is not None]
-
-    def _rate(self, kind: str, name: str, limits: PerMinute, now: int) -> Runaway | None:
         cells = self._file(kind, name).page.cells  # read without the lock: a sum that changes just now is no fault
         recent = [
             (cells[at], cells[at + 1], cells[at + 2])
@@ -98,12 +127,15 @@ class Guard:
         wait = SECONDS - (now - min((second for second, _, _ in recent), default=now))
         most = limits.usd_per_minute
         if most and sum(usd for _, usd, _ in recent) >= most * PICODOLLARS:
-            return Runaway(kind, name, f"{most:g} USD", wait)
+            return Runaway(kind, name, f"{most.normalize():f} USD", wait)
         if limits.tokens_per_minute and sum(each[2] for each in recent) >= limits.tokens_per_minute:
             return Runaway(kind, name, f"{limits.tokens_per_minute:,} tokens", wait)
         return None
 
-    def _repeated(self, kind: str, name: str, body: bytes, most: int, now: int) -> Runaway | None:
+    def _repeated(self, kind: str, name: str, limits: GuardLimits, now: int, *, body: bytes) -> Runaway | None:
+        most = limits.identical_requests
+        if not most or not body:
+            return None
         file = self._file(kind, name)  # which makes the folder
         digest = int.from_bytes(blake2b(body, key=self._own_key(), digest_size=8).digest(), "little", signed=True)
         cells = file.page.cells
@@ -134,7 +166,7 @@ class Guard:
     def _file(self, kind: str, name: str) -> File:
         key = f"{kind}-{blake2b(name.encode('utf-8', 'replace'), digest_size=16).hexdigest()}"
         file = self._files.get(key)
-        if file is not None and file.is_gone():
+        if file is not None and file.is_gone(time.monotonic()):
             self._files.pop(key).close()
             file = None
         if file is None:
@@ -162,3 +194,7 @@ class Guard:
         if not self._is_failing:
             self._is_failing = True
             log_fault(logger, "The guard cannot count, and lets requests pass", error)
+
+
+def _limits(each: PerMinute, identical: int, then: str) -> GuardLimits:
+    return GuardLimits(Decimal(str(each.usd_per_minute or 0)), each.tokens_per_minute or 0, identical, then)

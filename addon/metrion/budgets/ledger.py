@@ -15,15 +15,15 @@ change of the same file.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import mmap
 import os
 import time
 from collections.abc import Sequence
+from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from pathlib import Path
 from typing import NamedTuple
 
-from metrion.budgets.page import PAGE_BYTES, Page
+from metrion.budgets.page import MOST, PAGE_BYTES, Page
 from metrion.model import Budget
 from metrion.store.locks import taken
 
@@ -32,6 +32,7 @@ LOCK_SECONDS = 0.5
 _KEPT_OPEN = 256
 _CHECK_SECONDS = 0.25
 _LOCK_POLL_SECONDS = 50e-6
+_LOCK = LOCK_EX | LOCK_NB
 _ALIVE = ".alive"
 RECOUNT = "recount"
 """The file of a home's budgets that asks for a count."""
@@ -104,7 +105,7 @@ class File:
         """Lock it; :raises TimeoutError: somebody else has it until the deadline, on the monotonic clock."""
         while True:
             try:
-                fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                flock(self.descriptor, _LOCK)
             except BlockingIOError:
                 pass
             else:
@@ -115,11 +116,10 @@ class File:
 
     def unlock(self) -> None:
         """Unlock it."""
-        fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+        flock(self.descriptor, LOCK_UN)
 
-    def is_gone(self) -> bool:
+    def is_gone(self, now: float) -> bool:
         """Whether the file was removed. Looked at from time to time only: nobody but a person removes one in use."""
-        now = time.monotonic()
         if now - self.checked_at < _CHECK_SECONDS:
             return False
         self.checked_at = now
@@ -142,40 +142,51 @@ class Ledger:
         """By the id of the budget."""
         self._alive: int | None = None
 
-    def hold(self, bounds: Sequence[Bound], amount: int) -> Held | Short:
-        """Hold ``amount`` of each budget, unless one of them has no room: then hold nothing.
+    def hold(self, bounds: Sequence[Bound], amount: int, released: Sequence[int] = (), freed: int = 0) -> Held | Short:
+        """Hold ``amount`` of each budget, unless one of them has no room: then change nothing.
 
-        Bounds are in the order of their budgets' ids.
+        Bounds are in the order of their budgets' ids. ``freed`` is let go of in the same moment, of the budgets whose
+        ids are ``released``. A budget that refuses is named before one that goes on with what is cheaper.
         """
-        files = self._lock([bound.budget.id for bound in bounds])
+        numbers = [budget.id for budget, _ in bounds]
+        files = self._lock(sorted({*numbers, *released}) if released else numbers)
         try:
-            least, over, spans = None, [], []
-            for (budget, key), file in zip(bounds, files, strict=True):
+            binding = [file for file in files if file.number in numbers] if released else files
+            least, over, spans = MOST, [], []
+            yielding: Short | None = None
+            for (budget, key), file in zip(bounds, binding, strict=True):
                 page = file.page
                 at, held = page.turn(key), page.held
+                if budget.id in released:
+                    held = max(0, held - freed)
                 if at is None:
                     return Short(budget, State(None, held))
-                file.place = page.slot(self._process, file.place)
                 spent = page.spent(at)
                 left = budget.limit - spent - held
                 if left <= 0 or amount > left:
                     short = Short(budget, State(spent, held, page.frees_at))
-                    if budget.then != "warn":
+                    if budget.then == "cheaper":
+                        yielding = yielding or short
+                    elif budget.then != "warn":
                         return short
-                    over.append(short)
-                    spans.append((page, at))
-                if least is None or left < least:
-                    least = left
+                    else:
+                        over.append(short)
+                        spans.append((page, at))
+                least = min(least, left)
+            if yielding is not None:
+                return yielding
             for file in files:
-                file.own += amount
+                file.place = file.page.slot(self._process, file.place)
+                if file.number in released:
+                    file.own = max(0, file.own - freed)
+                if not released or file.number in numbers:
+                    file.own += amount
                 file.page.hold(file.place, file.own)
-            if not over:
-                return Held((least or 0) - amount)
             is_new = [page.warn(at) for page, at in spans]
-            return Held((least or 0) - amount, tuple(over), any(is_new))
+            return Held(least - amount, tuple(over), True in is_new)
         finally:
             for file in files:
-                file.unlock()
+                flock(file.descriptor, LOCK_UN)
 
     def settle(
         self, costs: Sequence[Bound], cost: int, event: int, released: Sequence[int] = (), amount: int = 0
@@ -184,22 +195,20 @@ class Ledger:
 
         ``event`` is its number among this process's events; 0: there is no event.
         """
-        keys = {bound.budget.id: bound.key for bound in costs}
+        keys = {budget.id: key for budget, key in costs}
         files = self._lock([*keys] if not released or [*keys] == released else sorted({*keys, *released}))
         try:
             for file in files:
                 page, number = file.page, file.number
                 file.place = place = page.slot(self._process, file.place)
                 if number in keys:
-                    if cost and event > page.counted(place) and (at := page.turn(keys[number])) is not None:
-                        page.set_spent(at, page.spent(at) + cost)
-                    page.note_event(place, event)
+                    page.count(place, event, cost, keys[number])
                 if number in released:
                     file.own = max(0, file.own - amount)
                     page.hold(place, file.own)
         finally:
             for file in files:
-                file.unlock()
+                flock(file.descriptor, LOCK_UN)
 
     def close(self) -> None:
         """Close all files, and be dead to the others."""
@@ -214,13 +223,14 @@ class Ledger:
         if self._alive is None:  # before anything in a file is its own
             self._alive = _locked_file(self._folder, self._process)
         locked: list[File] = []
-        deadline = time.monotonic() + LOCK_SECONDS
+        now = time.monotonic()
+        deadline = now + LOCK_SECONDS
         try:
             for number in numbers:
                 file = self._files.get(number) or self._open(number)
                 file.lock(deadline)
                 locked.append(file)
-                if file.is_gone():
+                if now - file.checked_at >= _CHECK_SECONDS and file.is_gone(now):
                     locked.pop()
                     del self._files[number]
                     file.close()

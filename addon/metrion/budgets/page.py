@@ -145,17 +145,17 @@ class Page:
         cells[free] = process
         return free
 
-    def counted(self, place: int) -> int:
-        """Return up to which event of a process a count has counted."""
-        return self.cells[place + 1]
-
     def set_counted(self, place: int, event: int) -> None:
         """Record up to which event of a process a count has counted."""
         self.cells[place + 1] = event
 
-    def note_event(self, place: int, event: int) -> None:
-        """Record that a process has counted an event by itself."""
-        self.cells[place + 2] = max(event, self.cells[place + 2])
+    def count(self, place: int, event: int, cost: int, key: int) -> None:
+        """Count what an event of a process cost, in a span that is known, unless a count has counted it already."""
+        cells = self.cells
+        if cost and event > cells[place + 1] and (at := self.turn(key)) is not None:
+            cells[at + 2] = min(MOST, cells[at + 2] + cost)
+        if event > cells[place + 2]:
+            cells[place + 2] = event
 
     def hold(self, place: int, amount: int) -> None:
         """Record what a process holds now."""

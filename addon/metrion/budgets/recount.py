@@ -272,6 +272,7 @@ FROM (
     ]), 0) AS input, row_number() OVER (PARTITION BY account, token_name, provider, model_requested
         ORDER BY started_at DESC) AS place
     FROM ingested WHERE started_at >= $since AND cost_usd > 0 AND cost_source <> 'subscription'
+    AND NOT regexp_matches(coalesce(policy::VARCHAR, ''), '(cheaper|fallback): to ')
 )
 WHERE place <= {LAST} GROUP BY ALL"""  # noqa: S608 -- all of it is written here
 

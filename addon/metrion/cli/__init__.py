@@ -61,6 +61,7 @@ COMMANDS: Mapping[str, Entry] = {
         "metrion.cli.audit", "audit", "Show who changed accounts, tokens, keys and more, and when.", _UPKEEP
     ),
     "budget": Entry("metrion.cli.budget", "budget", "Set, list and remove budgets.", _UPKEEP),
+    "guard": Entry("metrion.cli.guard", "guard", "Bound what a token or account uses in a minute.", _UPKEEP),
     "ca": Entry("metrion.cli.ca", "ca", "Show the authority that HTTPS_PROXY needs, and how to trust it.", _UPKEEP),
     "completion": Entry(
         "metrion.cli.completion",

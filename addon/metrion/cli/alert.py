@@ -33,7 +33,17 @@ from metrion.settings import Settings
 if TYPE_CHECKING:
     from metrion.alerts import AlertRule, NewChannel
 
-_MEASURES = ("spend", "spend-rate", "budget", "errors", "latency", "requests", "unpriced", "silence")
+_MEASURES = (
+    "spend",
+    "spend-rate",
+    "budget",
+    "errors",
+    "latency",
+    "requests",
+    "unpriced",
+    "model-not-allowed",
+    "silence",
+)
 """The keys of :data:`metrion.alerts.MEASURES`, which --help need not load."""
 _LONGEST = 8192
 _RULE = {
@@ -110,6 +120,7 @@ def add(
       requests    how many (of today)
       unpriced    responses of models without a price (of today)
       silence     days without anything taken into the store
+      model-not-allowed  responses by a model that the token may not ask for (of today)
 
     URLs and passwords are stored encrypted. `-` reads a URL from a hidden prompt or standard input; a password comes
     the same way.

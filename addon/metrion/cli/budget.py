@@ -46,6 +46,12 @@ _HEADINGS = {
 }
 
 
+_THEN = {
+    "refuse": "then requests are refused",
+    "warn": "then answers carry a warning",
+    "cheaper": "then requests go out as what is cheaper, or are refused",
+}
+
 _scope_options = together(
     click.option("--token", type=Name(), shell_complete=complete_tokens, help="What this token spends."),
     click.option("--account", type=Name(), shell_complete=complete_accounts, help="What this account spends."),
@@ -67,10 +73,10 @@ def budget() -> None:
 @click.option("--timezone", metavar="ZONE", help="Whose days and months.  [default: `timezone` of the configuration]")
 @click.option(
     "--then",
-    type=click.Choice(("refuse", "warn")),
+    type=click.Choice(("refuse", "warn", "cheaper")),
     default="refuse",
     show_default=True,
-    help="What happens to requests that have no room.",
+    help="What happens to requests that have no room; cheaper: they go out as a policy's `fallback` says.",
 )
 @settings_option
 def set_(
@@ -94,9 +100,11 @@ def set_(
       metrion budget set --token ci --usd 20 --per month
       metrion budget set --account team --usd 50 --per day --timezone Europe/Berlin
       metrion budget set --provider openai --usd 500 --per 30d --then warn
+      metrion budget set --token ci --usd 5 --per day --then cheaper
       metrion budget set --user ann --usd 5 --per day
     """  # noqa: D301 -- \b is click's mark for text that keeps its lines
     from metrion.budgets.changing import open_control
+    from metrion.doctor.policies import goes_cheaper
     from metrion.model import Budget, picodollars
 
     scope, name = _one(settings, token=token, account=account, user=user, provider=provider)
@@ -107,6 +115,11 @@ def set_(
     note(_described(standing))
     if warning:
         note(warning)
+    if then == "cheaper" and not goes_cheaper(settings, made):
+        note(
+            "Note: no policy says what is cheaper, so requests are refused. Write a `fallback` into metrion.yaml "
+            "(docs/policies.md)."
+        )
     note_other_home(settings)
 
 
@@ -205,8 +218,7 @@ def _described(standing: Standing) -> str:
     from metrion.admission.budgets import shown, usd
 
     spent = "nothing is known to be spent" if standing.spent is None else f"{usd(standing.spent)} USD are spent"
-    then = "then requests are refused" if standing.budget.then == "refuse" else "then answers carry a warning"
-    return f"The budget of {printable(shown(standing.budget))}: {spent}; {then}."
+    return f"The budget of {printable(shown(standing.budget))}: {spent}; {_THEN[standing.budget.then]}."
 
 
 def _row(standing: Standing, timezone: str) -> dict[str, object]:

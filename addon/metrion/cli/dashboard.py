@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import closing
@@ -20,6 +21,8 @@ if TYPE_CHECKING:  # --help need not load it
 
 PORT = 8090
 _SQL_SECONDS = 30.0
+_NICENESS = 10
+"""A proxy on the same machine goes first, as it does before the ingester."""
 
 
 @click.command()
@@ -56,6 +59,7 @@ def dashboard(
     from metrion.web.app import create_app
     from metrion.web.run import run
 
+    os.nice(_NICENESS)
     files = (tls_cert, tls_key)
     tls = listening_tls("metrion dashboard", host, files, insecure=insecure, protocols=("http/1.1",))
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from metrion.cli.dollars import dollars
 from metrion.cli.options import complete_providers, format_option, note, read_span, settings_option, span_options
 from metrion.cli.progress import progress
 
@@ -99,7 +100,7 @@ def reconcile(
       metrion reconcile openai.json anthropic.csv --by day --since month
       metrion reconcile mistral.csv --provider mistral --format csv
     """  # noqa: D301 -- \b is click's mark for text that keeps its lines
-    from metrion.cli.tables import FORMATS
+    from metrion.cli.tables import FORMATS, shortened
     from metrion.pricing import PriceBook
     from metrion.reconciling import read_files
     from metrion.reconciling import reconcile as compare
@@ -114,6 +115,7 @@ def reconcile(
     for_people = format_ == "table"
     shown = [*comparison.rows, comparison.total] if for_people and len(comparison.rows) > 1 else comparison.rows
     table = _table([_cells(row) for row in shown], dimensions, for_people=for_people)
+    table = shortened(table) if for_people else table
     click.echo(FORMATS[format_](table), nl=False, color=True)  # else click cuts out of CSV what looks like one
     for line in _explanations(comparison) if for_people else ():
         click.echo(f"\n{line}")
@@ -190,5 +192,5 @@ def _explanations(comparison: Comparison) -> list[str]:
         if often:
             lines.append(f"{often} {name}: {meaning}")
     if counts.at_least_usd is not None:
-        lines.append(f"What is unpriced or unknown costs at least {counts.at_least_usd:f} USD.")
+        lines.append(f"What is unpriced or unknown costs at least {dollars(counts.at_least_usd)} USD.")
     return lines

@@ -32,6 +32,7 @@ from metrion.cli.token_budgets import UNPRICED, open_for
 from metrion.cli.token_rules import FLAGS, OPPOSITES, changed_rules, described_rules, rules_options, shown_rules
 from metrion.cli.values import COUNT, Dollars, Expiry, Label, Or, Seconds, Tag, Until
 from metrion.control import ControlStore, TokenRecord, TokenTerms
+from metrion.running import TOKEN_PREFIX
 from metrion.settings import Plan, Settings
 
 _PLAN, _NEVER = "plan", "never"
@@ -250,25 +251,30 @@ def rotate(name: str, keep: datetime, settings: Settings) -> None:
 
 
 @token.command("list")
+@click.option("--all", "all_", is_flag=True, help="Also the tokens of `metrion run` whose command has ended.")
 @format_option("table", "json", "csv")
 @settings_option
-def list_(format_: str, settings: Settings) -> None:
+def list_(all_: bool, format_: str, settings: Settings) -> None:
     """List the tokens, with the limits that hold for them.
 
     \b
     Examples:
       metrion token list
+      metrion token list --all
       metrion token list --format json
     """  # noqa: D301 -- \b is click's mark for text that keeps its lines
     with closing(ControlStore.open(settings)) as store:
-        tokens = store.tokens()
+        every = store.tokens()
+    tokens = [each for each in every if all_ or each.state == "active" or not each.name.startswith(TOKEN_PREFIX)]
     if format_ == "table":
         print_records([_row(each, settings.plans[each.plan]) for each in tokens], _HEADINGS, format_)
     else:
         records = [{field: read(each) for field, read in _FIELDS.items()} for each in tokens]
         print_records(records, {field: field for field in _FIELDS}, format_)
-    if not tokens and format_ == "table":
+    if not every and format_ == "table":
         note("There are no tokens yet: `metrion token create` makes one.")
+    elif len(tokens) < len(every) and format_ == "table":
+        note(f"{len(every) - len(tokens)} of `metrion run` have ended: `metrion token list --all` shows them.")
 
 
 @token.command()

@@ -5,10 +5,9 @@ Anything else is bad usage, and the error says how to write it.
 
 from __future__ import annotations
 
-import calendar
 import math
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -17,15 +16,6 @@ import click
 from metrion.errors import ControlError
 
 COUNT = click.IntRange(0, 2**53)
-
-_UNITS = {
-    "s": timedelta(seconds=1),
-    "m": timedelta(minutes=1),
-    "h": timedelta(hours=1),
-    "d": timedelta(days=1),
-    "w": timedelta(weeks=1),
-}
-_MONTHS = {"mo": 1, "y": 12}
 
 
 class Dollars(click.ParamType[Decimal]):
@@ -80,20 +70,12 @@ class Expiry(click.ParamType[datetime]):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         """Read ``12h``, ``30d``, ``3mo``, ``1y``, ``2027-01-31`` or ``2027-01-31T12:00`` (UTC)."""
-        now = datetime.now(UTC)
+        from metrion.control.terms import expiry
+
         try:
-            # Not minutes: whoever writes 3m means months.
-            moment = _after(now, value, "hdw") or _utc(datetime.fromisoformat(value))
-        except (ValueError, OverflowError):
-            self.fail(
-                f"{value!r} is no time. Write 12h, 30d, 2w, 2027-01-31 or 2027-01-31T12:00 (UTC). "
-                "Months are 3mo, years 1y.",
-                param,
-                ctx,
-            )
-        if moment <= now:
-            self.fail(f"{value!r} is in the past.", param, ctx)
-        return moment
+            return expiry(value, datetime.now(UTC))
+        except ControlError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Until(click.ParamType[datetime]):
@@ -103,9 +85,11 @@ class Until(click.ParamType[datetime]):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         """Read ``0``, ``90s``, ``30m``, ``12h``, ``7d``, ``2w``, ``1mo`` or ``1y``."""
+        from metrion.control.terms import after
+
         now = datetime.now(UTC)
         try:
-            until = now if value == "0" else _after(now, value, "smhdw")
+            until = now if value == "0" else after(now, value, "smhdw")
         except (ValueError, OverflowError):
             until = None
         if until is None:
@@ -165,24 +149,3 @@ class Tag(click.ParamType[tuple[str, str]]):
             return check_tag_name(name), check_label(text)
         except ControlError as error:
             self.fail(str(error), param, ctx)
-
-
-def _after(now: datetime, text: str, units: str) -> datetime | None:
-    """Return the moment so long after ``now``; ``None``: this is no length of time in these units, months or years.
-
-    :raises ValueError: it is further away than a calendar reaches.
-    :raises OverflowError: likewise.
-    """
-    written = re.fullmatch(rf"([0-9]{{1,6}})(mo|y|[{units}])", text)
-    if written is None:
-        return None
-    count, unit = int(written[1]), written[2]
-    if unit in _UNITS:
-        return now + count * _UNITS[unit]
-    years, month = divmod(now.month - 1 + count * _MONTHS[unit], 12)
-    year, month = now.year + years, month + 1
-    return now.replace(year=year, month=month, day=min(now.day, calendar.monthrange(year, month)[1]))
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

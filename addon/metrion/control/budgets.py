@@ -20,7 +20,7 @@ from metrion.model import Budget, dollars, picodollars
 from metrion.settings.timezones import zone
 
 MOST_USD = Decimal(9_000_000)
-THENS = ("refuse", "warn")
+THENS = ("refuse", "warn", "cheaper")
 MONTH = "month"
 MOST = 10_000
 _PROVIDER = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -90,8 +90,12 @@ def follow_token(db: sqlite3.Connection, name: str, usd: Decimal | None) -> None
 
 
 def forget(db: sqlite3.Connection, scope: str, name: str) -> None:
-    """Remove the budgets of a token or an account that is gone: another one may have its name later."""
-    db.execute("DELETE FROM budgets WHERE scope = ? AND name = ?", (scope, name))
+    """Remove the budgets, and the guard's limits, of a token or an account that is gone.
+
+    Another one may have its name later.
+    """
+    for table in ("budgets", "guards"):
+        db.execute(f"DELETE FROM {table} WHERE scope = ? AND name = ?", (scope, name))  # noqa: S608 -- written here
 
 
 def _check_amount(usd: Decimal) -> None:
@@ -107,7 +111,7 @@ def _check(db: sqlite3.Connection, budget: Budget) -> None:
     except ValueError as error:
         raise ControlError(f"{error}.") from None
     if budget.then not in THENS:
-        raise ControlError(f"at the limit a budget can {' or '.join(THENS)}.")
+        raise ControlError(f"at the limit a budget can say {' or '.join(THENS)}.")
     if db.execute("SELECT count(*) FROM budgets").fetchone()[0] >= MOST:
         raise ControlError(f"there are {MOST:,} budgets already: remove some first.")
     match budget.scope:

@@ -176,6 +176,18 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             AND CAST(monthly_budget_usd AS REAL) <= 9000000 ORDER BY id""",
         "ALTER TABLE tokens ADD COLUMN takes_unpriced INTEGER NOT NULL DEFAULT 0",
     ),
+    (
+        """CREATE TABLE guards (
+            scope TEXT NOT NULL,         -- token or account
+            name TEXT NOT NULL,
+            usd_per_minute TEXT NOT NULL, -- decimal text; of these three, 0 is no limit
+            tokens_per_minute INTEGER NOT NULL,
+            identical_requests INTEGER NOT NULL,
+            at_limit TEXT NOT NULL,      -- refuse or warn
+            changed_at TEXT NOT NULL,
+            PRIMARY KEY (scope, name)
+        ) STRICT, WITHOUT ROWID""",
+    ),
 )
 
 

@@ -15,7 +15,7 @@ from typing import Self
 
 from metrion.admission import AccessSnapshot
 from metrion.admission.budgets import Budgets
-from metrion.control import accounts, admins, budgets, provider_keys, rotation, tokens
+from metrion.control import accounts, admins, budgets, guards, provider_keys, rotation, tokens
 from metrion.control.audit import AuditEntry, differences, entries, record
 from metrion.control.files import connection, make_private_file, make_private_folder, transaction
 from metrion.control.moments import optional_text, text_of
@@ -114,7 +114,8 @@ class ControlStore:
     def _read_snapshot(self, db: sqlite3.Connection) -> AccessSnapshot:
         keys = provider_keys.opened(db, self._vault, self._environment_keys)
         bounds = Budgets(budgets.records(db))
-        return AccessSnapshot(tokens.granted(db), keys.own, keys.shared, keys.named, keys.ids, bounds)
+        limits = {(each.scope, each.name): each.limits for each in guards.records(db)}
+        return AccessSnapshot(tokens.granted(db), keys.own, keys.shared, keys.named, keys.ids, bounds, limits)
 
     # --- tokens
 

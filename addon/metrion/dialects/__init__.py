@@ -61,6 +61,7 @@ DIALECTS: Mapping[str, Dialect] = {
         openai_embeddings.DIALECT,
         openai_evals.DIALECT,
         openai_images.DIALECT,
+        openai_images.EDITS,
         openai_responses.DIALECT,
         openai_runs.DIALECT,
         openai_audio.SPEECH,

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 
+from metrion.admission.budgets import shown
 from metrion.control import ControlStore
 from metrion.doctor.findings import Finding, Subject, ok, warn
+from metrion.endpoints import EMBEDDINGS
 from metrion.errors import ControlError
-from metrion.model import ErrorShape
+from metrion.model import Budget, ErrorShape
 from metrion.providers import PROVIDERS
+from metrion.relay.batch_bodies import FORMAT
 from metrion.settings import Settings
 from metrion.settings.policies import Policy
 from metrion.settings.policies.members import MEMBERS
@@ -23,6 +26,7 @@ type Need = Callable[[Settings, Policy], Iterator[Finding]]
 def policies(subject: Subject) -> Iterator[Finding]:
     """Report how many policies are on, and each that does not do what it says."""
     settings = subject.settings
+    yield from _without_fallback(settings)
     if not settings.policies:
         return
     yield ok(f"policies: {len(settings.policies)} on: {', '.join(each.name for each in settings.policies)}")
@@ -38,6 +42,29 @@ def policies(subject: Subject) -> Iterator[Finding]:
         for name, need in NEEDS.items():
             if getattr(policy.asked, name):
                 yield from need(settings, policy)
+
+
+def goes_cheaper(settings: Settings, budget: Budget) -> bool:
+    """Whether a policy says where requests go for which a budget has no room."""
+    scopes = (policy.scope for policy in settings.policies if policy.asked.fallback)
+    return any(getattr(scope, budget.scope, None) in (None, budget.name) for scope in scopes)
+
+
+def _without_fallback(settings: Settings) -> Iterator[Finding]:
+    """Report budgets that go on with what is cheaper, where nothing says what that is."""
+    if not settings.control_db.exists():
+        return
+    try:
+        with closing(ControlStore.open(settings)) as control:
+            budgets = control.budgets()
+    except ControlError:
+        return  # another check says what is wrong with it
+    for budget in budgets:
+        if budget.then == "cheaper" and not goes_cheaper(settings, budget):
+            yield warn(
+                f"the budget of {shown(budget)} goes on with what is cheaper, and no policy says what that is",
+                "write a `fallback` below `policies` in metrion.yaml (docs/policies.md); until then it refuses",
+            )
 
 
 def _known(settings: Settings) -> tuple[frozenset[str], frozenset[str]]:
@@ -95,10 +122,24 @@ def _members_are_known(settings: Settings, policy: Policy) -> Iterator[Finding]:
             )
 
 
+def _has_embeddings(settings: Settings, policy: Policy) -> Iterator[Finding]:
+    """Report a policy for embeddings where there are none that can go out together."""
+    if (provider := policy.scope.provider) is not None:
+        like = PROVIDERS[settings.providers[provider].like]
+        surfaces = [like.native, *([like.compatible.surface] if like.compatible is not None else [])]
+        paths = [path for surface in surfaces for path in surface.paths.values()]
+        if not any(path.operation is EMBEDDINGS and path.post == FORMAT for path in paths):
+            yield warn(
+                f"policies.{policy.name}: {provider} has no embeddings that can go out as one request",
+                "take `batching` out, or have the policy for another provider (docs/policies.md)",
+            )
+
+
 NEEDS: Mapping[str, Need] = {
     "aliases": _leads_to_keys,
     "fallback": _leads_to_keys,
     "defaults": _members_are_known,
     "caps": _members_are_known,
+    "batching": _has_embeddings,
 }
 """By kind, what is looked at where a policy asks for it."""

@@ -7,6 +7,7 @@ may do is judged anew, by the model that goes out.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from metrion.admission.access_snapshot import AccessSnapshot, token_digest
@@ -15,8 +16,11 @@ from metrion.admission.elsewhere import admit_elsewhere, route_elsewhere
 from metrion.admission.policy_book import PolicyBook
 from metrion.admission.routing import Router
 from metrion.admission.rules import judge
-from metrion.model import Forward, Inbound
+from metrion.model import Asked, Forward, Inbound
 from metrion.model.policies import MemberSetting, Policies, Step
+from metrion.parsing.json_members import UnreadableError
+from metrion.relay.body_policies import changed
+from metrion.relay.rewrites import why_unread
 
 
 def fallen_back(
@@ -39,27 +43,46 @@ def fallen_back(
 
 
 def cheaper(
-    forward: Forward, *, router: Router, book: PolicyBook, access: AccessSnapshot, model: str | None
-) -> Forward | None:
-    """Return an admitted request as it goes out at the first step of its policy; ``None``: it has none.
+    forward: Forward, asked: Asked, *, router: Router, book: PolicyBook, access: AccessSnapshot
+) -> Iterator[tuple[Forward, Asked]]:
+    """Give an admitted request as it goes out at each step of its policy, and what it asks for there.
 
-    For a budget that is spent, and goes on with what is cheaper. To be called before the body is let go: what the step
-    changes in it is in the policies.
+    For a budget that has no room for it as it is. Its body is held, and not changed yet: what a step changes in it is
+    in the policies. A step that would be put into a body that is not changed with certainty is left out.
     """
-    fallback = forward.policies.fallback if forward.policies is not None else None
-    for at, step in enumerate(fallback.steps if fallback is not None else ()):
-        there = fallen_back(forward, step, router=router, book=book, access=access, model=model)
-        if there is not None and fallback is not None:
-            policies, rest = there.policies or Policies(), replace(fallback, steps=fallback.steps[at + 1 :])
-            sets = (*policies.sets, *settings_of(step, fallback.policy, "cheaper"))
-            return replace(there, policies=replace(policies, sets=sets, fallback=rest if rest.steps else None))
-    return None
+    before = forward.policies
+    if before is None or (fallback := before.fallback) is None or asked.unread or not asked.body:
+        return
+    for at, step in enumerate(fallback.steps):
+        there = fallen_back(forward, step, router=router, book=book, access=access, model=asked.model)
+        words = f"cheaper: {step.words(there.route.provider)}" if there is not None else ""
+        sets = (MemberSetting(fallback.policy, "model", step.model, words),) if step.model is not None else ()
+        if there is None or (sets and not _takes(sets, forward, asked)):
+            continue
+        rest = replace(fallback, steps=fallback.steps[at + 1 :])
+        # A name that stands for another one does so there, too.
+        aliases = {} if sets else {name: replace(alias, provider=None) for name, alias in before.aliases.items()}
+        policies = replace(
+            there.policies or Policies(),
+            aliases=aliases,
+            sets=(*before.sets, *sets),
+            noted=before.noted if sets else (*before.noted, (fallback.policy, words)),
+            model=step.model or before.model,
+            fallback=rest if rest.steps else None,
+        )
+        models = (step.model,) if step.model is not None else asked.models
+        yield access.budgets.moved(replace(there, policies=policies)), replace(asked, models=models)
 
 
-def settings_of(step: Step, policy: str, why: str) -> tuple[MemberSetting, ...]:
-    """Return what a step changes in the body of a request."""
-    model = step.model
-    return (MemberSetting(policy, "model", model, f"{why}: model {model}"),) if model is not None else ()
+def _takes(sets: tuple[MemberSetting, ...], forward: Forward, asked: Asked) -> bool:
+    """Whether the body of a request takes what a step puts into it."""
+    if why_unread(forward.wire.headers) is not None:
+        return False
+    try:
+        changed(asked.body, Policies(sets=sets))
+    except UnreadableError:
+        return False
+    return True
 
 
 def _may_ask(forward: Forward, model: str, access: AccessSnapshot) -> bool:

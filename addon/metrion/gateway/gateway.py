@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Hashable, Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -53,6 +53,7 @@ from metrion.model import Answer, Asked, EndReason, Event, Forward, Inbound, Ref
 from metrion.model.policies import Concurrency, Step
 from metrion.pricing import PriceBook
 from metrion.relay.attempt import Attempt
+from metrion.relay.batch import Gathering
 from metrion.relay.held_body import Room
 from metrion.relay.recorder import Recorder
 from metrion.relay.request import Request
@@ -61,8 +62,7 @@ from metrion.settings import Settings
 logger = logging.getLogger(__name__)
 
 _METERING = "METRION_METERING"
-"""If this environment variable is ``off``, requests are decided and counted, but neither read nor recorded. This is how
-to measure what metering costs."""
+"""If this environment variable is ``off``, requests are decided and counted, but not recorded: to measure metering."""
 
 
 class Gateway:
@@ -83,6 +83,8 @@ class Gateway:
         """The token that identifies a client connection's tunnel, by mitmproxy's id of the connection."""
         self.room = Room()
         """Where bodies are held."""
+        self.gathering = Gathering()
+        """Where requests wait to go out as one."""
         prices = prices or PriceBook.load(settings.pricing, without_allowance=settings.without_allowance)
         self._control = ControlStore.open(settings)
         access = self._control.access_snapshot()  # a key that does not open is an error now, not at every request
@@ -156,7 +158,7 @@ class Gateway:
                 return self._answer(route, inbound)
             account = self.settings.intercept.account if intercepted else None
             access, plans = self._control.access_snapshot(), self.settings.plans
-            self._budgets = access.budgets
+            self._budgets, self._guard.own = access.budgets, access.guards
             if (rerouting := self._rerouting) is None:
                 decision = admit(inbound, route, access, plans, intercepted=account)
             else:
@@ -196,11 +198,12 @@ class Gateway:
 
     def needs_body(self, forward: Forward) -> bool:
         """Whether what the body of a request asks for decides about it."""
-        if forward.rules is not None or (forward.may_cost and self._guard.reads_bodies):
+        if forward.rules is not None or forward.unless_allowed is not None:
             return True
-        if forward.policies is not None and forward.policies.leads_elsewhere:
+        if forward.may_cost and self._guard.reads_body_of(forward.caller):
             return True
-        return forward.reservation is not None and forward.route.model is None
+        leads_elsewhere = forward.policies is not None and forward.policies.leads_elsewhere
+        return leads_elsewhere or (forward.reservation is not None and forward.route.model is None)
 
     def within_rules(self, forward: Forward, asked: Asked) -> Forward | Refusal:
         """Decide about a request for which ``needs_body`` holds. Never raises."""
@@ -239,10 +242,16 @@ class Gateway:
     def _within_budgets(self, forward: Forward, asked: Asked | None) -> Forward | Refusal:
         """Refuse a request that looks like a runaway, or that a budget has no room for; else hold what it may cost."""
         if forward.may_cost and (runaway := self._guard.check(forward, asked)) is not None:
-            if self.settings.guard.then == "refuse":
+            if runaway.then == "refuse":
                 return runaway_refusal(forward, runaway)
             forward = replace(forward, adds=warned(forward, runaway))
-        return self._enforcement.admit(forward, asked)
+        return self._enforcement.admit(forward, asked, cheaper=partial(self._cheaper, forward, asked))
+
+    def _cheaper(self, forward: Forward, asked: Asked | None) -> Iterable[tuple[Forward, Asked]]:
+        if asked is None or self._rerouting is None:
+            return ()
+        access = self._control.access_snapshot()
+        return cheaper(forward, asked, router=self.router, book=self._rerouting.book, access=access)
 
     def enter(self, forward: Forward, concurrency: Concurrency) -> Place:
         """Have a place for a request at its provider key, or stand in the line of its token for one."""
@@ -264,26 +273,24 @@ class Gateway:
             self.log.decided(inbound, decision)
         return attempt
 
-    def fallen_back(self, forward: Forward, step: Step, model: str | None) -> Forward | None:
-        """Return a request as it goes out at a step of its policy; ``None``: it cannot go there. Never raises."""
+    def fallen_back(self, forward: Forward, step: Step, asked: Asked, *, instead: Forward) -> Forward | None:
+        """Return a request as it goes out at a step of its policy; ``None``: it cannot, or its budgets have no room.
+
+        ``asked``: what its body asks for there. ``instead``: as it goes out now. Never raises.
+        """
         if self._rerouting is None:
             return None
         try:
             access, book = self._control.access_snapshot(), self._rerouting.book
-            return fallen_back(forward, step, router=self.router, book=book, access=access, model=model)
+            there = fallen_back(forward, step, router=self.router, book=book, access=access, model=asked.model)
+            if there is None or not access.budgets:
+                return there
+            there = access.budgets.moved(there)
+            within = self._enforcement.admit(there, asked, instead=instead.reservation)
+            return within if isinstance(within, Forward) else None
         except Exception as error:  # noqa: BLE001 -- it goes nowhere then, and its client gets the answer that there is
             log_fault(logger, "A request could not fall back; its client got the provider's answer", error)
             return None
-
-    def cheaper(self, forward: Forward, model: str | None) -> Forward | None:
-        """Return a request as it goes out at the first step of its policy, for a budget that is spent; ``None``: none.
-
-        To be called before its body is let go: the step's model is put into it then.
-        """
-        if self._rerouting is None:
-            return None
-        access, book = self._control.access_snapshot(), self._rerouting.book
-        return cheaper(forward, router=self.router, book=book, access=access, model=model)
 
     def again(self, key: Hashable, attempt: Attempt, *, last_activity: float) -> Attempt:
         """Write the event of an attempt that is not handed on; return the next one at the same request."""
@@ -311,8 +318,6 @@ class Gateway:
             self._ending = None
         if attempt.refusal is not None:
             self._metrics.refused(attempt.refusal)
-        elif event is not None and (caller := attempt.request.decision.caller) is not None and caller.models:
-            self._model_warnings.note(caller, event)
         self.log.finished(attempt, event)
         return event
 
@@ -340,6 +345,8 @@ class Gateway:
         forward = self._ending if isinstance(self._ending, Forward) else None
         event = self._enforcement.stamped(event, forward)
         number = self._journal.append(event)
+        if event.policy:
+            self._model_warnings.note(event)
         if self._guard.is_on:
             self._guard.add(event)
         if self._budgets or forward is not None:

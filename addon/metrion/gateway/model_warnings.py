@@ -1,7 +1,6 @@
-"""Warns of models that were served and are not allowed: a request and its event in, a line of the log out.
+"""Warns of models that were served and are not allowed: an event in, a line of the log out.
 
-Rules say which models may be asked for; which one answers is the provider's doing, and its answer passes. At most one
-line a minute for each token.
+The event says so itself (:mod:`metrion.metering.served_model`). At most one line a minute for each token.
 """
 
 from __future__ import annotations
@@ -10,9 +9,8 @@ import logging
 import time
 from collections.abc import Callable
 
-from metrion.admission.patterns import matches
-from metrion.model import Caller, Event
-from metrion.pricing.model_names import spellings
+from metrion.metering.served_model import MODEL_NOT_ALLOWED
+from metrion.model import Event
 
 logger = logging.getLogger(__name__)
 
@@ -28,10 +26,10 @@ class ModelWarnings:
         self._warned_at = dict[str, float]()
         """By the token's name."""
 
-    def note(self, caller: Caller, event: Event) -> None:
+    def note(self, event: Event) -> None:
         """Warn if a request of a token that may ask for some models only was answered by another one."""
-        name = caller.token_name
-        if not caller.models or name is None or event.model is None or _is_allowed(event, caller.models):
+        name = event.token_name
+        if name is None or not event.policy or MODEL_NOT_ALLOWED not in event.policy:
             return
         now = self._clock()
         if now - self._warned_at.get(name, -WARNING_SECONDS) < WARNING_SECONDS:
@@ -45,12 +43,3 @@ class ModelWarnings:
             event.provider,
             event.event_id,
         )
-
-
-def _is_allowed(event: Event, patterns: tuple[str, ...]) -> bool:
-    """Whether a model, however dated, is one of those allowed, or another name of the one that was asked for."""
-    served = set(spellings(event.model or "", event.provider))
-    if served.intersection(spellings(event.model_requested or "", event.provider)):
-        return True
-    allowed = [pattern.lower().removeprefix("models/") for pattern in patterns]
-    return any(matches(name, pattern) for name in served for pattern in allowed)

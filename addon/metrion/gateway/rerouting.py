@@ -16,7 +16,7 @@ from metrion.admission.elsewhere import admit_elsewhere, no_such_path, route_els
 from metrion.admission.policy_book import PolicyBook, within
 from metrion.admission.routing import Router
 from metrion.admission.rules import judge_body
-from metrion.endpoints import OTHER
+from metrion.endpoints import COUNT_TOKENS, EMBEDDINGS, OTHER
 from metrion.model import Asked, Forward, Head, Inbound, Refusal, Route
 from metrion.model.policies import Alias, MemberSetting, Policies
 from metrion.parsing.json_members import UnreadableError
@@ -71,7 +71,8 @@ class Rerouting:
             return judge_body(forward, asked), asked
         name, alias = found
         asked = replace(asked, models=tuple(alias.model if model == name else model for model in asked.models))
-        decision = judge_body(forward, asked)
+        leads = alias.provider not in (None, forward.route.provider)  # then no key of this provider's goes out
+        decision = judge_body(replace(forward, unless_allowed=None) if leads else forward, asked)
         if isinstance(decision, Forward):
             decision = self._elsewhere(decision, name, alias, access)
         return decision, asked
@@ -116,7 +117,13 @@ class Rerouting:
             decision,
             route=replace(decision.route, target=target, model=name),
             wire=Head(aimed(decision.wire.target), decision.wire.headers),
-            policies=replace(policies, aliases={}, noted=noted, model=alias.model),
+            policies=replace(
+                policies,
+                aliases={},
+                noted=noted,
+                model=alias.model,
+                renamed=(name, alias) if decision.route.operation in (EMBEDDINGS, COUNT_TOKENS) else None,
+            ),
         )
 
     def _chat(

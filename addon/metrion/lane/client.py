@@ -42,7 +42,7 @@ from metrion.relay.effects import (
     SendResponseData,
     Wake,
 )
-from metrion.relay.persistent import PersistentRelay
+from metrion.relay.gathering import GatheringRelay
 from metrion.relay.states import State
 
 _PIPELINED_BYTES = 64 << 10
@@ -60,7 +60,7 @@ class ClientConnection(asyncio.Protocol):
         self._over_tls = False
         self._next = NextHead()
         self._sender: Sender
-        self._relay: PersistentRelay | None = None
+        self._relay: GatheringRelay | None = None
         self._head: RequestHead
         self._body: BodyReader | None = None
         """Set while the body of the request under way is not whole."""
@@ -162,7 +162,7 @@ class ClientConnection(asyncio.Protocol):
         self._deadline.set(None)
         self._head = head
         self._response.begin(minor=head.minor, keep_alive=head.keep_alive)
-        relay = self._relay = PersistentRelay(self._lane.gateway, self, on_turn=lambda: self._deadline.set(0.0))
+        relay = self._relay = GatheringRelay(self._lane.gateway, self, on_turn=lambda: self._deadline.set(0.0))
         inbound = self._lane.inbound(head, secure=self._over_tls, peer=self._peer)
         effects = relay.request_head(inbound, ends=head.body == 0, began=began)
         left = b""
@@ -239,7 +239,7 @@ class ClientConnection(asyncio.Protocol):
         if not self._left:
             self._brake.set(TURN, holds=False)
 
-    def _body_effects(self, relay: PersistentRelay, data: bytes, more: memoryview) -> Effects:
+    def _body_effects(self, relay: GatheringRelay, data: bytes, more: memoryview) -> Effects:
         """Read bytes of the body of the request under way; ``more``: those that follow them."""
         body = self._body
         if body is None:
@@ -247,9 +247,8 @@ class ClientConnection(asyncio.Protocol):
         answered = relay.state is State.UNREAD
         try:
             payload, rest = body.feed(data)
-        except MalformedError:
-            self._body = None
-            return relay.client_gone()
+        except MalformedError as error:
+            return relay.unread(len(data)) if answered else relay.request_broken(str(error))
         effects = relay.unread(len(data)) if answered else relay.request_data(payload) if payload else []
         if body.over:
             self._body = None

@@ -37,7 +37,7 @@ def cost(
     if outcome.from_cache:
         saved = _of_usage(route, outcome, reading, prices, model_requested)
         return replace(NOTHING_BILLED, computed_usd=saved.computed_usd, price_version=saved.price_version)
-    if not outcome.reached_upstream:
+    if not outcome.reached_upstream or outcome.end_reason is EndReason.REFUSED:
         return NOTHING_BILLED
     found = _of_usage(route, outcome, reading, prices, model_requested)
     return _of_plan(found, outcome, reading) if in_plan and found.source is not CostSource.NOT_BILLED else found
@@ -49,7 +49,7 @@ def _of_usage(route: Route, outcome: Outcome, reading: Reading, prices: PriceBoo
     if usage is None:
         return NOTHING_BILLED if _is_failure(outcome, reading) else UNKNOWN
     is_final = reading.has_final_usage(outcome.end_reason)
-    if reading.estimated:
+    if reading.estimated and not reading.shared:
         if _is_half(usage):
             return UNKNOWN
     elif reading.doubtful or not is_final:
@@ -67,6 +67,8 @@ def _of_usage(route: Route, outcome: Outcome, reading: Reading, prices: PriceBoo
         regional=route.regional,
         estimated=reading.estimated,
     )
+    if reading.shared and found.source is CostSource.PROVIDER:
+        found = replace(found, source=CostSource.ESTIMATED)
     return replace(found, at_least_usd=None) if reading.estimated and found.at_least_usd is not None else found
 
 

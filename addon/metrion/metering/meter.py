@@ -16,6 +16,7 @@ from metrion.metering import head_fields
 from metrion.metering.cost import NOTHING_BILLED, UNKNOWN, cost
 from metrion.metering.outcome import Outcome
 from metrion.metering.redacted import redacted
+from metrion.metering.served_model import marked
 from metrion.model import Cost, Event, Forward, Inbound, Reading, Refusal, Route, Usage, first_values
 from metrion.pricing import PriceBook
 
@@ -65,7 +66,7 @@ def measure(
         started_at=outcome.started_at,
         provider=provider,
         model_requested=model_requested,
-        policy=policy,
+        policy=marked(policy, decision.caller, provider, reading.model, model_requested),
         **_asked(inbound, decision, fields or first_values(inbound.headers)),
         **_answered(route, outcome, reading),
         **_used(reading),

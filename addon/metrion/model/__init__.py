@@ -10,6 +10,7 @@ from __future__ import annotations
 from metrion.model.answer import Cost, CostSource, EndReason, Reading, Usage
 from metrion.model.budget import PICODOLLARS, Budget, Reservation, dollars, picodollars
 from metrion.model.event import COLUMN_TYPES, EVENT_COLUMNS, MONEY, Event
+from metrion.model.guarding import GuardLimits, OwnGuard
 from metrion.model.operation import Naming, Operation
 from metrion.model.request import (
     Answer,
@@ -47,6 +48,7 @@ __all__ = [
     "ErrorShape",
     "Event",
     "Forward",
+    "GuardLimits",
     "Head",
     "Headers",
     "Inbound",
@@ -54,6 +56,7 @@ __all__ = [
     "Naming",
     "Operation",
     "Origin",
+    "OwnGuard",
     "Quota",
     "Reading",
     "Refusal",

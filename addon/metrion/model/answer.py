@@ -58,6 +58,9 @@ class Usage:
     averaged: bool | None = None
     """``True``: the counts are those of several responses, of which only the sum is known; ``largest_input_tokens`` is
     their average."""
+    undivided: tuple[str, ...] | None = None
+    """Modalities of which there must be some, and of which the provider does not report how much: ``input_audio`` in a
+    transcription, for instance. They are in the sum of their side. Not stored."""
     paused_seconds: float | None = None
     """How long a session that is billed by its length was paused; not part of ``audio_seconds``, and not stored."""
     unbilled: bool | None = None
@@ -107,15 +110,20 @@ class Reading:
     wire_format: str | None = field(default=None, compare=False)
     """The format in which the response was read, a key of ``dialects.DIALECTS``; ``None``: it was not read. Readings
     that differ only in it are equal."""
+    shared: bool = False
+    """The usage is a share of what the provider reported for several requests that went out as one."""
 
     def has_final_usage(self, end_reason: EndReason) -> bool:
         """Whether there is a usage that can be billed.
 
-        A usage from the middle of a stream cannot: it lacks the last counts.
+        A usage from the middle of a stream cannot: it lacks the last counts. An answer that was not handed on, and the
+        request sent again, may have one.
         """
         if self.usage is None or self.cut_short:
             return False
-        return end_reason is EndReason.COMPLETE or (self.finish_reason is not None and not self.goes_on)
+        if end_reason in (EndReason.COMPLETE, EndReason.RETRIED):
+            return True
+        return self.finish_reason is not None and not self.goes_on
 
 
 class CostSource(StrEnum):

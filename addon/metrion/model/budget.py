@@ -25,7 +25,7 @@ class Budget:
     timezone: str | None = None
     """Whose days and months; ``None``: the one that is configured."""
     then: str = "refuse"
-    """What happens at the limit: ``refuse`` or ``warn``."""
+    """What happens at the limit: ``refuse``, ``warn``, or ``cheaper``: what a policy's ``fallback`` names goes out."""
 
 
 @dataclass(slots=True)
@@ -37,11 +37,13 @@ class Reservation:
     amount: int = 0
     """Of each of them."""
     is_held: bool = False
+    model: str | None = None
+    """The model by whose price it is held, where the request asks for one only."""
 
 
 def picodollars(usd: Decimal) -> int:
     """Return an amount in US dollars as whole picodollars."""
-    return int(usd.scaleb(12))
+    return int(usd * PICODOLLARS)
 
 
 def dollars(amount: int) -> Decimal:

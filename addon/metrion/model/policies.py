@@ -81,6 +81,17 @@ class Cache:
 
 
 @dataclass(frozen=True, slots=True)
+class Batching:
+    """Embeddings that arrive together go out as one request."""
+
+    policy: str
+    milliseconds: float = 5.0
+    """How long one waits for the next."""
+    inputs: int = 100
+    """How many inputs go out together at most."""
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """Where a request goes that was not answered."""
 
@@ -88,6 +99,10 @@ class Step:
     """``None``: the one that it asks for."""
     provider: str | None = None
     """``None``: the one that it was sent for."""
+
+    def words(self, provider: str) -> str:
+        """Say where it leads, which is to ``provider``."""
+        return f"to {provider}" if self.model is None else f"to {provider} model {self.model}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +133,14 @@ class Policies:
     concurrency: Concurrency | None = None
     cache: Cache | None = None
     fallback: Fallback | None = None
+    batching: Batching | None = None
     noted: tuple[tuple[str, str], ...] = ()
     """What was done with the head already, by the policy's name."""
     model: str | None = None
     """What goes out in the place of the model that the path names."""
+
+    renamed: tuple[str, Alias] | None = None
+    """The alias that the path named, and what it stands for: the body may name it once more."""
 
     @property
     def leads_elsewhere(self) -> bool:
@@ -131,4 +150,4 @@ class Policies:
     @property
     def changes_body(self) -> bool:
         """Whether one of them may change the body of a request."""
-        return bool(self.aliases or self.sets or self.defaults or self.caps)
+        return bool(self.aliases or self.sets or self.defaults or self.caps or self.renamed)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, NoReturn
 
 SPACE = " \t\n\r"
@@ -74,6 +74,23 @@ def read_object(text: str, at: int) -> Object:
         places[name] = start, at, end
         key, start = _NEXT.match(text, end), end
     raise UnreadableError(_why_not(text, start))
+
+
+def items(text: str, at: int) -> Iterator[int]:
+    """Give the place of each item of the array at a place, which has been read before: it is whole."""
+    at = _skipped(text, at + 1)
+    while text[at] != "]":
+        yield at
+        _, end = _JSON.raw_decode(text, at)
+        at = _skipped(text, end)
+        if text[at] == ",":
+            at = _skipped(text, at + 1)
+
+
+def _skipped(text: str, at: int) -> int:
+    while text[at] in SPACE:
+        at += 1
+    return at
 
 
 def read_body(body: bytes) -> tuple[str, Object]:

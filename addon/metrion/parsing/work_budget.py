@@ -7,8 +7,8 @@ for a step that takes a microsecond or a few; each byte on the wire earns some. 
 
 from __future__ import annotations
 
-START = 1 << 18
-"""Units that a body has from the start: half a second at the worst, and enough for any body that is small."""
+START = 1 << 15
+"""Units that a body has from the start: a tenth of a second at the worst, and enough for any body that is small."""
 EARNED = 2
 """Units for a byte on the wire. An answer of 1 KiB to one of a batch's requests, packed to 40 bytes, costs about 25."""
 

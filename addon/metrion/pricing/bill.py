@@ -127,9 +127,11 @@ def compute_bill(
                 missing.append(name)
             else:
                 parts[name] = _part(amount, count, _MILLIONTH)
-        if usage.output_image_tokens is None and counts.get("output") and _differ(prices, "output_image", "output"):
-            missing.append("output_image")  # how much of the output is images was not reported
-            del parts["output"]
+        for name in _undivided(usage):
+            side = name.partition("_")[0]
+            if counts.get(side) and _differ(prices, name, side):
+                missing.append(name)  # how much of this side it is was not reported
+                parts.pop(side, None)
         if by_length and seconds and usage.input_audio_tokens is None and length >= _LEAST_HEARD * seconds:
             missing.append("input")  # how much of the input is text was not reported
             parts.pop("input", None)
@@ -138,6 +140,8 @@ def compute_bill(
             parts[name] = _by_the_hour(prices.rates[hourly].base, length_of)
         elif length_of:
             missing.append(name)
+    if seconds and PAUSED_HOUR in prices.rates and usage.paused_seconds is None:
+        estimated = True  # some of them may have been a pause
     fees, unknown = _due_fees(usage, prices, is_request=is_request)
     missing += unknown
     parts |= fees
@@ -150,6 +154,12 @@ def compute_bill(
         elif prices.regional != 1:
             parts[REGIONAL] = _rounded(_CONTEXT.multiply(_sum(parts.values()), prices.regional - 1))
     return Bill(parts, estimated or bool(uncertain), tuple(missing), uncertain)
+
+
+def _undivided(usage: Usage) -> Iterable[str]:
+    """Return what a response may have in it of which no count was reported."""
+    drawn = ("output_image",) if usage.output_image_tokens is None else ()
+    return (*drawn, *(usage.undivided or ()))
 
 
 def explained_part(name: str, amount: Decimal, usage: Usage, prices: Period) -> tuple[Decimal, int, str] | None:

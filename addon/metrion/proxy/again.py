@@ -25,7 +25,7 @@ from metrion.model import EndReason, Origin
 from metrion.proxy.http1 import Commands
 from metrion.proxy.switching import SwitchingStream
 from metrion.relay.effects import Effects
-from metrion.relay.states import State
+from metrion.relay.states import PARKED, UNSEEN, State
 
 type _Reply = tuple[Connection | None, str | None]
 _OF_THE_ANSWER = (ResponseHeaders, ResponseData, ResponseTrailers, ResponseEndOfMessage, ResponseProtocolError)
@@ -61,11 +61,11 @@ class SendingAgain(SwitchingStream):
                 response.status_code, response.data.reason, response.headers.fields, ends=event.end_stream
             )
             return self._carry_out(head)
-        if relay.state is not State.DROPPING:
+        if relay.state not in UNSEEN:
             return None
         if isinstance(event, ResponseEndOfMessage):
             self._has_asked = False
-            return self._carry_out(relay.response_end())
+            return self._settled(relay.response_end())
         return self._carry_out(relay.response_data(event.data) if isinstance(event, ResponseData) else [])
 
     def _connection(self, command: GetHttpConnection) -> layer.CommandGenerator[_Reply]:
@@ -74,7 +74,7 @@ class SendingAgain(SwitchingStream):
         It takes the request for sent where the relay sends it later, or once more.
         """
         self._opens = True
-        if self.relay.state is State.QUEUED:
+        if self.relay.state in PARKED:
             return self.flow.server_conn, None
         reply: _Reply = yield command
         error = reply[1]
@@ -103,6 +103,11 @@ class SendingAgain(SwitchingStream):
         if error is None:
             self.context.server = self.flow.server_conn = connection
         return error
+
+    def _settled(self, effects: Effects) -> Commands:
+        yield from self._carry_out(effects)
+        if self.relay.state in (State.UNREAD, State.OVER):
+            yield from self._report_error("Metrion answered, out of a batch")
 
     def _survives(self, event: ResponseProtocolError) -> bool:
         return not (self._has_left or event.code is ErrorCode.KILL) and self.relay.survives(_quotable(event))

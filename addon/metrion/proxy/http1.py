@@ -19,12 +19,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Generator
-from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
-import h11
-from h11._receivebuffer import ReceiveBuffer
 from mitmproxy import http
 from mitmproxy.connection import ConnectionState
 from mitmproxy.proxy import commands, events, layers
@@ -48,7 +45,7 @@ from mitmproxy.utils import asyncio_utils
 
 from metrion.admission.refusals import unreadable
 from metrion.lane import wire
-from metrion.lane.body import BodyReader, body_reader
+from metrion.lane.body import body_reader
 from metrion.lane.client import HEAD_SECONDS
 from metrion.lane.half_closed import HalfClosed
 from metrion.lane.http1 import (
@@ -58,6 +55,7 @@ from metrion.lane.http1 import (
     read_response_head,
 )
 from metrion.model import Headers
+from metrion.proxy.bodies import Body, Interim, RequestBroken
 from metrion.proxy.connections import connection_handler
 from metrion.proxy.heads import request_of, response_of
 from metrion.proxy.pacing import pace_of
@@ -71,43 +69,6 @@ _MAX_PIPELINED = 1 << 20
 _HEADS_PER_TURN = 16
 SERVER_CLOSED = "server closed connection"
 """What is said of a provider that closed without a response; mitmproxy's words."""
-
-
-@dataclass
-class Interim(HttpEvent):
-    """An interim response has arrived; the final one is still to come."""
-
-    response: http.Response
-
-
-class _Body:
-    """Reads a body for mitmproxy, which calls it again and again until there is nothing more."""
-
-    def __init__(self, reader: BodyReader) -> None:
-        self.reader = reader
-        self._fault: MalformedError | None = None
-
-    def __call__(self, buf: ReceiveBuffer) -> h11.Data | h11.EndOfMessage | None:
-        if self._fault is not None:
-            raise h11.RemoteProtocolError(str(self._fault))
-        data = bytes(buf.maybe_extract_at_most(len(buf)) or b"")
-        try:
-            payload, rest = self.reader.feed(data) if data or not self.reader.over else (b"", b"")
-        except MalformedError as error:
-            self._fault = error
-            return h11.Data(error.payload) if error.payload else self(buf)
-        if rest:
-            buf += rest
-        if payload:
-            return h11.Data(payload)
-        return h11.EndOfMessage() if self.reader.over else None
-
-    def read_eof(self) -> h11.EndOfMessage:
-        try:
-            self.reader.finish()
-        except MalformedError as error:
-            raise h11.RemoteProtocolError(str(error)) from None
-        return h11.EndOfMessage()
 
 
 class _Connection(_http1.Http1Connection):
@@ -140,7 +101,7 @@ class _Connection(_http1.Http1Connection):
         """Override: trailers become an event before the end of the message."""
         body: object = self.body_reader
         for command in super().read_body(event):
-            trailers = body.reader.trailers if isinstance(body, _Body) else ()
+            trailers = body.reader.trailers if isinstance(body, Body) else ()
             if trailers and isinstance(command, ReceiveHttp) and isinstance(command.event, self.ReceiveEndOfMessage):
                 yield ReceiveHttp(self._received(command.event.stream_id, http.Headers(trailers)))
             yield command
@@ -176,7 +137,9 @@ class Http1Server(_Connection, _http1.Http1Server):
 
     def _handle_event(self, event: events.Event) -> Commands:
         """Override: bound what is read and dropped of a request that is answered, in bytes on the wire."""
-        if isinstance(event, events.DataReceived) and self.response_done and self.state == self.read_body:
+        if isinstance(event, events.DataReceived) and (
+            self._fault or (self.response_done and self.state == self.read_body)
+        ):
             self._unread += len(event.data)
             if self._unread > UNREAD_BODY_BYTES:
                 yield commands.CloseConnection(self.conn)
@@ -186,6 +149,26 @@ class Http1Server(_Connection, _http1.Http1Server):
         goes_on = isinstance(event, events.DataReceived | events.Wakeup)
         if self._half_closed is not None and goes_on and not is_whole:
             yield from self.state(events.ConnectionClosed(self.conn))  # what was sent ahead is not whole
+
+    @property
+    def _fault(self) -> MalformedError | None:
+        """Why the body of the request cannot be read."""
+        reader: object = getattr(self, "body_reader", None)  # there is none before the first request
+        return reader.fault if isinstance(reader, Body) else None
+
+    def read_body(self, event: events.Event) -> Commands:
+        """Override: a body that cannot be read may still be answered; what follows it is dropped."""
+        was_broken = self._fault is not None
+        if was_broken and isinstance(event, events.DataReceived):
+            self.buf.maybe_extract_at_most(len(self.buf))
+            return
+        for command in super().read_body(event):
+            if was_broken or self._fault is None or isinstance(event, events.ConnectionClosed):
+                yield command
+            elif isinstance(command, ReceiveHttp) and isinstance(command.event, RequestProtocolError):
+                yield ReceiveHttp(RequestBroken(self.stream_id, str(self._fault)))
+            elif not isinstance(command, commands.CloseConnection):
+                yield command
 
     def read_headers(self, event: events.ConnectionEvent) -> Commands:
         """Override: read the head of a request."""
@@ -210,7 +193,7 @@ class Http1Server(_Connection, _http1.Http1Server):
             return
         self.buf.maybe_extract_at_most(end)
         self._closes = not head.keep_alive
-        self.body_reader = _Body(body_reader(head.body))  # type: ignore[assignment]  # does all that a reader does
+        self.body_reader = Body(body_reader(head.body))  # type: ignore[assignment]  # does all that a reader does
         yield ReceiveHttp(RequestHeaders(self.stream_id, self.request, head.body == 0))
         self.state = self.read_body
         yield from self.state(event)
@@ -349,7 +332,7 @@ class Http1Client(_Connection, _http1.Http1Client):
     def _begin_response(self, head: ResponseHead) -> Commands:
         self.response = response_of(head)
         self._closes = not head.keep_alive
-        reader = _Body(body_reader(head.body, of_response=True))
+        reader = Body(body_reader(head.body, of_response=True))
         self.body_reader = reader  # type: ignore[assignment]  # does all that a reader does
         yield ReceiveHttp(ResponseHeaders(cast("int", self.stream_id), self.response, head.body == 0))
         self.state = self.read_body

@@ -39,10 +39,11 @@ from metrion.gateway.gateway import Gateway
 from metrion.model import Forward, Headers, Inbound, Refusal
 from metrion.proxy.admissions import Admissions
 from metrion.proxy.again import SendingAgain
+from metrion.proxy.bodies import Interim, RequestBroken
 from metrion.proxy.connections import is_client_slow
 from metrion.proxy.flows import NO_EVENT, aim, asks_for_websocket, flow_of_own_answer, replace_head
 from metrion.proxy.hooks import MetrionEstimateHook
-from metrion.proxy.http1 import Commands, Interim
+from metrion.proxy.http1 import Commands
 from metrion.proxy.inbound import inbound_request, is_intercepted, trouble
 from metrion.proxy.logs import without_quotes
 from metrion.proxy.messages import Messages
@@ -60,7 +61,7 @@ from metrion.relay.effects import (
     SendRequestData,
     Wake,
 )
-from metrion.relay.states import State
+from metrion.relay.states import PARKED, State
 
 _PAUSED_SECONDS = 0.01
 """How long a second sending is put off while another script is asked about the flow."""
@@ -87,7 +88,7 @@ class MeteredStream(SendingAgain):
         """Override: a deadline also passes while the stream waits for a connection."""
         if self._paused is None or not isinstance(event, events.Wakeup):
             return super().handle_event(event)
-        if self.relay.state not in (State.WAITING, State.QUEUED):
+        if self.relay.state not in PARKED:
             return self._on_due()
         self._deadline.set(_PAUSED_SECONDS)  # a connection cannot be asked for now
         return self._carry_out([])
@@ -101,6 +102,8 @@ class MeteredStream(SendingAgain):
             self._client_left = True
         if self._is_answered:
             return self._on_unread(event)
+        if isinstance(event, RequestBroken):
+            return self._on_broken(event)
         if (unseen := self._unseen(event)) is not None:
             return unseen
         if isinstance(event, Interim):
@@ -168,6 +171,10 @@ class MeteredStream(SendingAgain):
         yield from self._carry_out(self.relay.client_gone())
         yield from self._translated(super()._handle_event(event))
 
+    def _on_broken(self, event: RequestBroken) -> Commands:
+        yield from self._carry_out(self.relay.request_broken(event.why))
+        yield from self._report_error("The body of the request cannot be read")
+
     def _on_held_data(self, event: RequestData) -> Commands:
         """Take a piece of a body that mitmproxy's stream collects, if it can still be held."""
         yield from self._carry_out(self.relay.request_held(len(self.request_body_buf) + len(event.data)))
@@ -199,7 +206,8 @@ class MeteredStream(SendingAgain):
         was_answered = self._is_answered
         yield from self._carry_out(self.relay.time_passed(client_is_slow=is_client_slow(self.context)))
         if self._is_answered and not was_answered:
-            yield from self._report_error("Metrion's timeout")
+            is_refused = self.relay.attempt.refusal is not None
+            yield from self._report_error("Metrion's timeout" if is_refused else "Metrion answered, out of a batch")
 
     # --- commands ---
 
@@ -226,12 +234,12 @@ class MeteredStream(SendingAgain):
             elif isinstance(command, DropStream):
                 pass  # the relay says when
             elif isinstance(command, GetHttpConnection):
-                # The key is for the provider, wherever another script has sent the flow.
-                upstream = self._forward.route.upstream
-                command.address, command.tls = (upstream.host, upstream.port), upstream.scheme == "https"
                 if self._holds and (yield from self._refuses_held()):
                     generator.close()
                     return
+                # The key is for the provider, wherever another script has sent the flow; the body may have said which.
+                upstream = self._forward.route.upstream
+                command.address, command.tls = (upstream.host, upstream.port), upstream.scheme == "https"
                 reply = yield from self._connection(command)
             elif not isinstance(command, commands.Log):
                 reply = yield command

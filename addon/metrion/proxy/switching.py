@@ -32,7 +32,7 @@ from metrion.proxy.inbound import inbound_tunnel, no_tunnel
 from metrion.proxy.tunnels import BlindLayer, open_tunnel
 from metrion.proxy.websocket import SessionLayer
 from metrion.relay.effects import Effects
-from metrion.relay.persistent import PersistentRelay
+from metrion.relay.gathering import GatheringRelay
 
 
 class SwitchingStream(HttpStream):
@@ -42,7 +42,7 @@ class SwitchingStream(HttpStream):
         self, context: Context, stream_id: int, gateway: Gateway, admissions: Admissions, *, hooks: bool
     ) -> None:
         super().__init__(context, stream_id)
-        self.relay = PersistentRelay(gateway, self, on_turn=lambda: self._deadline.set(0.0))
+        self.relay = GatheringRelay(gateway, self, on_turn=lambda: self._deadline.set(0.0))
         self._gateway = gateway
         self._admissions = admissions
         self._hooks = hooks

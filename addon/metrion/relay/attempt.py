@@ -50,6 +50,8 @@ class Attempt:
         """How long it waited for its turn."""
         self.from_cache = False
         """Its answer was kept from an earlier request."""
+        self._is_share = False
+        """Its answer is a part of one to several requests."""
         self.finished = False
         self.last_activity = clock()
         """When a byte last passed, on the clock's scale."""
@@ -159,6 +161,10 @@ class Attempt:
         self.from_cache = True
         self.request.sample = self.request.response_sample = None
 
+    def take_share(self) -> None:
+        """Record that what follows is a part of the answer to several requests that went out as one."""
+        self.reached_upstream = self._is_share = True
+
     @property
     def went_well(self) -> bool:
         """Whether the response, which is over, is one that was asked for, and all of it."""
@@ -238,6 +244,8 @@ class Attempt:
             reading = self._final_reading()
             if estimation is not None and estimation.usage is not None:
                 reading = replace(reading, usage=estimation.usage, estimated=True)
+            if self._is_share and reading.usage is not None:
+                reading = replace(reading, usage=replace(reading.usage, raw=None), estimated=True, shared=True)
             if reading.stream_error:
                 end_reason = EndReason.STREAM_ERROR
             if self._session is not None and self._session.is_partly_unread:

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from metrion.model.policies import Alias, MemberSetting, Policies, Scalar
-from metrion.parsing.json_members import Object, UnreadableError, read_body, read_object, spliced
+from metrion.parsing.json_members import Object, UnreadableError, items, read_body, read_object, spliced
 from metrion.settings.policies.members import MEMBERS
 
 type _Splice = tuple[int, int, bytes]
@@ -23,6 +23,8 @@ type _Tree = dict[str, Scalar | _Tree]
 
 _CAPITAL = re.compile(r"[A-Z]")
 _LONGEST_NUMBER = 20
+_COLLECTION = "models/"
+"""What Google's APIs write before the name of a model."""
 
 
 class Changed(NamedTuple):
@@ -43,6 +45,8 @@ def changed(body: bytes, policies: Policies) -> Changed:
     text, request = read_body(body)
     edit = _Edit(body, text, request)
     model = edit.alias(policies.aliases) if policies.aliases else None
+    if policies.renamed is not None:
+        edit.rename(*policies.renamed)
     for setting in policies.sets:
         edit.set(setting)
     for cap in policies.caps:
@@ -66,7 +70,8 @@ def asked_alias(body: bytes, aliases: Mapping[str, Alias]) -> tuple[str, Alias] 
 def named_policies(policies: Policies) -> Iterable[str]:
     """Return the names of those that would change a body."""
     settings = (*policies.sets, *policies.defaults, *policies.caps)
-    return dict.fromkeys((*(alias.policy for alias in policies.aliases.values()), *(each.policy for each in settings)))
+    aliases = (*policies.aliases.values(), *((policies.renamed[1],) if policies.renamed is not None else ()))
+    return dict.fromkeys((*(alias.policy for alias in aliases), *(each.policy for each in settings)))
 
 
 class _Edit:
@@ -85,11 +90,7 @@ class _Edit:
 
     def asked(self) -> str | None:
         """Return the model that the body asks for."""
-        model = self._request.members.get("model")
-        if not isinstance(model, str) or model.isascii():
-            return model if isinstance(model, str) else None
-        _, start, end = self._request.places["model"]
-        return str(json.loads(self._body[start:end]))
+        return self._model_of(self._request)
 
     def alias(self, aliases: Mapping[str, Alias]) -> str | None:
         """Put the model in the place of its alias; return it."""
@@ -100,6 +101,32 @@ class _Edit:
         self._spans.append((start, end, _encoded(alias.model)))
         self.notes.append((alias.policy, f"alias: {asked} → {alias.model}"))
         return alias.model
+
+    def rename(self, name: str, alias: Alias) -> None:
+        """Put the model in the place of its alias where Google's APIs name it beside the path."""
+        for within in self._naming():
+            asked = self._model_of(within)
+            if asked in (name, _COLLECTION + name):
+                _, start, end = within.places["model"]
+                prefix = _COLLECTION if asked != name else ""
+                self._spans.append((start, end, _encoded(prefix + alias.model)))
+
+    def _naming(self) -> Iterable[Object]:
+        """Give the objects in a body that may name the model of the path."""
+        yield self._request
+        if (within := self._object(("generateContentRequest",))) is not None:
+            yield within
+        found = self._find(("requests",))
+        for at in items(self._text, found[1][1]) if found is not None and isinstance(found[0], list) else ():
+            if self._text[at] == "{":
+                yield read_object(self._text, at)
+
+    def _model_of(self, within: Object) -> str | None:
+        model = within.members.get("model")
+        if not isinstance(model, str) or model.isascii():
+            return model if isinstance(model, str) else None
+        _, start, end = within.places["model"]
+        return str(json.loads(self._body[start:end]))
 
     def set(self, setting: MemberSetting) -> None:
         """Put a value in, whatever the body has there."""

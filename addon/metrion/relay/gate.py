@@ -8,6 +8,7 @@ from typing import Protocol
 from metrion.model import Answer, Asked, Forward, Inbound, Refusal
 from metrion.model.policies import Concurrency, Step
 from metrion.relay.attempt import Attempt
+from metrion.relay.batch import Gathering
 from metrion.relay.caching import KeptAnswer
 from metrion.relay.held_body import Room
 
@@ -54,6 +55,10 @@ class Gate(Protocol):
     def cache(self) -> Cache | None:
         """Where answers are kept; ``None``: nowhere."""
 
+    @property
+    def gathering(self) -> Gathering:
+        """Where requests wait to go out as one."""
+
     def enter(self, forward: Forward, concurrency: Concurrency) -> Place:
         """Have a place for a request at its provider key, or wait for one; until the request is over."""
 
@@ -72,10 +77,11 @@ class Gate(Protocol):
     def begin(self, key: object, inbound: Inbound, decision: Forward | Refusal, *, began: float) -> Attempt:
         """Begin to record a request, known by ``key`` until it is over."""
 
-    def fallen_back(self, forward: Forward, step: Step, model: str | None) -> Forward | None:
+    def fallen_back(self, forward: Forward, step: Step, asked: Asked, *, instead: Forward) -> Forward | None:
         """Return a request as it goes out at a step of its policy; ``None``: it cannot go there.
 
-        ``model``: what it asks for, as far as that is known.
+        ``forward``: as it went out at first. ``asked``: what its body asks for at the step. ``instead``: as it goes out
+        now; what budgets hold for it is held for the step from now on.
         """
 
     def again(self, key: object, attempt: Attempt, *, last_activity: float) -> Attempt:

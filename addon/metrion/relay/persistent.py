@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from metrion.admission.codes import UPSTREAM_UNREACHABLE
+from metrion.admission.codes import BAD_REQUEST, UPSTREAM_UNREACHABLE
 from metrion.admission.limits import queue_refusal
 from metrion.model import EndReason, Forward, Headers, Refusal, first_values
 from metrion.model.policies import Concurrency, Retries
 from metrion.relay.effects import AbortRequest, Effects, Open, SendRequestData, Wake
 from metrion.relay.gate import Gate, Place
+from metrion.relay.own_answers import refuse
 from metrion.relay.remembering import RememberingRelay
 from metrion.relay.retries import (
     DROPPING_SECONDS,
@@ -32,7 +33,7 @@ from metrion.relay.retries import (
     wait_after_answer,
     wait_after_failure,
 )
-from metrion.relay.states import BEGUN, Input, State
+from metrion.relay.states import BEGUN, UNDER_WAY, Input, State
 from metrion.relay.stepping import Steps, Turn
 
 _POLL_SECONDS = 0.02
@@ -86,6 +87,12 @@ class PersistentRelay(RememberingRelay):
         if self._retries is not None and self.state is State.ASKING:
             self._keep([data])
         return effects
+
+    def request_broken(self, why: str) -> Effects:
+        """Refuse a request whose body cannot be read, where nothing of an answer has gone out yet."""
+        if self.state not in UNDER_WAY - BEGUN:
+            return self.client_gone()
+        return [AbortRequest(), *self._refuse(refuse(self._forward, BAD_REQUEST, why), EndReason.REFUSED)]
 
     def client_gone(self) -> Effects:
         """Override: whose answer is dropped has an event of its own."""
@@ -265,6 +272,7 @@ class PersistentRelay(RememberingRelay):
     def _let_go(self, *, is_whole: bool) -> Effects:
         effects = super()._let_go(is_whole=is_whole)
         if self.state is State.OPENING:
+            self._steps = None
             self._take_policies(self._forward)  # its body may have led it elsewhere
         return self._in_turn(effects)
 
@@ -304,7 +312,7 @@ class PersistentRelay(RememberingRelay):
         left, is_whole = self._left(), self._trailers is not None
         if self._verdict in FALLING_BACK and self._steps is not None and is_whole and (left is None or left > 0):
             body = b"".join((*(self._kept or ()), self._held.whole))
-            self._turn = self._steps.next(self._gate, body, self.attempt.request)
+            self._turn = self._steps.next(self._gate, body, self.attempt.request, self._forward)
             if self._turn is not None:
                 self._verdict = 0.0
 
@@ -328,14 +336,19 @@ class PersistentRelay(RememberingRelay):
         rest = self._held.take()
         for piece in filter(None, (*(self._kept or ()), rest)):
             self._held.add(piece)
-        self._kept, self._kept_bytes, self._connected = [], 0, False
-        self._advance(Input.AGAIN)
-        before = self.attempt
-        self.attempt = self._gate.again(self._key, before, last_activity=before.last_activity)
+        effects = self._begin_again(seconds)
         turn, self._turn = self._turn, None
         if turn is not None and self._steps is not None:
             self._go_elsewhere(turn, self._steps.policy)
         else:
             self.attempt.note(self._policy, "retries", f"attempt {self.attempt.number}")
+        return effects
+
+    def _begin_again(self, seconds: float) -> Effects:
+        """Begin the next attempt, with the head and the body that are held."""
+        self._kept, self._kept_bytes, self._connected = [], 0, False
+        self._advance(Input.AGAIN)
+        before = self.attempt
+        self.attempt = self._gate.again(self._key, before, last_activity=before.last_activity)
         self._due = self._clock() + seconds
         return [Wake(seconds)]

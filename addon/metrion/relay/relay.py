@@ -173,7 +173,7 @@ class Relay:
         return [EndRequest(trailers)]
 
     def client_gone(self) -> Effects:
-        """End everything: the client has hung up, or the rest of its body cannot be read."""
+        """End everything: the client has hung up."""
         if self.state in UNDER_WAY:
             effects = self._end(EndReason.CLIENT_ABORT)
             self.state = State.OVER
@@ -330,9 +330,9 @@ class Relay:
             if isinstance(decision, Refusal):
                 self.attempt.request.leave_unread()  # a refusal has a model only where it stands in the path
                 return self._refuse(decision, EndReason.REFUSED, keep_open=is_whole)
-            if decision.route is not self._forward.route:
-                self._rewrites = suiting(decision, self._inbound)
-            self.decision = self._forward = self.attempt.request.decision = decision
+            self._rewrites = suiting(decision, self._inbound)
+            self.attempt.request.judge(decision)
+            self.decision = self._forward = decision
             self._head = decision.wire
         if is_whole:
             self._rewrite_request()

@@ -74,6 +74,14 @@ class Request:
             before = self.policy.get(policy)
             self.policy[policy] = f"{before}; {words}" if before else words
 
+    def judge(self, decision: Forward) -> None:
+        """Record what is decided about it now that its body is known."""
+        before = self.decision.policies if isinstance(self.decision, Forward) else None
+        self.decision, self._redactor = decision, None
+        if (policies := decision.policies) is not None and policies is not before:
+            known = before.noted if before is not None else ()
+            self.note((each for each in policies.noted if each not in known), policies.model)
+
     def lead(self, decision: Forward, model: str | None) -> None:
         """Record that it goes elsewhere from now on, with another key; ``model``: see ``sent_model``."""
         self.decision, self.sent_model, self._redactor = decision, model, None

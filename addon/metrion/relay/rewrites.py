@@ -90,7 +90,7 @@ class AppliedPolicies:
         operation = forward.route.operation
         if inbound.method != b"POST" or not (operation.billed or operation is COUNT_TOKENS):
             return None
-        return cls(policies, _why_unread(inbound.headers))
+        return cls(policies, why_unread(inbound.headers))
 
     def request(self, head: Head, body: bytes) -> tuple[Head, bytes] | None:
         """Change what the policies name, and fit the head to it."""
@@ -123,7 +123,7 @@ class AppliedPolicies:
         return b""
 
 
-def _why_unread(headers: Headers) -> str | None:
+def why_unread(headers: Headers) -> str | None:
     """Say why a body is not looked at; ``None``: it is."""
     if (header(headers, b"content-encoding") or "identity").lower() != "identity":
         return "the body is compressed"

@@ -13,10 +13,14 @@ class State(Enum):
     """A rewrite waits for the whole body."""
     QUEUED = auto()
     """The request waits for its turn at the provider's key."""
+    GATHERED = auto()
+    """The request waits for others that go out with it, or for what comes of them."""
     OPENING = auto()
     """The request waits for a connection to the provider."""
     DROPPING = auto()
     """The whole request is out, and goes out again: what comes of the present answer is dropped."""
+    SPLITTING = auto()
+    """The request went out with others: an answer to all of them comes."""
     WAITING = auto()
     """The request waits until it is sent again."""
     ASKING = auto()
@@ -45,6 +49,8 @@ class Input(Enum):
     """The whole request has to be known."""
     QUEUE = auto()
     """It is not the request's turn yet."""
+    GATHER = auto()
+    """The request is one of several that go out as one."""
     DROP = auto()
     """An answer is not handed on, and has more to come."""
     AGAIN = auto()
@@ -72,6 +78,12 @@ NEXT: dict[tuple[State, Input], State] = {
     (State.OPENING, Input.HOLD): State.HOLDING,
     (State.OPENING, Input.QUEUE): State.QUEUED,
     (State.QUEUED, Input.DUE): State.OPENING,
+    (State.OPENING, Input.GATHER): State.GATHERED,
+    (State.GATHERED, Input.DUE): State.OPENING,
+    (State.ASKED, Input.GATHER): State.SPLITTING,
+    (State.SPLITTING, Input.GATHER): State.GATHERED,
+    (State.GATHERED, Input.RESPONSE_HEAD): State.ANSWERING,
+    (State.SPLITTING, Input.AGAIN): State.WAITING,
     (State.ASKED, Input.DROP): State.DROPPING,
     (State.DROPPING, Input.AGAIN): State.WAITING,
     (State.OPENING, Input.AGAIN): State.WAITING,
@@ -81,8 +93,12 @@ NEXT: dict[tuple[State, Input], State] = {
 }
 """Where an input leads. One that is not here comes out of turn, and changes nothing."""
 
-STANDS = frozenset({State.QUEUED, State.OPENING, State.WAITING})
+PARKED = frozenset({State.GATHERED, State.QUEUED, State.WAITING})
+"""The request goes out later, or its answer comes in another way."""
+STANDS = PARKED | {State.OPENING}
 """Nothing goes to the provider at present."""
+UNSEEN = frozenset({State.DROPPING, State.SPLITTING})
+"""What comes of an answer is not for the client as it is."""
 HOLDS = STANDS | {State.HOLDING}
 """What comes of the request is kept until it can go out."""
 UNDER_WAY = frozenset(State) - {State.NEW, State.UNREAD, State.OVER}

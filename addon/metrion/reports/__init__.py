@@ -74,6 +74,10 @@ _WAYS_OUT: Mapping[str, str] = {
 """What to do about the rows of the question ``unpriced``, by their ``why``."""
 
 
+type Condition = tuple[str, Mapping[str, Any]]
+"""SQL over columns of ``events``, with ``$`` parameters, and these; empty: all rows."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A report. ``total`` is one more row, for people; ``notes`` say what the figures leave out."""
@@ -92,9 +96,17 @@ class Span:
 
 
 def report(
-    journal_dir: Path, store_path: Path, name: str, span: Span, by: Sequence[str] = (), timezone: str = "UTC"
+    journal_dir: Path,
+    store_path: Path,
+    name: str,
+    span: Span,
+    by: Sequence[str] = (),
+    timezone: str = "UTC",
+    only: Condition = ("", {}),
 ) -> Answer:
     """Answer the question ``name``; ``by`` are some of :data:`GROUPS` or ``tag:NAME``, by default ``day``.
+
+    ``only``: of the rows that meet it. Then rows answer, one by one, and no sums: the span should be short.
 
     :raises ValueError: one of ``by`` is neither, or the question cannot be grouped.
     :raises StoreError: the store cannot be read.
@@ -104,13 +116,16 @@ def report(
         raise ValueError(f"{name} has no --by; `metrion report costs --by {by[0]}` has")
     kinds = list(dict.fromkeys(by)) or [_DEFAULT_GROUP]
     headings = [_heading(kind) for kind in kinds]
+    is_stepped = False
     if name == "latency":
         exact, _, stepped = query.partition(_OR_STEPPED)
-        timed = rows.expanded(_TIMED, (), span.since, span.until, timezone)
-        ((answers,),) = store.ask(journal_dir, store_path, timed).rows
-        query = stepped if (answers or 0) > _MOST_EXACT else exact
-    query = rows.expanded(query, kinds, span.since, span.until, timezone)
-    parameters = {"by": kinds, "timezone": timezone, "since": span.since, "until": span.until}
+        if not only[0]:  # histograms know no condition
+            timed = rows.expanded(_TIMED, (), span.since, span.until, timezone)
+            ((answers,),) = store.ask(journal_dir, store_path, timed).rows
+            is_stepped = (answers or 0) > _MOST_EXACT
+        query = stepped if is_stepped else exact
+    query = rows.expanded(query, kinds, span.since, span.until, timezone, only[0])
+    parameters = {"by": kinds, "timezone": timezone, "since": span.since, "until": span.until, **only[1]}
     table = store.ask(
         journal_dir, store_path, query, {key: value for key, value in parameters.items() if f"${key}" in query}
     )
@@ -121,7 +136,8 @@ def report(
     (figures,) = (row[keys:-1] for row in table.rows if row[-1])
     total = ("total", *[""] * (keys - 1), *figures)
     answer = type(table)(table.columns[:-1], table.types[:-1], answers)
-    return Answer(answer, total, _notes(name, answer, total))
+    notes = (_BY_STEPS,) if is_stepped else _notes(name, answer, total)
+    return Answer(answer, total, notes)
 
 
 def _heading(kind: str) -> str:
@@ -148,7 +164,5 @@ def _notes(name: str, table: Table, total: tuple[Any, ...]) -> tuple[str, ...]:
     if name == "unpriced":
         reasons = {row[0] for row in table.rows}
         return (*(f"{why}: {way_out}" for why, way_out in _WAYS_OUT.items() if why in reasons), *beside)
-    if name == "latency" and figures["requests"] > _MOST_EXACT:
-        return (_BY_STEPS,)
     counted = [f"{figures[column]} {column}: {what}" for column, what in _NOTES.items() if figures.get(column)]
     return (*counted, *beside)

@@ -24,13 +24,6 @@ _SPAN = (
 _NO_TAG = "ELSE NULL  -- tag:NAME"
 """What a query has in place of tags: only sums by tags have them."""
 _IS_APART = f"(cost_source = 'unknown' OR coalesce({rollups.SHARED}, false))"
-_ROWS = f"""(
-    SELECT * REPLACE (NULL::VARCHAR AS request_id), false AS settled_later,
-        cost_source NOT IN ('not_billed', 'subscription') AS billed
-    FROM events WHERE cost_source <> 'unknown' AND NOT coalesce({rollups.SHARED}, false) AND {_SPAN}
-    UNION ALL SELECT * FROM billing WHERE {_IS_APART} AND {_SPAN}
-)"""  # noqa: S608 -- all of it is written here
-
 _OLDEST, _NEWEST = datetime(2020, 1, 1), datetime(2040, 1, 1)  # noqa: DTZ001 -- naive UTC, as in the store
 
 _KEYS_OF: Mapping[str, str] = {"user": "user_label", "token": "token_name"}
@@ -40,11 +33,12 @@ _DAYS = ("day", "month")
 _MEASURES = ", ".join(f"{made} AS {name}" for name, made in rollups.ADDED_UP.items())
 
 
-def expanded(question: str, by: Sequence[str], since: Moment, until: Moment, timezone: str) -> str:
+def expanded(question: str, by: Sequence[str], since: Moment, until: Moment, timezone: str, only: str = "") -> str:
     """Return a question's SQL with its rows and sums in it; ``by`` is what ``sums_by($by, …)`` is by.
 
     Its sums have each of :data:`~metrion.store.rollups.KEYS`, which is NULL where it was not asked for, and beside it
-    ``local_day``, as the zone has it, and ``tag_1`` and so on, of each tag in ``by``.
+    ``local_day``, as the zone has it, and ``tag_1`` and so on, of each tag in ``by``. ``only`` is SQL that rows of
+    ``events`` must meet: then rows answer, and no sums.
     """
     tags = [kind.removeprefix("tag:") for kind in by if kind.startswith("tag:")]
     first, last = since or _OLDEST, until or _NEWEST
@@ -56,10 +50,11 @@ def expanded(question: str, by: Sequence[str], since: Moment, until: Moment, tim
         wanted = {*names, *needed, *(_KEYS_OF.get(kind, kind) for kind in kinds)}
         keys = [name for name in rollups.KEYS if name in wanted]
         by_day = any(kind in _DAYS for kind in kinds)
-        if kinds and tags:
+        if only or (kinds and tags):
             day = rollups.KEYS["quarter"][1] if by_day else "NULL::TIMESTAMP"
-            picked = [f"{day} AS quarter", *(f"tags[{literal(tag)}] AS tag_{n + 1}" for n, tag in enumerate(tags))]
-            source = rollups.rolled_up(f"FROM {_ROWS}", *picked, keys=keys)
+            named = [f"tags[{literal(tag)}] AS tag_{n + 1}" for n, tag in enumerate(tags)] if kinds else []
+            picked = [f"{day} AS quarter", *named]
+            source = rollups.rolled_up(f"FROM {_rows(only)}", *picked, keys=keys)
         else:
             picked = []
             source = spans.sums(keys, since, until, spans.within(first, last, timezone) if by_day else None)
@@ -74,4 +69,15 @@ def expanded(question: str, by: Sequence[str], since: Moment, until: Moment, tim
     case = " ".join(f"WHEN {literal(f'tag:{tag}')} THEN tag_{n + 1}" for n, tag in enumerate(tags))
     if case:
         question = question.replace(_NO_TAG, f"{case} ELSE NULL")
-    return re.sub(r"(sums|failures)_by\(([^)]*)\)", sums, question).replace("rows_asked()", _ROWS)
+    return re.sub(r"(sums|failures)_by\(([^)]*)\)", sums, question).replace("rows_asked()", _rows(only))
+
+
+def _rows(only: str) -> str:
+    """Return a query for the rows of the span that meet a condition."""
+    asked = f"{_SPAN} AND {only}" if only else _SPAN
+    return f"""(
+    SELECT * REPLACE (NULL::VARCHAR AS request_id), false AS settled_later,
+        cost_source NOT IN ('not_billed', 'subscription') AS billed
+    FROM events WHERE cost_source <> 'unknown' AND NOT coalesce({rollups.SHARED}, false) AND {asked}
+    UNION ALL SELECT * FROM billing WHERE {_IS_APART} AND {asked}
+)"""  # noqa: S608 -- all of it is written here

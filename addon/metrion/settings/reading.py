@@ -21,6 +21,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from metrion.errors import SettingsError
 from metrion.model import CredentialPlace, Origin
 from metrion.providers import PROVIDERS, UNASKED_USAGE, canonical_name
+from metrion.settings import timezones
 from metrion.settings.command import parse_command
 from metrion.settings.frozen import Frozen
 from metrion.settings.otlp import OtlpEntry
@@ -28,10 +29,10 @@ from metrion.settings.ownership import check_usable
 from metrion.settings.policies.reading import read_policies
 from metrion.settings.policies.values import Entry, Policy
 from metrion.settings.secret_files import with_secret_files
-from metrion.settings.timezones import zone
 from metrion.settings.values import (
     BudgetSettings,
     Cors,
+    DashboardSettings,
     GuardSettings,
     Intercept,
     MetricsSettings,
@@ -103,14 +104,6 @@ def _parse_networks(value: object) -> tuple[IPv4Network | IPv6Network, ...]:
     raise ValueError("write addresses or networks, as in [127.0.0.1, 10.0.0.0/8, fd00::/8]")
 
 
-def _check_timezone(name: object) -> object:
-    if isinstance(name, str):
-        with suppress(ValueError):
-            zone(name)
-            return name
-    raise ValueError("write the name of a time zone, as in Europe/Berlin")
-
-
 def _parse_version(value: object) -> str | None:
     if value is None or value == "":
         return value
@@ -144,10 +137,11 @@ class _File(Frozen):
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_parse_networks)] = ()
     pricing: Annotated[tuple[str, ...], Field(min_length=1)] = ("pricing.yaml",)
     store: Annotated[str, Field(min_length=1)] = "usage.duckdb"
-    timezone: Annotated[str, BeforeValidator(_check_timezone)] = "UTC"
+    timezone: Annotated[str, BeforeValidator(timezones.checked)] = "UTC"
     metrics: MetricsSettings = MetricsSettings()
     budgets: BudgetSettings = BudgetSettings()
     guard: GuardSettings = GuardSettings()
+    dashboard: DashboardSettings = DashboardSettings()
     otlp: OtlpEntry = OtlpEntry()
     policies: dict[str, Entry | None] = Field(default={}, examples=["short-names"])
     master_key_command: Annotated[tuple[str, ...], BeforeValidator(parse_command)] = ()
@@ -222,6 +216,7 @@ def load_settings(
         metrics=file.metrics,
         budgets=file.budgets,
         guard=file.guard,
+        dashboard=file.dashboard,
         otlp=file.otlp.settings,
         policies=read_policies(path, file.policies, providers, policies),
         master_key_command=file.master_key_command,

@@ -139,6 +139,16 @@ class GuardSettings(Frozen):
         return self.token.is_on or self.account.is_on or bool(self.identical_requests)
 
 
+class DashboardSettings(Frozen):
+    """How the dashboard shows figures to those who chose nothing else."""
+
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$", description="the code of a currency", examples=["CHF"])] = (
+        "USD"
+    )
+    currencies: Annotated[str, Field(min_length=1)] | None = None
+    """A file of rates; ``None``: Metrion's own."""
+
+
 class OtlpSettings(Frozen):
     """The collector that spans and metrics are sent to. Never shown: the values of ``headers``, which are secrets."""
 
@@ -195,6 +205,7 @@ class Settings(Frozen):
     metrics: MetricsSettings = MetricsSettings()
     budgets: BudgetSettings = BudgetSettings()
     guard: GuardSettings = GuardSettings()
+    dashboard: DashboardSettings = DashboardSettings()
     otlp: OtlpSettings = OtlpSettings()
     environment: str | None = None
     """Whose variables are read besides: a name of :data:`metrion.settings.environments.ENVIRONMENTS`."""
@@ -211,6 +222,12 @@ class Settings(Frozen):
     def without_allowance(self) -> frozenset[str]:
         """The providers of which no search is free."""
         return frozenset(name for name, provider in self.providers.items() if not provider.search_allowance)
+
+    @property
+    def currencies_path(self) -> Path | None:
+        """The configured file of rates, beside the configuration where it is relative; ``None``: Metrion's own."""
+        name = self.dashboard.currencies
+        return (self.config_path or self.home / "-").parent / Path(name).expanduser() if name else None
 
     @property
     def control_db(self) -> Path:

@@ -293,8 +293,8 @@ def _complete(connection: duckdb.DuckDBPyConnection, journal_dir: Path) -> None:
             if name not in columns:
                 connection.execute(f"ALTER TABLE ingested ADD COLUMN {name} {kind}")
         connection.execute("COMMIT")
-        if not present >= _SUMS:
-            rolling.make(connection)
+        if missing := _SUMS - present:
+            rolling.make(connection, missing)
         connection.execute("BEGIN")
         connection.execute(schema.views(journal_dir))
         connection.execute("COMMIT")

@@ -28,6 +28,7 @@ from metrion import store
 from metrion.errors import StoreError
 from metrion.store import schema
 from metrion.store.query import Json
+from metrion.store.spans import Moment
 
 LOOK_SECONDS = 0.1
 """Seconds between two looks at the journal."""
@@ -45,10 +46,24 @@ _LATENCY_MS = list(schema.COLUMN_TYPES).index("latency_ms")
 _LONG_SECONDS = 900
 """Few requests take so long."""
 _METERED_AT = "(started_at + to_microseconds(CAST(1000 * coalesce(latency_ms, 0) AS BIGINT)))"
-_SINCE = f"SELECT * FROM events WHERE {_METERED_AT} >= make_timestamp($since) ORDER BY {_METERED_AT}, event_id"  # noqa: S608 -- all of it is written here
-_INGESTED = f"""
-SELECT writer, seq, NULL FROM watermarks UNION ALL
-SELECT NULL, NULL, event_id FROM ingested WHERE {_METERED_AT} >= make_timestamp($since)"""  # noqa: S608 -- as above
+
+
+def _metered_since(columns: str, table: str) -> str:
+    """Return a query for what was metered from ``$since`` on: rows that began then, and the few that took longer."""
+    began = f"make_timestamp($since) - INTERVAL {_LONG_SECONDS} SECONDS"
+    late = f"{_METERED_AT} >= make_timestamp($since)"
+    return (
+        f"SELECT {columns} FROM {table} WHERE started_at >= {began} AND {late} UNION ALL "  # noqa: S608 -- all of it is written here
+        f"SELECT {columns} FROM {table} "
+        f"WHERE started_at < {began} AND latency_ms >= {_LONG_SECONDS * 1000} AND {late}"
+    )
+
+
+_SINCE = f"SELECT * FROM ({_metered_since('*', 'events')}) ORDER BY {_METERED_AT}, event_id"  # noqa: S608 -- as above
+_STATE = f"""
+SELECT writer, seq, NULL, NULL FROM watermarks UNION ALL {_metered_since("NULL, NULL, event_id, NULL", "ingested")}
+UNION ALL SELECT NULL, NULL, NULL, max(started_at) FROM events"""  # noqa: S608 -- as above
+"""The watermarks, what was ingested just now, and the newest beginning of all."""
 _FROM_JSON: Mapping[str, Callable[[Any], Any]] = {
     "UUID": UUID,
     "TIMESTAMP": datetime.fromisoformat,
@@ -104,24 +119,28 @@ class Follower:
             self._is_new(row)
         self._store_state = self._state()
         # One query, so that both are of one moment.
-        for writer, seq, event_id in self._ask(_INGESTED, {"since": _microseconds(began - _CLOCKS_SECONDS)}):
-            if event_id is None:
+        newest: Moment = None
+        for writer, seq, event_id, at in self._ask(_STATE, {"since": _microseconds(began - _CLOCKS_SECONDS)}):
+            if writer is not None:
                 self._numbers[writer] = max(seq, self._numbers.get(writer, 0))
-            else:
+            elif event_id is not None:
                 self._given[event_id] = began
-        rows = self._last(count, condition, parameters or {})
+            else:
+                newest = at
+        rows = self._last(count, newest, condition, parameters or {}) if count else []
         for row in rows:
             self._is_new(row)
         self._complete_until = self._checked_at = began
         self._gap = False
         return rows[::-1]
 
-    def _last(self, count: int, condition: str, parameters: Mapping[str, Any]) -> list[Row]:
-        """Return the last events that meet a condition, the newest first, from as few of the newest rows as will do."""
+    def _last(self, count: int, newest: Moment, condition: str, parameters: Mapping[str, Any]) -> list[Row]:
+        """Return the last events that meet a condition, the newest first, from as few of the newest rows as will do.
+
+        ``newest`` is when the latest of all began.
+        """
         last = f"WHERE {condition} ORDER BY {_METERED_AT} DESC, event_id DESC LIMIT {count:d}"
-        ((newest,),) = self._ask("SELECT max(started_at) FROM events")
-        for hours in (1, 24) if newest and count else ():
-            since = newest - timedelta(hours=hours)
+        for since in [newest - timedelta(hours=hours) for hours in (1, 24)] if newest else ():
             # What began before and took longer may be among the last, too.
             rows = self._ask(
                 "SELECT * FROM (FROM events WHERE started_at >= $since "  # noqa: S608 -- the condition is the caller's

@@ -74,6 +74,9 @@ class Limits:
 _OF_SUMS = re.compile(r"sums|times", re.IGNORECASE)
 """What a query names that asks for sums: the tail's are then made once, and not for each time that it names them."""
 
+_OF_SPANS = re.compile(r"_between", re.IGNORECASE)
+"""What a query names that asks for the sums between two moments: it takes a while to make what gives them."""
+
 BATCH_ROWS = 1000
 _OWN_MEMORY = 250 << 20
 
@@ -145,7 +148,7 @@ def _gated(
             _limit(connection, limits or _own_limits(store_path))
             if reachable:
                 connection.execute(f"SET allowed_paths = [{schema.literal(str(reachable))}]")
-            _shut(connection, journal_dir, sums_once=bool(_OF_SUMS.search(query)))
+            _shut(connection, journal_dir, query)
             yield connection, statements
         except duckdb.OutOfMemoryException as error:
             raise OverLimitError(str(error)) from error
@@ -212,28 +215,37 @@ def _limit(connection: duckdb.DuckDBPyConnection, limits: Limits) -> None:
     connection.execute(f"SET max_temp_directory_size = '{limits.spill_bytes}B'")
 
 
-def _shut(connection: duckdb.DuckDBPyConnection, journal_dir: Path, *, sums_once: bool) -> None:
+def _shut(connection: duckdb.DuckDBPyConnection, journal_dir: Path, query: str) -> None:
     """Make the views over copies in memory, then let nothing in or out any more."""
-    see_all(connection, journal_dir, sums_once=sums_once)
+    see_all(connection, journal_dir, sums_once=bool(_OF_SUMS.search(query)), any_span=bool(_OF_SPANS.search(query)))
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     connection.execute("BEGIN TRANSACTION READ ONLY")
 
 
-def see_all(connection: duckdb.DuckDBPyConnection, journal_dir: Path, *, sums_once: bool = False) -> None:
-    """Make the views, with a copy of what is in the journal; ``sums_once``: and of its sums, for many questions."""
+def see_all(
+    connection: duckdb.DuckDBPyConnection, journal_dir: Path, *, sums_once: bool = False, any_span: bool = True
+) -> None:
+    """Make the views, with a copy of what is in the journal.
+
+    ``sums_once``: and of its sums, for many questions. ``any_span``: and what gives the sums between two moments.
+    """
     connection.execute("SET TimeZone = 'UTC'")  # so that started_at compares with now()
     connection.execute(f"CREATE TEMP TABLE journal_tail AS {schema.tail(journal_dir)}")
     tail = "FROM journal_tail"
     views = {"events": schema.events(tail), "billing": schema.billing(tail)}
     if sums_once:
-        connection.execute(f"CREATE TEMP TABLE tail_sums AS {rollups.recent(tail)}")
+        told = rollups.settling("journal_tail")
+        settles = connection.execute(f"SELECT 1 FROM ({told}) LIMIT 1").fetchone() is not None  # noqa: S608 -- all of it is written here
+        connection.execute(f"CREATE TEMP TABLE tail_sums AS {rollups.recent(tail, settles=settles)}")
         connection.execute(f"CREATE TEMP TABLE tail_times AS {histograms.of_tail(tail)}")
         views |= rollups.views("FROM tail_sums") | histograms.views("FROM tail_times")
     else:
         views |= schema.sums(tail)
     connection.execute("".join(f"CREATE TEMP VIEW {name} AS {query};\n" for name, query in views.items()))
     connection.execute(rollups.MACROS + histograms.MACROS)
+    if any_span:
+        connection.execute(rollups.SPAN_MACROS + histograms.SPAN_MACROS)
 
 
 def _answer(
@@ -251,7 +263,7 @@ def _answer(
         # Python's DuckDB needs pytz for these; in UTC they say the same without.
         names = [f"c{number}" for number in range(len(columns))]
         picked = [_without_zone(name, str(kind)) for name, (_, kind, *_) in zip(names, answer.description, strict=True)]
-        inner = query.strip().rstrip(";")
+        inner, _ = _split(query)
         answer = connection.execute(
             f"SELECT {', '.join(picked)} FROM (\n{inner}\n) AS answer({', '.join(names)})",  # noqa: S608 -- gated
             parameters,

@@ -7,17 +7,17 @@ over all rows would have. Commits nothing by itself.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 import duckdb
 
 from metrion.store import histograms, rollups
-from metrion.store.rollups import COARSER, HOURS, QUARTERS
+from metrion.store.rollups import COARSER, DAYS, HOURS, QUARTERS
 
 logger = logging.getLogger(__name__)
 
-TABLES = {**rollups.TABLES, histograms.TABLE: histograms.COLUMNS}
+TABLES = {**rollups.TABLES, **histograms.TABLES}
 """The tables that are kept beside the rows, with their columns."""
 
 _FIFTEEN_MINUTES = timedelta(minutes=15)
@@ -41,8 +41,10 @@ def add(connection: duckdb.DuckDBPyConnection, new: str) -> None:
     connection.execute(f"CREATE OR REPLACE TEMP TABLE batch_sums AS {sums}")
     connection.execute("INSERT INTO store.rollups FROM batch_sums")
     _insert_coarser(connection, "FROM batch_sums")
-    connection.execute(f"INSERT INTO store.latencies {histograms.timed(billing)}")
-    connection.execute("DROP TABLE batch_sums")
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE batch_times AS {histograms.timed(billing)}")
+    connection.execute(f"INSERT INTO store.{histograms.TABLE} FROM batch_times")
+    connection.execute(f"INSERT INTO store.{histograms.DAY_TABLE} {histograms.by_day('FROM batch_times')}")
+    connection.execute("DROP TABLE batch_sums; DROP TABLE batch_times")
     for quarter in sorted(_settled_by(connection, new)):
         remake(connection, quarter, quarter)
     (latest,) = connection.execute(f"SELECT max({_QUARTER}) FROM {new}").fetchall()[0]  # noqa: S608 -- written here
@@ -79,10 +81,13 @@ def _remake_coarser(
     _delete(connection, histograms.TABLE, "hour", hours[0], hours[1] - _FIFTEEN_MINUTES)
     for since, until, _ in _days(connection, hours[0], hours[1] - _FIFTEEN_MINUTES):
         _insert_times(connection, since, until)
+    days = _whole(DAYS, first, last)
+    _delete(connection, histograms.DAY_TABLE, "day", days[0], days[1] - _FIFTEEN_MINUTES)
+    _insert_day_times(connection, *days)
 
 
-def make(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make the tables of sums for a store that has none, from its rows.
+def make(connection: duckdb.DuckDBPyConnection, tables: Iterable[str] = TABLES) -> None:
+    """Make these tables of sums for a store that lacks them.
 
     Outside of a transaction: it commits each day, so that many take no more memory than one. The tables get their names
     when they are whole. Whoever is killed before leaves tables of other names, which the next one drops.
@@ -90,15 +95,17 @@ def make(connection: duckdb.DuckDBPyConnection) -> None:
     ((limit,),) = connection.execute("SELECT current_setting('memory_limit')").fetchall()
     connection.execute(f"SET memory_limit = '{_MEMORY}'")
     try:
-        _make(connection)
+        if set(tables) <= {histograms.DAY_TABLE, *(level.table for level in COARSER)}:
+            _make_coarser(connection, set(tables))
+        else:
+            _make(connection)
     finally:
         connection.execute(f"SET memory_limit = '{limit}'")
 
 
 def _make(connection: duckdb.DuckDBPyConnection) -> None:
-    for table, columns in TABLES.items():
-        connection.execute(f"DROP TABLE IF EXISTS store.{table}{_IN_MAKING}")
-        connection.execute(f"CREATE TABLE store.{table}{_IN_MAKING} ({columns})")
+    """Make all of them, from the rows."""
+    _begin(connection, TABLES)
     connection.execute(f"INSERT INTO store.settling{_IN_MAKING} {rollups.settling('store.ingested')}")
     first, last, rows = connection.execute(
         f"SELECT min({_QUARTER}), max({_QUARTER}), count(*) FROM store.ingested"  # noqa: S608 -- written here
@@ -111,12 +118,38 @@ def _make(connection: duckdb.DuckDBPyConnection) -> None:
         quarters = f"FROM store.rollups{_IN_MAKING} WHERE quarter >= {_literal(since)} AND quarter < {_literal(until)}"
         _insert_coarser(connection, quarters, _IN_MAKING)
         _insert_times(connection, since, until, _IN_MAKING)
+        _insert_day_times(connection, since, until, _IN_MAKING, _IN_MAKING)
         waiting += count
         if waiting >= _MANY_ROWS:
             connection.execute("CHECKPOINT store")  # what is committed stays in memory until then
             waiting = 0
+    _end(connection, TABLES)
+
+
+def _make_coarser(connection: duckdb.DuckDBPyConnection, tables: set[str]) -> None:
+    """Make those that are made of finer ones, day by day."""
+    _begin(connection, {table: TABLES[table] for table in tables})
+    levels = [level for level in COARSER if level.table in tables]
+    days = connection.execute("SELECT DISTINCT date_trunc('day', quarter) FROM store.rollups ORDER BY 1").fetchall()
+    for (day,) in days:
+        end = day + timedelta(days=1)
+        quarters = f"FROM store.rollups WHERE quarter >= {_literal(day)} AND quarter < {_literal(end)}"
+        _insert_coarser(connection, quarters, _IN_MAKING, levels)
+        if histograms.DAY_TABLE in tables:
+            _insert_day_times(connection, day, end, _IN_MAKING)
+        connection.execute("CHECKPOINT store")  # what is committed stays in memory until then
+    _end(connection, tables)
+
+
+def _begin(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, str]) -> None:
+    for table, columns in tables.items():
+        connection.execute(f"DROP TABLE IF EXISTS store.{table}{_IN_MAKING}")
+        connection.execute(f"CREATE TABLE store.{table}{_IN_MAKING} ({columns})")
+
+
+def _end(connection: duckdb.DuckDBPyConnection, tables: Iterable[str]) -> None:
     connection.execute("BEGIN")
-    for table in TABLES:
+    for table in tables:
         connection.execute(f"DROP TABLE IF EXISTS store.{table}")
         connection.execute(f"ALTER TABLE store.{table}{_IN_MAKING} RENAME TO {table}")
     connection.execute("COMMIT")
@@ -156,6 +189,14 @@ def _insert(connection: duckdb.DuckDBPyConnection, since: datetime, until: datet
 def _insert_times(connection: duckdb.DuckDBPyConnection, since: datetime, until: datetime, suffix: str = "") -> None:
     times = histograms.timed(_billing(since, until, suffix))
     connection.execute(f"INSERT INTO store.{histograms.TABLE}{suffix} {times}")
+
+
+def _insert_day_times(
+    connection: duckdb.DuckDBPyConnection, since: datetime, until: datetime, suffix: str = "", of: str = ""
+) -> None:
+    """Add the histograms of days, of the table of hours whose name ends in ``of``."""
+    hours = f"FROM store.{histograms.TABLE}{of} WHERE hour >= {_literal(since)} AND hour < {_literal(until)}"
+    connection.execute(f"INSERT INTO store.{histograms.DAY_TABLE}{suffix} {histograms.by_day(hours)}")
 
 
 def _insert_coarser(

@@ -1,10 +1,10 @@
 """Sums kept beside the rows, so that a report need not read every row. SQL as text, and pure.
 
 In: a query for rows of ``events``. Out: a query for their sums, in groups of :data:`KEYS`. The tables of :data:`LEVELS`
-have the sums of everything ingested: ``rollups`` by quarter of an hour and every key, ``hours`` and ``days`` by fewer
-keys, so that callers who are many do not make each sum one of a single row. The ingester adds those of each batch in
-the transaction that adds its rows, and makes a quarter anew when it is over, when its rows are priced again, or when a
-later row settles one of them.
+have the sums of everything ingested: ``rollups`` by quarter of an hour and every key, the others by hour or day and
+fewer keys, so that callers who are many do not make each sum one of a single row. The ingester adds those of each batch
+in the transaction that adds its rows, and makes a quarter anew when it is over, when its rows are priced again, or when
+a later row settles one of them.
 
 - A group may have several rows: whoever reads them adds them up. Until its quarter is made anew, there is one for each
   batch; and a sum too large for its column is spread over as many rows as it takes.
@@ -148,8 +148,10 @@ def _without(*names: str) -> tuple[str, ...]:
 QUARTERS = Level("rollups", "sums", "quarter", QUARTER, _without())
 HOURS = Level("hours", "sums_by_hour", "hour", "INTERVAL 1 HOUR", _without("user_label", "operation"))
 DAYS = Level("days", "sums_by_day", "day", "INTERVAL 1 DAY", _without("provider", "model", "operation"))
-COARSER = (HOURS, DAYS)
+MODEL_DAYS = Level("model_days", "sums_by_day_and_model", "day", "INTERVAL 1 DAY", HOURS.keys)
+COARSER = (HOURS, DAYS, MODEL_DAYS)
 LEVELS = (QUARTERS, *COARSER)
+"""The last that has what is asked for has the fewest rows."""
 
 DEFERRED_OPERATIONS = tuple(name for name, operation in OPERATIONS.items() if operation.deferred)
 _DEFERRED = ", ".join(f"'{name}'" for name in DEFERRED_OPERATIONS)
@@ -231,9 +233,12 @@ def _piece(name: str) -> str:
     )
 
 
-def recent(tail: str) -> str:
-    """Return a query for the sums by quarter of the journal's tail, and for what the tail settles."""
+def recent(tail: str, *, settles: bool = True) -> str:
+    """Return a query for the sums by quarter of the journal's tail; ``settles``: and for what the tail settles."""
     told = settling(f"({tail})")
+    own = fitted(rolled_up(billing(f"({tail})", f"(FROM settling UNION ALL ({told}))")))
+    if not settles:
+        return own
     late = f"""
 SELECT event.*, true AS settled_later, false AS billed
 FROM ingested AS event JOIN ({told}) AS now ON now.provider = event.provider AND now.id = event.generation_id
@@ -246,18 +251,21 @@ WHERE coalesce(cost_source, 'unknown') = 'unknown' AND now.settled_at >= started
     taken_back = ", ".join(f"{opposite.get(name, name)} AS {name}" for name in NAMES)
     return f"""
 WITH late AS ({fitted(rolled_up(unknown))})
-{fitted(rolled_up(billing(f"({tail})", f"(FROM settling UNION ALL ({told}))")))}
+{own}
 UNION ALL SELECT {", ".join(NAMES)} FROM late
 UNION ALL SELECT {taken_back} FROM late"""  # noqa: S608 -- all of it is written here
 
 
 def views(recent: str) -> dict[str, str]:
-    """Return the queries of the views of sums; ``recent`` is a query for those of the journal's tail."""
+    """Return the queries of the views of sums; ``recent`` is a query for those of the journal's tail.
+
+    In a coarser view these stay apart, quarter by quarter: few rows, and nothing is computed where it is not asked for.
+    """
     return {
         QUARTERS.view: f"SELECT {', '.join(NAMES)} FROM rollups UNION ALL ({recent})",  # noqa: S608 -- as above
         **{
-            level.view: f"SELECT {', '.join(level.names)} FROM {level.table} "  # noqa: S608 -- as above
-            f"UNION ALL ({fitted(coarser(recent, level), level.names)})"
+            level.view: f"SELECT {', '.join(level.names)} FROM {level.table} UNION ALL "  # noqa: S608 -- as above
+            f"SELECT time_bucket({level.interval}, quarter), {', '.join(level.names[1:])} FROM ({recent})"
             for level in COARSER
         },
     }
@@ -295,8 +303,8 @@ REQUESTS = (
 )
 """How many requests the sums in a group are of."""
 
-MACROS = f"""
+MACROS = f"CREATE TEMP MACRO requests_of(requests, shared) AS {REQUESTS};"
+SPAN_MACROS = f"""
 CREATE TEMP MACRO sums_between(since, until) AS TABLE {between("since::TIMESTAMP", "until::TIMESTAMP")};
-CREATE TEMP MACRO requests_of(requests, shared) AS {REQUESTS};
 """
 """What reports ask with."""

@@ -12,9 +12,10 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from metrion.store import rollups
-from metrion.store.rollups import DAYS, HOURS, LEVELS, QUARTERS, Level
+from metrion.store.rollups import DAYS, HOURS, LEVELS, MODEL_DAYS, QUARTERS, Level
 
-_LENGTHS = {QUARTERS: timedelta(minutes=15), HOURS: timedelta(hours=1), DAYS: timedelta(days=1)}
+_DAY = timedelta(days=1)
+_LENGTHS = {QUARTERS: timedelta(minutes=15), HOURS: timedelta(hours=1), DAYS: _DAY, MODEL_DAYS: _DAY}
 _CHANGE = timedelta(days=7)
 """No zone changes its clock twice in so short a time."""
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 -- naive UTC
@@ -52,10 +53,14 @@ def _at(level: Level, keys: tuple[str, ...], since: Moment, until: Moment) -> st
 
 def _finer(level: Level, keys: tuple[str, ...], since: Moment, until: Moment) -> str:
     if level is not QUARTERS:
-        return _at(QUARTERS, keys, since, until)
-    rows = f"SELECT * FROM billing WHERE {_between('started_at', since, until)}"  # noqa: S608 -- as above
-    names = ("quarter", *keys, *rollups.MEASURES)
-    return rollups.fitted(rollups.rolled_up(rows, keys=("quarter", *keys)), names)
+        return _at(HOURS if level is MODEL_DAYS else QUARTERS, keys, since, until)
+    return of_rows(f"SELECT * FROM billing WHERE {_between('started_at', since, until)}", keys)  # noqa: S608 -- as above
+
+
+def of_rows(rows: str, keys: Iterable[str]) -> str:
+    """Return a query for the sums of these rows of ``billing``, by quarter and the keys."""
+    names = ("quarter", *(name for name in keys if name != "quarter"))
+    return rollups.fitted(rollups.rolled_up(rows, keys=names), (*names, *rollups.MEASURES))
 
 
 def _between(column: str, since: Moment, until: Moment) -> str:
@@ -93,9 +98,14 @@ def offsets(since: datetime, until: datetime, timezone: str) -> tuple[tuple[date
 
 
 def within(since: datetime, until: datetime, timezone: str) -> timedelta:
-    """Return how fine sums must be to make the days of a zone of them: hours, where its clock is whole hours ahead."""
-    whole = all(not ahead % _LENGTHS[HOURS] for _, ahead in offsets(since, until, timezone))
-    return _LENGTHS[HOURS if whole else QUARTERS]
+    """Return how fine sums must be to make the days of a zone of them.
+
+    Days, where its clock is that of UTC; hours, where it is whole hours ahead.
+    """
+    ahead = [each for _, each in offsets(since, until, timezone)]
+    if not any(ahead):
+        return _DAY
+    return _LENGTHS[QUARTERS if any(each % _LENGTHS[HOURS] for each in ahead) else HOURS]
 
 
 def local(moment: str, since: datetime, until: datetime, timezone: str) -> str:

@@ -69,10 +69,11 @@ async def show(site: Site, request: Request, session: Session) -> Response:
     fields: Form = request.state.form if request.method == "POST" else {}
     kept: Form = {}
     if fields:
-        action = _ACTIONS.get(fields.get("action", ""))
+        action = _ACTIONS.get(fields.get("action", "")) if session.scope == "write" else None
         try:
             words = await run_in_threadpool(action, site.settings, fields) if action else ""
-            error = "" if action else "Nothing was done."
+            nothing = "Nothing was done." if session.scope == "write" else "This admin token may only read."
+            error = "" if action else nothing
         except ControlError as problem:
             error = str(problem)
             kept = {name: fields.get(name, "") for name in _EMPTY}
@@ -83,7 +84,7 @@ async def show(site: Site, request: Request, session: Session) -> Response:
     chosen = next((rule for rule in rules if rule.name == wanted), None)
     return site.render.page(
         "alerts.html",
-        422 if error else 200,
+        403 if fields and session.scope != "write" else 422 if error else 200,
         name="alerts",
         session=session,
         rules=[(rule, _words(rule)) for rule in rules],

@@ -7,6 +7,7 @@ asks for a style sheet. Every path but the log-in and the static files needs a s
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from starlette.staticfiles import StaticFiles
 from metrion.control import ControlStore, acting
 from metrion.errors import MetrionError
 from metrion.settings import Settings
-from metrion.web import alerts, changes, reports
+from metrion.web import alerts, changes, currencies, display, reports
 from metrion.web.guard import Guard, form
 from metrion.web.reader import Reader
 from metrion.web.rendering import Renderer
@@ -43,6 +44,7 @@ def create_app(
     ``beside``: other applications, which look after their own log-ins.
 
     :raises ControlError: the control database cannot be used.
+    :raises SettingsError: the file of currencies cannot be used.
     """
     control = ControlStore.open(settings)
     proxy = proxy_url or f"http://{settings.listen_host}:{settings.listen_port}"
@@ -52,9 +54,10 @@ def create_app(
         reader=Reader(settings.journal_dir, settings.store_path),
         sessions=Sessions(control),
         limit=LoginLimit(),
-        render=Renderer(settings.timezone),
+        render=Renderer(),
         ask_sql=ask_sql,
         proxy_url=proxy,
+        currencies=currencies.load(settings),
         cookie=f"metrion-{port}",
     )
     get = [
@@ -72,7 +75,7 @@ def create_app(
             Route("/integrate", _private(site, changes.integrate), methods=["GET", "POST"]),
             Route("/first-request", _private(site, changes.first_request)),
             Route("/audit", _private(site, changes.audit)),
-            Route("/settings", _private(site, changes.show_settings)),
+            Route("/settings", _private(site, changes.show_settings), methods=["GET", "POST"]),
             Route("/login", _login(site), methods=["GET", "POST"]),
             Route("/logout", _private(site, _logout), methods=["POST"]),
             Mount("/static", StaticFiles(directory=Path(__file__).with_name("static"))),
@@ -99,6 +102,7 @@ def _private(site: Site, handler: Handler) -> Callable[[Request], Awaitable[Resp
                         site, "This form is not from this page, or too old. Go back, reload and try again.", 403
                     )
                 request.state.form = fields
+            session = replace(session, display=display.read(request.cookies, site.cookie, site.usual, site.currencies))
             with acting(session.admin, "dashboard"):
                 return await handler(site, request, session)
         except MetrionError as error:

@@ -9,17 +9,19 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 from urllib.parse import urlencode
+from zoneinfo import available_timezones
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from metrion.control import ALL_ACCOUNTS, check_name, check_provider_key
+from metrion.control import ALL_ACCOUNTS, check_provider_key
 from metrion.control.audit import described
 from metrion.errors import MetrionError, StoreError
 from metrion.providers import base_segment
-from metrion.web import answer_charts, formats
+from metrion.web import answer_charts, display, formats, token_forms
 from metrion.web.blocks import Block, Column
+from metrion.web.display import Display
 from metrion.web.reader import View
 from metrion.web.security import Session
 from metrion.web.site import Site
@@ -27,6 +29,8 @@ from metrion.web.site import Site
 SHOWN_ROWS = 1000
 _LONGEST = 200
 _MEDIA_TYPES = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
+_REMEMBERED = 365 * 86400
+"""How long a browser keeps what was chosen."""
 _MOST_BYTES = 8 << 20
 """Of an answer; `metrion sql` gives all of it."""
 EXAMPLES: Mapping[str, str] = {
@@ -86,18 +90,29 @@ def _answer(site: Site, query: str, format_: str) -> tuple[bytes, bool]:
     return kept, False
 
 
-def _token(site: Site, fields: Mapping[str, str]) -> dict[str, str]:
-    name = fields.get("name", "").strip()
-    made = site.control.create_token(check_name(name) if name else None, account=fields.get("account", "default"))
+def _token(site: Site, fields: Mapping[str, str]) -> dict[str, Any]:
+    made = token_forms.make(site.settings, site.control, fields)
+    if made.wrong:
+        return {"error": _NOTHING_DONE, "wrong": made.wrong}
     return {"secret": made.secret, "made": made.name, "words": f"Token {made.name} is made. It is shown this once."}
 
 
-def _revoke(site: Site, fields: Mapping[str, str]) -> dict[str, str]:
+def _change(site: Site, fields: Mapping[str, str]) -> dict[str, Any]:
+    changed = token_forms.change(site.settings, site.control, fields)
+    if changed.wrong:
+        return {"error": _NOTHING_DONE, "wrong": changed.wrong}
+    return {"words": f"Token {changed.name} is changed, from its next request on."}
+
+
+_NOTHING_DONE = "Nothing was done. What is wrong stands beside the fields."
+
+
+def _revoke(site: Site, fields: Mapping[str, str]) -> dict[str, Any]:
     site.control.revoke_token(fields.get("name", ""))
     return {"words": f"Token {fields.get('name', '')} is revoked."}
 
 
-def _set_key(site: Site, fields: Mapping[str, str]) -> dict[str, str]:
+def _set_key(site: Site, fields: Mapping[str, str]) -> dict[str, Any]:
     provider, key = fields.get("provider", ""), fields.get("key", "").strip()
     if provider not in site.settings.providers:
         raise MetrionError("there is no such provider.")
@@ -105,13 +120,14 @@ def _set_key(site: Site, fields: Mapping[str, str]) -> dict[str, str]:
     return {"words": f"The key of {provider} is stored."}
 
 
-def _remove_key(site: Site, fields: Mapping[str, str]) -> dict[str, str]:
+def _remove_key(site: Site, fields: Mapping[str, str]) -> dict[str, Any]:
     site.control.remove_key(fields.get("provider", ""), fields.get("account", "default"))
     return {"words": f"The key of {fields.get('provider', '')} is removed."}
 
 
-_ACTIONS: Mapping[str, Callable[[Site, Mapping[str, str]], dict[str, str]]] = {
+_ACTIONS: Mapping[str, Callable[[Site, Mapping[str, str]], dict[str, Any]]] = {
     "token": _token,
+    "change": _change,
     "revoke": _revoke,
     "set-key": _set_key,
     "remove-key": _remove_key,
@@ -119,37 +135,52 @@ _ACTIONS: Mapping[str, Callable[[Site, Mapping[str, str]], dict[str, str]]] = {
 
 
 async def integrate(site: Site, request: Request, session: Session) -> Response:
-    """Show how to call the proxy; make and revoke tokens, set and remove keys."""
-    done: dict[str, str] = {}
+    """Show how to call the proxy; make, change and revoke tokens, set and remove keys."""
+    done: dict[str, Any] = {}
     status = 200
+    fields: Mapping[str, str] = request.state.form if request.method == "POST" else {}
     if request.method == "POST":
-        action = _ACTIONS.get(request.state.form.get("action", ""))
+        action = _ACTIONS.get(fields.get("action", ""))
         if session.scope != "write":
             action, status = None, 403
         try:
             done = (
-                await run_in_threadpool(action, site, request.state.form)
+                await run_in_threadpool(action, site, fields)
                 if action
                 else {"error": "Nothing was done." if session.scope == "write" else "This admin token may only read."}
             )
         except MetrionError as error:
             done, status = {"error": str(error)}, 422
-    state = await run_in_threadpool(_state, site)
+        status = 422 if done.get("wrong") else status
+    wanted = fields.get("name", "") if fields.get("action") == "change" else request.query_params.get("token", "")
+    state = await run_in_threadpool(_state, site, session, wanted)
+    if done.get("wrong"):
+        state |= {"filled": token_forms.typed(fields), "typed_name": fields.get("name", "")}
     return site.render.page(
         "integrate.html", status, name="integrate", session=session, proxy_url=site.proxy_url,
-        done={"secret": "", "made": "", "words": "", "error": ""} | done, snippets=snippets(site.proxy_url), **state,
+        done={"secret": "", "made": "", "words": "", "error": "", "wrong": {}} | done,
+        snippets=snippets(site.proxy_url), fields=token_forms.FIELDS, **state,
     )  # fmt: skip
 
 
-def _state(site: Site) -> dict[str, Any]:
+def _state(site: Site, session: Session, wanted: str) -> dict[str, Any]:
+    """Return what the page shows; ``wanted`` is the token that is to be changed."""
     keys = site.control.keys()
     providers = []
     for name, provider in site.settings.providers.items():
         own = [key for key in keys if key.provider == name and key.account in (ALL_ACCOUNTS, "default") and key.in_use]
         url = f"{site.proxy_url}/{base_segment(name)}"
         providers.append({"name": name, "url": url, "key": own[-1] if own else None, "needs": provider.needs_key})
-    tokens = [token for token in site.control.tokens() if token.state == "active"]
-    return {"providers": providers, "tokens": tokens, "accounts": site.control.accounts()}
+    tokens = [each for each in site.control.tokens() if each.state != "revoked"]
+    changed = next((each for each in tokens if each.name == wanted), None)
+    return {
+        "providers": providers,
+        "tokens": [(each, token_forms.summary(each, session.display)) for each in tokens],
+        "accounts": site.control.accounts(),
+        "changed": changed,
+        "filled": token_forms.filled(token_forms.terms_of(changed) if changed else None),
+        "typed_name": "",
+    }
 
 
 async def first_request(site: Site, request: Request, _: Session) -> Response:
@@ -171,12 +202,33 @@ async def first_request(site: Site, request: Request, _: Session) -> Response:
     return JSONResponse({"event_id": str(event_id), "provider": provider, "model": model, "status": status})
 
 
-async def show_settings(site: Site, _request: Request, session: Session) -> Response:
-    """Show what is configured; the file is where it is changed."""
+async def show_settings(site: Site, request: Request, session: Session) -> Response:
+    """Show what is configured, which is changed in a file; and let a browser choose how it has figures shown."""
+    asked = {"timezone": session.display.timezone, "currency": session.display.currency.code}
+    wrong = dict.fromkeys(asked, "")
+    if request.method == "POST":
+        asked = {name: request.state.form.get(name, "").strip() for name in asked}
+        if not display.is_zone(asked["timezone"]):
+            wrong["timezone"] = "There is no such time zone. Write a name such as Europe/Berlin, or UTC."
+        if asked["currency"] not in site.currencies:
+            wrong["currency"] = "There is no rate of this currency."
+        if not any(wrong.values()):
+            return _with_cookies(site, request, Display(asked["timezone"], site.currencies[asked["currency"]]))
     accounts, admins = await run_in_threadpool(lambda: (site.control.accounts(), site.control.admins()))
     return site.render.page(
-        "settings.html", name="settings", session=session, settings=site.settings, accounts=accounts, admins=admins
-    )
+        "settings.html", 422 if any(wrong.values()) else 200, name="settings", session=session, settings=site.settings,
+        accounts=accounts, admins=admins, asked=asked, wrong=wrong, currencies=site.currencies,
+        zones=sorted(available_timezones()),
+    )  # fmt: skip
+
+
+def _with_cookies(site: Site, request: Request, chosen: Display) -> Response:
+    response = RedirectResponse("/settings", 303)
+    for name, value in display.written(chosen, site.cookie).items():
+        response.set_cookie(
+            name, value, max_age=_REMEMBERED, httponly=True, samesite="strict", secure=request.url.scheme == "https"
+        )
+    return response
 
 
 _AUDIT_COLUMNS = [

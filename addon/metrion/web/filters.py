@@ -1,18 +1,22 @@
 """What a page shows: parameters of the URL in; a span of time, its buckets and conditions in SQL out. Pure.
 
-Spans begin and end with quarters of an hour, so that the sums answer them without a row being read.
+Spans begin and end with quarters of an hour, so that the sums answer them without a row being read. Where the sums do
+not know what is filtered, rows answer: the span is cut to as many days as may be read of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
-from metrion.store import spans
+from metrion.store import rollups, spans
+from metrion.web.currencies import DOLLAR, Currency
+from metrion.web.display import Display
+from metrion.web.narrowing import LONGEST, NARROWINGS, NONE, condition
 
 DIMENSIONS: Mapping[str, str] = {
     "provider": "provider",
@@ -34,8 +38,6 @@ RANGES: Mapping[str, str] = {
     "all": "Everything",
 }
 DEFAULT_RANGE = "7d"
-NONE = "(none)"
-"""What a page calls a value that is NULL."""
 _LONGEST = 1000
 _QUARTER = timedelta(minutes=15)
 _MOST_DAYS = 1500
@@ -57,11 +59,28 @@ class Filters:
     """The dimensions that are filtered, each with its value."""
     by: str
     timezone: str
+    currency: Currency = DOLLAR
+    """What dollars are shown in; rows keep dollars."""
     days: tuple[str, str] | None = None
     """The first and the last day, where they were chosen."""
     warning: str | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
-    """Filters of rows that the sums do not know."""
+    """The other filters, as they were typed: some of :data:`~metrion.web.narrowing.NARROWINGS`."""
+    whole_since: datetime | None = None
+    """Where the span that was asked for began, where it is cut."""
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether only rows answer: the sums do not know what is filtered."""
+        return any(not NARROWINGS[name].key for name in self.extra)
+
+    @property
+    def note(self) -> str:
+        """What to say of a view that reads rows; empty: it reads none."""
+        if not self.by_rows:
+            return ""
+        cut = " The last 31 of the period are shown." if self.whole_since else ""
+        return f"A view by tag, session, client, text, cost or latency reads single requests, of at most 31 days.{cut}"
 
     @property
     def step(self) -> str:
@@ -76,22 +95,28 @@ class Filters:
     @property
     def within(self) -> timedelta:
         """How fine sums must be for the hours and days of the zone."""
-        return spans.within(self.before or self.since, self.until, self.timezone)
+        days = spans.within(self.before or self.since, self.until, self.timezone)
+        return min(days, timedelta(hours=1)) if self.hourly else days
 
     def keys(self, *more: str) -> tuple[str, ...]:
         """Return the columns that sums need for the filters, and ``more``."""
-        return tuple({*(DIMENSIONS[name] for name in self.values), *more})
+        known = (NARROWINGS[name].key for name in self.extra)
+        return tuple({*(DIMENSIONS[name] for name in self.values), *filter(None, known), *more})
 
     def conditions(self, *, of_rows: bool = False) -> tuple[str, dict[str, Any]]:
         """Return what sums, or rows of ``events``, must meet beside the time: SQL with ``$`` parameters, and these."""
-        columns = {**DIMENSIONS, "model": "coalesce(model, model_requested)"} if of_rows else DIMENSIONS
+        made = {name: rollups.KEYS[name][1] if of_rows else name for name in (*DIMENSIONS.values(), "failed")}
         parts, parameters = ["true"], dict[str, Any]()
         for name, value in self.values.items():
             if value is None:
-                parts.append(f"{columns[name]} IS NULL")
+                parts.append(f"{made[DIMENSIONS[name]]} IS NULL")
             else:
-                parts.append(f"{columns[name]} = $f_{name}")
+                parts.append(f"{made[DIMENSIONS[name]]} = $f_{name}")
                 parameters[f"f_{name}"] = value
+        for name, text in self.extra.items():
+            if (of_rows or NARROWINGS[name].key) and (found := condition(name, text)):
+                parts.append(found[0].replace("{failed}", made["failed"]))
+                parameters |= found[1]
         return " AND ".join(parts), parameters
 
     def buckets(self) -> list[datetime]:
@@ -128,17 +153,16 @@ class Filters:
     @property
     def title(self) -> str:
         """What the span is called."""
-        return f"{self.days[0]} to {self.days[1]}" if self.days else RANGES[self.range]
+        whole = f"{self.days[0]} to {self.days[1]}" if self.days else RANGES[self.range]
+        return f"{whole}: its last 31 days" if self.whole_since else whole
 
 
-def read(
-    parameters: Mapping[str, str], now: datetime, timezone: str, first: datetime | None, extra: tuple[str, ...] = ()
-) -> Filters:
+def read(parameters: Mapping[str, str], now: datetime, display: Display, first: datetime | None) -> Filters:
     """Read a view from the URL; ``now`` is aware, ``first`` the first moment metered.
 
     What makes no sense is ignored, and ``warning`` says so.
     """
-    zone = ZoneInfo(timezone)
+    zone = ZoneInfo(display.timezone)
     local = now.astimezone(zone)
     chosen = parameters.get("range", DEFAULT_RANGE)
     warning = None
@@ -148,7 +172,7 @@ def read(
     midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
     days = None
     span = None
-    if "from" in parameters or "to" in parameters:
+    if parameters.get("from") or parameters.get("to"):
         span = _days(parameters.get("from", ""), parameters.get("to", ""), zone)
         warning = warning or (None if span else "These are not two days in order, as in 2026-11-01: ignored.")
     before = before_until = None
@@ -167,8 +191,9 @@ def read(
     for name in DIMENSIONS:
         if value := parameters.get(name):
             values[name] = None if value == NONE else value[:_LONGEST]
+    extra, ignored = _narrowed(parameters)
     by = parameters.get("by", "model")
-    return Filters(
+    view = Filters(
         range=chosen,
         since=since,
         until=until,
@@ -177,11 +202,34 @@ def read(
         hourly=until - since <= timedelta(hours=25),
         values=values,
         by=by if by in DIMENSIONS else "model",
-        timezone=timezone,
+        timezone=display.timezone,
+        currency=display.currency,
         days=days,
-        warning=warning,
-        extra={name: parameters[name][:_LONGEST] for name in extra if parameters.get(name)},
+        warning=warning or ignored,
+        extra=extra,
     )
+    return _cut(view, zone) if view.by_rows else view
+
+
+def _narrowed(parameters: Mapping[str, str]) -> tuple[dict[str, str], str | None]:
+    """Return the other filters, and what to say of one that makes no sense."""
+    extra, ignored = dict[str, str](), None
+    for name, narrowing in NARROWINGS.items():
+        if text := parameters.get(name, "").strip()[:_LONGEST]:
+            if condition(name, text):
+                extra[name] = text
+            else:
+                ignored = f"{narrowing.label}: write it as in {narrowing.hint}. It is ignored."
+    return extra, ignored
+
+
+def _cut(view: Filters, zone: ZoneInfo) -> Filters:
+    """Return a view of no more days than may be read of rows; the period before is read too: both must fit."""
+    last = (view.until - _QUARTER).replace(tzinfo=UTC).astimezone(zone)
+    latest = _utc(_midnight(last) - LONGEST + timedelta(days=1))
+    if view.before and view.before < latest:
+        view = replace(view, before=None, before_until=None)
+    return replace(view, since=latest, whole_since=view.since) if latest > view.since else view
 
 
 def month(now: datetime, timezone: str) -> tuple[datetime, datetime]:

@@ -1,4 +1,7 @@
-"""Values as people read them, and as programs do. Pure."""
+"""Values as people read them, and as programs do. Pure.
+
+People read money in the currency they chose; programs get dollars, with all their digits.
+"""
 
 from __future__ import annotations
 
@@ -12,35 +15,46 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from metrion.web.currencies import DOLLAR, Currency
+from metrion.web.display import Display
+
 UNKNOWN = "–"  # noqa: RUF001 -- a dash
 _LONGEST = 120
+_PLACES = 12
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def usd(value: Any) -> str:
+def usd(value: Any, currency: Currency = DOLLAR) -> str:
     """Write dollars: to the cent, and small amounts with two digits that say something."""
     if value is None:
         return UNKNOWN
-    amount = Decimal(value)
+    amount = Decimal(value) * currency.rate
     if amount == 0:
-        return "$0.00"
+        return f"{currency.sign}0.00"
+    sign = f"{'-' if amount < 0 else ''}{currency.sign}"
     if abs(amount) >= 1:
-        return f"{'-' if amount < 0 else ''}${abs(amount):,.2f}"
+        return f"{sign}{abs(amount):,.2f}"
     places = min(12, max(2, 1 - amount.adjusted()))
-    return f"{'-' if amount < 0 else ''}${abs(amount).quantize(Decimal(1).scaleb(-places), ROUND_HALF_EVEN):f}"
+    return f"{sign}{abs(amount).quantize(Decimal(1).scaleb(-places), ROUND_HALF_EVEN):f}"
 
 
-def small_usd(value: Any) -> str:
+def small_usd(value: Any, currency: Currency = DOLLAR) -> str:
     """Write dollars with four digits after the point, so that they line up."""
     if value is None:
         return UNKNOWN
+    amount = Decimal(value) * currency.rate
+    small = 0 < amount < Decimal("0.00005")
+    return f"<{currency.sign}0.0001" if small else f"{currency.sign}{amount:,.4f}"
+
+
+def exact_usd(value: Any, currency: Currency = DOLLAR) -> str:
+    """Write dollars with all their digits; another currency with as many as dollars have, for its rate has no end."""
+    if value is None:
+        return UNKNOWN
     amount = Decimal(value)
-    return "<$0.0001" if 0 < amount < Decimal("0.00005") else f"${amount:,.4f}"
-
-
-def exact_usd(value: Any) -> str:
-    """Write dollars with all their digits."""
-    return UNKNOWN if value is None else f"${Decimal(value).normalize():f}"
+    if currency.code != DOLLAR.code:
+        amount = round(amount * currency.rate, _PLACES)
+    return f"{currency.sign}{amount.normalize():f}"
 
 
 def count(value: Any) -> str:
@@ -113,11 +127,10 @@ def bucket(value: datetime) -> str:
     return f"{value:%Y-%m-%d %H:%M}" if value.hour or value.minute else f"{value:%Y-%m-%d}"
 
 
+MONEY: Mapping[str, Callable[[Any, Currency], str]] = {"usd": usd, "exact_usd": exact_usd, "small_usd": small_usd}
+"""Kinds of amounts of dollars, which are shown in the currency that a viewer chose."""
 FORMATS: Mapping[str, Callable[[Any], str]] = {
     "text": text,
-    "usd": usd,
-    "exact_usd": exact_usd,
-    "small_usd": small_usd,
     "count": count,
     "short": short,
     "ms": ms,
@@ -125,13 +138,18 @@ FORMATS: Mapping[str, Callable[[Any], str]] = {
     "bucket": bucket,
     "json": text,
 }
-NUMBERS = frozenset({"usd", "exact_usd", "small_usd", "count", "short", "ms", "percent"})
+NUMBERS = frozenset({*MONEY, "count", "short", "ms", "percent"})
 """Kinds whose cells line up at the right."""
 
 
-def cell(value: Any, kind: str, timezone: str) -> str:
-    """Write a cell for a page."""
-    return moment(value, timezone) if kind == "moment" else FORMATS[kind](value)
+def written(value: Any, kind: str, currency: Currency) -> str:
+    """Write a value of any kind but a moment."""
+    return MONEY[kind](value, currency) if kind in MONEY else FORMATS[kind](value)
+
+
+def cell(value: Any, kind: str, display: Display) -> str:
+    """Write a cell for a page, as its viewer has chosen."""
+    return moment(value, display.timezone) if kind == "moment" else written(value, kind, display.currency)
 
 
 def as_json(columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> str:

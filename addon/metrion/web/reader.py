@@ -92,7 +92,7 @@ class Reader:
                 connection.execute(f"SET threads = {_THREADS}")
                 spill = self._store_path.with_name(".dashboard-spill")
                 connection.execute(f"SET temp_directory = {schema.literal(str(spill))}")
-                query.see_all(connection, self._journal_dir, sums_once=True)
+                query.see_all(connection, self._journal_dir, sums_once=True, any_span=False)
                 yield View(connection)
             except duckdb.Error as error:
                 raise StoreError(database.explained(self._store_path, error)) from error

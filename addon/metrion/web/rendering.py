@@ -6,14 +6,16 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from metrion import __version__
 from metrion.web import charts, formats
 from metrion.web.blocks import Column
-from metrion.web.filters import DIMENSIONS, NAMES, NONE, RANGES, Filters
+from metrion.web.filters import DIMENSIONS, NAMES, RANGES, Filters
+from metrion.web.narrowing import NARROWINGS, NONE
 
 NAVIGATION = (
     ("overview", "/", "Overview"),
@@ -34,8 +36,7 @@ NAVIGATION = (
 class Renderer:
     """Fills the templates of one dashboard."""
 
-    def __init__(self, timezone: str) -> None:
-        self._timezone = timezone
+    def __init__(self) -> None:
         self._templates = Environment(
             loader=FileSystemLoader(Path(__file__).with_name("templates")),
             autoescape=True,
@@ -49,11 +50,11 @@ class Renderer:
             "ranges": RANGES,
             "dimensions": DIMENSIONS,
             "names": NAMES,
+            "narrowings": NARROWINGS,
             "numbers": formats.NUMBERS,
             "share": charts.share,
-            "cell": lambda value, kind: formats.cell(value, kind, timezone),
+            "cell": _cell,
             "link": _link,
-            "timezone": timezone,
         }
 
     def page(self, template: str, status: int = 200, /, **values: Any) -> HTMLResponse:
@@ -72,6 +73,12 @@ class Renderer:
     def message(self, words: str, status: int) -> HTMLResponse:
         """Answer with a sentence."""
         return self.page("message.html", status, words=words, status=status)
+
+
+@pass_context
+def _cell(context: Context, value: Any, kind: str) -> str:
+    """Write a value as the viewer whose page it is has chosen."""
+    return formats.cell(value, kind, context["session"].display)
 
 
 def _link(column: Column, value: Any, filters: Filters | None) -> str | None:

@@ -38,7 +38,7 @@ def _limits(site: Site, view: View, filters: Filters) -> Page:
     }
     rows = []
     for token in site.control.tokens():
-        if token.state != "active":
+        if token.state != "active" or not _is_asked(filters, token=token.name, account=token.account):
             continue
         asked, spent = used.get(token.name, (0, None))
         own, plan = token.limits, site.settings.plans[token.plan]
@@ -47,7 +47,13 @@ def _limits(site: Site, view: View, filters: Filters) -> Page:
         parts = [asked / cap] if cap else []
         parts += [float((spent or 0) / budget)] if budget else []
         rows.append((token.name, token.account, asked, cap or None, spent, budget, max(parts, default=None)))
-    return details.limits(view, filters, rows, [_budget(each) for each in _standings(site)])
+    bounds = [each for each in _standings(site) if _is_asked(filters, **{each.budget.scope: each.budget.name})]
+    return details.limits(view, filters, rows, [_budget(each) for each in bounds])
+
+
+def _is_asked(filters: Filters, **names: str) -> bool:
+    """Whether something of these names meets the filters by them."""
+    return all(filters.values.get(kind, name) == name for kind, name in names.items())
 
 
 def _standings(site: Site) -> list[Standing]:
@@ -68,6 +74,7 @@ def _budget(standing: Standing) -> tuple[Any, ...]:
         own.per,
         *(None if each is None else dollars(each) for each in amounts),
         turns_at,
+        own.then,
         used,
     )
 
@@ -95,15 +102,17 @@ def _first(view: View) -> datetime | None:
     return first
 
 
-def _make(site: Site, request: Request, name: str) -> tuple[Page, str | None, Filters, datetime | None]:
+def _make(
+    site: Site, request: Request, session: Session, name: str
+) -> tuple[Page, str | None, Filters, datetime | None]:
     now = datetime.now(UTC)
-    extra = requests.EXTRA if name in ("requests", "sessions") else ()
-    asked = read(request.query_params, now, site.settings.timezone, None, extra)
-    key = (name, asked.query(), asked.since, asked.until, request.query_params.get("before"))
+    asked = read(request.query_params, now, session.display, None)
+    # Words and pictures of a page are in the currency of who asked.
+    key = (name, asked.query(), asked.since, asked.until, request.query_params.get("before"), session.display)
 
     def made(view: View) -> tuple[Page, str | None, Filters, datetime | None]:
         first = _first(view)
-        filters = read(request.query_params, now, site.settings.timezone, first, extra)
+        filters = read(request.query_params, now, session.display, first)
         return (*PAGES[name](site, view, filters, request), filters, first)
 
     return site.reader.ask(key, made)
@@ -114,7 +123,7 @@ def page(name: str) -> Handler:
 
     async def answer(site: Site, request: Request, session: Session) -> Response:
         began = time.perf_counter()
-        made, following, filters, first = await run_in_threadpool(_make, site, request, name)
+        made, following, filters, first = await run_in_threadpool(_make, site, request, session, name)
         return site.render.page(
             "page.html",
             page=made,
@@ -122,7 +131,6 @@ def page(name: str) -> Handler:
             filters=filters,
             session=session,
             following=following,
-            extra=requests.EXTRA if name == "requests" else (),
             nothing=first is None,
             proxy_url=site.proxy_url,
             is_first="before" not in request.query_params,
@@ -133,12 +141,12 @@ def page(name: str) -> Handler:
     return answer
 
 
-async def data(site: Site, request: Request, _: Session) -> Response:
-    """Answer with one block's rows, as CSV or JSON."""
+async def data(site: Site, request: Request, session: Session) -> Response:
+    """Answer with one block's rows, as CSV or JSON: money in dollars, whatever the pages show."""
     name, block_id, format_ = (request.path_params[each] for each in ("page", "block", "format"))
     if name not in PAGES or format_ not in ("csv", "json"):
         return site.render.message("There is no such page.", 404)
-    made, _following, _filters, _first_at = await run_in_threadpool(_make, site, request, name)
+    made, _following, _filters, _first_at = await run_in_threadpool(_make, site, request, session, name)
     block = next((each for each in made.blocks if each.id == block_id), None)
     if block is None:
         return site.render.message("There is no such table.", 404)
@@ -166,7 +174,7 @@ async def single(site: Site, request: Request, session: Session) -> Response:
     row, attempts, siblings = found
     # The price files are read after the store is closed: the ingester need not wait for them.
     explanation = await run_in_threadpool(explained, site.settings, row)
-    filters = read({}, datetime.now(UTC), site.settings.timezone, None)
+    filters = read({}, datetime.now(UTC), session.display, None)
     return site.render.page(
         "request.html", name="requests", row=row, parts=requests.parts(row, explanation),
         prices=requests.prices(explanation), policies=[(*each, "text") for each in (row["policy"] or {}).items()],

@@ -17,6 +17,7 @@ from hashlib import sha256
 from ipaddress import ip_address
 
 from metrion.control import AdminScope, ControlStore
+from metrion.web.display import USUAL, Display
 
 SESSION_SECONDS = 12 * 3600.0
 _MOST_SESSIONS = 1000
@@ -48,6 +49,8 @@ class Session:
     """When the admin token was made: another one of the same name is another admin."""
     csrf: str = field(repr=False)
     ends_at: float
+    display: Display = USUAL
+    """How this browser has figures shown, by its own cookies."""
 
 
 class Sessions:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -10,6 +10,8 @@ from starlette.responses import Response
 
 from metrion.control import ControlStore
 from metrion.settings import Settings
+from metrion.web.currencies import Currency
+from metrion.web.display import Display
 from metrion.web.reader import Reader
 from metrion.web.rendering import Renderer
 from metrion.web.security import LoginLimit, Session, Sessions
@@ -30,8 +32,15 @@ class Site:
     render: Renderer
     ask_sql: AskSql
     proxy_url: str
+    currencies: Mapping[str, Currency]
+    """Those in which dollars can be shown, by their codes."""
     cookie: str
     """Its name: browsers share cookies between ports, so it has the port in it."""
+
+    @property
+    def usual(self) -> Display:
+        """How figures are shown to those who chose nothing."""
+        return Display(self.settings.timezone, self.currencies[self.settings.dashboard.currency])
 
 
 type Handler = Callable[[Site, Request, Session], Awaitable[Response]]

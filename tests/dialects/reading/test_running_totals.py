@@ -7,6 +7,7 @@ import pytest
 from metrion.dialects.reading.running_totals import latest
 
 CHAT = {"prompt_tokens": 123, "completion_tokens": 20, "total_tokens": 143}
+CACHED = CHAT | {"prompt_tokens_details": {"cached_tokens": 100}}
 GEMINI = {"promptTokenCount": 10, "candidatesTokenCount": 20, "thoughtsTokenCount": 5, "totalTokenCount": 35}
 
 
@@ -35,6 +36,9 @@ GEMINI = {"promptTokenCount": 10, "candidatesTokenCount": 20, "thoughtsTokenCoun
          {"prompt_tokens": 123, "completion_tokens": 30, "total_tokens": 153}),
         (CHAT, {"prompt_tokens": 123, "completion_tokens": 5, "total_tokens": 128}, CHAT),
         (GEMINI, GEMINI | {"candidatesTokenCount": 19, "totalTokenCount": 34}, GEMINI),
+        (CACHED, CHAT | {"prompt_tokens_details": {"cached_tokens": 0}}, CACHED),
+        (CHAT | {"completion_tokens_details": {"reasoning_tokens": 7}}, CHAT,
+         CHAT | {"completion_tokens_details": {"reasoning_tokens": 7}}),
         (GEMINI | {"promptTokensDetails": [{"modality": "TEXT", "tokenCount": 10}]},
          {"promptTokenCount": 0, "totalTokenCount": 0, "promptTokensDetails": []},
          GEMINI | {"promptTokensDetails": [{"modality": "TEXT", "tokenCount": 10}]}),
@@ -52,6 +56,7 @@ def test_zeros_after_counts_do_not_win(known: dict[str, Any], news: dict[str, An
         (GEMINI, GEMINI | {"promptTokenCount": 9, "totalTokenCount": 34}),  # a provider corrects itself
         ({"input_tokens": 123, "cache_read_input_tokens": 7, "output_tokens": 2},
          {"input_tokens": 80, "cache_read_input_tokens": 0, "output_tokens": 20}),
+        (CACHED, CHAT | {"prompt_tokens_details": {"cached_tokens": 90}}),
         ({"prompt_tokens": True, "completion_tokens": 1}, {"prompt_tokens": 0, "completion_tokens": 2}),
     ],
 )  # fmt: skip

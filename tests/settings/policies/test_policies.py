@@ -168,7 +168,8 @@ def test_what_is_sent_more_than_once_or_not_at_all(tmp_path: Path) -> None:
     concurrency: {at_once: 4, queue: 0, seconds: 5}
     cache: {seconds: 60, megabytes: 8, always: true}
     fallback: [gpt-4o-mini, {provider: gemini}, {model: m, provider: mistral}]
-  plain: {retries: true, concurrency: true, cache: true, for: {provider: xai}}
+    batching: {milliseconds: 20, inputs: 50}
+  plain: {retries: true, concurrency: true, cache: true, batching: true, for: {provider: xai}}
   none: {retries: false, cache: false, concurrency: null, for: {account: a}}
 """,
     )
@@ -183,6 +184,10 @@ def test_what_is_sent_more_than_once_or_not_at_all(tmp_path: Path) -> None:
     assert [(step.model, step.provider) for step in asked.fallback] == [
         ("gpt-4o-mini", None), (None, "google"), ("m", "mistral"),
     ]  # fmt: skip
+    assert asked.batching is not None
+    assert (asked.batching.milliseconds, asked.batching.inputs) == (20.0, 50)
+    assert plain.asked.batching is not None
+    assert (plain.asked.batching.milliseconds, plain.asked.batching.inputs) == (5.0, 100)
     assert plain.asked.retries is not None
     assert plain.asked.retries.attempts == 3
     assert plain.asked.cache is not None
@@ -200,6 +205,13 @@ def test_what_is_sent_more_than_once_or_not_at_all(tmp_path: Path) -> None:
         ("  a: {fallback: [{provider: nobody}]}", "policies.a.fallback: it leads to nothing: no provider is called so"),
         ("  a: {cache: true}\n  b: {cache: {seconds: 5}}", "contradict each other"),
         ("  a: {retries: true}\n  b: {retries: {attempts: 5}}", "contradict each other"),
+        ("  a: {batching: {inputs: 101}}", "policies.a.batching.inputs: write a whole number, 100 or less"),
+        ("  a: {batching: {inputs: 1}}", "policies.a.batching.inputs: write a whole number, 2 or more"),
+        ("  a: {batching: {milliseconds: 0}}", "policies.a.batching.milliseconds: write a number"),
+        ("  a: {batching: {milliseconds: 5000}}", "policies.a.batching.milliseconds: write a number, 100 or less"),
+        ("  a: {batching: {size: 5}}", "policies.a.batching.size: unknown key"),
+        ("  a: {batching: 100}", "policies.a.batching: write a mapping"),
+        ("  a: {batching: true}\n  b: {batching: {inputs: 5}}", "contradict each other"),
     ],
 )
 def test_what_cannot_be_meant_of_them(text: str, words: str, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ Sources: ``Transcription``, ``TranscriptionVerbose``, ``TranscriptionTextDoneEve
 ``TranscriptionResponse`` in the mistralai SDK, https://docs.x.ai/developers/rest-api-reference/inference/voice.
 
 - The usage counts tokens, or, with ``"type": "duration"``, seconds. Mistral counts both.
+- What is heard in a transcription is not told where its input has no details: a part of it may be the prompt.
 - Where there is no usage, the ``duration`` that a detailed answer has is what was heard, which is about what is billed:
   OpenAI's usage has it in whole seconds. Speech that is not streamed is nothing but sound, and has no usage at all:
   see :mod:`metrion.estimates.speech`.
@@ -40,7 +41,13 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
 def usage(reader: UsageReader) -> Usage:
     """Read a ``Transcription.Usage`` of either kind."""
     length = next((seconds for name in _SECONDS if (seconds := reader.seconds(name)) is not None), None)
-    return replace(openai_tokens.usage(reader), audio_seconds=length)
+    found = replace(openai_tokens.usage(reader), audio_seconds=length)
+    return found if length is not None else openai_tokens.undivided(reader, found, "input_audio")
+
+
+def spoken_usage(reader: UsageReader) -> Usage:
+    """Read the usage of speech, whose input is words."""
+    return replace(usage(reader), undivided=None)
 
 
 DIALECT = Dialect(
@@ -53,5 +60,5 @@ DIALECT = Dialect(
     end_types=frozenset({"transcript.text.done", "speech.audio.done", "transcription.done"}),
 )
 
-SPEECH = replace(DIALECT, name="openai_speech", by_character=True)
+SPEECH = replace(DIALECT, name="openai_speech", usage=spoken_usage, by_character=True)
 """Speech: read alike where it is streamed, and nothing but sound where it is not."""

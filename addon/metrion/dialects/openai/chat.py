@@ -31,9 +31,11 @@ from metrion.parsing.json_values import EACH, Object
 _TOTALS = ("prompt_tokens", "completion_tokens", "total_tokens")
 PROMPT = ("cached_tokens", "cache_write_tokens", "audio_tokens", "image_tokens", "video_tokens")
 _COMPLETION = ("reasoning_tokens", "audio_tokens", "image_tokens", "video_tokens")
-"""The parts in ``prompt_tokens_details`` and in ``completion_tokens_details``."""
+"""The parts of the prompt and of the completion."""
 
-PROMPT_DETAILS = "prompt_tokens_details"
+PROMPT_DETAILS, COMPLETION_DETAILS = "prompt_tokens_details", "completion_tokens_details"
+INPUT_DETAILS, OUTPUT_DETAILS = "input_tokens_details", "output_tokens_details"
+"""Where the parts are, and where servers have them that speak the Responses API too."""
 
 _CACHE_READ = (
     ("prompt_token_details", "cached_tokens"),  # OpenAI's Assistants
@@ -80,12 +82,14 @@ def read(document: Mapping[str, Any], draft: Draft) -> None:
 
 def usage(reader: UsageReader) -> Usage:
     """Read a ``CompletionUsage``."""
-    cached, written, heard, seen, watched = reader.counts(PROMPT, PROMPT_DETAILS)
-    reasoning, spoken, drawn, filmed = reader.counts(_COMPLETION, "completion_tokens_details")
+    in_prompt = PROMPT_DETAILS if reader.has(PROMPT_DETAILS) else INPUT_DETAILS
+    in_completion = COMPLETION_DETAILS if reader.has(COMPLETION_DETAILS) else OUTPUT_DETAILS
+    cached, written, heard, seen, watched = reader.counts(PROMPT, in_prompt)
+    reasoning, spoken, drawn, filmed = reader.counts(_COMPLETION, in_completion)
     if reader.has_any(_ELSEWHERE):
-        cached = cache_reads(reader, cached, PROMPT_DETAILS)
+        cached = cache_reads(reader, cached, in_prompt)
         reasoning = reader.count(_REASONING) if reasoning is None else reasoning
-    written, written_1h = cache_writes(reader, written, PROMPT_DETAILS)
+    written, written_1h = cache_writes(reader, written, in_prompt)
     given, made = _sides(reader, reasoning, heard, cached=(cached or 0) + (written or 0))
     return Usage(
         input_tokens=given,

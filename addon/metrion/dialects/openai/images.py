@@ -4,6 +4,7 @@ Sources: ``ImagesResponse``, ``ImageGenCompletedEvent`` and ``ImageEditCompleted
 names its model. DALL·E's has no usage; xAI's has nothing but what was charged.
 
 - A usage whose output has no details is of images alone: they are all that these endpoints make.
+- What is edited is an image: how much of the input it is, a usage without details does not tell.
 - An image that is a drawing (SVG) is written by another model, whose tokens are apart, in ``svg_usage``.
 """
 
@@ -55,6 +56,11 @@ def usage(reader: UsageReader) -> Usage:
     return shares.together([(None, drawn), *billed] if reader.has("input_tokens") else billed)
 
 
+def edited_usage(reader: UsageReader) -> Usage:
+    """Read the usage of an edit."""
+    return openai_tokens.undivided(reader, usage(reader), "input_image")
+
+
 DIALECT = Dialect(
     name="openai_images",
     wanted=(("type",), ("model",), ("id",), ("usage",), (_WRITTEN,)),
@@ -65,3 +71,6 @@ DIALECT = Dialect(
     end_data=b"[DONE]",
     end_types=_END_TYPES,
 )
+
+EDITS = replace(DIALECT, name="openai_image_edits", usage=edited_usage)
+"""Edits and variations."""

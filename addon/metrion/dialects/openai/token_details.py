@@ -13,6 +13,7 @@ openai SDK; what xAI and others send in its place.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from metrion.dialects.openai import chat as openai_chat
 from metrion.dialects.reading.cache_writes import cache_writes
@@ -25,6 +26,7 @@ _TOTALS = ("input_tokens", "output_tokens", "total_tokens")
 _INPUT = ("cached_tokens", "cache_write_tokens", "audio_tokens", "image_tokens", "video_tokens")
 _OUTPUT = ("reasoning_tokens", "audio_tokens", "image_tokens", "video_tokens")
 """The parts of the input and of the output."""
+_MODALITIES = frozenset({"text_tokens", "audio_tokens", "image_tokens"})
 _DEEPER = frozenset({"cached_tokens_details", "cache_write_tokens_details"})
 """The parts of parts."""
 
@@ -69,6 +71,14 @@ def usage(reader: UsageReader) -> Usage:
         output_video_tokens=filmed,
         modes=modes,
     )
+
+
+def undivided(reader: UsageReader, usage: Usage, name: str) -> Usage:
+    """Return the usage, with a note where it reports how much input it has, and not how much of it is text."""
+    details = ("input_tokens_details", "input_token_details")
+    if usage.input_tokens is None or any(reader.has_any(_MODALITIES, each) for each in details):
+        return usage
+    return replace(usage, undivided=(name,))
 
 
 def _details(reader: UsageReader, names: Sequence[str], side: str) -> list[int | None]:

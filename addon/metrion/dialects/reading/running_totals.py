@@ -1,8 +1,9 @@
 """The usages that a stream reports one after another: running totals, of which the last counts.
 
 A later usage takes the place of an earlier one. But a last event that knows nothing of the input, or of the output,
-reports zeros: then what was known of that side stays. Output does not fall either, and neither does a prompt of chat;
-the input of Gemini and of Anthropic does, where they correct it.
+reports zeros: then what was known of that side stays, and so do details, such as what was read from a cache. Output
+does not fall either, and neither does a prompt of chat; the input of Gemini and of Anthropic does, where they correct
+it.
 """
 
 from __future__ import annotations
@@ -44,11 +45,15 @@ _TOOLS = (
 )
 """Calls of tools, which are not undone."""
 
+_DETAILS = ("prompt_tokens_details", "completion_tokens_details", "input_tokens_details", "output_tokens_details")
+"""Objects with the parts of a count."""
+
 
 def latest(known: Mapping[str, Any], news: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the news; where they report nothing of the input or the output that was known, both merged."""
     is_less = any(_sum(known, side) and not _sum(news, side) for side in (_INPUT, _OUTPUT))
     is_less = is_less or any(_weight(known.get(name)) and not _weight(news.get(name)) for name in _TOOLS)
+    is_less = is_less or any(_loses(known.get(name), news.get(name)) for name in _DETAILS)
     if not is_less and all(_sum(known, (name,)) <= _sum(news, (name,)) for name in _RISING):
         return news
     merged = _merged(known, news)
@@ -75,6 +80,14 @@ def _merged(known: Mapping[str, Any], news: Mapping[str, Any]) -> dict[str, Any]
         ):  # the last is no count, and a doubt
             merged[name] = value
     return merged
+
+
+def _loses(known: object, news: object) -> bool:
+    """Whether a part that was counted is not counted any more."""
+    if not isinstance(known, dict):
+        return False
+    left = news if isinstance(news, dict) else {}
+    return any(_weight(count) and not _weight(left.get(name)) for name, count in known.items())
 
 
 def _total(name: str, reported: Mapping[str, Any], merged: Mapping[str, Any]) -> Any:

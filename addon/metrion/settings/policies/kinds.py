@@ -40,5 +40,6 @@ KINDS: Mapping[str, Kind] = {
     "concurrency": Kind(_whole),
     "cache": Kind(_whole),
     "fallback": Kind(_whole),
+    "batching": Kind(_whole),
 }
 """By the key under which one is written."""

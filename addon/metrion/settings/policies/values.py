@@ -108,6 +108,13 @@ class CacheAsked(Frozen):
     always: Annotated[bool, Field(strict=True)] = False
 
 
+class BatchingAsked(Frozen):
+    """Which embeddings go out as one request; ``true``: as the defaults say."""
+
+    milliseconds: Annotated[float, Field(strict=True, gt=0, le=100, allow_inf_nan=False, examples=[5])] = 5.0
+    inputs: Annotated[int, Field(strict=True, ge=2, le=100, examples=[100])] = 100
+
+
 @dataclass(frozen=True, slots=True)
 class FallbackStep:
     """Where a request goes that was not answered. ``None``: what it asked for, or where it was sent for."""
@@ -154,6 +161,7 @@ class Asked(Frozen):
     fallback: Annotated[
         tuple[FallbackStep, ...] | None, PlainValidator(_parse_fallback, json_schema_input_type=list[str])
     ] = None
+    batching: Annotated[BatchingAsked | None, BeforeValidator(_parse_switch)] = None
 
 
 def _parse_scope(value: object) -> object:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from metrion.simulator.answers.bodies import data_event
+from metrion.simulator.answers.embeddings import embeddings
 from metrion.simulator.answers.openai_compatible import Style, chat_completion, models
 from metrion.simulator.answers.replies import Reply
 from metrion.simulator.answers.request import Json
@@ -43,6 +44,7 @@ MISTRAL = Vendor(
     host="api.mistral.ai",
     operations={
         ("POST", "/v1/chat/completions"): partial(chat_completion, _STYLE),
+        ("POST", "/v1/embeddings"): partial(embeddings, _STYLE),
         ("GET", "/v1/models"): partial(models, "mistral", ("mistral-small-latest",)),
     },
     errors={

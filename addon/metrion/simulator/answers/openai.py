@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from metrion.simulator.answers.bodies import data_event
+from metrion.simulator.answers.embeddings import embeddings
 from metrion.simulator.answers.openai_compatible import Style, chat_completion, completion, models
 from metrion.simulator.answers.replies import Reply
 from metrion.simulator.answers.request import Json
@@ -49,6 +50,7 @@ OPENAI = Vendor(
     operations={
         ("POST", "/v1/chat/completions"): partial(chat_completion, _STYLE),
         ("POST", "/v1/completions"): partial(completion, _STYLE),
+        ("POST", "/v1/embeddings"): partial(embeddings, _STYLE),
         ("GET", "/v1/models"): partial(models, "openai", ("gpt-4o", "gpt-4o-mini")),
     },
     errors={

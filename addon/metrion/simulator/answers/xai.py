@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from metrion.simulator.answers.bodies import data_event
+from metrion.simulator.answers.embeddings import embeddings
 from metrion.simulator.answers.openai_compatible import Style, chat_completion, models
 from metrion.simulator.answers.replies import Reply
 from metrion.simulator.answers.request import Json
@@ -57,6 +58,7 @@ XAI = Vendor(
     host="api.x.ai",
     operations={
         ("POST", "/v1/chat/completions"): partial(chat_completion, _STYLE),
+        ("POST", "/v1/embeddings"): partial(embeddings, _STYLE),
         ("GET", "/v1/models"): partial(models, "xai", ("grok-3-mini",)),
     },
     errors={

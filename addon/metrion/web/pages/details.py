@@ -12,13 +12,14 @@ from metrion.store import histograms, rollups
 from metrion.web import charts, formats
 from metrion.web.blocks import Block, Column, Page
 from metrion.web.filters import DIMENSIONS, Filters
-from metrion.web.pages.requests import LONGEST
+from metrion.web.narrowing import LONGEST
 from metrion.web.pages.shared import (
     REQUESTS,
     chosen,
     course,
     figures,
     filled,
+    gather,
     picture,
     stacked,
     stacks,
@@ -34,15 +35,19 @@ def latency(view: View, filters: Filters) -> Page:
     """Show how long answers took: percentiles over time, and by model."""
     notes = [_BY.format("model")]
     first = filters.since
-    kept = filters.within == timedelta(hours=1) and not set(filters.values) - {"provider", "model"}
+    plain = not filters.extra and not set(filters.values) - {"provider", "model"}
+    kept = filters.within >= timedelta(hours=1) and plain
     if kept and first == _hour(first):
         conditions, parameters = filters.conditions()
-        times = f"FROM times_between($since, $until) WHERE {conditions}"
+        in_days = filters.within >= timedelta(days=1)
+        times = f"FROM ({histograms.between('$since', '$until', in_days=in_days)}) WHERE {conditions}"
     else:
         conditions, parameters = filters.conditions(of_rows=True)
-        if filters.until - first > LONGEST:
+        if not filters.by_rows and filters.until - first > LONGEST:
             first = filters.until - LONGEST
-            notes.append("By account, token or user, times are read from single rows: the last 31 days are shown.")
+            notes.append(
+                "By account, token, user, outcome or status, times are of single requests: the last 31 days are shown."
+            )
         rows = f"SELECT * FROM billing WHERE started_at >= $since AND started_at < $until AND {conditions}"  # noqa: S608 -- all of it is written here
         times = histograms.timed(rows, ("quarter", "provider", "model")).replace(" quarter,", " quarter AS hour,", 1)
     view.rows(
@@ -123,6 +128,7 @@ _FAULT = """CASE
 
 def errors(view: View, filters: Filters) -> Page:
     """Show what failed: over time, by kind and whose fault it is, and the latest."""
+    gather(view, filters)
     kinds = ("provider", "status", "error_type", "end_reason")
     view.rows(
         f"""CREATE OR REPLACE TEMP TABLE failures AS
@@ -162,8 +168,9 @@ def errors(view: View, filters: Filters) -> Page:
     )
     by_kind = Block(
         "kinds", "By kind",
-        [Column("fault", "Whose fault"), Column("provider", "Provider", links="provider"), Column("status", "Status"),
-         Column("error_type", "Error"), Column("end_reason", "Ended as"), Column("requests", "Requests", "count"),
+        [Column("fault", "Whose fault"), Column("provider", "Provider", links="provider"),
+         Column("status", "Status", links="status"), Column("error_type", "Error"),
+         Column("end_reason", "Ended as"), Column("requests", "Requests", "count"),
          Column("users", "Users", "count"), Column("last_at", "Last", "moment")],
         listed, wide=True, open=True, empty="Nothing failed in this period.",
     )  # fmt: skip
@@ -212,6 +219,7 @@ _CACHED = {
 
 def cache(view: View, filters: Filters) -> Page:
     """Show what providers' caches saved: the part of the input that was read from them, and dollars."""
+    gather(view, filters)
     figures(view, filters, "course", ("is_now, bucket",), _CACHED)
     figures(
         view, filters, "figures", tuple({DIMENSIONS[name] for name in ("model", filters.by) if name != "user"}), _CACHED
@@ -268,16 +276,18 @@ def _cache_by(view: View, name: str, title: str) -> Block:
 
 def limits(view: View, filters: Filters, tokens: Sequence[tuple[Any, ...]], budgets: Sequence[tuple[Any, ...]]) -> Page:
     """Show how budgets stand, what tokens have used of their own limits, and what providers say is left."""
+    conditions, parameters = filters.conditions(of_rows=True)
     rows = view.rows(
-        """WITH latest AS (
+        f"""WITH latest AS (
             SELECT provider, token_name, coalesce(model, model_requested) AS model,
                 arg_max(provider_limits, started_at) AS limits, max(started_at) AS said_at FROM events
-            WHERE started_at >= $since AND started_at < $until AND provider_limits IS NOT NULL GROUP BY ALL
+            WHERE started_at >= $since AND started_at < $until AND provider_limits IS NOT NULL AND {conditions}
+            GROUP BY ALL
             ORDER BY said_at DESC LIMIT 20
         )
         SELECT provider, model, token_name, key, json_extract_string(limits, '$."' || key || '"') AS value, said_at
-        FROM (SELECT *, unnest(json_keys(limits)) AS key FROM latest) ORDER BY said_at DESC, provider, key LIMIT 200""",
-        {"since": max(filters.since, filters.until - _ONE_DAY), "until": filters.until},
+        FROM (SELECT *, unnest(json_keys(limits)) AS key FROM latest) ORDER BY said_at DESC, provider, key LIMIT 200""",  # noqa: S608 -- all of it is written here
+        {**parameters, "since": max(filters.since, filters.until - _ONE_DAY), "until": filters.until},
     )
     said = Block(
         "providers", "What providers said",
@@ -296,13 +306,17 @@ def limits(view: View, filters: Filters, tokens: Sequence[tuple[Any, ...]], budg
     )  # fmt: skip
     bounds = Block(
         "budgets", "Budgets",
-        [Column("scope", "For"), Column("name", "Name"), Column("per", "Per"), Column("usd", "USD", "usd"),
+        [Column("scope", "For"), Column("name", "Name"), Column("per", "Per"), Column("usd", "Limit", "usd"),
          Column("spent_usd", "Spent", "usd"), Column("held_usd", "Held", "usd"), Column("left_usd", "Left", "usd"),
-         Column("turns_at", "Turns", "moment"), Column("used", "Used", "percent")],
+         Column("turns_at", "Turns", "moment"), Column("then", "Then"), Column("used", "Used", "percent")],
         budgets, note="What is held is for requests under way.", wide=True, open=True, bars="used",
         empty="There are no budgets yet: metrion budget set makes one.",
     )  # fmt: skip
-    return Page("Limits", [bounds, own, said])
+    notes = [_WHOLE] if filters.extra or set(filters.values) - {"token", "account"} else []
+    return Page("Limits", [bounds, own, said], notes=notes)
+
+
+_WHOLE = "Budgets and limits are shown whole: a filter chooses among them by their names, and takes nothing from them."
 
 
 _ONE_DAY = timedelta(days=1)

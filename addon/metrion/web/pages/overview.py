@@ -9,7 +9,6 @@ from typing import Any
 
 from markupsafe import Markup
 
-from metrion.store.spans import sums
 from metrion.web import charts, formats
 from metrion.web.blocks import Block, Card, Column, Page
 from metrion.web.filters import DIMENSIONS, NAMES, Filters, month
@@ -20,9 +19,11 @@ from metrion.web.pages.shared import (
     chosen,
     course,
     figures,
+    gather,
     picture,
     stacked,
     stacks,
+    summed,
 )
 from metrion.web.reader import View
 
@@ -50,6 +51,7 @@ _COUNTED_BY_DAY = timedelta(days=8)
 
 def overview(view: View, filters: Filters, now: datetime) -> Page:
     """Make the page."""
+    gather(view, filters)
     figures(view, filters, "course", ("is_now", "is_now, bucket"), _MEASURES, before=True)
     figures(view, filters, "figures", _SETS, _SUMMED)
     users = _users(view, filters)
@@ -72,7 +74,7 @@ def overview(view: View, filters: Filters, now: datetime) -> Page:
         "Overview",
         blocks,
         _cards(filters, row, before, over_time, _month(view, filters, now)),
-        beside=_beside(row),
+        beside=_beside(row, filters),
     )
 
 
@@ -118,7 +120,7 @@ def _cards(
     def card(label: str, name: str, kind: str, detail: str = "", *, rising: str = "", worse: str = "") -> Card:
         change, tone = _change(row[name], before and before[name], rising)
         picture = charts.spark(line(name), line(worse) if worse else ())
-        return Card(label, formats.FORMATS[kind](row[name]), detail, change, tone, picture)
+        return Card(label, formats.written(row[name], kind, filters.currency), detail, change, tone, picture)
 
     tokens_now, tokens_before = _tokens(row), before and _tokens(before)
     change, tone = _change(tokens_now, tokens_before, "")
@@ -166,17 +168,20 @@ def _change(now: Any, before: Any, rising: str) -> tuple[str, str]:
 def _month(view: View, filters: Filters, now: datetime) -> Card:
     """Return what this month has cost up to now, and what it will at this pace."""
     first, end = month(now, filters.timezone)
-    conditions, parameters = filters.conditions()
-    (found,) = view.rows(f"SELECT {COST} FROM ({sums(filters.keys(), first, end)}) WHERE {conditions}", parameters)  # noqa: S608 -- as above
+    (found,) = view.rows(f"SELECT {COST} FROM ({summed(filters, ('billed',), first, end)})")  # noqa: S608 -- as above
     spent = found[0]
     naive = now.astimezone(UTC).replace(tzinfo=None)
     gone = (naive - first) / (end - first)
     forecast = None if spent is None else Decimal(spent) / Decimal(str(max(gone, 1e-4)))
-    detail = f"{formats.usd(forecast)} by its end at this pace" if gone > 0.03 else "too early for a forecast"
-    return Card("Month to date", formats.usd(spent), detail)
+    detail = (
+        f"{formats.usd(forecast, filters.currency)} by its end at this pace"
+        if gone > 0.03
+        else "too early for a forecast"
+    )
+    return Card("Month to date", formats.usd(spent, filters.currency), detail)
 
 
-def _beside(row: dict[str, Any]) -> list[tuple[str, str, str]]:
+def _beside(row: dict[str, Any], filters: Filters) -> list[tuple[str, str, str]]:
     """Return what the spend does not have, each with the way out."""
     found = (
         ("unknown", "count", "requests whose usage is not known", "billed, but in no sum: `metrion report unpriced`"),
@@ -185,7 +190,11 @@ def _beside(row: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("estimated_usd", "usd", "of the spend is estimated", "it is in the sums"),
         ("subscription_usd", "usd", "is what flat-rate plans cover", "what the API would have charged; in no sum"),
     )
-    return [(formats.FORMATS[kind](row[name]), what, way) for name, kind, what, way in found if row.get(name)]
+    return [
+        (formats.written(row[name], kind, filters.currency), what, way)
+        for name, kind, what, way in found
+        if row.get(name)
+    ]
 
 
 def _requests(filters: Filters, over_time: list[dict[str, Any]]) -> Block:
@@ -254,7 +263,7 @@ def _statuses(view: View) -> Block:
         "errors",
         "Errors by status",
         [
-            Column("status", "Status"),
+            Column("status", "Status", links="status"),
             Column("error_type", "Error"),
             Column("end_reason", "Ended as"),
             Column("requests", "Requests", "count"),

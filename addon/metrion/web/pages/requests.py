@@ -8,22 +8,17 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from metrion.store import rollups
 from metrion.store.spans import sums
 from metrion.web.blocks import Block, Column, Page
 from metrion.web.filters import Filters
+from metrion.web.narrowing import LONGEST
 from metrion.web.reader import View
 
 PAGE_ROWS = 50
-_FAILED = rollups.KEYS["failed"][1]
-EXTRA = ("session", "client", "outcome", "search", "tag")
-"""Filters that only rows know."""
-LONGEST = timedelta(days=31)
-"""A view by one of them reads rows, over at most so long."""
 _COLUMNS = [
     Column("started_at", "Time", "moment"),
     Column("event_id", "Request", links="request"),
-    Column("status", "Status"),
+    Column("status", "Status", links="status"),
     Column("provider", "Provider", links="provider"),
     Column("model", "Model", links="model"),
     Column("user", "User", links="user"),
@@ -51,7 +46,6 @@ class Rows:
 
     rows: Sequence[dict[str, Any]]
     next: str | None
-    notes: Sequence[str]
 
 
 def requests(view: View, filters: Filters, before: str | None) -> Listed:
@@ -61,28 +55,23 @@ def requests(view: View, filters: Filters, before: str | None) -> Listed:
         "list", "Requests", _COLUMNS, [tuple(row.values()) for row in found.rows], wide=True, open=True,
         empty="No request of this period meets the filters. Take one away, or choose a longer period.",
     )  # fmt: skip
-    return Listed(Page("Requests", [block], notes=found.notes), found.next)
+    return Listed(Page("Requests", [block]), found.next)
 
 
 def rows(view: View, filters: Filters, before: str | None, columns: str, limit: int) -> Rows:
-    """Return at most so many of the latest requests. ``columns``: what is selected, what orders them included."""
-    conditions, parameters = _conditions(filters)
+    """Return at most so many of the latest requests. ``columns``: what is selected, what orders them included.
+
+    Where only rows answer, a page is of at most 31 days, and the next begins where these do.
+    """
+    conditions, parameters = filters.conditions(of_rows=True)
     until = filters.until
     keyset = "true"
     if found := position(before):
         keyset = "(started_at, event_id) < ($before_at::TIMESTAMP, $before_id::UUID)"
         parameters |= {"before_at": found[0], "before_id": found[1]}
         until = min(until, found[0] + timedelta(microseconds=1))
-    notes = []
-    first = filters.since
-    if filters.extra:
-        if until - first > LONGEST:
-            first = until - LONGEST
-            notes.append(
-                "Filters by session, client, tag, outcome or text read single rows: the last 31 days are shown."
-            )
-    else:
-        first = _enough(view, filters, until, limit)
+    since = filters.whole_since or filters.since
+    first = max(since, until - LONGEST) if filters.by_rows else _enough(view, filters, until, limit)
     kept = view.dicts(
         f"""SELECT {columns} FROM events
         WHERE started_at >= $first AND started_at < $until AND {keyset} AND {conditions}
@@ -90,8 +79,12 @@ def rows(view: View, filters: Filters, before: str | None, columns: str, limit: 
         {**parameters, "first": first, "until": until},
     )
     shown = kept[:limit]
-    following = f"{shown[-1]['started_at'].isoformat()}_{shown[-1]['event_id']}" if len(kept) > limit else None
-    return Rows(shown, following, notes)
+    following = None
+    if len(kept) > limit:
+        following = f"{shown[-1]['started_at'].isoformat()}_{shown[-1]['event_id']}"
+    elif filters.by_rows and first > since:
+        following = f"{first.isoformat()}_{UUID(int=0)}"
+    return Rows(shown, following)
 
 
 def _enough(view: View, filters: Filters, until: datetime, limit: int) -> datetime:
@@ -109,31 +102,6 @@ def _enough(view: View, filters: Filters, until: datetime, limit: int) -> dateti
         if counted > limit + 1:
             return max(filters.since, datetime.fromisoformat(str(quarter)))
     return filters.since if len(rows) == 2000 or not rows else max(filters.since, rows[-1][0])
-
-
-def _conditions(filters: Filters) -> tuple[str, dict[str, Any]]:
-    conditions, parameters = filters.conditions(of_rows=True)
-    parts = [conditions]
-    for name, condition in _EXTRA_CONDITIONS.items():
-        if (value := filters.extra.get(name)) is not None:
-            if name == "outcome":
-                condition = {"good": f"NOT {_FAILED}", "failed": _FAILED}.get(value, "true")
-            parts.append(condition)
-            parameters[f"x_{name}"] = value
-            if name == "tag":
-                key, _, tagged = value.partition("=")
-                parameters |= {"x_tag": key, "x_tag_value": tagged}
-    return " AND ".join(parts), parameters
-
-
-_EXTRA_CONDITIONS: Mapping[str, str] = {
-    "session": "session_id = $x_session",
-    "client": "client = $x_client",
-    "outcome": "",
-    "search": "(contains(concat_ws(' ', request_id, generation_id, provider_request_id, path, error_type, user_label, "
-    "session_id, event_id::VARCHAR), $x_search))",
-    "tag": "tags[$x_tag] = $x_tag_value",
-}
 
 
 def position(text: str | None) -> tuple[datetime, UUID] | None:
@@ -257,20 +225,21 @@ _WHY: Mapping[str | None, str] = {
 
 def sessions(view: View, filters: Filters) -> Page:
     """List what runs of agents cost, the latest first."""
-    conditions, parameters = _conditions(filters)
-    first = max(filters.since, filters.until - LONGEST)
+    conditions, parameters = filters.conditions(of_rows=True)
+    first = filters.since if filters.by_rows else max(filters.since, filters.until - LONGEST)
+    model = "coalesce(model, model_requested)"
     rows = view.rows(
-        f"""SELECT max(started_at) AS last, session_id, any_value(client), any_value(user_label),
-            string_agg(DISTINCT coalesce(model, model_requested), ', '), count(*), sum(input_tokens),
-            sum(output_tokens), sum(cost_usd), date_diff('second', min(started_at), max(started_at)) * 1000.0
+        f"""SELECT max(started_at) AS last, session_id, min(client), min(user_label),
+            string_agg(DISTINCT {model}, ', ' ORDER BY {model}), count(*), sum(input_tokens), sum(output_tokens),
+            sum(cost_usd), date_diff('second', min(started_at), max(started_at)) * 1000.0
         FROM events WHERE started_at >= $first AND started_at < $until AND session_id IS NOT NULL AND {conditions}
-        GROUP BY session_id ORDER BY last DESC LIMIT 100""",  # noqa: S608 -- all of it is written here
+        GROUP BY session_id ORDER BY last DESC, session_id LIMIT 100""",  # noqa: S608 -- all of it is written here
         {**parameters, "first": first, "until": filters.until},
     )
     block = Block(
         "list", "Sessions",
         [Column("last", "Last request", "moment"), Column("session", "Session", links="session"),
-         Column("client", "Client"), Column("user", "User", links="user"), Column("models", "Models"),
+         Column("client", "Client", links="client"), Column("user", "User", links="user"), Column("models", "Models"),
          Column("requests", "Requests", "count"), Column("input_tokens", "Input", "short"),
          Column("output_tokens", "Output", "short"), Column("cost_usd", "Cost", "usd"),
          Column("lasted", "Lasted", "ms")],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -11,12 +11,12 @@ from typing import Any
 
 from markupsafe import Markup
 
-from metrion.store import rollups
+from metrion.store import rollups, spans
 from metrion.store.schema import literal
-from metrion.store.spans import sums
 from metrion.web import charts, formats
 from metrion.web.blocks import Block, Column
-from metrion.web.filters import DIMENSIONS, NONE, Filters
+from metrion.web.filters import DIMENSIONS, Filters
+from metrion.web.narrowing import NONE
 from metrion.web.reader import View
 
 HEAD = charts.REST
@@ -28,21 +28,45 @@ REQUESTS = "requests_of(requests, shared)"
 TOKENS = "(coalesce(sum(input_tokens), 0) + coalesce(sum(output_tokens), 0))"
 
 
+def gather(view: View, filters: Filters) -> None:
+    """Sum rows up, once for all of a page's questions, where only rows answer; :func:`chosen` reads these sums then."""
+    if filters.by_rows:
+        rows = _rows(filters, filters.before or filters.since, filters.until)
+        view.rows(f"CREATE OR REPLACE TEMP TABLE gathered AS {spans.of_rows(rows, rollups.KEYS)}")
+
+
+def summed(filters: Filters, keys: Iterable[str], since: datetime, until: datetime) -> str:
+    """Return the query for the sums of any span that meet the filters, by at least ``keys``."""
+    if filters.by_rows:
+        return spans.of_rows(_rows(filters, since, until), keys)
+    conditions, parameters = filters.conditions()
+    return filled(f"SELECT * FROM ({spans.sums(filters.keys(*keys), since, until)}) WHERE {conditions}", parameters)  # noqa: S608 -- all of it is written here
+
+
+def _rows(filters: Filters, since: datetime, until: datetime) -> str:
+    conditions, parameters = filters.conditions(of_rows=True)
+    span = f"started_at >= {spans.literal(since)} AND started_at < {spans.literal(until)}"
+    return filled(f"SELECT * FROM billing WHERE {span} AND {conditions}", parameters)  # noqa: S608 -- as above
+
+
 def chosen(filters: Filters, *keys: str, before: bool = False, over: bool = False) -> str:
     """Return the query for the sums of a view, by at least ``keys``; ``before``: those of the period before it, too.
 
     ``over``: they are of the whole period, not of its hours or days. ``is_now`` is false in those before; ``bucket`` is
-    the local hour or day.
+    the local hour or day. Where only rows answer, :func:`gather` has to have been called.
     """
     conditions, parameters = filters.conditions()
-    spans = [(True, filters.since, filters.until)]
+    periods = [(True, filters.since, filters.until)]
     if before and filters.before and filters.before_until:
-        spans.append((False, filters.before, filters.before_until))
-    parts = [
-        f"SELECT *, {is_now} AS is_now, {filters.bucket()} AS bucket "  # noqa: S608 -- all of it is written here
-        f"FROM ({sums(filters.keys(*keys), since, until, None if over else filters.within)}) WHERE {conditions}"
-        for is_now, since, until in spans
-    ]
+        periods.append((False, filters.before, filters.before_until))
+    parts = []
+    for is_now, since, until in periods:
+        if filters.by_rows:
+            source = "gathered"
+            conditions = f"quarter >= {spans.literal(since)} AND quarter < {spans.literal(until)}"
+        else:
+            source = f"({spans.sums(filters.keys(*keys), since, until, None if over else filters.within)})"
+        parts.append(f"SELECT *, {is_now} AS is_now, {filters.bucket()} AS bucket FROM {source} WHERE {conditions}")  # noqa: S608 -- as above
     return filled("\nUNION ALL ".join(parts), parameters)
 
 
@@ -168,7 +192,10 @@ def stacked(filters: Filters, stack: Stack, block_id: str, title: str, kind: str
         (n if n < len(names) else charts.REST, name, [float(values[n].get(at, 0) or 0) for at in order])
         for n, name in enumerate(shown)
     ]
-    write = formats.FORMATS[kind]
+
+    def write(value: Any) -> str:
+        return formats.written(value, kind, filters.currency)
+
     tips = [
         f"{formats.bucket(at)}: {write(row[-1])}"
         + "".join(
@@ -209,12 +236,13 @@ def picture(
     tips: Sequence[str],
     draw: Callable[..., Markup] = charts.bars,
 ) -> Markup:
-    """Draw series over the buckets of a view, with an axis that fits."""
+    """Draw series over the buckets of a view, with an axis that fits: of the amounts that are shown."""
     if draw is charts.bars:
         tops = [sum(values[n] for _, _, values in series) for n in range(len(tips))]
     else:
         tops = [value for _, _, values in series for value in values if value is not None]
-    top = charts.nice(max(tops, default=0))
-    write = formats.FORMATS["short" if kind == "count" else kind]
-    axis = [write(top if kind != "usd" else Decimal(str(top))), write(Decimal(str(top)) / 2), write(0)]
+    rate = float(filters.currency.rate) if kind in formats.MONEY else 1.0
+    top = charts.nice(max(tops, default=0) * rate) / rate
+    kind = "short" if kind == "count" else kind
+    axis = [formats.written(Decimal(str(part)), kind, filters.currency) for part in (top, top / 2, 0)]
     return draw(title, labels(filters), series, axis, top, tips)
