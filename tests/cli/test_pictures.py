@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import pty
 import re
 import select
+import shutil
 import struct
 import subprocess
+import sys
 import termios
 import time
 from contextlib import suppress
@@ -16,7 +19,9 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from rich.cells import cell_len
 
+from metrion.cli import progress as progress_module
 from metrion.cli.bars import bars, every_day, sparkline
 from tests.cli.console import SCRIPT, Console
 from tests.store.events import STARTED, Home, event
@@ -84,6 +89,47 @@ def test_a_report_in_a_terminal_has_bars_and_in_a_pipe_it_has_none(metrion: Cons
     narrow = terminal(metrion, "report", "costs", columns=60, env={"NO_COLOR": "1"})
     assert max(map(len, narrow.splitlines())) <= 60
     assert "█" not in metrion.ok("report", "costs")
+
+
+LABELS = ("<script>alert(1)</script>", "🙂 emoji", "עברית \u202eעל", "x" * 10_000, "tab\there", "日本語" * 40)
+
+
+@pytest.mark.parametrize("columns", [60, 100])
+@pytest.mark.parametrize(
+    "arguments", [("report", "costs", "--by", "user"), ("report", "users"), ("tail", "--no-follow")]
+)
+def test_no_label_makes_a_line_wider_than_the_terminal(
+    metrion: Console, home: Home, arguments: tuple[str, ...], columns: int
+) -> None:
+    home.record(*(event(user_label=label, model=label) for label in LABELS))
+    shown = terminal(metrion, *arguments, columns=columns, env={"NO_COLOR": "1"})
+    assert shown.count("\n") >= len(LABELS)
+    assert max(cell_len(line) for line in shown.splitlines()) <= columns
+    assert "\u202e" not in shown
+
+
+def test_what_takes_long_says_so_until_it_is_done(metrion: Console, home: Home) -> None:
+    shown = terminal(metrion, "sql", "SELECT count(*) FROM range(10000000) a, range(10000000) b", until="Asking … 3 s")
+    assert shown.startswith("\r\x1b[KAsking … 2 s\r\x1b[K")
+
+
+def test_the_line_that_says_so_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    written = Terminal()
+    monkeypatch.setattr(sys, "stderr", written)
+    with progress_module.progress("Quick"):
+        pass
+    assert written.getvalue() == ""
+    monkeypatch.setattr(progress_module, "_AFTER_SECONDS", 0.0)
+    with progress_module.progress("Slow" * 100):
+        while "Slow" not in written.getvalue():
+            time.sleep(0.01)
+    text = written.getvalue()
+    assert text.endswith("\r\x1b[K")
+    assert max(map(len, re.split(r"\r\x1b\[K", text))) < shutil.get_terminal_size().columns
 
 
 def test_tail_has_running_totals_at_its_foot(metrion: Console, home: Home) -> None:

@@ -24,6 +24,7 @@ from metrion.cli.options import (
     settings_option,
 )
 from metrion.cli.printable import printable
+from metrion.cli.progress import progress
 from metrion.cli.values import Label
 from metrion.errors import ControlError
 from metrion.providers import canonical_name
@@ -224,7 +225,8 @@ def test(name: str, settings: Settings) -> None:
     """  # noqa: D301 -- \b is click's mark for text that keeps its lines
     from metrion import alerts
 
-    records = alerts.try_rule(settings, name)
+    with progress("Sending the test"):
+        records = alerts.try_rule(settings, name)
     for record in records:
         if record.problem is None:
             note(f"{record.shown} has taken the test.")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from metrion.cli.dollars import dollars
-from metrion.cli.printable import printable
+from metrion.cli.printable import cut, padded, printable
 
 _GAP = "  "
 
@@ -74,10 +74,11 @@ class Layout:
         return _GAP.join(padded).rstrip()
 
     def _padded(self, text: str, column: _Column, width: int) -> str:
-        if self.cuts and len(text) > width:
-            # The day is known, and of a number no digit may be missing.
-            text = text[-width:] if not column.rank else text if column.is_number else f"{text[: width - 1]}…"
-        return text.rjust(width) if column.is_number else text.ljust(width)
+        if self.cuts and column.rank and not column.is_number:  # of a number no digit may be missing
+            text = cut(text, width)
+        elif self.cuts and not column.rank:
+            text = text[-width:]  # the day is known
+        return text.rjust(width) if column.is_number else padded(text, width)
 
 
 def columns_that_fit(width: int | None) -> Layout:

@@ -13,5 +13,29 @@ def printable(text: str) -> str:
     return CONTROL.sub(_escaped, text)
 
 
+def width_of(text: str) -> int:
+    """Return how many columns of a terminal a text takes: an ideograph and most emoji take two."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len  # takes 10 ms
+
+    return cell_len(text)
+
+
+def padded(text: str, width: int) -> str:
+    """Return the text with spaces after it, up to so many columns."""
+    return text + " " * (width - width_of(text))
+
+
+def cut(text: str, most: int) -> str:
+    """Return the text in at most so many columns, with an ellipsis where something is left out."""
+    kept = text[: 8 * most]  # an accent may be a character of no width
+    if kept == text and width_of(text) <= most:
+        return text
+    while width_of(kept) >= most:
+        kept = kept[:-1]
+    return f"{kept}…"
+
+
 def _escaped(found: re.Match[str]) -> str:
     return found[0].encode("unicode_escape").decode()

@@ -11,6 +11,7 @@ import click
 from metrion import reports
 from metrion.cli.bars import bars, every_day, sparkline
 from metrion.cli.options import ANSWER_FORMATS, format_option, note, read_span, settings_option, span_options
+from metrion.cli.printable import padded, width_of
 from metrion.cli.progress import progress
 from metrion.settings import Settings
 from metrion.settings.timezones import zone
@@ -20,6 +21,8 @@ if TYPE_CHECKING:  # it imports DuckDB, which --help need not load
 
 _LEAST_BAR, _MOST_BAR = 8, 40
 """Characters of the longest bar."""
+_MOST_TEXT = 40
+"""How many columns of a terminal a label takes at most."""
 
 
 def _list(context: click.Context, _parameter: click.Parameter, is_given: bool) -> None:
@@ -82,7 +85,9 @@ def report(
         click.echo(_pictured(answer), nl=False)
     else:
         # color: else click cuts out of CSV what looks like one.
-        click.echo(FORMATS[format_](_readable(answer) if for_people else answer.table), nl=False, color=True)
+        cuts = format_ == "table" and sys.stdout.isatty()
+        table = _readable(answer, cuts=cuts) if for_people else answer.table
+        click.echo(FORMATS[format_](table), nl=False, color=True)
     if not answer.table.rows and for_people:
         note(f"There is nothing of the kind in {settings.home}. METRION_HOME, --since and --until say where to look.")
     for remark in answer.notes if for_people else ():
@@ -97,19 +102,19 @@ def _pictured(answer: reports.Answer) -> str:
     """Return the table with a bar for each row where the terminal has room for it, and a line of the days' costs."""
     from metrion.cli.tables import as_table, terminal_width
 
-    table = _readable(answer)
+    table = _readable(answer, cuts=True)
     text = as_table(table)
     measure = "cost_usd" if "cost_usd" in answer.table.columns else "requests"
     amounts = [row[answer.table.columns.index(measure)] for row in answer.table.rows]
-    room = (terminal_width() or 0) - max(map(len, text.splitlines())) - 2
+    room = (terminal_width() or 0) - max(map(width_of, text.splitlines())) - 2
     is_table = text.splitlines()[0].split()[:1] == list(table.columns[:1])
     if len(amounts) > 1 and is_table and room >= _LEAST_BAR:
         drawn = bars(amounts, min(room, _MOST_BAR))
         lines = text.splitlines()
-        width = max(map(len, lines))
+        width = max(map(width_of, lines))
         before = len(lines) - len(table.rows)
         for number, bar in enumerate(drawn):
-            lines[before + number] = f"{lines[before + number]:<{width}}  {_coloured(bar)}".rstrip()
+            lines[before + number] = f"{padded(lines[before + number], width)}  {_coloured(bar)}".rstrip()
         text = "\n".join(lines) + "\n"
     if answer.table.columns[0] == "day" and answer.table.columns[1] == "requests":
         days = every_day(dict(zip((row[0] for row in answer.table.rows), amounts, strict=True)), terminal_width() or 0)
@@ -122,9 +127,12 @@ def _coloured(text: str) -> str:
     return text if os.environ.get("NO_COLOR") or not text else click.style(text, fg="cyan")
 
 
-def _readable(answer: reports.Answer) -> Table:
-    """Return the answer with its total and with short amounts, without columns of amounts that nothing has."""
-    from metrion.cli.tables import shortened
+def _readable(answer: reports.Answer, *, cuts: bool = False) -> Table:
+    """Return the answer with its total and with short amounts, without columns of amounts that nothing has.
+
+    ``cuts``: a label of thousands of characters must not take the table from the others.
+    """
+    from metrion.cli.tables import shortened, with_short_texts
 
     table = answer.table
     rows = [*table.rows, answer.total] if len(table.rows) > 1 else table.rows
@@ -133,10 +141,11 @@ def _readable(answer: reports.Answer) -> Table:
         for number, name in enumerate(table.columns)
         if name not in reports.BESIDE or any(row[number] is not None for row in rows)
     ]
-    return shortened(
+    readable = shortened(
         type(table)(
             tuple(table.columns[number] for number in shown),
             tuple(table.types[number] for number in shown),
             [tuple(row[number] for number in shown) for row in rows],
         )
     )
+    return with_short_texts(readable, _MOST_TEXT) if cuts else readable

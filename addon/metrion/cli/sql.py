@@ -6,10 +6,12 @@ import codecs
 import re
 import sys
 from contextlib import closing
+from itertools import chain
 
 import click
 
 from metrion.cli.options import ANSWER_FORMATS, format_option, settings_option
+from metrion.cli.progress import progress
 from metrion.errors import StoreError
 from metrion.settings import Settings
 
@@ -82,7 +84,9 @@ def sql(query: str | None, format_: str, seconds: float, memory_bytes: int | Non
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         with closing(bounded.answer(job, seconds or None, memory_bytes or bounded.usual_memory())) as pieces:
-            for piece in pieces:
+            with progress("Asking"):
+                first = next(pieces, b"")
+            for piece in chain((first,), pieces):
                 # color: else click cuts out of CSV what looks like one.
                 click.echo(decoder.decode(piece), nl=False, color=True)
     except KeyboardInterrupt:

@@ -22,7 +22,7 @@ from typing import Any
 from uuid import UUID
 
 from metrion.cli.dollars import dollars
-from metrion.cli.printable import CONTROL, printable
+from metrion.cli.printable import CONTROL, cut, printable, width_of
 from metrion.store.query import Json, Table
 
 _DOLLARS = "DOLLARS"
@@ -102,6 +102,14 @@ def shortened(table: Table) -> Table:
     )
 
 
+def with_short_texts(table: Table, most: int) -> Table:
+    """Return the table with its texts in at most so many columns of a terminal each."""
+    rows = [
+        tuple(cut(printable(value), most) if isinstance(value, str) else value for value in row) for row in table.rows
+    ]
+    return Table(table.columns, table.types, rows)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Layout:
     style: str = "simple"
@@ -159,7 +167,7 @@ def terminal_width() -> int | None:
 
 
 def _fits(text: str, width: int) -> bool:
-    return max(map(len, text.splitlines())) <= width
+    return max(map(width_of, text.splitlines())) <= width
 
 
 def _cell(value: object) -> str:
