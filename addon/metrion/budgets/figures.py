@@ -24,7 +24,7 @@ from metrion.pricing.prices import PER_REQUEST
 PERCENTILE = 0.95
 LAST = 64
 """So many costs are remembered of each token and model."""
-_ENOUGH = 16
+_ENOUGH = 4
 """So many new ones change the percentile of so many."""
 TYPICAL_OUTPUT = 500
 """Tokens of an answer, where nobody has made such a request before."""
