@@ -67,7 +67,7 @@ OPERATIONS: Sequence[Operation] = (
               run=guards.set_guard, body=guards.NewGuard, answer=guards.GuardShown, fails=_BOTH),
     Operation(name="removeGuard", method="DELETE", path="/guards",
               summary="Have a token or an account bound by what is configured for all.", run=guards.remove_guard,
-              query=guards.Guarded, status=_EMPTY, fails=_MISSING),
+              query=guards.Guarded, status=_EMPTY, fails=_BOTH),
 
     Operation(name="listKeys", method="GET", path="/keys", summary="List the provider keys, masked.",
               run=keys.list_keys, query=Paging, answer=Page[keys.KeyShown]),
@@ -76,7 +76,7 @@ OPERATIONS: Sequence[Operation] = (
               place=keys.KeyPlace, query=keys.KeyName, body=keys.KeyValue, status=_EMPTY, fails=_BOTH),
     Operation(name="removeKey", method="DELETE", path="/keys/{account}/{provider}",
               summary="Forget a stored provider key.", run=keys.remove_key, place=keys.KeyPlace,
-              query=keys.FormerKey, status=_EMPTY, fails=_MISSING),
+              query=keys.FormerKey, status=_EMPTY, fails=_BOTH),
     Operation(name="rotateKey", method="POST", path="/keys/{account}/{provider}/rotate",
               summary="Put a provider key in the place of a stored one, which is kept until a moment.",
               run=keys.rotate_key, place=keys.KeyPlace, query=keys.KeyName, body=keys.NewKey, status=_EMPTY,
