@@ -5,10 +5,10 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from metrion.api.operation import Call, Desk, Given, Shown
-from metrion.api.values import Dollars, Label, Page, Paging, paged
+from metrion.api.values import Dollars, Label, Page, Paging, paged, whole
 from metrion.control import check_label
 from metrion.control.guard_store import GuardStore
 from metrion.control.guards import MOST_IDENTICAL, MOST_TOKENS, shown
@@ -29,8 +29,8 @@ class NewGuard(Guarded):
     """Limits. They take the place of those that there are, and of the configured ones; 0: any number."""
 
     usd_per_minute: Dollars = Field(default="0", description="US dollars in any 60 seconds.")
-    tokens_per_minute: Annotated[int, Field(strict=True, ge=0, le=MOST_TOKENS)] = 0
-    identical_requests: Annotated[int, Field(strict=True, ge=0, le=MOST_IDENTICAL)] = Field(
+    tokens_per_minute: Annotated[int, Field(strict=True, ge=0, le=MOST_TOKENS), BeforeValidator(whole)] = 0
+    identical_requests: Annotated[int, Field(strict=True, ge=0, le=MOST_IDENTICAL), BeforeValidator(whole)] = Field(
         default=0, description="How many with one body pass in a row."
     )
     then: Literal["refuse", "warn"] = Field(default="refuse", description="What happens to requests beyond.")

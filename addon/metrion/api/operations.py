@@ -76,7 +76,7 @@ OPERATIONS: Sequence[Operation] = (
               place=keys.KeyPlace, query=keys.KeyName, body=keys.KeyValue, status=_EMPTY, fails=_BOTH),
     Operation(name="removeKey", method="DELETE", path="/keys/{account}/{provider}",
               summary="Forget a stored provider key.", run=keys.remove_key, place=keys.KeyPlace,
-              query=keys.FormerKey, status=_EMPTY, fails=_MISSING),
+              query=keys.FormerKey, status=_EMPTY, fails=_BOTH),
     Operation(name="rotateKey", method="POST", path="/keys/{account}/{provider}/rotate",
               summary="Put a provider key in the place of a stored one, which is kept until a moment.",
               run=keys.rotate_key, place=keys.KeyPlace, query=keys.KeyName, body=keys.NewKey, status=_EMPTY,

@@ -28,7 +28,7 @@ type Model = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_L
 type OperationName = Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,64}$")]
 type Network = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F.:]{2,45}(/[0-9]{1,3})?$")]
 """An address or a network, of IPv4 or IPv6: ``10.0.0.0/8``."""
-type Count = Annotated[int, Field(ge=0, le=2**53), BeforeValidator(_without_fraction)]
+type Count = Annotated[int, Field(ge=0, le=2**53), BeforeValidator(whole)]
 type Dollars = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,12}(\.[0-9]{1,12})?$")]
 """An exact amount, as a text."""
 type Seconds = Annotated[float, Field(ge=0, le=10**9, allow_inf_nan=False)]
@@ -44,7 +44,7 @@ type Point = Annotated[
 """A point in time as the command line takes it: ``7d``, ``today``, ``2026-11-01``, ``2026-11-01T08:00:00Z``."""
 
 
-def _without_fraction(value: object) -> object:
+def whole(value: object) -> object:
     """Return 5 for 5.0, which JSON does not tell apart."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
