@@ -158,6 +158,12 @@ KEYS: dict[str, tuple[str, set[str]]] = {
         "write a list, as in [gpt-4o-mini, {provider: mistral, model: mistral-small-latest}]",
         {"null", "list"},
     ),
+    "policies.short.batching": (MAPPING, {"truth value", *MAPPINGS}),
+    "policies.short.batching.milliseconds": (
+        "write a number, more than 0, at most 100, as in 5",
+        {"whole number", "fraction"},
+    ),
+    "policies.short.batching.inputs": ("write a whole number, 2 or more, at most 100, as in 100", {"whole number"}),
     "policies.short.for": (
         "write everything, or whom it is for, as in {provider: mistral}",
         {"mapping", "empty mapping"},
