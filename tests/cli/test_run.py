@@ -89,7 +89,9 @@ def token_of(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def states(proxy: Proxy) -> dict[str, str]:
-    return {each["name"]: each["state"] for each in json.loads(proxy.metrion("token", "list", "--format", "json"))}
+    return {
+        each["name"]: each["state"] for each in json.loads(proxy.metrion("token", "list", "--all", "--format", "json"))
+    }
 
 
 def test_scripts_as_they_are(proxy: Proxy, simulator: Simulator) -> None:
