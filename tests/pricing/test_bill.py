@@ -375,7 +375,7 @@ def test_searches_of_gemini_fall_under_the_fee_for_searches(tmp_path: Path) -> N
     [
         (Usage(audio_seconds=40, paused_seconds=60), "computed", "0.053333333333"),
         (Usage(audio_seconds=100, paused_seconds=0), "computed", "0.083333333333"),
-        (Usage(audio_seconds=100), "estimated", "0.083333333333"),
+        (Usage(audio_seconds=100), "computed", "0.083333333333"),
     ],
 )
 def test_seconds_that_may_have_been_pauses(usage: Usage, source: str, usd: str, tmp_path: Path) -> None:

@@ -86,6 +86,7 @@ def test_client_that_leaves_after_done_has_a_complete_response(serve: Proxy, sim
     event = serve.event(caller.label)
     assert outcome(event) == (200, "complete", "reported", "computed")
     assert (event["input_tokens"], event["output_tokens"], event["streamed"]) == (7, 5, True)
+    simulator.received(1)
 
 
 def test_client_hangs_up_mid_stream(serve: Proxy, simulator: Simulator, stream: str) -> None:

@@ -140,8 +140,6 @@ def compute_bill(
             parts[name] = _by_the_hour(prices.rates[hourly].base, length_of)
         elif length_of:
             missing.append(name)
-    if seconds and PAUSED_HOUR in prices.rates and usage.paused_seconds is None:
-        estimated = True  # some of them may have been a pause
     fees, unknown = _due_fees(usage, prices, is_request=is_request)
     missing += unknown
     parts |= fees
