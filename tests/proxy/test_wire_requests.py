@@ -154,19 +154,6 @@ def test_a_body_that_breaks_after_the_answer_has_begun_ends_the_connection(wired
         assert client.rest().endswith(b"hello")
 
 
-@pytest.mark.parametrize("hosts", [("a.test", "b.test"), ("a.test", "a.test"), ("", "a.test")])
-def test_several_hosts(hosts: tuple[str, ...], wired: Proxy, upstream: Upstream) -> None:
-    """Servers differ in which one counts, so RFC 9112 has none of them count."""
-    before = upstream.total()
-    with connected(wired.port) as client:
-        client.send(request(wired, method="GET", target=MODELS, host=hosts))
-        answer = client.read("GET")
-        assert (answer.status, answer.headers[b"x-metrion-error"]) == (400, b"bad_request")
-        assert b"more than one Host" in answer.body
-        assert client.rest() == b""
-    assert upstream.total() == before
-
-
 def test_a_request_without_a_host(wired: Proxy, upstream: Upstream) -> None:
     """HTTP/1.1 asks for one, HTTP/1.0 does not."""
     script = upstream.script(answering(PLAIN))

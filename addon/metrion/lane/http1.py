@@ -116,7 +116,7 @@ def read_request_head(data: bytes | bytearray, start: int = 0, *, seen: int = 0)
     """Return a request's head, and where it ends; ``None`` as long as it is not whole.
 
     Up to ``seen`` the bytes were there before, when it was not: a head in many pieces is not searched anew for each.
-    Several equal lengths are one; several Hosts are refused, equal or not (RFC 9112, 3.2).
+    Several Hosts pass: whoever forwards the request writes the one that counts. Several equal lengths are one.
 
     :raises MalformedError: it is not a head, or not within the bounds.
     """
@@ -136,11 +136,8 @@ def read_request_head(data: bytes | bytearray, start: int = 0, *, seen: int = 0)
     method, target, digit = line.groups()
     headers = read_strict_fields(head[line.end() :])
     framing, minor = _framing(headers), min(int(digit), 1)
-    hosts = framing.get(b"host", ())
-    if minor and not hosts:
+    if minor and b"host" not in framing:
         raise MalformedError("The request has no Host.")
-    if len(hosts) > 1:
-        raise MalformedError("The request has more than one Host.")
     return RequestHead(method, target, headers, minor, _keep_alive(framing, minor), _request_body(framing, minor)), end
 
 
