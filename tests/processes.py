@@ -56,8 +56,6 @@ ROADS = {"lane": LANE, "mitmproxy": MITMPROXY}
 _OWN_PORTS = range(20_000, 32_000)
 _PORT_LOCKS = Path(tempfile.gettempdir()) / f"metrion-test-ports-{os.getuid()}"
 
-_ONE_COMMAND = threading.Lock()
-"""A command has this process's environment and standard streams to itself."""
 
 _TOKEN = re.compile(r"sk-metrion-[A-Za-z0-9_-]{40,80}")
 
@@ -176,9 +174,16 @@ class Result:
 
 
 def in_this_process(*arguments: str, stdin: str | bytes = b"", environment: Mapping[str, str]) -> Result:
-    """Run ``metrion`` here: for what is not about processes, since one takes half a second of a core to start."""
+    """Run ``metrion`` here: for what is not about processes, since one takes half a second of a core to start.
+
+    Beside the test that runs, it is a process all the same: output is captured for the whole process.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        sent = stdin.encode() if isinstance(stdin, str) else stdin
+        done = subprocess.run([*METRION, *arguments], env=environment, input=sent, capture_output=True, check=False)
+        return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
     gone = {name: None for name in os.environ if name.startswith("METRION_")}
-    with _ONE_COMMAND, CliRunner().isolation(stdin, gone | dict(environment)) as (out, err, _):
+    with CliRunner().isolation(stdin, gone | dict(environment)) as (out, err, _):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "argv", ["metrion", *arguments])
             status = _status_of(main)
