@@ -17,7 +17,7 @@ from metrion.model import Event
 from metrion.reports import Span, report
 from metrion.store import recent
 from metrion.store.recent import Spent
-from metrion.store.rollups import DEFERRED_OPERATIONS
+from metrion.store.rollups import DEFERRED_OPERATIONS, LEVELS
 from tests.store.events import Home, event
 
 NOW = datetime.now(UTC).replace(tzinfo=None)
@@ -115,7 +115,7 @@ def has_a_torn_file(home: Home) -> None:
     home.store_path.with_name(".usage.duckdb.recent").write_text('{"version": 1, "gro')
 
 
-WITH_COSTS = ("ingested", "rollups", "hours", "days")
+WITH_COSTS = ("ingested", *(level.table for level in LEVELS))
 """The rows, and the sums of them."""
 
 
