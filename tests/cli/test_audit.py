@@ -34,7 +34,7 @@ def test_it_is_filtered(metrion: Console) -> None:
     assert len(json.loads(metrion.ok("audit", "--limit", "1", "--format", "json"))) == 1
     assert json.loads(metrion.ok("audit", "--who", "nobody", "--format", "json")) == []
     assert json.loads(metrion.ok("audit", "--until", "1d", "--format", "json")) == []
-    assert "No change is recorded" in metrion("audit", "--since", "now").err
+    assert "No change is recorded" in metrion("audit", "--since", "2999-01-01").err
     assert metrion("audit", "--since", "yesterday-ish").status == 2
 
 
