@@ -76,9 +76,14 @@ def test_a_file_of_an_answer_has_a_bound_on_disk(shared_home: Settings) -> None:
     spill = shared_home.home / ".bounded-1"
     job = {
         "journal_dir": str(shared_home.journal_dir), "store_path": str(shared_home.store_path), "format": "parquet",
-        "query": "SELECT random(), random() FROM range(1000000000)", "memory_bytes": 64 << 20, "spill": str(spill),
+        "query": "SELECT random(), random() FROM range(1000000000)", "memory_bytes": 512 << 20, "spill": str(spill),
     }  # fmt: skip
-    little_disk = "from metrion.cli import sql_process as it; it._SPILL_FACTOR = 1; it.main()"
+    little_disk = """if True:
+        from types import SimpleNamespace
+        from metrion.cli import sql_process as it
+        it.shutil.disk_usage = lambda _: SimpleNamespace(free=256 << 20)
+        it.main()
+    """
     process = subprocess.Popen(
         [sys.executable, "-c", little_disk, str(theirs)],
         stdin=subprocess.PIPE,
