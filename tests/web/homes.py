@@ -27,6 +27,8 @@ _MODELS = (
 )
 _WEIGHTS = (30, 8, 22, 18, 10, 6, 6)
 _LIMITS = json.dumps({"x-ratelimit-remaining-requests": "412"})
+_AFTERNOON = datetime(2026, 11, 26, 14, 40)  # noqa: DTZ001 -- naive UTC
+"""What now is taken for: a Thursday, so that a home is not emptier on a Sunday morning."""
 _USERS = ("ann", "bob", "chloe", "deniz", "eve", None)
 
 
@@ -44,13 +46,14 @@ def filled(path: Path, events: int = 2500, days: float = 16, seed: int = 7, now:
 
 
 def metered(events: int, days: float, seed: int, now: datetime) -> list[Event]:
-    """Return events up to now, more of them by day than by night."""
+    """Return events up to now, more of them by day than by night: as many in each hour back, whenever now is."""
     chance = random.Random(seed)
     now = now.replace(tzinfo=None)
     found: list[Event] = []
     while len(found) < events:
         at = now - timedelta(days=days * chance.random() ** 1.15)
-        if chance.random() > (0.25 if at.hour < 7 or at.weekday() > 4 else 1):
+        clock = _AFTERNOON - (now - at)
+        if chance.random() > (0.25 if clock.hour < 7 or clock.weekday() > 4 else 1):
             continue
         found.append(_one(chance, at, len(found)))
     return sorted(found, key=lambda each: each.started_at)

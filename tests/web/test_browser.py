@@ -70,6 +70,12 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
+def follow(page: Any, selector: str) -> None:
+    """Click what leads to a page, and wait for that page: a click alone returns when the browser has heard of it."""
+    with page.expect_navigation():
+        page.click(selector)
+
+
 def _elsewhere(url: str, running: Running) -> list[str]:
     return [] if url.startswith(running.url) else [f"left: {url}"]
 
@@ -151,22 +157,22 @@ def test_pages_work_without_javascript(browser: Any, running: Running, more: tup
         assert answer.status == 200
         assert page.locator("h1").count() == 1
     page.goto(f"{running.url}/?range=30d")
-    page.click("#top-provider tbody tr:first-child a")
+    follow(page, "#top-provider tbody tr:first-child a")
     assert "provider=" in page.url
     assert "range=30d" in page.url
-    page.click("text=Requests >> nth=0")
+    follow(page, "text=Requests >> nth=0")
     assert "/requests" in page.url
     assert "provider=" in page.url
-    page.click("a[rel=next]")
-    page.click("#list tbody tr:first-child a[href^='/requests/']")
+    follow(page, "a[rel=next]")
+    follow(page, "#list tbody tr:first-child a[href^='/requests/']")
     assert page.locator("#parts, .empty").count() > 0
     page.goto(f"{running.url}/sql")
     page.fill("#query", "SELECT 42")
-    page.click("button.main")
+    follow(page, "button.main")
     assert "SELECT 42" in page.locator("table").inner_text()
-    page.click("text=Bars")
+    follow(page, "text=Bars")
     assert page.url.endswith("/sql?chart=bars")
-    page.click("text=Log out")
+    follow(page, "text=Log out")
     assert page.url.endswith("/login")
     assert said == []
     page.context.close()
@@ -180,23 +186,23 @@ def test_forms_work_without_javascript(browser: Any, running: Running) -> None:
     page.fill("#token input[name=name]", "typed")
     page.fill("input[name=requests_per_minute]", "twenty")
     page.fill("textarea[name=allowed_models]", "claude-*\ngpt-5")
-    page.click("text=Make a token")
+    follow(page, "text=Make a token")
     assert "a whole number" in page.locator("#e-requests_per_minute").inner_text()
     assert page.locator("input[name=requests_per_minute]").get_attribute("aria-invalid") == "true"
     assert page.input_value("textarea[name=allowed_models]") == "claude-*\ngpt-5"
     page.fill("input[name=requests_per_minute]", "20")
-    page.click("text=Make a token")
+    follow(page, "text=Make a token")
     assert page.locator("#secret").inner_text().startswith("sk-metrion-")
-    page.click("a[aria-label='Change typed']")
+    follow(page, "a[aria-label='Change typed']")
     assert page.input_value("input[name=requests_per_minute]") == "20"
     page.fill("input[name=requests_per_minute]", "30")
-    page.click("#token button.main")
+    follow(page, "#token button.main")
     assert "is changed" in page.locator("[role=status]").inner_text()
     assert "30 requests a minute; claude-*, gpt-5" in page.locator("main").inner_text()
     page.goto(f"{running.url}/settings")
     page.fill("input[name=timezone]", "Asia/Kolkata")
     page.select_option("select[name=currency]", "CHF")
-    page.click("text=Show so")
+    follow(page, "text=Show so")
     page.goto(f"{running.url}/?range=30d")
     assert page.locator(".card-value").first.inner_text().startswith("CHF")
     assert "times in Asia/Kolkata" in page.locator("footer").inner_text()
@@ -204,12 +210,12 @@ def test_forms_work_without_javascript(browser: Any, running: Running) -> None:
     page.fill("input[name=tag]", "team=web")
     page.fill("input[name=cost_from]", "0.001")
     page.select_option("select[name=outcome]", "good")
-    page.click("text=Show >> nth=-1")
+    follow(page, "text=Show >> nth=-1")
     assert "tag=team%3Dweb" in page.url
     assert "at most 31 days" in page.locator("main").inner_text()
-    page.click("nav >> text=Errors")
+    follow(page, "nav >> text=Errors")
     assert page.locator(".chip").count() == 4
-    page.click("[aria-label='Take the filter Outcome away']")
+    follow(page, "[aria-label='Take the filter Outcome away']")
     assert page.locator(".chip").count() == 3
     assert [each for each in said if "status of 422" not in each] == []  # said of a mistake in a form
     page.context.close()

@@ -108,12 +108,12 @@ def test_a_filter_that_all_rows_meet_changes_no_figure(client: TestClient, view:
 
 @pytest.fixture(scope="module")
 def old(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, list[datetime]]:
-    """A home with a request each day for 100 days, all of one session, in a zone that never changes its clock."""
-    settings = Settings(home=tmp_path_factory.mktemp("old") / "home", timezone="America/Phoenix")
+    """A home with a request each day for 100 days, all of one session, in a zone where it is about noon."""
+    now = datetime.now(UTC).replace(tzinfo=None)
+    settings = Settings(home=tmp_path_factory.mktemp("old") / "home", timezone=f"Etc/GMT{now.hour - 12:+d}")
     ControlStore.open(settings).close()
     home = Home(settings.home)
     home.initialise()
-    now = datetime.now(UTC).replace(tzinfo=None)
     days = [now - timedelta(days=n, minutes=20) for n in range(100)]
     home.record(*(event(started_at=at, session_id="s", tags={"team": "web"}, cost_usd=Decimal(1)) for at in days))
     home.ingest()
