@@ -185,6 +185,18 @@ def test_refusal_survives_a_body_that_is_sent_regardless(serve: Proxy) -> None:
     assert json.loads(answer)["error"]["code"] == "missing_token"
 
 
+def test_refusal_is_not_followed_by_a_close_while_the_body_may_still_come(serve: Proxy) -> None:
+    """A close then would be a reset, which takes away an answer that the client has not read."""
+    began = time.monotonic()
+    with socket.create_connection(("127.0.0.1", serve.port), timeout=20) as client:
+        client.sendall(b"POST /openai/v1/files HTTP/1.1\r\nhost: x\r\ncontent-length: 5000000\r\n\r\n")
+        response = http.client.HTTPResponse(client)
+        response.begin()
+        assert (response.status, len(response.read()) > 0) == (401, True)
+        assert client.recv(1) == b""
+    assert time.monotonic() - began > UNREAD_BODY_SECONDS - 0.1
+
+
 def test_strangers_cannot_fill_the_store(road: Road, tmp_path: Any, simulator: Simulator) -> None:
     with running_serve(tmp_path / "home", upstreams(simulator), environment=road) as proxy:
         for _ in range(70):

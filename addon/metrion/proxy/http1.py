@@ -194,8 +194,8 @@ class Http1Server(_Connection, _http1.Http1Server):
         self.buf.maybe_extract_at_most(end)
         self._closes = not head.keep_alive
         self.body_reader = Body(body_reader(head.body))  # type: ignore[assignment]  # does all that a reader does
+        self.state = self.read_body  # before the head is handed on: it may be answered at once, and the body is to come
         yield ReceiveHttp(RequestHeaders(self.stream_id, self.request, head.body == 0))
-        self.state = self.read_body
         yield from self.state(event)
 
     def _refuse(self, data: bytes, error: Exception) -> Commands:
