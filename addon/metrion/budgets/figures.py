@@ -9,6 +9,7 @@ would lock out agents, who ask for 64,000 tokens and use a few hundred.
 from __future__ import annotations
 
 import json
+from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -24,8 +25,6 @@ from metrion.pricing.prices import PER_REQUEST
 PERCENTILE = 0.95
 LAST = 64
 """So many costs are remembered of each token and model."""
-_ENOUGH = 4
-"""So many new ones change the percentile of so many."""
 TYPICAL_OUTPUT = 500
 """Tokens of an answer, where nobody has made such a request before."""
 MOST_INPUT = 50_000
@@ -59,29 +58,32 @@ class Likely(NamedTuple):
     """Without their output."""
 
 
-def _without_output(cost: int, parts: Mapping[str, Decimal] | None) -> Likely:
-    output = sum(picodollars(part) for name, part in (parts or {}).items() if name in _OF_OUTPUT)
-    return Likely(cost, max(0, cost - output))
-
-
 class _Costs:
-    """The last costs of one token and model: at least one, once it is asked."""
+    """The last costs of one token and model, and how much of each was not output; both also in order."""
 
-    __slots__ = ("_high", "_last", "new")
+    __slots__ = ("_costs", "_inputs", "_last")
 
     def __init__(self) -> None:
-        self._last = deque[Likely](maxlen=LAST)
-        self._high = Likely(0, 0)
-        self.new = deque[tuple[int, Mapping[str, Decimal] | None]](maxlen=LAST)
-        """What the latest cost, and of which parts. Looked at a few at a time, which takes a fifth of one by one."""
+        self._last = deque[tuple[int, int]]()
+        self._costs: list[int] = []
+        self._inputs: list[int] = []
+
+    def learn(self, cost: int, parts: Mapping[str, Decimal] | None) -> None:
+        """Remember one more, in the place of the oldest."""
+        output = sum(picodollars(part) for name, part in (parts or {}).items() if name in _OF_OUTPUT)
+        input_ = max(0, cost - output)
+        if len(self._last) >= LAST:
+            old = self._last.popleft()
+            del self._costs[bisect_left(self._costs, old[0])]
+            del self._inputs[bisect_left(self._inputs, old[1])]
+        self._last.append((cost, input_))
+        insort(self._costs, cost)
+        insort(self._inputs, input_)
 
     def high(self) -> Likely:
-        if len(self.new) >= _ENOUGH or (self.new and len(self._last) < LAST):
-            self._last += [_without_output(cost, parts) for cost, parts in self.new]
-            self.new.clear()
-            at = int(PERCENTILE * len(self._last))
-            self._high = Likely(*(sorted(each)[at] for each in zip(*self._last, strict=True)))
-        return self._high
+        """Return the percentile of each; there is at least one."""
+        at = int(PERCENTILE * len(self._costs))
+        return Likely(self._costs[at], self._inputs[at])
 
 
 class Figures:
@@ -133,7 +135,7 @@ class Figures:
             if len(self._costs) >= _MOST_KEPT:
                 self._costs.pop(next(iter(self._costs)))
             costs = self._costs[who] = _Costs()
-        costs.new.append((cost, parts))
+        costs.learn(cost, parts)
 
     def _looked_up(self, provider: str, model: str, now: float) -> Rates | None:
         when = datetime.fromtimestamp(now, UTC)
