@@ -77,6 +77,8 @@ def named_policies(policies: Policies) -> Iterable[str]:
 class _Edit:
     """A body that is looked at, and what is to be put where."""
 
+    __slots__ = ("_body", "_missing", "_objects", "_put", "_request", "_spans", "_text", "notes")
+
     def __init__(self, body: bytes, text: str, request: Object) -> None:
         self.notes: list[tuple[str, str]] = []
         self._body = body
@@ -172,7 +174,7 @@ class _Edit:
 
     def splices(self) -> list[_Splice]:
         """Return what is to be put where."""
-        return [*self._spans, *self._fill((), self._missing)]
+        return [*self._spans, *self._fill((), self._missing)] if self._missing else self._spans
 
     def _has(self, member: str) -> bool:
         found = self._find(_names(member))

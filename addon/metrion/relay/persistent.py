@@ -270,10 +270,11 @@ class PersistentRelay(RememberingRelay):
             self._kept, self._policy = [], retries.policy
 
     def _let_go(self, *, is_whole: bool) -> Effects:
+        before = self._forward
         effects = super()._let_go(is_whole=is_whole)
-        if self.state is State.OPENING:
+        if self.state is State.OPENING and (self._forward is not before or self._steps is not None):
             self._steps = None
-            self._take_policies(self._forward)  # its body may have led it elsewhere
+            self._take_policies(self._forward)  # its body may have led it elsewhere, or have changed its head
         return self._in_turn(effects)
 
     def _send(self) -> Effects:

@@ -127,7 +127,10 @@ def why_unread(headers: Headers) -> str | None:
     """Say why a body is not looked at; ``None``: it is."""
     if (header(headers, b"content-encoding") or "identity").lower() != "identity":
         return "the body is compressed"
-    kind = (header(headers, b"content-type") or _JSON).partition(";")[0].strip().lower()
+    kind = header(headers, b"content-type") or _JSON
+    if kind == _JSON:
+        return None
+    kind = kind.partition(";")[0].strip().lower()
     is_json = kind == _JSON or kind.endswith("+json") or kind.startswith("text/")
     return None if is_json else "the body is no JSON"
 
@@ -308,6 +311,12 @@ def give_up(rewrites: Sequence[Rewrite], request: Request) -> None:
 
 def replaced(headers: Headers, name: bytes, value: bytes, *, add: bool = False) -> Headers:
     """Return the fields with one of them changed. ``add``: also where it is missing."""
-    found = any(known.lower() == name for known, _ in headers)
-    changed = tuple((known, value) if known.lower() == name else (known, old) for known, old in headers)
-    return (*changed, (name, value)) if add and not found else changed
+    is_there = False
+    fields = []
+    for field in headers:
+        if len(field[0]) == len(name) and field[0].lower() == name:
+            field, is_there = (field[0], value), True
+        fields.append(field)
+    if add and not is_there:
+        fields.append((name, value))
+    return tuple(fields)
