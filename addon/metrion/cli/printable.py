@@ -10,7 +10,7 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069
 
 def printable(text: str) -> str:
     """Return the text with its control characters escaped."""
-    return CONTROL.sub(_escaped, text)
+    return text if text.isascii() and text.isprintable() else CONTROL.sub(_escaped, text)
 
 
 def width_of(text: str) -> int:

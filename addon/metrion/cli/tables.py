@@ -91,10 +91,13 @@ def shortened(table: Table) -> Table:
         for number, (name, kind) in enumerate(zip(table.columns, table.types, strict=True))
         if "usd" in name.split("_") and _is_number(kind)
     }
-    rows = [
-        tuple(dollars(value) if number in amounts and value is not None else value for number, value in enumerate(row))
-        for row in table.rows
-    ]
+    rows = []
+    for row in table.rows:
+        cells = list(row)
+        for number in amounts:
+            if cells[number] is not None:
+                cells[number] = dollars(cells[number])
+        rows.append(tuple(cells))
     return Table(
         table.columns,
         tuple(_DOLLARS if number in amounts else kind for number, kind in enumerate(table.types)),
@@ -116,13 +119,22 @@ class _Layout:
     padding: int = 2
     """By how much a column is wider than its heading, at least."""
     heading: Callable[[str], str] = str
-    escaped: Callable[[str], str] = str
+    cell: Callable[[object], str]
+    """Returns a value as it stands in the table."""
 
 
-_WIDE = _Layout()
-_CLOSE = _Layout(padding=0)
-_BROKEN = _Layout(padding=0, heading=lambda name: name.replace("_", "\n"))
-_MARKDOWN = _Layout(style="pipe", escaped=lambda text: text.replace("\\", "\\\\").replace("|", "\\|"))
+def _cell(value: object) -> str:
+    return printable(_text(value, "NULL"))
+
+
+def _in_markdown(value: object) -> str:
+    return _cell(value).replace("\\", "\\\\").replace("|", "\\|")
+
+
+_WIDE = _Layout(cell=_cell)
+_CLOSE = _Layout(cell=_cell, padding=0)
+_BROKEN = _Layout(cell=_cell, padding=0, heading=lambda name: name.replace("_", "\n"))
+_MARKDOWN = _Layout(cell=_in_markdown, style="pipe")
 
 
 def _tabulated(table: Table, layout: _Layout) -> str:
@@ -131,8 +143,8 @@ def _tabulated(table: Table, layout: _Layout) -> str:
     usual, tabulate.MIN_PADDING = tabulate.MIN_PADDING, layout.padding  # there is no argument for it
     try:
         text = tabulate.tabulate(
-            [[layout.escaped(_cell(value)) for value in row] for row in table.rows],
-            headers=[layout.heading(layout.escaped(_cell(name))) for name in table.columns],
+            [list(map(layout.cell, row)) for row in table.rows],
+            headers=[layout.heading(layout.cell(name)) for name in table.columns],
             tablefmt=layout.style,
             disable_numparse=True,
             colalign=[_alignment(kind) for kind in table.types],
@@ -170,10 +182,6 @@ def _fits(text: str, width: int) -> bool:
     return max(map(width_of, text.splitlines())) <= width
 
 
-def _cell(value: object) -> str:
-    return printable(_text(value, "NULL"))
-
-
 def _objects(table: Table) -> list[str]:
     names = _distinct(table.columns)
     return [
@@ -190,6 +198,8 @@ def _in_json(found: re.Match[str]) -> str:
 
 def _text(value: object, null: str) -> str:
     """Return a value as the text of one cell."""
+    if type(value) is str or type(value) is int:  # nearly all, of what may be many thousands
+        return str(value)
     if value is None:
         return null
     if isinstance(value, dict | list | tuple):
