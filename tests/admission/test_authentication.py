@@ -296,6 +296,8 @@ PLAN = b"sk-ant-oat01-the-clients-own"
         ((identity(TOKEN), (b"x-api-key", PLAN)), "sk-ant-api03-x", "anthropic", ("pass_through", True)),
         ((identity(TOKEN), (b"x-api-key", b"sk-ant-api03-y")), PLAN.decode(), "anthropic", ("pass_through", False)),
         ((identity(TOKEN), bearer(PLAN)), "x", "openai", ("pass_through", False)),
+        ((identity(TOKEN), bearer(PLAN), (b"x-api-key", b"sk-ant-api03-y")), "x", "anthropic", ("pass_through", False)),
+        ((identity(TOKEN), bearer(PLAN), (b"x-api-key", TOKEN)), "x", "anthropic", ("pass_through", True)),
     ],
 )
 def test_a_credential_of_a_flat_rate_plan_is_known_by_its_beginning(

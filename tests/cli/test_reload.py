@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,35 @@ def test_prices_are_read_again(proxy: Proxy, simulator: Simulator) -> None:
     assert (status, "own.yaml, line 1" in words) == (1, True)
 
 
+def test_budgets_and_the_guard_work_by_it_too(proxy: Proxy, simulator: Simulator) -> None:
+    secret = proxy.metrion("token", "create", "bound", "--monthly-budget", "5").strip()
+
+    def answered(model: str) -> tuple[int, str | None, str | None]:
+        connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=20)
+        try:
+            body = json.dumps({"model": model, "messages": []})
+            connection.request("POST", CHAT, body, {"authorization": f"Bearer {secret}"})
+            response = connection.getresponse()
+            response.read()
+            left = response.getheader("x-metrion-budget-remaining")
+            return response.status, response.getheader("x-metrion-error"), left
+        finally:
+            connection.close()
+
+    assert [answered("model-1") for _ in range(4)] == [(403, "not_allowed", None)] * 4
+    (proxy.home / "new.yaml").write_text("openai: {model-1: {input: 1, output: 1}}")
+    more = {"pricing": ["pricing.yaml", "new.yaml"], "budgets": {"remaining_header": True}}
+    write(proxy, usual(simulator) | more)
+    assert "In force now: budgets, pricing." in reloaded(proxy)[1].replace("pricing, budgets", "budgets, pricing")
+    answers = [answered("model-1") for _ in range(4)]
+    assert {status for status, _, _ in answers} == {200}
+    assert all(left is not None and Decimal(left) < 5 for _, _, left in answers)
+    write(proxy, usual(simulator) | more | {"guard": {"identical_requests": 1}})
+    assert "In force now: guard." in reloaded(proxy)[1]
+    assert answered("model-1")[0] == 200
+    assert answered("model-1")[:2] == (429, "rate_limited")
+
+
 WRONG = {
     "no YAML": ("providers: [", "not valid YAML"),
     "an unknown key": ("lisen: 127.0.0.1:80", "lisen"),
@@ -139,10 +169,10 @@ def test_a_wrong_one_changes_nothing_and_says_why(proxy: Proxy, simulator: Simul
 
 
 def test_what_needs_a_restart_is_named(proxy: Proxy, simulator: Simulator) -> None:
-    write(proxy, with_other(simulator, listen="127.0.0.1:9", store="elsewhere.duckdb"))
+    write(proxy, with_other(simulator, listen="127.0.0.1:9", store="elsewhere.duckdb", timezone="Asia/Tokyo"))
     status, words = reloaded(proxy)
     assert status == 0
-    assert "listen, store: changed in the file" in words
+    assert "listen, store, timezone: changed in the file" in words
     assert "restart" in words
     assert asked(proxy) == 200
     assert not (proxy.home / "elsewhere.duckdb").exists()

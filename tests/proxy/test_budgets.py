@@ -151,6 +151,21 @@ def test_what_nobody_can_price_is_refused_by_name(
         assert Answer(proxy, lenient, body, path).status == 200
 
 
+@pytest.mark.parametrize("field", [None, "x-http-method-override", "X-HTTP-Method", "x-method-override"])
+def test_what_a_server_may_read_as_a_post_is_refused(field: str | None, proxy: Proxy, strict: str) -> None:
+    """No row would have its cost: by its method it costs nothing."""
+    connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=20)
+    path = "/gemini/v1beta/models/gemini-2.5-flash:generateContent"
+    headers = {"authorization": f"Bearer {strict}", **({} if field is None else {field: "POST"})}
+    try:
+        connection.request("post" if field is None else "GET", path, b"{}", headers)
+        response = connection.getresponse()
+        assert (response.status, response.getheader("x-metrion-error")) == (403, "not_allowed")
+        assert b"where the method of a request is known" in response.read()
+    finally:
+        connection.close()
+
+
 def test_a_rate_limit_reserves_nothing_and_a_budget_counts_no_request(proxy: Proxy) -> None:
     secret = token(proxy, "both", "--monthly-budget", "5", "--rate", "2")
     assert [Answer(proxy, secret).status for _ in range(3)] == [200, 200, 429]

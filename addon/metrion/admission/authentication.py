@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -52,7 +52,7 @@ def admit(
     identities, placed = credentials(inbound, places)
     tokens = {value for value in placed if has_prefix(value)}.union(identities)
     if not tokens and intercepted is not None and placed:
-        in_plan = any(_is_of_plan(value, route) for value in placed)
+        in_plan = _is_of_plan(placed, route)
         caller = Caller(intercepted, None, "pass_through", route.timeout, in_plan)
         wire, masked = wire_head(inbound, places, route, None), shown(inbound, places)
         return Forward(route, caller, wire, masked, credentials=tuple(placed))
@@ -70,7 +70,7 @@ def admit(
     credential = "pass_through" if pass_through else "stored" if needs_key else None
     key = None if pass_through else access.provider_key(token.account, route.provider, token.key) if needs_key else ""
     sent = placed if pass_through else (key.encode("utf-8", "replace"),) if key else ()
-    in_plan = any(_is_of_plan(value, route) for value in sent)
+    in_plan = _is_of_plan(sent, route)
     rules = token.rules
     caller = _caller(token, route, plan, credential, in_plan=in_plan)
     meant = policies.meant(route, caller) if policies else route
@@ -180,9 +180,10 @@ def _identify(secret: bytes, access: AccessSnapshot, now: datetime | None) -> tu
     return digest, token
 
 
-def _is_of_plan(credential: bytes, route: Route) -> bool:
-    """Whether a credential belongs to a flat-rate plan of the provider's."""
-    return route.plan_prefix is not None and credential.startswith(route.plan_prefix)
+def _is_of_plan(sent: Collection[bytes], route: Route) -> bool:
+    """Whether a request is paid by a flat-rate plan of the provider's: all credentials that go out belong to one."""
+    theirs = [credential for credential in sent if not has_prefix(credential)]
+    return route.plan_prefix is not None and bool(theirs) and all(each.startswith(route.plan_prefix) for each in theirs)
 
 
 def _utc(moment: datetime) -> datetime:

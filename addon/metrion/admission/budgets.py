@@ -14,7 +14,7 @@ from decimal import Decimal
 
 from metrion.admission.codes import BODY_TOO_LARGE, BUDGET, NOT_ALLOWED
 from metrion.admission.labels import labels
-from metrion.admission.rules import is_showable
+from metrion.admission.rules import is_showable, may_be_another_method
 from metrion.admission.spans import Span
 from metrion.model import Asked, Budget, Forward, Inbound, Naming, Refusal, Reservation, dollars
 from metrion.settings.timezones import zone
@@ -63,11 +63,17 @@ class Budgets:
 
     def bind(self, forward: Forward | Refusal, inbound: Inbound) -> Forward | Refusal:
         """Return a request that is admitted with the budgets that it is bound by."""
-        if isinstance(forward, Refusal) or not may_cost(forward, inbound):
+        if isinstance(forward, Refusal):
+            return forward
+        costs = may_cost(forward, inbound)
+        if not costs and (forward.caller.in_plan or not may_be_another_method(inbound)):
             return forward
         caller = forward.caller
         user = labels(inbound, caller.labels)[0] if self._by_user else None
         found = self.of(caller.token_name, caller.account, user, forward.route.provider)
+        if not costs:
+            strict = next((budget for budget in found if budget.then != "warn"), None)
+            return without_method(forward, strict) if strict is not None else forward
         if found:  # frozen, but nobody else has seen it yet, and a copy takes 6 µs
             object.__setattr__(forward, "reservation", Reservation(found))
         return forward
@@ -144,6 +150,15 @@ def without_model(forward: Forward, budget: Budget, asked: Asked) -> Refusal:
         message += f" `{way_out}` allows it all the same."
     kind = BODY_TOO_LARGE if asked.too_large else NOT_ALLOWED
     return Refusal.of_routed(forward.route, kind, message, caller=forward.caller)
+
+
+def without_method(forward: Forward, budget: Budget) -> Refusal:
+    """Refuse a request on a budget that servers may read as one that costs something, and others not."""
+    message = (
+        f"The budget of {shown(budget)} can only hold where the method of a request is known, and this one may be read "
+        "as another: a field such as x-http-method-override names one, or it is not written in capitals."
+    )
+    return Refusal.of_routed(forward.route, NOT_ALLOWED, message, caller=forward.caller)
 
 
 def shown(budget: Budget) -> str:

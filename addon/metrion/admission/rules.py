@@ -43,7 +43,7 @@ def judge(token: str, rules: TokenRules, route: Route, inbound: Inbound) -> str 
         return False
     if asks_for_websocket(inbound) or operation.session:
         naming = Naming.ELSEWHERE
-    elif inbound.method in _SAFE and not any(name.lower() in _OVERRIDES for name, _ in inbound.headers):
+    elif inbound.method in _SAFE and not may_be_another_method(inbound):
         return False
     else:
         naming = operation.naming
@@ -85,6 +85,11 @@ def may_be_unread(operation: Operation, rules: TokenRules) -> bool:
 def asks_for_websocket(inbound: Inbound) -> bool:
     """Whether a request wants to become a WebSocket session, wherever it goes."""
     return any(name.lower() == b"upgrade" and b"websocket" in value.lower() for name, value in inbound.headers)
+
+
+def may_be_another_method(inbound: Inbound) -> bool:
+    """Whether a server may read a request as one with another method than stands in its first line."""
+    return inbound.method != inbound.method.upper() or any(name.lower() in _OVERRIDES for name, _ in inbound.headers)
 
 
 def wrong_address(token: str, rules: TokenRules | None, inbound: Inbound) -> str | None:

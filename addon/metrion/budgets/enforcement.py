@@ -89,6 +89,11 @@ class Enforcement:
         """Of each budget, by its id, the span that was last asked for."""
         self._is_failing = False
 
+    def use(self, prices: PriceBook, *, shows_remaining: bool) -> None:
+        """Work by other prices and another option from the next request on."""
+        self._figures.use(prices)
+        self._shows_remaining = shows_remaining
+
     # --- before
 
     def admit(

@@ -99,6 +99,11 @@ class Figures:
         self._seeds_state: tuple[int, int] | None = None
         self._looked_at = -_LOOK_SECONDS
 
+    def use(self, prices: PriceBook) -> None:
+        """Take other prices. What requests cost by earlier ones stays their history."""
+        self._prices = prices
+        self._rates.clear()
+
     def rates(self, provider: str, model: str) -> Rates | None:
         """Return what a model costs today; ``None``: it has no price."""
         now = self._clock()

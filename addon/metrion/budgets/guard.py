@@ -40,19 +40,23 @@ class Guard:
     """See the module. ``folder``: where its files are."""
 
     def __init__(self, settings: GuardSettings, folder: Path, clock: Callable[[], float] = time.time) -> None:
-        self._settings = settings
         self._folder = folder
         self._clock = clock
         self._files = dict[str, File]()
         self._key: bytes | None = None
         self._is_failing = False
+        self.own: Mapping[tuple[str, str], GuardLimits] = {}
+        """The limits of those that have their own, as the last decision saw them."""
+        self.use(settings)
+
+    def use(self, settings: GuardSettings) -> None:
+        """Work by these limits from the next request on."""
+        self._settings = settings
         identical = settings.identical_requests or 0
         self._of_tokens = _limits(settings.token, identical, settings.then)
         self._of_accounts = _limits(settings.account, 0, settings.then)
         self._without_token = _limits(settings.account, identical, settings.then)
         """What bounds an account by requests that no token identifies."""
-        self.own: Mapping[tuple[str, str], GuardLimits] = {}
-        """The limits of those that have their own, as the last decision saw them."""
 
     @property
     def is_on(self) -> bool:

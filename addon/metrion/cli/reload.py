@@ -16,7 +16,7 @@ def reload(settings: Settings) -> None:
 
     No connection is dropped. If something cannot be used, nothing changes: the message says why, and the exit status is
     1. Each `metrion serve` of this home reads the file with which it was started. Where it listens, its workers, its
-    store, metrics and collector change with a restart only.
+    store, metrics, collector, time zone and master key change with a restart only.
 
     \b
     Examples:

@@ -97,13 +97,7 @@ class Gateway:
         self._journal = Journal(settings.journal_dir, on_change=slot.note_events)
         self._budgets = access.budgets
         """As the last decision saw them."""
-        self._enforcement = Enforcement(
-            settings.budgets_dir,
-            self._journal.writer,
-            prices,
-            settings.timezone,
-            shows_remaining=settings.budgets.remaining_header,
-        )
+        self._enforcement = Enforcement(settings.budgets_dir, self._journal.writer, prices, settings.timezone)
         self._guard = Guard(settings.guard, settings.guard_dir)
         self._ending: Forward | Refusal | None = None
         """What the request was decided to be whose event is being written."""
@@ -128,6 +122,8 @@ class Gateway:
         self.settings = settings
         self.router = Router(settings)
         self._rerouting = Rerouting(self.router, PolicyBook(settings.policies)) if settings.policies else None
+        self._enforcement.use(self._recorder.prices, shows_remaining=settings.budgets.remaining_header)
+        self._guard.use(settings.guard)
         self.log.use(settings)
         if self.cache is None:
             self.cache = self._answer_cache()

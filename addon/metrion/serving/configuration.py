@@ -15,7 +15,15 @@ from metrion.pricing.files import read_bytes
 from metrion.settings import Settings, load_settings
 from metrion.settings.environments import load_environment
 
-_AT_START = {"listen_host": "listen", "listen_port": "listen", "store": "store", "metrics": "metrics", "otlp": "otlp"}
+_AT_START = {
+    "listen_host": "listen",
+    "listen_port": "listen",
+    "store": "store",
+    "metrics": "metrics",
+    "otlp": "otlp",
+    "timezone": "timezone",  # by whose days budgets are counted before the first request
+    "master_key_command": "master_key_command",
+}
 """Fields of the settings that hold from the start to the end of a proxy, with the keys that set them."""
 
 
