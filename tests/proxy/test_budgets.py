@@ -201,6 +201,42 @@ def test_what_a_killed_proxy_held_is_let_go_of_at_the_next_start(simulator: Simu
         assert Answer(proxy, proxy.token).status == 200
 
 
+def test_a_token_that_is_revoked_in_the_middle_of_a_stream(proxy: Proxy, simulator: Simulator) -> None:
+    secret = token(proxy, "gone", "--monthly-budget", "5")
+    proxy.metrion("budget", "set", "--account", "default", "--usd", "1000", "--per", "day")
+    connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=20)
+    headers = {"authorization": f"Bearer {secret}", **simulator.select(delivery=Delivery(hold=40))}
+    body = {**BODY, "stream": True, "stream_options": {"include_usage": True}}
+    connection.request("POST", "/openai/v1/chat/completions", json.dumps(body), headers)
+    response = connection.getresponse()
+    first = response.read(40)
+    assert standing(proxy, "default")["held"] != "0"
+    proxy.metrion("token", "revoke", "gone")
+    assert Answer(proxy, secret).status == 401
+    simulator.release()
+    assert (first + response.read()).endswith(b"data: [DONE]\n\n")
+    connection.close()
+    left = eventually(lambda: standing(proxy, "default"), until=lambda found: found["held"] == "0")
+    (row,) = proxy.events("SELECT cost_usd FROM events WHERE token_name = 'gone'")
+    assert Decimal(left["spent"]) >= Decimal(row["cost_usd"]) > 0
+    proxy.metrion("budget", "remove", "--account", "default")
+
+
+def test_a_control_database_that_vanishes_refuses_until_it_is_back(simulator: Simulator, tmp_path: Path) -> None:
+    more = {"plans": {"pro": {"requests_per_minute": 0}}}
+    with running_serve(tmp_path / "home", upstreams(simulator) | more) as proxy:
+        proxy.metrion("budget", "set", "--account", "default", "--usd", "5", "--per", "day")
+        assert Answer(proxy, proxy.token).status == 200
+        database, away = proxy.home / "control.db", proxy.home / "away.db"
+        database.rename(away)
+        assert Answer(proxy, proxy.token).status == 200, "what was read last holds for five seconds"
+        refused = eventually(lambda: Answer(proxy, proxy.token), until=lambda answer: answer.status != 200)
+        assert (refused.status, refused.headers["x-metrion-error"]) == (500, "internal")
+        assert not database.exists(), "nobody makes an empty one"
+        away.rename(database)
+        assert Answer(proxy, proxy.token).status == 200
+
+
 def test_the_guard_refuses_requests_that_repeat_and_lets_others_pass(simulator: Simulator, tmp_path: Path) -> None:
     config = upstreams(simulator) | {"guard": {"identical_requests": 2, "token": {"tokens_per_minute": 10_000}}}
     with running_serve(tmp_path / "home", config) as proxy:

@@ -49,6 +49,8 @@ class Counting(Turns):
                         self._note_end(self._process.wait(_FIRST_SECONDS))
 
     def _any_work(self) -> bool:
+        if not self._settings.control_db.exists():  # nobody but a command makes a new one: an empty one knows no token
+            return False
         if (control := self._control_stamp()) != self._control:
             with closing(ControlStore.open(self._settings)) as store:
                 self._budgets = store.budgets()
