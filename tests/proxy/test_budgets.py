@@ -151,17 +151,30 @@ def test_what_nobody_can_price_is_refused_by_name(
         assert Answer(proxy, lenient, body, path).status == 200
 
 
-@pytest.mark.parametrize("field", [None, "x-http-method-override", "X-HTTP-Method", "x-method-override"])
-def test_what_a_server_may_read_as_a_post_is_refused(field: str | None, proxy: Proxy, strict: str) -> None:
-    """No row would have its cost: by its method it costs nothing."""
+GENERATING = "/gemini/v1beta/models/gemini-2.5-flash:generateContent"
+UPGRADE = {"connection": "upgrade", "upgrade": "websocket", "sec-websocket-version": "13", "sec-websocket-key": "eA=="}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "fields", "says"),
+    [
+        ("post", GENERATING, {}, b"where the method of a request is known"),
+        ("GET", GENERATING, {"x-http-method-override": "POST"}, b"where the method of a request is known"),
+        ("HEAD", GENERATING, {"X-HTTP-Method": "POST"}, b""),
+        ("PUT", GENERATING, {"x-method-override": "POST"}, b"where the method of a request is known"),
+        ("GET", "/openai/v1/realtime?model=gpt-realtime", UPGRADE, b"allow-operation realtime"),
+        ("GET", "/openai/v1/not-known-yet", UPGRADE, b"allow-operation other"),
+    ],
+)
+def test_what_a_server_may_read_as_what_costs_something_is_refused(
+    method: str, path: str, fields: dict[str, str], says: bytes, proxy: Proxy, strict: str
+) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=20)
-    path = "/gemini/v1beta/models/gemini-2.5-flash:generateContent"
-    headers = {"authorization": f"Bearer {strict}", **({} if field is None else {field: "POST"})}
     try:
-        connection.request("post" if field is None else "GET", path, b"{}", headers)
+        connection.request(method, path, None, {"authorization": f"Bearer {strict}"} | fields)
         response = connection.getresponse()
         assert (response.status, response.getheader("x-metrion-error")) == (403, "not_allowed")
-        assert b"where the method of a request is known" in response.read()
+        assert says in response.read()
     finally:
         connection.close()
 

@@ -39,9 +39,11 @@ def connect(target: str, token: str = "") -> bytes:
     return f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{own}\r\n".encode()
 
 
-def tunnel(client: RawClient, proxy: Proxy, port: int, *, protocols: tuple[str, ...] = ()) -> ssl.SSLSocket:
+def tunnel(
+    client: RawClient, proxy: Proxy, port: int, *, token: str | None = None, protocols: tuple[str, ...] = ()
+) -> ssl.SSLSocket:
     """Open a tunnel to the provider, and begin TLS in it."""
-    client.send(connect(f"localhost:{port}", proxy.token))
+    client.send(connect(f"localhost:{port}", proxy.token if token is None else token))
     assert client.receive().startswith(b"HTTP/1.1 200 ")
     trusting = ssl.create_default_context(cafile=str(proxy.home / "ca" / "mitmproxy-ca-cert.pem"))
     if protocols:
@@ -55,6 +57,24 @@ def rows(proxy: Proxy) -> list[tuple[object, ...]]:
 
 
 REFUSED = ("openai", "CONNECT", 400, "bad_request", "refused", "0.000000000000")
+
+
+def test_what_is_within_a_tunnel_is_bound_by_its_tokens_budget(hop: Proxy, tls: Terminator) -> None:
+    """With a key of the caller's own, too."""
+    poor = hop.metrion("token", "create", "poor").strip()
+    hop.metrion("budget", "set", "--token", "poor", "--usd", "0", "--per", "day")
+    body = b'{"model": "gpt-4o", "messages": []}'
+    for outer, inner in ((poor, "sk-my-own-key-0123456789"), ("", poor), (poor, poor)):
+        with connected(hop.port) as client, tunnel(client, hop, tls.port, token=outer) as wrapped:
+            within = RawClient(wrapped)
+            within.send(
+                f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost:{tls.port}\r\nAuthorization: Bearer {inner}\r\n"
+                f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+                + body
+            )
+            answer = within.read()
+        assert (answer.status, answer.headers[b"x-metrion-error"]) == (429, b"budget")
+    hop.metrion("token", "revoke", "poor")
 
 
 @pytest.mark.parametrize("target", ["localhost:{port}", "LocalHost:{port}"])

@@ -14,7 +14,7 @@ from decimal import Decimal
 
 from metrion.admission.codes import BODY_TOO_LARGE, BUDGET, NOT_ALLOWED
 from metrion.admission.labels import labels
-from metrion.admission.rules import is_showable, may_be_another_method
+from metrion.admission.rules import asks_for_websocket, is_showable, may_be_another_method
 from metrion.admission.spans import Span
 from metrion.model import Asked, Budget, Forward, Inbound, Naming, Refusal, Reservation, dollars
 from metrion.settings.timezones import zone
@@ -93,9 +93,9 @@ def may_cost(forward: Forward, inbound: Inbound) -> bool:
     if forward.caller.in_plan:
         return False
     operation = forward.route.operation
-    if operation.session:
-        return True
-    return inbound.method == b"POST" and (operation.is_billed_at(forward.route.provider) or operation.name == BATCH)
+    if inbound.method != b"POST":
+        return operation.session or asks_for_websocket(inbound)
+    return operation.session or operation.is_billed_at(forward.route.provider) or operation.name == BATCH
 
 
 def over(forward: Forward, budget: Budget, span: Span, *, spent: int, held: int, now: float, timezone: str) -> Refusal:
