@@ -8,6 +8,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -18,8 +19,9 @@ import pytest
 from metrion import alerts
 from metrion.control import ALL_ACCOUNTS, AuditEntry, ControlStore, Limits, TokenTerms, acting
 from metrion.control.alerts import AlertStore
+from metrion.control.guard_store import GuardStore
 from metrion.errors import ControlError
-from metrion.model import PICODOLLARS, Budget, LabelRules
+from metrion.model import PICODOLLARS, Budget, GuardLimits, LabelRules, OwnGuard
 from metrion.settings import Settings
 from metrion.settings.ownership import user_name
 from tests.control.homes import home_settings
@@ -27,6 +29,8 @@ from tests.credentials import PROVIDER_KEY as KEY
 
 HOOK = "https://hooks.example.com/T0/s3cret"
 TERMS = alerts.check_terms("spend", Decimal(5))
+LIMITS = Limits(requests_per_minute=0, monthly_budget_usd=Decimal(5))
+GUARD = OwnGuard("account", "team", GuardLimits(Decimal(2), 0, 5, "refuse"))
 LATER = datetime(2999, 1, 1, tzinfo=UTC)
 
 
@@ -51,6 +55,9 @@ STEPS: list[Step] = [
      {"plan": {"was": "free", "is": "pro"}}),
     ("create_token", lambda c, _: c.create_token("ci", account="team", expires_at=LATER), "token.create", "ci",
      {"account": "team", "expires_at": "2999-01-01T00:00:00Z"}),
+    ("create_token", lambda c, _: c.create_token("bound", account="team", limits=LIMITS),
+     "token.create", "bound", {"account": "team", "requests_per_minute": 0, "monthly_budget_usd": "5"}),
+    ("revoke_token", lambda c, _: c.revoke_token("bound"), "token.revoke", "bound", {}),
     ("change_token", lambda c, _: c.change_token("ci", renamed), "token.set", "ci",
      {"account": {"was": "team", "is": "default"}, "requests_per_minute": {"was": None, "is": 5},
       "user_label": {"was": None, "is": "ann"}, "expires_at": {"was": "2999-01-01T00:00:00Z", "is": None}}),
@@ -71,15 +78,26 @@ STEPS: list[Step] = [
     ("remove_key", lambda c, _: c.remove_key("xai", ALL_ACCOUNTS), "key.remove", "xai", {"account": "*"}),
     ("set_budget", lambda c, _: c.set_budget(Budget(0, "account", "team", 5 * PICODOLLARS, "day")), "budget.set",
      "account team", {"usd": "5", "per": "day", "then": "refuse"}),
+    ("set_budget", lambda c, _: c.set_budget(Budget(0, "account", "team", 6 * PICODOLLARS, "day", then="warn")),
+     "budget.set", "account team",
+     {"per": "day", "usd": {"was": "5", "is": "6"}, "then": {"was": "refuse", "is": "warn"}}),
     ("remove_budget", lambda c, _: c.remove_budget("account", "team"), "budget.remove", "account team",
-     {"per": ["day"]}),
+     {"per": ["day"], "usd": ["6"]}),
+    ("set", lambda _, s: GuardStore.open(s).set(GUARD), "guard.set", "account team",
+     {"usd_per_minute": "2", "tokens_per_minute": 0, "identical_requests": 5, "then": "refuse"}),
+    ("set", lambda _, s: GuardStore.open(s).set(replace(GUARD, limits=GuardLimits(Decimal(3), 0, 5, "refuse"))),
+     "guard.set", "account team", {"usd_per_minute": {"was": "2", "is": "3"}}),
+    ("remove", lambda _, s: GuardStore.open(s).remove("account", "team"), "guard.remove", "account team",
+     {"usd_per_minute": "3", "tokens_per_minute": 0, "identical_requests": 5, "then": "refuse"}),
     ("remove_account", lambda c, _: c.remove_account("team"), "account.remove", "team", {"keys": ["openai"]}),
     ("create", lambda _, s: alerts.add_rule(s, "month", TERMS, [alerts.webhook(HOOK, "webhook")]), "alert.add", "month",
      {"measure": "spend", "bound": "5", "span": "month", "allow_private": False,
       "channels": ["webhook: https://hooks.example.com/…"]}),
-    ("change", lambda _, s: alerts.change_rule(s, "month", TERMS), "alert.set", "month",
-     {"measure": "spend", "bound": "5", "span": "month", "allow_private": False}),
-    ("remove", lambda _, s: alerts.remove_rule(s, "month"), "alert.remove", "month", {}),
+    ("change", lambda _, s: alerts.change_rule(s, "month", alerts.check_terms("spend", Decimal(6))), "alert.set",
+     "month", {"bound": {"was": "5", "is": "6"}}),
+    ("remove", lambda _, s: alerts.remove_rule(s, "month"), "alert.remove", "month",
+     {"measure": "spend", "bound": "6", "span": "month", "allow_private": False,
+      "channels": ["webhook: https://hooks.example.com/…"]}),
 ]  # fmt: skip
 """Every change in an order in which each can be made: its method, how, and what the log says."""
 NOT_CHANGES = {"fire", "delivered"}
@@ -87,10 +105,10 @@ NOT_CHANGES = {"fire", "delivered"}
 
 
 def changing_methods() -> set[str]:
-    """Every method of the two stores that writes."""
+    """Every method of the stores that writes."""
     return {
         name
-        for kind in (ControlStore, AlertStore)
+        for kind in (ControlStore, AlertStore, GuardStore)
         for name, method in inspect.getmembers(kind, inspect.isfunction)
         if "with transaction(" in inspect.getsource(method) or name == "rotate_master_key"
     }

@@ -25,7 +25,7 @@ from metrion.control.alert_records import (
     NewChannel,
     RuleTerms,
 )
-from metrion.control.audit import record
+from metrion.control.audit import differences, record
 from metrion.control.files import connection, transaction
 from metrion.control.moments import optional_moment, optional_text, text_of
 from metrion.control.names import check_name, suggestion
@@ -112,7 +112,8 @@ class AlertStore:
             if channels is not None:
                 self._drop_channels(db, rule, "the channel was changed", now)
                 self._store_channels(db, rule.id, channels)
-            record(db, "alert.set", name, **_said(terms, channels))
+            after = _said(terms, rule.channels if channels is None else channels)
+            record(db, "alert.set", name, **differences(_said(rule.terms, rule.channels), after))
         return self.rule(name)
 
     def remove(self, name: str, now: datetime) -> None:
@@ -124,7 +125,7 @@ class AlertStore:
             rule = _required(db, name)
             self._drop_channels(db, rule, "the rule was removed", now)
             db.execute("DELETE FROM alert_rules WHERE id = ?", (rule.id,))
-            record(db, "alert.remove", name)
+            record(db, "alert.remove", name, **_said(rule.terms, rule.channels))
 
     def target(self, channel: str) -> str:
         """Return all that is needed to send by a channel.
@@ -220,11 +221,10 @@ def _columns(terms: RuleTerms) -> dict[str, object]:
     }
 
 
-def _said(terms: RuleTerms, channels: Sequence[NewChannel] | None) -> dict[str, object]:
+def _said(terms: RuleTerms, channels: Sequence[NewChannel | AlertChannel]) -> dict[str, object]:
     """Return what the audit log says of a rule: where it sends to without what is secret."""
-    where = None if channels is None else [f"{each.kind}: {each.shown}" for each in channels]
-    said = {name: value for name, value in _columns(terms).items() if value is not None}
-    return said | {"allow_private": terms.allow_private, "channels": where}
+    where = [f"{each.kind}: {each.shown}" for each in channels]
+    return _columns(terms) | {"allow_private": terms.allow_private, "channels": where}
 
 
 def _rules(db: sqlite3.Connection) -> Iterator[AlertRule]:

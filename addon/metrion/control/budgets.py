@@ -78,11 +78,21 @@ def records(db: sqlite3.Connection) -> tuple[Budget, ...]:
     )
 
 
+def like(db: sqlite3.Connection, budget: Budget) -> Budget | None:
+    """Return the budget that there is for the same thing and span."""
+    return next((each for each in records(db) if _key(each) == _key(budget)), None)
+
+
+def said(budget: Budget) -> dict[str, object]:
+    """Return what an audit says of a budget."""
+    return {"usd": _text(budget.limit), "per": budget.per, "timezone": budget.timezone, "then": budget.then}
+
+
 def follow_token(db: sqlite3.Connection, name: str, usd: Decimal | None) -> None:
     """Have the budget of a token for a month be what its terms say; 0 and ``None``: it has none."""
     if usd:
         _check_amount(usd)
-        known = next((each for each in records(db) if _key(each) == ("token", name, MONTH)), None)
+        known = like(db, Budget(0, "token", name, 0, MONTH))
         timezone, then = (known.timezone, known.then) if known else (None, THENS[0])
         _put(db, Budget(0, "token", name, picodollars(usd), MONTH, timezone, then))
     else:

@@ -42,8 +42,7 @@ class GuardStore:
         :raises UnknownNameError: it has no limits of its own.
         """
         with transaction(self._path) as db:
-            guards.remove(db, scope, name)
-            record(db, "guard.remove", f"{scope} {name}")
+            record(db, "guard.remove", f"{scope} {name}", **guards.remove(db, scope, name))
 
     def all(self) -> tuple[OwnGuard, ...]:
         """Return what is set for whom: accounts first, by name."""

@@ -10,12 +10,14 @@ import sqlite3
 from decimal import Decimal
 
 from metrion.control import accounts, budgets
+from metrion.control.audit import differences
 from metrion.control.moments import now_text
 from metrion.control.names import suggestion
 from metrion.errors import ControlError, UnknownNameError
 from metrion.model import GuardLimits, OwnGuard
 
 SCOPES = ("token", "account")
+THENS = ("refuse", "warn")
 MOST_TOKENS = 10**12
 MOST_IDENTICAL = 10**6
 
@@ -27,22 +29,26 @@ def put(db: sqlite3.Connection, guard: OwnGuard) -> dict[str, object]:
     """
     _check(guard.limits)
     _require(db, guard.scope, guard.name)
+    before = _found(db, guard.scope, guard.name)
     said = _said(guard.limits)
     db.execute(
         "INSERT OR REPLACE INTO guards (usd_per_minute, tokens_per_minute, identical_requests, at_limit, scope, name, "
         "changed_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
         (*said.values(), guard.scope, guard.name, now_text()),
     )
-    return said
+    return said if before is None else differences(_said(before.limits), said)
 
 
-def remove(db: sqlite3.Connection, scope: str, name: str) -> None:
-    """Forget the limits of a token or an account.
+def remove(db: sqlite3.Connection, scope: str, name: str) -> dict[str, object]:
+    """Forget the limits of a token or an account; return what an audit says of them.
 
     :raises UnknownNameError: it has none of its own.
     """
-    if not db.execute("DELETE FROM guards WHERE scope = ? AND name = ?", (scope, name)).rowcount:
+    before = _found(db, scope, name)
+    if before is None:
         raise UnknownNameError(f"the {scope} {name!r} has no limits of its own. `metrion guard list` shows who has.")
+    db.execute("DELETE FROM guards WHERE scope = ? AND name = ?", (scope, name))
+    return _said(before.limits)
 
 
 def records(db: sqlite3.Connection) -> tuple[OwnGuard, ...]:
@@ -57,6 +63,10 @@ def records(db: sqlite3.Connection) -> tuple[OwnGuard, ...]:
     )
 
 
+def _found(db: sqlite3.Connection, scope: str, name: str) -> OwnGuard | None:
+    return next((each for each in records(db) if (each.scope, each.name) == (scope, name)), None)
+
+
 def _check(limits: GuardLimits) -> None:
     if not 0 <= limits.usd_per_minute <= budgets.MOST_USD:
         raise ControlError(f"dollars a minute are between 0 and {budgets.MOST_USD:,}.")
@@ -64,8 +74,8 @@ def _check(limits: GuardLimits) -> None:
         raise ControlError(f"tokens a minute are between 0 and {MOST_TOKENS:,}.")
     if not 0 <= limits.identical_requests <= MOST_IDENTICAL:
         raise ControlError(f"identical requests in a row are between 0 and {MOST_IDENTICAL:,}.")
-    if limits.then not in budgets.THENS:
-        raise ControlError(f"beyond its limits the guard can {' or '.join(budgets.THENS)}.")
+    if limits.then not in THENS:
+        raise ControlError(f"beyond its limits the guard can {' or '.join(THENS)}.")
 
 
 def _require(db: sqlite3.Connection, scope: str, name: str) -> None:

@@ -18,7 +18,7 @@ from metrion.admission.budgets import Budgets
 from metrion.control import accounts, admins, budgets, guards, provider_keys, rotation, tokens
 from metrion.control.audit import AuditEntry, differences, entries, record
 from metrion.control.files import connection, make_private_file, make_private_folder, transaction
-from metrion.control.moments import optional_text, text_of
+from metrion.control.moments import text_of
 from metrion.control.names import DEFAULT_ACCOUNT
 from metrion.control.records import (
     Account,
@@ -35,7 +35,7 @@ from metrion.control.schema import migrate
 from metrion.control.vault import Vault
 from metrion.control.watch import Watch
 from metrion.errors import ControlError
-from metrion.model import Budget, LabelRules, TokenRules, dollars
+from metrion.model import Budget, LabelRules, TokenRules
 from metrion.settings import Settings
 
 
@@ -147,7 +147,7 @@ class ControlStore:
         with transaction(self._path) as db:
             made = tokens.create(db, name, terms)
             self._count_of_token(db, made.name)
-            record(db, "token.create", made.name, account=made.account, expires_at=optional_text(expires_at))
+            record(db, "token.create", made.name, **tokens.said(terms))
             return made
 
     def change_token(self, name: str, changed: Callable[[TokenTerms], TokenTerms]) -> TokenRecord:
@@ -194,13 +194,11 @@ class ControlStore:
         :raises ControlError: it cannot hold, or what it is for does not exist.
         """
         with transaction(self._path) as db:
+            before = budgets.like(db, budget)
             made = budgets.put(db, budget)
-            terms = {
-                "usd": format(dollars(made.limit).normalize(), "f"),
-                "per": made.per,
-                "timezone": made.timezone,
-                "then": made.then,
-            }
+            terms = budgets.said(made)
+            if before is not None:
+                terms = {"per": made.per, **differences(budgets.said(before), terms)}
             record(db, "budget.set", f"{made.scope} {made.name}", **terms)
             self.count([made])
             return made
@@ -212,7 +210,8 @@ class ControlStore:
         """
         with transaction(self._path) as db:
             gone = budgets.remove(db, scope, name, per)
-            record(db, "budget.remove", f"{scope} {name}", per=[each.per for each in gone])
+            usd = [budgets.said(each)["usd"] for each in gone]
+            record(db, "budget.remove", f"{scope} {name}", per=[each.per for each in gone], usd=usd)
             return gone
 
     def budgets(self) -> tuple[Budget, ...]:

@@ -71,6 +71,11 @@ def change(db: sqlite3.Connection, name: str, changed: Callable[[TokenTerms], To
     return differences(dict(row), columns)
 
 
+def said(terms: TokenTerms) -> dict[str, object]:
+    """Return what an audit says of the terms of a new token: those that it has."""
+    return {name: value for name, value in _of_terms(terms).items() if value is not None and value is not False}
+
+
 def rotate(db: sqlite3.Connection, name: str, keep_until: datetime) -> NewToken:
     """Give a token a new secret. What it had before is valid until ``keep_until``, and nothing of it for longer.
 
