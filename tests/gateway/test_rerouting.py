@@ -188,8 +188,9 @@ def with_body(gateway: Gateway, inbound: Inbound, body: bytes) -> Forward | Refu
 @pytest.mark.parametrize("stored", [True, False], ids=["stored key", "the client's own"])
 def test_an_alias_may_lead_to_another_provider(gateway: Gateway, token: str, stored: bool) -> None:
     """With the key that is stored for that one, and never with the client's own."""
-    own = () if stored else ((b"Authorization", b"Bearer " + OWN), (b"cookie", b"session=1"), (b"X-Api-Key", OWN))
-    query = "" if stored else f"?key={OWN.decode()}"
+    names = (b"cookie", b"X-Api-Key", b"Ocp-Apim-Subscription-Key", b"cf-aig-authorization", b"X-Amz-Security-Token")
+    own = () if stored else ((b"Authorization", b"Bearer " + OWN), *((name, OWN) for name in names))
+    query = "" if stored else f"?key={OWN.decode()}&access%5Ftoken={OWN.decode()}&api-key={OWN.decode()}"
     inbound = post(f"/mistral/chat/completions{query}", token, (b"X-Custom", b"1"), *own)
     forward = forwarded(with_body(gateway, inbound, b'{"model":"quick"}'))
     assert (forward.route.provider, forward.route.upstream.host) == ("groq", "groq.test")
