@@ -12,13 +12,17 @@ from dataclasses import replace
 from urllib.parse import unquote_to_bytes
 
 from metrion.admission.access_snapshot import AccessSnapshot, Token, token_digest
-from metrion.admission.codes import BAD_REQUEST, NO_PROVIDER_KEY, NOT_ALLOWED
+from metrion.admission.codes import BAD_REQUEST, MISSING_TOKEN, NO_PROVIDER_KEY, NOT_ALLOWED
 from metrion.admission.credentials import SECRET, has_prefix, notable
 from metrion.admission.outgoing_head import wire_head
 from metrion.admission.routing import Router
 from metrion.admission.rules import judge
 from metrion.model import CredentialPlace, Forward, Inbound, Refusal, Route
 
+_NOBODY = (
+    "This request leads to {}, and it has no Metrion token. No stored key goes out without one: send it as "
+    "x-metrion-token, or ask for a model that is no alias."
+)
 _CREDENTIAL = re.compile(rb"auth|cookie|credential|key|password|secret|signature|token")
 
 
@@ -32,17 +36,18 @@ def route_elsewhere(router: Router, route: Route, provider: str) -> Route | None
 def admit_elsewhere(forward: Forward, route: Route, model: str, access: AccessSnapshot) -> Forward | Refusal:
     """Decide whether an admitted request may go to another provider, where it asks for a model."""
     caller, token = forward.caller, _token_of(forward, access)
+    if token is None:
+        return Refusal.of_routed(route, MISSING_TOKEN, _NOBODY.format(route.provider), caller=caller)
     theirs = tuple(header for header in forward.wire.headers if not _may_be_credential(header[0]))
     route = replace(route, target=_without_credentials(route.target))
     stripped = Inbound(b"POST", route.target, theirs)
-    if token is not None and token.rules is not None:
+    if token.rules is not None:
         rules = replace(token.rules, networks=())  # the head was judged by it
         wrong = judge(token.name, rules, replace(route, model=model), stripped)
         if isinstance(wrong, str):
             return Refusal.of_routed(route, NOT_ALLOWED, wrong, caller=caller)
     needs_key = route.credential_place is not CredentialPlace.NONE
-    name = token.key if token is not None else None
-    key = access.provider_key(caller.account, route.provider, name) if needs_key else ""
+    key = access.provider_key(caller.account, route.provider, token.key) if needs_key else ""
     if needs_key and not key:
         where = "" if caller.account == "default" else f" --account {caller.account}"
         message = (
