@@ -125,6 +125,21 @@ def test_a_file_that_is_no_database_is_replaced(cache: AnswerCache, clock: Clock
     eventually(kept)
 
 
+@pytest.mark.parametrize("ends", [("",), ("", "-wal", "-shm")], ids=["the file", "those beside it, too"])
+def test_it_is_emptied_by_removing_its_file(
+    ends: tuple[str, ...], cache: AnswerCache, clock: Clock, tmp_path: Path
+) -> None:
+    cache.keep(b"one", ANSWER, MANY)
+    found_at_last(cache, clock)
+    for end in ends:
+        (tmp_path / f"cache.db{end}").unlink(missing_ok=True)
+    clock.now += 1.0
+    assert cache.find(b"one", 1e9) is None
+    cache.keep(b"two", ANSWER, MANY)
+    found_at_last(cache, clock, b"two")
+    assert cache.find(b"one", 1e9) is None
+
+
 def test_without_a_place_to_write_requests_go_on(clock: Clock) -> None:
     cache = AnswerCache(Path("/dev/null/cache.db"), SECRET, clock=clock)
     cache.keep(b"one", ANSWER, MANY)
