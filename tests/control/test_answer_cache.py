@@ -104,7 +104,8 @@ def test_nothing_that_was_said_is_in_the_file(cache: AnswerCache, tmp_path: Path
 def test_what_is_poisoned_or_damaged_is_a_miss(damage: str, cache: AnswerCache, clock: Clock, tmp_path: Path) -> None:
     cache.keep(b"one", ANSWER, MANY)
     cache.keep(b"two", ANSWER, MANY)
-    found_at_last(cache, clock)
+    for name in (b"one", b"two"):
+        found_at_last(cache, clock, name)
     with closing(sqlite3.connect(tmp_path / "cache.db", isolation_level=None)) as db:
         db.execute(damage)
     assert cache.find(b"one", 1e9) is None
@@ -122,6 +123,21 @@ def test_a_file_that_is_no_database_is_replaced(cache: AnswerCache, clock: Clock
         return cache.find(b"one", 1e9)
 
     eventually(kept)
+
+
+@pytest.mark.parametrize("ends", [("",), ("", "-wal", "-shm")], ids=["the file", "those beside it, too"])
+def test_it_is_emptied_by_removing_its_file(
+    ends: tuple[str, ...], cache: AnswerCache, clock: Clock, tmp_path: Path
+) -> None:
+    cache.keep(b"one", ANSWER, MANY)
+    found_at_last(cache, clock)
+    for end in ends:
+        (tmp_path / f"cache.db{end}").unlink(missing_ok=True)
+    clock.now += 1.0
+    assert cache.find(b"one", 1e9) is None
+    cache.keep(b"two", ANSWER, MANY)
+    found_at_last(cache, clock, b"two")
+    assert cache.find(b"one", 1e9) is None
 
 
 def test_without_a_place_to_write_requests_go_on(clock: Clock) -> None:

@@ -13,7 +13,7 @@ from metrion.control import ControlStore
 from metrion.gateway.gateway import Gateway
 from metrion.gateway.scoreboard import Scoreboard
 from metrion.model import Forward, Inbound, Origin, Refusal, TokenRules
-from metrion.model.policies import Alias, MemberSetting, Policies
+from metrion.model.policies import Alias, MemberSetting, Policies, Step
 from metrion.relay import asked
 from metrion.settings import load_settings
 from tests.processes import prepare_home
@@ -188,8 +188,9 @@ def with_body(gateway: Gateway, inbound: Inbound, body: bytes) -> Forward | Refu
 @pytest.mark.parametrize("stored", [True, False], ids=["stored key", "the client's own"])
 def test_an_alias_may_lead_to_another_provider(gateway: Gateway, token: str, stored: bool) -> None:
     """With the key that is stored for that one, and never with the client's own."""
-    own = () if stored else ((b"Authorization", b"Bearer " + OWN), (b"cookie", b"session=1"), (b"X-Api-Key", OWN))
-    query = "" if stored else f"?key={OWN.decode()}"
+    names = (b"cookie", b"X-Api-Key", b"Ocp-Apim-Subscription-Key", b"cf-aig-authorization", b"X-Amz-Security-Token")
+    own = () if stored else ((b"Authorization", b"Bearer " + OWN), *((name, OWN) for name in names))
+    query = "" if stored else f"?key={OWN.decode()}&access%5Ftoken={OWN.decode()}&api-key={OWN.decode()}"
     inbound = post(f"/mistral/chat/completions{query}", token, (b"X-Custom", b"1"), *own)
     forward = forwarded(with_body(gateway, inbound, b'{"model":"quick"}'))
     assert (forward.route.provider, forward.route.upstream.host) == ("groq", "groq.test")
@@ -238,6 +239,19 @@ def test_what_cannot_go_there_is_refused(
     decision = with_body(gateway, post(path, token), body)
     assert isinstance(decision, Refusal)
     assert (decision.code, words in decision.message) == (code, True)
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [(b'{"model":"quick"}', "missing_token"), (b'{"model":"mine"}', "missing_token"), (b'{"model":"large"}', None)],
+)
+def test_without_a_token_nobody_is_led_to_another_provider(gateway: Gateway, body: bytes, code: str | None) -> None:
+    """Where clients do not know of the proxy, any key passes to its own origin: a stored one is not for them."""
+    inbound = Inbound(b"POST", b"/mistral/chat/completions", ((b"Host", b"x"), (b"Authorization", b"Bearer " + OWN)))
+    forward = forwarded(gateway.decide(inbound, intercepted=True))
+    decision = gateway.within_rules(forward, asked.read(body))
+    assert (decision.code if isinstance(decision, Refusal) else None) == code
+    assert gateway.fallen_back(forward, Step(provider="groq"), asked.read(body), instead=forward) is None
 
 
 @pytest.mark.parametrize("body", [b'{"model":"large"}', b'{"model":"other"}', b"{}", b"quick", b'{"model":"quick"'])

@@ -58,9 +58,12 @@ def test_another_provider_gets_its_own_key_and_no_other(
     assert free.script(answering(FINE)) == script  # both count
     name, _, value = script.partition(": ")
     headers = {"content-type": "application/json", name: value, "authorization": f"Bearer {own or proxy.token}"}
-    headers |= {"x-metrion-token": proxy.token} if own else {}
+    query = ""
+    if own:  # also where gateways look for one
+        headers |= {"x-metrion-token": proxy.token, "cookie": f"session={own}", "ocp-apim-subscription-key": own}
+        query = f"?beta=1&access_token={own}"
     client = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=30)
-    client.request("POST", "/openai/v1/chat/completions", BODY, headers)
+    client.request("POST", f"/openai/v1/chat/completions{query}", BODY, headers)
     answer = client.getresponse()
     assert (answer.status, answer.read()) == (200, ANSWER)
     (first,), (second,) = busy.asked(script), free.asked(script)
@@ -68,9 +71,13 @@ def test_another_provider_gets_its_own_key_and_no_other(
     assert second.header(b"authorization") == [f"Bearer {STORED_KEYS['mistral']}".encode()]
     assert (first.body, second.body) == (BODY, BODY.replace(b"gpt-4o", SMALL.encode()))
     assert not any(own and own.encode() in value for _, value in second.headers)
-    query = "SELECT * FROM events WHERE request_id = (SELECT max(request_id) FROM events) ORDER BY attempt"
+    assert second.target == b"/v1/chat/completions" + (b"?beta=1" if own else b"")
+    assert (first.target, first.header(b"cookie")) == (
+        b"/v1/chat/completions" + query.encode(), [f"session={own}".encode()] if own else [],
+    )  # fmt: skip
+    last = "SELECT * FROM events WHERE request_id = (SELECT max(request_id) FROM events) ORDER BY attempt"
     rows = eventually(
-        lambda: proxy.events(query),
+        lambda: proxy.events(last),
         until=lambda found: len(found) == 2 and (found[0]["credential"] == "stored") != bool(own),
     )
     assert [(row["attempt"], row["provider"], row["status"], row["end_reason"], row["credential"]) for row in rows] == [

@@ -131,6 +131,23 @@ def test_refusals(proxy: Proxy, path: str, token: str | None, status: int, kind:
     assert error["message"]
 
 
+@pytest.mark.parametrize(
+    ("rule", "answers"),
+    [
+        (("--allow-model", "mistral-small-*"), [(403, "PermissionError")]),
+        (("--rate", "1"), [(200, None), (429, "RateLimitError")]),
+    ],
+)
+def test_what_a_token_may_not_do(
+    rule: tuple[str, str], answers: list[tuple[int, str | None]], proxy: Proxy, simulator: Simulator
+) -> None:
+    token = proxy.metrion("token", "create", f"with{rule[0]}", *rule).strip()
+    asked = {"model": "large", "messages": MESSAGES}
+    found = [call(proxy, "/v1/chat/completions", asked, token) for _ in answers]
+    assert [(response.status, json.loads(body).get("type")) for response, body in found] == answers
+    simulator.received(sum(status == 200 for status, _ in answers))
+
+
 def test_health_and_metrics(proxy: Proxy, simulator: Simulator) -> None:
     call(proxy, "/v1/chat/completions", {"model": "mistral-large-latest", "messages": MESSAGES})
     simulator.received(1)

@@ -63,6 +63,16 @@ def test_what_is_the_same_request(same: bytes) -> None:
     assert same == SAME
 
 
+@pytest.mark.parametrize("credential", ["pass_through", None])
+@pytest.mark.parametrize("name", [b"Authorization", b"X-Api-Key", b"Cookie"])
+def test_of_a_caller_s_own_credentials_each_makes_a_difference(credential: str | None, name: bytes) -> None:
+    """Whichever of them the provider goes by: another caller's answer is not for this one."""
+    decision = forward()
+    own = replace(decision, caller=replace(decision.caller, credential=credential), credentials=(b"the last",))
+    one, two = (identity(own, b"POST", with_headers((name, value)), BODY) for value in (b"right", b"wrong"))
+    assert one != two
+
+
 def test_no_two_ways_to_cut_a_request_are_the_same() -> None:
     """A field that ends where the next begins is not one field."""
     assert asked(head=with_headers((b"a", b"bc"))) != asked(head=with_headers((b"ab", b"c")))

@@ -11,7 +11,6 @@ import pytest
 from metrion.endpoints import EMBEDDINGS, MODERATIONS
 from metrion.model import Caller, Event, Forward, Head, Headers, Inbound
 from metrion.model.policies import Batching, Cache, Concurrency, Policies, Retries
-from metrion.relay.caching import KeptAnswer
 from metrion.relay.effects import (
     AbortRequest,
     Effects,
@@ -28,7 +27,7 @@ from metrion.relay.effects import (
 )
 from metrion.relay.gathering import GatheringRelay
 from metrion.relay.states import State
-from tests.relay.ways import JSON, UPSTREAM, Gate, forward
+from tests.relay.ways import JSON, UPSTREAM, Gate, Kept, forward
 
 PATH = b"/v1/embeddings"
 ON = Policies(batching=Batching("together"))
@@ -382,21 +381,6 @@ def test_a_place_is_for_the_batch_and_who_gives_up_gives_up_for_all() -> None:
     ] * 2
     assert fourth.state is State.OVER
     assert first.state is State.ASKED
-
-
-class Kept:
-    """A cache that finds nothing."""
-
-    def __init__(self) -> None:
-        self.answers: dict[bytes, KeptAnswer] = {}
-
-    def find(self, identity: bytes, most_seconds: float) -> tuple[KeptAnswer, float] | None:
-        del identity, most_seconds
-        return None
-
-    def keep(self, identity: bytes, answer: KeptAnswer, most_bytes: int) -> None:
-        del most_bytes
-        self.answers[identity] = answer
 
 
 def test_a_share_is_kept_in_the_cache() -> None:

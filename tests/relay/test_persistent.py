@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 from metrion.model import EndReason, Event, Forward, Head, Headers, Origin
-from metrion.model.policies import Fallback, Policies, Retries, Step
+from metrion.model.policies import Cache, Fallback, Policies, Retries, Step
 from metrion.relay.effects import (
     AbortRequest,
     AbortResponse,
@@ -29,7 +29,7 @@ from metrion.relay.effects import (
 from metrion.relay.persistent import PersistentRelay
 from metrion.relay.retries import DROPPING_SECONDS, MOST_DROPPED, MOST_KEPT
 from metrion.relay.states import State
-from tests.relay.ways import JSON, SSE, UPSTREAM, WIRE, Gate, forward, inbound, recorded
+from tests.relay.ways import JSON, SSE, UPSTREAM, WIRE, Gate, Kept, forward, inbound, recorded
 
 BODY = b'{"model": "gpt-4o"}'
 LATER: Headers = (*JSON, (b"retry-after", b"2"))
@@ -421,6 +421,22 @@ def test_the_last_step_is_handed_on_and_so_is_what_may_have_been_done() -> None:
     assert isinstance(relay.upstream_failed(CLOSED)[1], SendResponse)
     relay = opening(falling(Step("small")))
     assert relay.upstream_failed(CLOSED) == [Wake(0.0)]
+
+
+@pytest.mark.parametrize(("status", "kept"), [(200, 1), (429, 0)], ids=["its own answer", "another model's"])
+def test_only_what_was_asked_for_is_kept_in_the_cache(status: int, kept: int) -> None:
+    cache, at = Kept(), falling(Step("small"))
+    policies = Policies(fallback=Fallback("ladder", (Step("small"),)), cache=Cache("memory", always=True))
+    at.cache, at.decision = cache, forward(timeout=30.0, policies=policies)
+    relay = opening(at)
+    relay.connected()
+    if status != 200:
+        relay.response_head(status, b"", JSON, ends=True)
+        relay.response_end()
+        relay.time_passed(client_is_slow=False)
+        relay.connected()
+    answered(relay)
+    assert (len(at.events), len(cache.answers)) == (2 - kept, kept)
 
 
 def test_a_body_that_nobody_reads_goes_nowhere_with_another_model() -> None:

@@ -29,6 +29,7 @@ from metrion.model.policies import Concurrency, Policies, Step
 from metrion.pricing import PriceBook
 from metrion.relay.attempt import Attempt
 from metrion.relay.batch import Gathering
+from metrion.relay.caching import KeptAnswer
 from metrion.relay.effects import Effects, Record
 from metrion.relay.gate import Cache
 from metrion.relay.gathering import GatheringRelay
@@ -146,6 +147,21 @@ class Gate:
 
     def relay(self) -> GatheringRelay:
         return GatheringRelay(self, "key", clock=lambda: self.now)
+
+
+class Kept:
+    """A cache that finds nothing."""
+
+    def __init__(self) -> None:
+        self.answers: dict[bytes, KeptAnswer] = {}
+
+    def find(self, identity: bytes, most_seconds: float) -> tuple[KeptAnswer, float] | None:
+        del identity, most_seconds
+        return None
+
+    def keep(self, identity: bytes, answer: KeptAnswer, most_bytes: int) -> None:
+        del most_bytes
+        self.answers[identity] = answer
 
 
 def inbound(method: bytes = b"POST", *headers: tuple[bytes, bytes]) -> Inbound:

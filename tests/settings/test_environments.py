@@ -115,6 +115,19 @@ def test_mistakes(tmp_path: Path, variable: str, value: str, way_out: str) -> No
     assert str(raised.value) == f"${variable}: {way_out}"
 
 
+@pytest.mark.parametrize(("variable", "value"), [("METRION_MISTRAL_UPSTREAM", "localhost"), ("MISTRAL_API_KEY", "a b")])
+def test_a_mistake_in_a_variable_of_metrion_s_has_its_own_name(tmp_path: Path, variable: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=rf"^\${variable}: "):
+        read(tmp_path, **{variable: value})
+
+
+def test_what_comes_first(tmp_path: Path) -> None:
+    both = {"MISTRAL_API_KEY_FILE": str(tmp_path / "none"), "METRION_MISTRAL_UPSTREAM": "http://here.test"}
+    settings = read(tmp_path, **both, MISTRAL_KEY="key-0123456789", MISTRAL_URL="http://there.test")
+    assert settings.environment_keys["mistral"] == "key-0123456789"
+    assert settings.providers["mistral"].upstream.host == "here.test"
+
+
 def test_a_policy_of_the_file_that_says_something_else(tmp_path: Path) -> None:
     file = tmp_path / "metrion.yaml"
     file.write_text("policies:\n  mine:\n    for: {provider: mistral}\n    defaults: {max_tokens: 1}\n")

@@ -36,6 +36,8 @@ _MOST_WAITING = 256
 """How many answers wait to be written; more are dropped."""
 _BUSY_SECONDS = 0.005
 """How long a look waits for another process."""
+_REMOVED_SECONDS = 1.0
+"""How long answers are found at most in a file that was removed."""
 _PAGE_BYTES = 4096
 _DONE = object()
 
@@ -59,6 +61,9 @@ class AnswerCache:
         self._secret = secret
         self._clock = clock
         self._reading: sqlite3.Connection | None = None
+        self._opened: tuple[int, int] | None = None
+        self._looked_at = 0.0
+        """When it was last seen that the file is still the one that was opened."""
         self._retry_at = 0.0
         self._noted: dict[bytes, float] = {}
         self._work: SimpleQueue[_Work | object] = SimpleQueue()
@@ -104,13 +109,28 @@ class AnswerCache:
         return hmac.digest(self._secret, identity, "sha256")
 
     def _select(self, key: bytes) -> bytes | None:
+        now = self._clock()
+        if self._reading is not None and not 0 <= now - self._looked_at < _REMOVED_SECONDS:
+            self._looked_at = now
+            if self._file() != self._opened:  # somebody has emptied the cache
+                self._reading.close()
+                self._reading = None
         if self._reading is None:
-            if self._clock() < self._retry_at or not self._path.exists():
+            if now < self._retry_at or (opened := self._file()) is None:
                 return None
             self._reading = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)
+            self._opened, self._looked_at = opened, now
         row = self._reading.execute("SELECT box FROM answers WHERE key = ?", (key,)).fetchone()
         box: bytes | None = row[0] if row is not None and isinstance(row[0], bytes) else None
         return box
+
+    def _file(self) -> tuple[int, int] | None:
+        """Return which file has the answers; ``None``: there is none."""
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
 
     def _note_use(self, key: bytes) -> None:
         now = self._clock()

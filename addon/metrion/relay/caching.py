@@ -2,8 +2,8 @@
 
 A request is the same as another one if both come from one account, go out with one key, and all of both is equal that
 may change the answer: the method, the provider, the target, the body byte by byte, and the header fields but for those
-that name a program, a connection or a try. Only whole answers with status 200 are kept, in the pieces in which they
-came.
+that name a program, a connection or a try. Of a request with a caller's own credentials, all of them count. Only whole
+answers with status 200 are kept, in the pieces in which they came.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from metrion.admission.credentials import SECRET
@@ -28,6 +28,8 @@ _NO_DIFFERENCE = frozenset(SECRET) | {
     b"tracestate", b"transfer-encoding", b"user-agent", b"x-claude-code-session-id", b"x-client-request-id",
     b"x-opencode-session", b"x-request-id", b"x-session-affinity", b"x-session-id",
 }  # fmt: skip
+_NO_DIFFERENCE_WITH_OWN = _NO_DIFFERENCE - SECRET
+"""Without a stored key, any place of a credential may be the one that the provider goes by."""
 _NO_DIFFERENCE_PREFIX = (b"x-stainless-", b"x-metrion-")
 _OF_ONE_ANSWER = frozenset({b"age", b"connection", b"date", b"keep-alive", b"retry-after", b"set-cookie"})
 _OF_ONE_ANSWER_PREFIX = (b"anthropic-ratelimit-", b"x-ratelimit-", b"x-metrion-")
@@ -94,7 +96,8 @@ def wish(fields: Mapping[bytes, bytes], cache: Cache) -> Wish | None:
 def identity(forward: Forward, method: bytes, head: Head, body: bytes) -> bytes:
     """Return what two requests have in common if, and only if, one answer does for both."""
     upstream = forward.route.upstream
-    fields = sorted((name.lower(), value) for name, value in head.headers if _matters(name.lower()))
+    ignored = _NO_DIFFERENCE if forward.caller.credential == "stored" else _NO_DIFFERENCE_WITH_OWN
+    fields = sorted((lower, value) for name, value in head.headers if _matters(lower := name.lower(), ignored))
     parts: Iterable[bytes] = (
         forward.caller.account.encode(), forward.route.provider.encode(), key_digest(forward).encode(), method,
         f"{upstream.scheme}://{upstream.host}:{upstream.port}".encode(), head.target,
@@ -114,5 +117,5 @@ def kept(reason: bytes, headers: Headers, pieces: Iterable[bytes], request_ids: 
     return KeptAnswer(reason, fields, tuple(pieces))
 
 
-def _matters(name: bytes) -> bool:
-    return name not in _NO_DIFFERENCE and not name.startswith(_NO_DIFFERENCE_PREFIX)
+def _matters(name: bytes, ignored: Collection[bytes]) -> bool:
+    return name not in ignored and not name.startswith(_NO_DIFFERENCE_PREFIX)

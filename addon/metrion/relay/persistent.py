@@ -320,6 +320,7 @@ class PersistentRelay(RememberingRelay):
     def _go_elsewhere(self, turn: Turn, policy: str) -> None:
         """Send the next attempts there."""
         self.decision = self._forward = turn.forward
+        self._identity = None  # what is answered there is no answer to what was asked
         self.attempt.request.lead(turn.forward, turn.model)
         self._head = turn.head
         self._held.take()

@@ -59,16 +59,20 @@ def load_environment(config: Path | None = None, environ: Mapping[str, str] = os
     :raises SettingsError: as :func:`load_settings`; or a variable cannot be used, or contradicts a policy of the file.
     """
     read = _Variables(environ)
-    ours = dict(environ)
+    ours, named = dict(environ), dict[str, str]()
     if key := read.text("MISTRAL_KEY"):
-        ours["MISTRAL_API_KEY"] = key
-    if url := read.text("MISTRAL_URL"):
-        ours.setdefault("METRION_MISTRAL_UPSTREAM", url.removesuffix("/chat/completions"))
+        ours["MISTRAL_API_KEY"], named["$MISTRAL_API_KEY"] = key, "$MISTRAL_KEY"
+        ours.pop("MISTRAL_API_KEY_FILE", None)
+    if (url := read.text("MISTRAL_URL")) and not ours.get("METRION_MISTRAL_UPSTREAM"):
+        ours["METRION_MISTRAL_UPSTREAM"] = url.removesuffix("/chat/completions")
+        named["$METRION_MISTRAL_UPSTREAM"] = "$MISTRAL_URL"
     try:
         settings = load_settings(config, ours, policies=_policies(read))
     except SettingsError as error:
-        words = str(error).replace("$METRION_MISTRAL_UPSTREAM", "$MISTRAL_URL")
-        raise SettingsError(words.replace("$MISTRAL_API_KEY", "$MISTRAL_KEY")) from None
+        words = str(error)
+        for name, theirs in named.items():
+            words = words.replace(name, theirs)
+        raise SettingsError(words) from None
     mistral = settings.providers["mistral"].model_copy(update={"error_shape": ErrorShape.MISTRAL_PROXY})
     if (milliseconds := read.number("TIMEOUT", "milliseconds", least=1)) is not None:
         mistral = mistral.model_copy(update={"timeout": milliseconds / 1000})
