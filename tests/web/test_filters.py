@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 import pytest
 from starlette.testclient import TestClient
@@ -217,3 +219,14 @@ def test_limits_are_chosen_by_their_names_and_stay_whole(tmp_path: Path) -> None
     assert used("account=team") == [("batch", 0)]
     assert used("token=ci&session=a") == [("ci", 2)]
     assert "shown whole" in client.get("/limits?session=a").text
+
+
+@pytest.mark.parametrize("period", ["", "range=1h", "range=90d", "from={day}&to={day}"])
+def test_a_session_leads_to_its_requests(old: tuple[Settings, list[datetime]], period: str) -> None:
+    settings, days = old
+    client = admin(settings)
+    day = f"{days[80].replace(tzinfo=UTC).astimezone(ZoneInfo(settings.timezone)):%Y-%m-%d}"
+    page = client.get("/sessions?" + period.format(day=day)).text
+    (link,) = set(re.findall(r'href="(/requests\?[^"]*session=s[^"]*)"', page))
+    assert 'aria-label="Take the filter Session away"' in client.get(html.unescape(link)).text
+    assert "/requests/019a" in client.get(html.unescape(link)).text

@@ -30,12 +30,12 @@ def opened(settings: Settings, ask: AskSql) -> TestClient:
     return client
 
 
-def really(settings: Settings) -> AskSql:
+def really(settings: Settings, seconds: float = 30) -> AskSql:
     """Ask as the dashboard does, in a process with bounds."""
 
     def ask(query: str, format_: str) -> Iterator[bytes]:
         job = {"journal_dir": str(settings.journal_dir), "store_path": str(settings.store_path)}
-        return bounded.answer({**job, "query": query, "format": format_}, 30, 512 << 20)
+        return bounded.answer({**job, "query": query, "format": format_}, seconds, 512 << 20)
 
     return ask
 

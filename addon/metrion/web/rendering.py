@@ -31,6 +31,8 @@ NAVIGATION = (
     ("audit", "/audit", "Audit"),
     ("settings", "/settings", "Settings"),
 )
+_SHORT = ("1h", "24h", "7d")
+"""Ranges that a session may well be longer than."""
 
 
 class Renderer:
@@ -88,7 +90,8 @@ def _link(column: Column, value: Any, filters: Filters | None) -> str | None:
     if column.links == "request":
         return f"/requests/{value}"
     if column.links == "session":
-        return "/requests" + filters.query(session=str(value), range="30d") if value else None
+        longer = {} if filters.days or filters.range not in _SHORT else {"range": "30d"}
+        return "/requests" + filters.query(session=str(value), **longer) if value else None
     if column.kind == "text" and isinstance(value, str) and value.endswith(" others") and value[0].isdigit():
         return None
     return filters.query(**{column.links: NONE if value is None else str(value), "before": None})
