@@ -68,11 +68,18 @@ class Filters:
     """The other filters, as they were typed: some of :data:`~metrion.web.narrowing.NARROWINGS`."""
     whole_since: datetime | None = None
     """Where the span that was asked for began, where it is cut."""
+    tag: str = ""
+    """The tag whose values are stacked, in the place of ``by``."""
 
     @property
     def by_rows(self) -> bool:
-        """Whether only rows answer: the sums do not know what is filtered."""
-        return any(not NARROWINGS[name].key for name in self.extra)
+        """Whether only rows answer: the sums do not know what is filtered, or stacked by."""
+        return bool(self.tag) or any(not NARROWINGS[name].key for name in self.extra)
+
+    @property
+    def stacked_by(self) -> str:
+        """The column by whose values spend and tokens are stacked."""
+        return "tag" if self.tag else DIMENSIONS[self.by]
 
     @property
     def note(self) -> str:
@@ -137,6 +144,8 @@ class Filters:
     def query(self, **changes: str | None) -> str:
         """Return the query string of this view with some parameters changed; ``None`` takes one away."""
         parameters: dict[str, str] = {"range": self.range, "by": self.by, **self.extra}
+        if self.tag:
+            parameters["by_tag"] = self.tag
         if self.days:
             parameters |= {"from": self.days[0], "to": self.days[1]}
         parameters |= {name: NONE if value is None else value for name, value in self.values.items()}
@@ -207,6 +216,7 @@ def read(parameters: Mapping[str, str], now: datetime, display: Display, first: 
         days=days,
         warning=warning or ignored,
         extra=extra,
+        tag=parameters.get("by_tag", "").strip()[:_LONGEST],
     )
     return _cut(view, zone) if view.by_rows else view
 
