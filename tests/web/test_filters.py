@@ -259,3 +259,15 @@ def test_any_text_may_name_the_tag(client: TestClient, tag: str) -> None:
     page = client.get(f"/?{query}")
     assert (page.status_code, "<u>" in page.text) == (200, False)
     assert [row["tag"] for row in rows_of(client, "overview", "top-tag", query)] == ["(none)"]
+
+
+def test_a_day_of_a_chart_leads_to_its_hours(client: TestClient) -> None:
+    for path, shown in (("/?range=7d&account=default", 3), ("/latency?range=7d", 3), ("/cache?range=7d", 2)):
+        links = re.findall(r'<td class="t"><a href="([^"]*)"><bdi>([0-9-]{10})</bdi>', client.get(path).text)
+        assert len(links) == 7 * shown, path
+        link, day = links[2]
+        page = client.get(path.partition("?")[0] + html.unescape(link)).text
+        assert f"<b>{day} to {day}</b>" in page
+        assert f"<bdi>{day} 01:00</bdi>" in page
+        assert ("account=default" in link) == ("account=default" in path)
+    assert not re.search(r'<td class="t"><a href="[^"]*from=', client.get("/?range=24h").text)

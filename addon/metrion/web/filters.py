@@ -40,6 +40,7 @@ RANGES: Mapping[str, str] = {
 DEFAULT_RANGE = "7d"
 _LONGEST = 1000
 _QUARTER = timedelta(minutes=15)
+_MOST_SINGLE = timedelta(days=367)
 _MOST_DAYS = 1500
 """A longer chart has no bars that one could see."""
 
@@ -98,6 +99,11 @@ class Filters:
         """Return the SQL of the local hour or day of a moment."""
         local = spans.local(moment, self.before or self.since, self.until, self.timezone)
         return f"date_trunc('{self.step}', {local})"
+
+    @property
+    def has_single_days(self) -> bool:
+        """Whether each step of a chart is a day that can be looked at alone; of many years nobody picks one."""
+        return not self.hourly and self.until - self.since <= _MOST_SINGLE
 
     @property
     def within(self) -> timedelta:

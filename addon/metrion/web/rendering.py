@@ -85,7 +85,12 @@ def _cell(context: Context, value: Any, kind: str) -> str:
 
 def _link(column: Column, value: Any, filters: Filters | None) -> str | None:
     """Return where a cell leads to."""
-    if not column.links or filters is None:
+    if filters is None:
+        return None
+    if column.kind == "bucket":
+        day = f"{value:%Y-%m-%d}"
+        return filters.query(**{"from": day, "to": day}) if filters.has_single_days else None
+    if not column.links:
         return None
     if column.links == "request":
         return f"/requests/{value}"
