@@ -91,7 +91,7 @@ def _forget_requests(request: pytest.FixtureRequest) -> None:
     """What an earlier test left with the simulator is none of this test's."""
     if "simulator" in request.fixturenames:
         simulator: Simulator = request.getfixturevalue("simulator")
-        simulator.received()
+        simulator.forget()
 
 
 def _serving(simulator: Simulator, folder: Path, road: Road, *arguments: str) -> AbstractContextManager[Proxy]:

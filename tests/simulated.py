@@ -173,6 +173,10 @@ class Simulator:
         assert len(rows) >= count, f"{len(rows)} of {count} requests arrived within {timeout} s"
         return [_received(row) for row in rows]
 
+    def forget(self) -> None:
+        """Return nothing any more of what has arrived so far, whether it is under way or not."""
+        self._control("DELETE", "requests")
+
     def release(self, count: int = 1, *, timeout: float = 20) -> int:
         """Wait until ``count`` answers are held and let them go on; returns how many it were."""
         released: int = self._control("POST", f"release?count={count}&timeout={timeout}")["released"]

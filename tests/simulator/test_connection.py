@@ -148,6 +148,16 @@ def test_an_answer_can_be_held_anywhere_and_released(
     assert simulator.received(1)[0].answered is True
 
 
+def test_what_is_forgotten_does_not_come_back_when_it_ends(simulator: Simulator, wire: socket.socket) -> None:
+    answer = simulator.register(recorded())
+    wire.sendall(raw(simulator.select(answer, Delivery(hold="head")) | {"connection": "close"}))
+    simulator.received(1, finished=False)
+    simulator.forget()
+    simulator.release()
+    assert read_to_end(wire).endswith(b"0\r\n\r\n")
+    assert simulator.received(finished=False) == []
+
+
 def test_a_client_that_hangs_up_is_seen_with_what_it_was_sent(simulator: Simulator, wire: socket.socket) -> None:
     answer = simulator.register(recorded())
     wire.sendall(raw(simulator.select(answer, Delivery(hold=30))))

@@ -6,6 +6,7 @@ The control endpoint is under ``/__simulator__/``, all JSON:
   answer.
 * ``GET requests?count=N&finished=1&timeout=S`` waits for N requests (finished ones), returns those it waited for and
   forgets the finished ones. The list may be shorter when the time is over.
+* ``DELETE requests`` forgets all of them, those under way too.
 * ``POST release?count=N&timeout=S`` waits until N answers are held, lets all held ones go on, returns their number.
 """
 
@@ -105,6 +106,9 @@ class Simulator:
                 only_finished = asked.get("finished", "1") == "1"
                 taken = await self._take_requests(wanted, seconds, only_finished=only_finished)
                 return json_answer(200, [received.as_json() for received in taken])
+            case "DELETE", ["requests"]:
+                self.received = []
+                return json_answer(200, {})
             case "POST", ["release"]:
                 return json_answer(200, {"released": await self._release(wanted, seconds)})
             case _:
