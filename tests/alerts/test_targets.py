@@ -23,6 +23,19 @@ def test_webhooks(url: str, target: Webhook, shown: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "kind", "sent_as"),
+    [
+        ("https://hooks.slack.com/services/T/B/x", "webhook", "slack"),
+        ("https://HOOKS.slack.com:443/services/T/B/x", "webhook", "slack"),
+        ("https://hooks.example.com/services/T/B/x", "slack", "slack"),
+        ("https://hooks.slack.com.example/x", "webhook", "webhook"),
+    ],
+)
+def test_what_is_slacks_gets_its_form(url: str, kind: str, sent_as: str) -> None:
+    assert webhook(url, kind).kind == sent_as
+
+
+@pytest.mark.parametrize(
     "url",
     ["", "secret", "ftp://secret.example", "https://", "https:///secret", "https://me:secret@host/", "https://me@host/",
      "https://host:0/secret", "https://host:x/secret", "https://host/secret\r\nX: y", "https://host/sec ret",

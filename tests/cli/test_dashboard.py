@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import re
 import ssl
 import subprocess
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 
+from metrion.control import ControlStore
+from metrion.settings import Settings
 from tests.processes import METRION, eventually, prepare_home
+from tests.store.events import Home, event
 from tests.tls import self_signed
 
 
 @contextmanager
 def dashboard(folder: Path, *arguments: str) -> Iterator[str]:
     """Run it; gives its address."""
-    environment, log = prepare_home(folder / "home"), folder / "log"
+    environment, log = prepare_home(folder / "home"), folder / f"log-{len(list(folder.glob('log-*')))}"
     with log.open("wb") as output:
         command = [*METRION, "dashboard", "--port", "0", *arguments]
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
@@ -73,3 +79,38 @@ def test_it_listens_for_others_without_tls_only_where_that_is_said(tmp_path: Pat
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert f"write: metrion dashboard --host {everywhere} --insecure" in done.stderr
+
+
+def opened(url: str, secret: str) -> Callable[[str], bytes]:
+    """Log in, as a browser does; gives what reads a page."""
+    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+
+    def get(path: str, form: dict[str, str] | None = None) -> bytes:
+        data = urlencode(form).encode() if form else None
+        with browser.open(f"{url}{path}", data, timeout=20) as answer:
+            body: bytes = answer.read()
+        return body
+
+    found = re.search(rb'name="csrf" value="([^"]+)"', get("/login"))
+    assert found
+    get("/login", {"csrf": found[1].decode(), "token": secret})
+    return get
+
+
+def test_two_show_what_a_proxy_that_is_gone_has_left(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    home.initialise()
+    home.record(event(started_at=datetime.now(UTC).replace(tzinfo=None), user_label="ann"))
+    secret = ControlStore.open(Settings(home=home.path)).create_admin().secret
+    with dashboard(tmp_path) as one, dashboard(tmp_path) as other:
+        for get in (opened(one, secret), opened(other, secret)):
+            assert [row["user"] for row in json.loads(get("/data/requests/list.json"))] == ["ann"]
+            for path in ("/", "/limits", "/alerts", "/integrate"):
+                assert b"Log out" in get(path), path
+        port = one.rpartition(":")[2]
+        for arguments, words in ((), "Choose another --port"), (("--until-stdin-ends",), "The proxy runs without"):
+            done = subprocess.run(
+                [*METRION, "dashboard", "--port", port, *arguments],
+                env=prepare_home(home.path), capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            assert (done.returncode, done.stdout, words in done.stderr) == (1, "", True), done.stderr

@@ -172,3 +172,9 @@ def test_a_table_is_no_wider_than_the_terminal(
 def test_no_rows_are_headings_however_narrow_the_terminal_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "terminal_width", lambda: 10)
     assert "model" in FORMATS["table"](Table(WIDE.columns, WIDE.types, []))
+
+
+@pytest.mark.parametrize("kind", ["BIGINT", "INTEGER", "UINTEGER", "SMALLINT", "HUGEINT", "DOUBLE", "DECIMAL(38,12)"])
+def test_numbers_line_up_at_the_right(kind: str) -> None:
+    shown = FORMATS["table"](Table(("count_of",), (kind,), [(1,), (20,)]))
+    assert [line.rstrip() for line in shown.splitlines()[2:4]] == ["         1", "        20"]

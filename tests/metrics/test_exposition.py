@@ -19,6 +19,7 @@ from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from metrion.metrics.definitions import METRICS, USER_METRICS
+from metrion.metrics.exposition import LIMIT_LABELS, REFUSAL_LABELS
 from tests.metrics.scraped import get, parsed, scrape, total
 from tests.pages import table_column
 from tests.processes import ROOT, Proxy, eventually, free_port, running_serve, upstreams
@@ -324,6 +325,19 @@ def test_every_metric_is_documented_and_no_other(proxy: Proxy) -> None:
 
 
 # --- many, and a worker that dies -------------------------------------------------------------------------------------
+
+
+def test_the_labels_of_the_page_are_those_of_the_metrics() -> None:
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    call = "`gen_ai_provider_name`, `gen_ai_operation_name`, `gen_ai_request_model`, `gen_ai_response_model`"
+    names = (cell.strip("`").removesuffix("_total") for cell in table_column(page))
+    said = {
+        name: tuple(re.findall(r"`(\w+)`", labels.replace("those of a call", call)))
+        for name, labels in zip(names, table_column(page, 2), strict=True)
+    }
+    metrics = (*METRICS, *USER_METRICS)
+    assert {metric.name: said[metric.name] for metric in metrics} == {each.name: each.labels for each in metrics}
+    assert (said["metrion_refusals"], said["metrion_provider_limit"]) == (REFUSAL_LABELS, LIMIT_LABELS)
 
 
 def test_ten_scrapes_at_a_time_under_load_and_a_worker_that_is_killed(

@@ -258,7 +258,7 @@ def test_collector_that_fails_is_waited_for_by_nobody(how: dict[str, Any] | None
         assert other.bodies == []  # no redirect is followed
 
 
-def test_what_is_too_much_is_dropped_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_too_much_is_dropped_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
     class Stuck:
         def __init__(self) -> None:
             self.go = threading.Event()
@@ -273,10 +273,13 @@ def test_what_is_too_much_is_dropped_and_counted(monkeypatch: pytest.MonkeyPatch
             pass
 
     stuck = Stuck()
-    exporter = otlp.Exporter(settings("http://localhost:1"), stuck)  # type: ignore[arg-type]  # as much of it as is used
+    sdk: Any = stuck  # as much of one as is used
+    exporter = otlp.Exporter(settings("http://localhost:1"), sdk, otlp.Complaints("http://localhost:1"))
     for _ in range(otlp.MOST_WAITING + 10):
         exporter.offer(event(), LABELS)
     assert 9 <= exporter.dropped <= 10
+    (said,) = (record.getMessage() for record in caplog.records)
+    assert "did not take the spans (4,096 wait already, and what comes now is dropped)" in said
     stuck.go.set()
     exporter.close()
 

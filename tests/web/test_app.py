@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from metrion.budgets.changing import open_control
 from metrion.control import ControlStore
 from metrion.model import PICODOLLARS, Budget
 from metrion.settings import Settings
+from tests.processes import eventually
 from tests.store.events import Home, event
 from tests.web.conftest import admin, csrf_of, log_in, visitor
 from tests.web.homes import HOSTILE
@@ -242,7 +243,20 @@ def test_the_audit_page_shows_who_changed_what(empty_home: Settings) -> None:
         assert client.get(f"/audit?{query}").status_code == 200
 
 
-def test_the_first_request_of_a_token_is_noticed(client: TestClient) -> None:
+def test_the_first_request_of_a_token_is_noticed(empty_home: Settings) -> None:
+    home, client = Home(empty_home.home), admin(empty_home)
+    home.initialise()
+    made = client.post(
+        "/integrate", data={"csrf": csrf_of(client.get("/integrate").text), "action": "token", "name": "<new>"}
+    )
+    assert made.status_code == 422
+    client.post("/integrate", data={"csrf": csrf_of(client.get("/integrate").text), "action": "token", "name": "new"})
+    assert client.get("/first-request?token=new").json() is None
+    now = datetime.now(UTC).replace(tzinfo=None)
+    first = event(started_at=now, token_name="new")
+    home.record(event(started_at=now), first, event(started_at=now + timedelta(seconds=1), token_name="new"))
+    found = eventually(lambda: client.get("/first-request?token=new").json())
+    assert found == {"event_id": str(first.event_id), "provider": "openai", "model": "gpt-5", "status": 200}
     assert client.get("/first-request?token=nobody").json() is None
 
 

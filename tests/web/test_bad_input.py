@@ -73,6 +73,15 @@ def test_sql_that_is_wrong_or_too_long(shared_home: Settings, query: str, status
         assert set(re.findall(r'<a href="(/[^"]*)', answer.text)) == set(PAGES), "the navigation"
 
 
+def test_sql_that_runs_too_long_is_ended(shared_home: Settings) -> None:
+    client = opened(shared_home, really(shared_home, seconds=0.5))
+    query = "SELECT count(*) FROM range(10000000) a, range(10000000) b"
+    answer = client.post("/sql", data={"csrf": csrf_of(client.get("/sql").text), "query": query})
+    assert (answer.status_code, "was ended after 0.5 s" in answer.text, query in answer.text) == (422, True, True)
+    assert client.get("/").status_code == 200
+    assert not list(shared_home.home.glob(".sql-*"))
+
+
 def test_a_hundred_thousand_users_are_a_head_and_a_rest(empty_home: Settings) -> None:
     home = Home(empty_home.home)
     home.initialise()

@@ -26,8 +26,8 @@ if not CHROMIUM.exists():
     pytest.skip(f"there is no {CHROMIUM}", allow_module_level=True)
 
 PAGES = (
-    "/", "/?range=24h&by=user", "/requests", "/sessions", "/latency", "/errors", "/cache", "/limits", "/alerts", "/sql",
-    "/integrate", "/audit", "/settings", "/errors?range=all&tag=team%3Dweb&latency_from=1&status=nonsense",
+    "/", "/?range=24h&by_tag=team", "/requests", "/sessions", "/latency", "/errors", "/cache", "/limits", "/alerts",
+    "/sql", "/integrate", "/audit", "/settings", "/errors?range=all&tag=team%3Dweb&latency_from=1&status=nonsense",
     "/integrate?token=shown",
 )  # fmt: skip
 MORE = ("/requests/{event}", "/requests?session={session}&range=30d", "/alerts?rule=month", "/audit?what=alert")
@@ -269,8 +269,13 @@ def test_the_keyboard_reaches_the_figures(browser: Any, running: Running) -> Non
     page.context.close()
 
 
-def test_a_chart_says_what_is_under_the_pointer(browser: Any, running: Running) -> None:
+def test_a_chart_says_what_is_under_the_pointer_and_leads_to_that_day(browser: Any, running: Running) -> None:
     page = logged_in(browser, running, [])
     page.hover("#spend .plot g:last-of-type .hit")
     assert "$" in page.locator(".tip").inner_text()
+    with page.expect_navigation():
+        page.click("#spend .plot g:last-of-type .hit")
+    day = re.search(r"from=([0-9-]{10})&to=\1", page.url)
+    assert day
+    assert day[1] in page.locator(".span").inner_text()
     page.context.close()

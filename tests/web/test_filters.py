@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 import pytest
 from starlette.testclient import TestClient
@@ -217,3 +219,55 @@ def test_limits_are_chosen_by_their_names_and_stay_whole(tmp_path: Path) -> None
     assert used("account=team") == [("batch", 0)]
     assert used("token=ci&session=a") == [("ci", 2)]
     assert "shown whole" in client.get("/limits?session=a").text
+
+
+@pytest.mark.parametrize("period", ["", "range=1h", "range=90d", "from={day}&to={day}"])
+def test_a_session_leads_to_its_requests(old: tuple[Settings, list[datetime]], period: str) -> None:
+    settings, days = old
+    client = admin(settings)
+    day = f"{days[80].replace(tzinfo=UTC).astimezone(ZoneInfo(settings.timezone)):%Y-%m-%d}"
+    page = client.get("/sessions?" + period.format(day=day)).text
+    (link,) = set(re.findall(r'href="(/requests\?[^"]*session=s[^"]*)"', page))
+    assert 'aria-label="Take the filter Session away"' in client.get(html.unescape(link)).text
+    assert "/requests/019a" in client.get(html.unescape(link)).text
+
+
+@pytest.mark.parametrize("more", ["", "&tag=env", "&provider=openai&by=user"])
+def test_spend_and_tokens_are_stacked_by_a_tag(client: TestClient, shared_home: Settings, more: str) -> None:
+    where = {"": "true", "&tag=env": "tags['env'] IS NOT NULL"}.get(more, "provider = 'openai'")
+    spent = Home(shared_home.home).values(
+        f"SELECT coalesce(tags['team'], '(none)'), sum(cost_usd) FROM billing WHERE billed AND {where} GROUP BY 1"  # noqa: S608 -- written above
+    )
+    query = f"range=all&by_tag=team{more}"
+    rows = rows_of(client, "overview", "spend", query)
+    teams = rows[0].keys() - {"time", "total"}
+    assert {team: sum(Decimal(row[team] or 0) for row in rows) for team in teams} == dict(spent)
+    listed = rows_of(client, "overview", "top-tag", query)
+    assert {row["tag"]: Decimal(row["cost_usd"]) for row in listed} == dict(spent)
+    saved = rows_of(client, "cache", "saved", query)
+    assert saved[0].keys() == rows[0].keys()
+    page = client.get(f"/?{query}").text
+    assert "By the tag team" in page
+    assert "at most 31 days" in page
+    assert all("by_tag=team" in link for link in re.findall(r'href="(/requests\?[^"]*)"', page))
+    assert "by_tag" not in re.findall(r'href="([^"]*)" aria-label="Stack by no tag"', page)[0]
+
+
+@pytest.mark.parametrize("tag", ["nothing", "x' OR 'a'='a", "\0", "$x_search", "\ud83d", "<u>x", "x" * 9000])
+def test_any_text_may_name_the_tag(client: TestClient, tag: str) -> None:
+    query = f"range=7d&by_tag={quote(tag, errors='surrogatepass')}"
+    page = client.get(f"/?{query}")
+    assert (page.status_code, "<u>" in page.text) == (200, False)
+    assert [row["tag"] for row in rows_of(client, "overview", "top-tag", query)] == ["(none)"]
+
+
+def test_a_day_of_a_chart_leads_to_its_hours(client: TestClient) -> None:
+    for path, shown in (("/?range=7d&account=default", 3), ("/latency?range=7d", 3), ("/cache?range=7d", 2)):
+        links = re.findall(r'<td class="t"><a href="([^"]*)"><bdi>([0-9-]{10})</bdi>', client.get(path).text)
+        assert len(links) == 7 * shown, path
+        link, day = links[2]
+        page = client.get(path.partition("?")[0] + html.unescape(link)).text
+        assert f"<b>{day} to {day}</b>" in page
+        assert f"<bdi>{day} 01:00</bdi>" in page
+        assert ("account=default" in link) == ("account=default" in path)
+    assert not re.search(r'<td class="t"><a href="[^"]*from=', client.get("/?range=24h").text)

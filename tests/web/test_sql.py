@@ -16,12 +16,16 @@ import pytest
 from starlette.testclient import TestClient
 
 from metrion.cli import bounded, sql_process
+from metrion.cli.tables import as_table
 from metrion.control import ControlStore
 from metrion.settings import Settings
 from metrion.web import create_app
+from metrion.web.changes import EXAMPLES
 from metrion.web.site import AskSql
+from tests.pages import ROOT
 from tests.store.events import Home
 from tests.web.conftest import BASE, csrf_of, log_in
+from tests.web.homes import filled
 
 
 def opened(settings: Settings, ask: AskSql) -> TestClient:
@@ -30,12 +34,12 @@ def opened(settings: Settings, ask: AskSql) -> TestClient:
     return client
 
 
-def really(settings: Settings) -> AskSql:
+def really(settings: Settings, seconds: float = 30) -> AskSql:
     """Ask as the dashboard does, in a process with bounds."""
 
     def ask(query: str, format_: str) -> Iterator[bytes]:
         job = {"journal_dir": str(settings.journal_dir), "store_path": str(settings.store_path)}
-        return bounded.answer({**job, "query": query, "format": format_}, 30, 512 << 20)
+        return bounded.answer({**job, "query": query, "format": format_}, seconds, 512 << 20)
 
     return ask
 
@@ -48,6 +52,34 @@ def drawn(settings: Settings, answer: str, kind: str = "bars") -> str:
     assert answered.status_code == 200
     assert " style=" not in answered.text
     return answered.text
+
+
+SHOWN = re.findall(
+    r"^### ([^\n]*)\n\n```sql\n(.*?)\n```\n\n```text\n(.*?)\n```",
+    (ROOT / "docs" / "sql.md").read_text(),
+    re.MULTILINE | re.DOTALL,
+)
+"""The everyday questions of the page: title, query, answer."""
+
+
+def test_the_examples_are_those_of_the_page() -> None:
+    assert {title: query for title, query, _ in SHOWN} | {"The columns of events": "DESCRIBE events"} == EXAMPLES
+
+
+@pytest.fixture(scope="module")
+def team(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """The made-up team of the page, whose last weeks are the same whatever day it is."""
+    return Home(filled(tmp_path_factory.mktemp("team") / "home", events=400).home)
+
+
+@pytest.mark.parametrize(("title", "query", "shown"), SHOWN)
+def test_the_page_shows_what_is_answered(team: Home, title: str, query: str, shown: str) -> None:
+    answered = as_table(team.ask(query)).rstrip().splitlines()
+    assert len(answered) > 2
+    if title in ("Spend by day", "The last requests", "What sessions cost"):  # which the hour of the day divides
+        assert answered[0].split() == shown.splitlines()[0].split()
+    else:
+        assert answered == shown.splitlines()
 
 
 def test_an_answer_is_downloaded_as_parquet(shared_home: Settings, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from metrion.errors import ControlError
 _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?")
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\xff]|[^\x00-\xff]")
 _LONGEST = 4096
+_SLACK = "hooks.slack.com"
 _PORTS = {"http": 80, "https": 443, "smtp": 587, "smtps": 465, "smtp+plain": 25}
 
 
@@ -44,7 +45,7 @@ class Mailbox:
 
 
 def webhook(url: str, kind: str = "webhook") -> NewChannel:
-    """Return a channel that posts to a URL; ``kind`` is ``webhook`` or ``slack``.
+    """Return a channel that posts to a URL; ``kind`` is ``webhook`` or ``slack``, which a URL of Slack's always is.
 
     :raises ControlError: it is no such URL. It is not repeated.
     """
@@ -53,6 +54,8 @@ def webhook(url: str, kind: str = "webhook") -> NewChannel:
         raise ControlError("leave user and password out of the URL: a webhook's secret is in its path or query.")
     target = Webhook(scheme == "https", host, port, path)
     hidden = "/…" if path != "/" else ""
+    # Slack reads `text` of plain JSON too, and there a label could ping people.
+    kind = "slack" if host == _SLACK else kind
     return NewChannel(kind, f"{scheme}://{_authority(scheme, host, port)}{hidden}", _written(target))
 
 

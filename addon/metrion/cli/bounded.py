@@ -96,7 +96,7 @@ def _read(
             if seconds is not None and waited > seconds:
                 raise StoreError(
                     f"the query was ended after {seconds:g} s. Ask for less, as with WHERE started_at > now() - "
-                    "INTERVAL 1 DAY, or give it more time with --timeout SECONDS."
+                    "INTERVAL 1 DAY, or give it more time: `metrion sql --timeout SECONDS`."
                 )
             if _resident_bytes(process.pid) > memory_bytes:
                 raise _too_large(memory_bytes, "")
@@ -110,8 +110,7 @@ def _read(
 def _too_large(memory_bytes: int, reason: str) -> StoreError:
     return StoreError(
         f"the query needs more than {memory_bytes / 1e6:,.0f} MB of memory, or too much disk beside it, and was ended. "
-        "Ask for less, or give it more with --memory, as in --memory 4GB."
-        + (f" DuckDB says: {reason}" if reason else "")
+        "Ask for less, or give it more: `metrion sql --memory 4GB`." + (f" DuckDB says: {reason}" if reason else "")
     )
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # --help need not load it
 
 PORT = 8090
 _SQL_SECONDS = 30.0
+_APART = "The proxy runs without its dashboard; `metrion dashboard --port PORT` starts it on another port."
 _NICENESS = 10
 """A proxy on the same machine goes first, as it does before the ingester."""
 
@@ -82,6 +83,7 @@ def dashboard(
         tls=tls,
         on_listening=announce,
         lifeline=sys.stdin.fileno() if until_stdin_ends else None,
+        way_out=_APART if until_stdin_ends else "Choose another --port.",
     )
 
 

@@ -27,7 +27,7 @@ from metrion.store.query import Json, Table
 
 _DOLLARS = "DOLLARS"
 """The type of a column of amounts as :func:`dollars` writes them: their decimal points are in one line."""
-_NUMBER = re.compile(r"\w*INT\b|DOUBLE|FLOAT|DECIMAL|BIGNUM")
+_NUMBER = re.compile(r"\w*INT(EGER)?|DOUBLE|FLOAT|DECIMAL|BIGNUM")
 
 
 def as_json(table: Table) -> str:

@@ -43,8 +43,9 @@ type Attributes = dict[str, str | int | float | list[str]]
 class Exporter:
     """See the module. Starts its thread at once: make one in each process, after it is forked."""
 
-    def __init__(self, settings: Settings, sdk: Sdk) -> None:
+    def __init__(self, settings: Settings, sdk: Sdk, complaints: Complaints) -> None:
         self._sdk = sdk
+        self._complaints = complaints
         self._users = settings.metrics.users
         self._hosts = {name: entry.upstream for name, entry in settings.providers.items()}
         self._waiting: queue.SimpleQueue[tuple[Event, Labels, bytes | None] | None] = queue.SimpleQueue()
@@ -56,6 +57,7 @@ class Exporter:
         """Take an event, if there is room. ``traceparent``: the caller's header; what is none is left alone."""
         if self._waiting.qsize() >= MOST_WAITING:
             self.dropped += 1
+            self._complaints.note("spans", f"{MOST_WAITING:,} wait already, and what comes now is dropped")
             return
         self._waiting.put((event, labels, traceparent))
 
@@ -202,4 +204,4 @@ def exporter_of(settings: Settings) -> Exporter | None:
 
     started = datetime.now(UTC).isoformat(timespec="seconds")
     complaints = Complaints(settings.otlp.endpoint)
-    return Exporter(settings, Sdk(settings.otlp, complaints, instance=f"{os.getpid()}-{started}"))
+    return Exporter(settings, Sdk(settings.otlp, complaints, instance=f"{os.getpid()}-{started}"), complaints)

@@ -6,7 +6,7 @@ quarter row by row. So any span has its exact sums, and few rows are read for it
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -57,10 +57,14 @@ def _finer(level: Level, keys: tuple[str, ...], since: Moment, until: Moment) ->
     return of_rows(f"SELECT * FROM billing WHERE {_between('started_at', since, until)}", keys)  # noqa: S608 -- as above
 
 
-def of_rows(rows: str, keys: Iterable[str]) -> str:
-    """Return a query for the sums of these rows of ``billing``, by quarter and the keys."""
-    names = ("quarter", *(name for name in keys if name != "quarter"))
-    return rollups.fitted(rollups.rolled_up(rows, keys=names), (*names, *rollups.MEASURES))
+def of_rows(rows: str, keys: Iterable[str], more: Mapping[str, str] | None = None) -> str:
+    """Return a query for the sums of these rows of ``billing``, by quarter and the keys.
+
+    ``more``: keys that no sums are kept by, each with the SQL that makes it of a row.
+    """
+    names, more = ("quarter", *(name for name in keys if name != "quarter")), more or {}
+    made = (f"{sql} AS {name}" for name, sql in more.items())
+    return rollups.fitted(rollups.rolled_up(rows, *made, keys=names), (*names, *more, *rollups.MEASURES))
 
 
 def _between(column: str, since: Moment, until: Moment) -> str:

@@ -34,18 +34,45 @@ _REMEMBERED = 365 * 86400
 _MOST_BYTES = 8 << 20
 """Of an answer; `metrion sql` gives all of it."""
 EXAMPLES: Mapping[str, str] = {
-    "Spend by model": "SELECT model, count(*) AS requests, sum(cost_usd) AS cost_usd\nFROM billing\n"
-    "WHERE billed AND started_at > now() - INTERVAL 7 DAY\nGROUP BY ALL ORDER BY cost_usd DESC NULLS LAST",
-    "The last requests": "SELECT started_at, token_name, model, input_tokens, output_tokens, cost_usd\n"
-    "FROM events ORDER BY started_at DESC LIMIT 20",
-    "Spend by hour today": "SELECT date_trunc('hour', quarter) AS hour, sum(cost_usd) FILTER (billed) AS cost_usd\n"
-    "FROM sums WHERE quarter >= current_date GROUP BY ALL ORDER BY hour",
-    "Errors by kind": "SELECT provider, status, error_type, count(*) AS requests\nFROM events\n"
-    "WHERE status >= 400 AND started_at > now() - INTERVAL 7 DAY\nGROUP BY ALL ORDER BY requests DESC",
-    "What has no price": "SELECT provider, model, count(*) AS requests, sum(input_tokens) AS input_tokens\n"
-    "FROM events WHERE cost_source = 'unpriced' GROUP BY ALL ORDER BY requests DESC",
-    "Columns": "DESCRIBE events",
+    "Spend by model": """SELECT model, count(*) AS requests, sum(cost_usd) AS cost_usd
+FROM billing
+WHERE billed AND started_at > now() - INTERVAL 7 DAY
+GROUP BY ALL ORDER BY cost_usd DESC NULLS LAST""",
+    "Who spends it": """SELECT user_label, token_name, count(*) AS requests, sum(cost_usd) AS cost_usd
+FROM billing
+WHERE billed AND started_at > now() - INTERVAL 7 DAY
+GROUP BY ALL ORDER BY cost_usd DESC NULLS LAST LIMIT 5""",
+    "Spend by day": """SELECT day, sum(cost_usd) FILTER (billed) AS cost_usd
+FROM sums_by_day
+WHERE day > current_date - 7
+GROUP BY ALL ORDER BY day""",
+    "The last requests": """SELECT started_at, token_name, model, input_tokens, output_tokens, cost_usd
+FROM events ORDER BY started_at DESC LIMIT 5""",
+    "What sessions cost": """SELECT session_id, min(client) AS client, count(*) AS turns, sum(cost_usd) AS cost_usd
+FROM events
+WHERE session_id IS NOT NULL AND started_at > now() - INTERVAL 7 DAY
+GROUP BY ALL ORDER BY cost_usd DESC NULLS LAST, session_id LIMIT 5""",
+    "What is read from caches": """SELECT model, sum(cache_read_tokens)::BIGINT AS cached,
+    round(100 * sum(cache_read_tokens) / sum(input_tokens), 1) AS percent
+FROM events
+WHERE cache_read_tokens IS NOT NULL AND started_at > now() - INTERVAL 7 DAY
+GROUP BY ALL ORDER BY percent DESC, model""",
+    "How long answers take": """SELECT model, count(*) AS answers, quantile_cont(latency_ms, 0.5)::INT AS p50_ms,
+    quantile_cont(latency_ms, 0.95)::INT AS p95_ms
+FROM billing
+WHERE billed AND status = 200 AND end_reason = 'complete' AND started_at > now() - INTERVAL 7 DAY
+GROUP BY ALL ORDER BY p95_ms DESC""",
+    "Errors by kind": """SELECT provider, status, error_type, count(*) AS requests
+FROM events
+WHERE status >= 400 AND started_at > now() - INTERVAL 7 DAY
+GROUP BY ALL ORDER BY requests DESC, provider, status""",
+    "What has no price": """SELECT provider, model, count(*) AS requests, sum(input_tokens)::BIGINT AS input_tokens
+FROM events
+WHERE cost_source = 'unpriced'
+GROUP BY ALL ORDER BY requests DESC, model""",
+    "The columns of events": "DESCRIBE events",
 }
+"""Those of docs/sql.md, and the columns."""
 
 
 async def sql(site: Site, request: Request, session: Session) -> Response:

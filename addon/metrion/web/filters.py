@@ -40,6 +40,7 @@ RANGES: Mapping[str, str] = {
 DEFAULT_RANGE = "7d"
 _LONGEST = 1000
 _QUARTER = timedelta(minutes=15)
+_MOST_SINGLE = timedelta(days=367)
 _MOST_DAYS = 1500
 """A longer chart has no bars that one could see."""
 
@@ -68,11 +69,18 @@ class Filters:
     """The other filters, as they were typed: some of :data:`~metrion.web.narrowing.NARROWINGS`."""
     whole_since: datetime | None = None
     """Where the span that was asked for began, where it is cut."""
+    tag: str = ""
+    """The tag whose values are stacked, in the place of ``by``."""
 
     @property
     def by_rows(self) -> bool:
-        """Whether only rows answer: the sums do not know what is filtered."""
-        return any(not NARROWINGS[name].key for name in self.extra)
+        """Whether only rows answer: the sums do not know what is filtered, or stacked by."""
+        return bool(self.tag) or any(not NARROWINGS[name].key for name in self.extra)
+
+    @property
+    def stacked_by(self) -> str:
+        """The column by whose values spend and tokens are stacked."""
+        return "tag" if self.tag else DIMENSIONS[self.by]
 
     @property
     def note(self) -> str:
@@ -91,6 +99,11 @@ class Filters:
         """Return the SQL of the local hour or day of a moment."""
         local = spans.local(moment, self.before or self.since, self.until, self.timezone)
         return f"date_trunc('{self.step}', {local})"
+
+    @property
+    def has_single_days(self) -> bool:
+        """Whether each step of a chart is a day that can be looked at alone; of many years nobody picks one."""
+        return not self.hourly and self.until - self.since <= _MOST_SINGLE
 
     @property
     def within(self) -> timedelta:
@@ -137,6 +150,8 @@ class Filters:
     def query(self, **changes: str | None) -> str:
         """Return the query string of this view with some parameters changed; ``None`` takes one away."""
         parameters: dict[str, str] = {"range": self.range, "by": self.by, **self.extra}
+        if self.tag:
+            parameters["by_tag"] = self.tag
         if self.days:
             parameters |= {"from": self.days[0], "to": self.days[1]}
         parameters |= {name: NONE if value is None else value for name, value in self.values.items()}
@@ -207,6 +222,7 @@ def read(parameters: Mapping[str, str], now: datetime, display: Display, first: 
         days=days,
         warning=warning or ignored,
         extra=extra,
+        tag=parameters.get("by_tag", "").strip()[:_LONGEST],
     )
     return _cut(view, zone) if view.by_rows else view
 

@@ -31,6 +31,8 @@ NAVIGATION = (
     ("audit", "/audit", "Audit"),
     ("settings", "/settings", "Settings"),
 )
+_SHORT = ("1h", "24h", "7d")
+"""Ranges that a session may well be longer than."""
 
 
 class Renderer:
@@ -83,12 +85,18 @@ def _cell(context: Context, value: Any, kind: str) -> str:
 
 def _link(column: Column, value: Any, filters: Filters | None) -> str | None:
     """Return where a cell leads to."""
-    if not column.links or filters is None:
+    if filters is None:
+        return None
+    if column.kind == "bucket":
+        day = f"{value:%Y-%m-%d}"
+        return filters.query(**{"from": day, "to": day}) if filters.has_single_days else None
+    if not column.links:
         return None
     if column.links == "request":
         return f"/requests/{value}"
     if column.links == "session":
-        return "/requests" + filters.query(session=str(value), range="30d") if value else None
+        longer = {} if filters.days or filters.range not in _SHORT else {"range": "30d"}
+        return "/requests" + filters.query(session=str(value), **longer) if value else None
     if column.kind == "text" and isinstance(value, str) and value.endswith(" others") and value[0].isdigit():
         return None
     return filters.query(**{column.links: NONE if value is None else str(value), "before": None})

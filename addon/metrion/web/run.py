@@ -26,8 +26,11 @@ def run(
     tls: ServerTls | None = None,
     on_listening: Callable[[str], None],
     lifeline: int | None = None,
+    way_out: str = "Choose another --port.",
 ) -> None:
     """Serve until stopped. ``on_listening`` is called with the address; ``lifeline`` ends it when it ends.
+
+    ``way_out``: what to do where the port is in use.
 
     :raises ServeError: the port cannot be taken.
     :raises ControlError: the control database cannot be used.
@@ -39,7 +42,7 @@ def run(
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        raise ServeError(f"cannot listen on {host}:{port}: {error.strerror}. Choose another --port.") from error
+        raise ServeError(f"cannot listen on {host}:{port}: {error.strerror}. {way_out}") from error
     with listener:
         port = listener.getsockname()[1]
         named = [host] if host not in ("", "0.0.0.0", "::") else []  # noqa: S104 -- compared, not listened on

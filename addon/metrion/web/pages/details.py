@@ -221,9 +221,7 @@ def cache(view: View, filters: Filters) -> Page:
     """Show what providers' caches saved: the part of the input that was read from them, and dollars."""
     gather(view, filters)
     figures(view, filters, "course", ("is_now, bucket",), _CACHED)
-    figures(
-        view, filters, "figures", tuple({DIMENSIONS[name] for name in ("model", filters.by) if name != "user"}), _CACHED
-    )
+    figures(view, filters, "figures", tuple({"model", filters.stacked_by} - {"user_label"}), _CACHED)
     made = ", ".join(f"{how} AS {name}" for name, how in _CACHED.items())
     view.rows(
         f"""CREATE OR REPLACE TEMP TABLE users AS

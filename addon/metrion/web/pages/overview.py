@@ -53,7 +53,7 @@ def overview(view: View, filters: Filters, now: datetime) -> Page:
     """Make the page."""
     gather(view, filters)
     figures(view, filters, "course", ("is_now", "is_now, bucket"), _MEASURES, before=True)
-    figures(view, filters, "figures", _SETS, _SUMMED)
+    figures(view, filters, "figures", (*_SETS, *(("tag",) if filters.tag else ())), _SUMMED)
     users = _users(view, filters)
     totals = {row["is_now"]: row for row in view.dicts("FROM course WHERE made_by = 'is_now'")}
     row = (totals.get(True) or dict.fromkeys(_NOTHING, 0) | {"latency_ms": None, "saved_usd": None}) | users[0]
@@ -62,12 +62,17 @@ def overview(view: View, filters: Filters, now: datetime) -> Page:
     for each in over_time:
         each["users"] = users[2].get(each["bucket"])
     stack = stacks(view, filters, _SUMMED)
-    note = f"By {NAMES[filters.by].lower()}, in days and hours of {filters.timezone}."
+    by = f"the tag {formats.text(filters.tag)}" if filters.tag else NAMES[filters.by].lower()
+    note = f"By {by}, in days and hours of {filters.timezone}."
     blocks = [
         _requests(filters, over_time),
         stacked(filters, stack["cost_usd"], "spend", "Spend", "usd", note),
         stacked(filters, stack["tokens"], "tokens", "Tokens", "count", note),
-        *(_top(view, name) for name in ("model", "user", "provider", "token", "account")),
+        *([_top(view, "tag", "tag", f"By {by}", links=False)] if filters.tag else []),
+        *(
+            _top(view, name, DIMENSIONS[name], f"{NAMES[name]}s")
+            for name in ("model", "user", "provider", "token", "account")
+        ),
         _statuses(view),
     ]
     return Page(
@@ -214,12 +219,12 @@ def _requests(filters: Filters, over_time: list[dict[str, Any]]) -> Block:
     )
 
 
-def _top(view: View, name: str) -> Block:
+def _top(view: View, name: str, column: str, title: str, *, links: bool = True) -> Block:
     """Return who or what cost most: the head, and all others in one row."""
-    groups = "users" if name == "user" else f"figures WHERE made_by = '{DIMENSIONS[name]}'"
+    groups = "users" if name == "user" else f"figures WHERE made_by = '{column}'"
     rows = view.rows(
         f"""WITH groups AS (
-            SELECT {DIMENSIONS[name]} AS name, requests, cost_usd, tokens FROM {groups}
+            SELECT {column} AS name, requests, cost_usd, tokens FROM {groups}
         ), placed AS (
             SELECT *, row_number() OVER (ORDER BY cost_usd DESC NULLS LAST, requests DESC, name) AS place FROM groups
         )
@@ -239,9 +244,9 @@ def _top(view: View, name: str) -> Block:
     ]
     return Block(
         f"top-{name}",
-        f"{NAMES[name]}s",
+        title,
         [
-            Column(name, NAMES[name], links=name),
+            Column(name, NAMES.get(name, "Value"), links=name if links else ""),
             Column("requests", "Requests", "count"),
             Column("tokens", "Tokens", "short"),
             Column("cost_usd", "Cost", "usd"),

@@ -15,7 +15,7 @@ from metrion.store import rollups, spans
 from metrion.store.schema import literal
 from metrion.web import charts, formats
 from metrion.web.blocks import Block, Column
-from metrion.web.filters import DIMENSIONS, Filters
+from metrion.web.filters import Filters
 from metrion.web.narrowing import NONE
 from metrion.web.reader import View
 
@@ -32,7 +32,8 @@ def gather(view: View, filters: Filters) -> None:
     """Sum rows up, once for all of a page's questions, where only rows answer; :func:`chosen` reads these sums then."""
     if filters.by_rows:
         rows = _rows(filters, filters.before or filters.since, filters.until)
-        view.rows(f"CREATE OR REPLACE TEMP TABLE gathered AS {spans.of_rows(rows, rollups.KEYS)}")
+        more = {"tag": filled("tags[$tag]", {"tag": filters.tag})} if filters.tag else {}
+        view.rows(f"CREATE OR REPLACE TEMP TABLE gathered AS {spans.of_rows(rows, rollups.KEYS, more)}")
 
 
 def summed(filters: Filters, keys: Iterable[str], since: datetime, until: datetime) -> str:
@@ -134,10 +135,8 @@ def stacks(view: View, filters: Filters, measures: Mapping[str, str]) -> dict[st
 
     ``course`` has them by ``is_now, bucket``, ``figures`` by the dimension, and ``users`` by the user.
     """
-    column = DIMENSIONS[filters.by]
-    of_all = f"(FROM figures WHERE made_by = '{column}')"
-    if filters.by == "user":
-        of_all = "users"
+    column = filters.stacked_by
+    of_all = "users" if column == "user_label" else f"(FROM figures WHERE made_by = '{column}')"
     heads = {
         name: view.rows(
             f"SELECT {column}, {name} FROM {of_all} ORDER BY {name} DESC NULLS LAST, 1 LIMIT {HEAD + 1}"  # noqa: S608 -- as above

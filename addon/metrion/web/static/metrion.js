@@ -1,5 +1,5 @@
 "use strict";
-// Pages are whole without this: it adds hover on charts, copying, a live list, and notices a token's first request.
+// Pages are whole without this: it adds hover and zoom on charts, copying, a live list, and notices a token's first request.
 (() => {
   const tip = document.createElement("div");
   tip.className = "tip";
@@ -22,6 +22,17 @@
     }
   };
   prepare(document);
+
+  // A step of a chart leads where its row in the table beneath does: to that day.
+  for (const block of document.querySelectorAll("section.block")) {
+    const steps = block.querySelectorAll(".plot g");
+    const links = block.querySelectorAll("tbody td:first-child a");
+    if (!steps.length || steps.length !== links.length) continue;
+    steps.forEach((step, at) => {
+      step.classList.add("leads");
+      step.addEventListener("click", () => location.assign(links[at].href));
+    });
+  }
 
   for (const block of document.querySelectorAll("figure pre, .copy")) {
     const button = document.createElement("button");
