@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ import pytest
 from metrion.gateway import alerting
 from metrion.gateway.alerting import Alerting
 from metrion.settings import Settings
-from tests.alerts.rules import receiving
+from tests.alerts.rules import Receiver, receiving
 from tests.at_once import Begun, at_once
 from tests.processes import Proxy, eventually, running_serve
 
@@ -61,13 +61,23 @@ def test_turns_that_fail_or_take_long_have_growing_pauses(tmp_path: Path) -> Non
     assert round(turns._pause) == 80
 
 
-def meter_a_refusal(proxy: Proxy) -> None:
-    """Have something to look at. A rule that is looked at within its first second is not looked at again for minutes
-    where nothing changes; a row changes the journal at once, and the store after more than a second."""
-    connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=20)
-    connection.request("GET", "/openai/v1/models")
-    assert connection.getresponse().status == 401
-    connection.close()
+def await_a_message(receiver: Receiver, proxy: Proxy) -> None:
+    """Have something to look at until it is told.
+
+    A rule that is looked at within a second of the last row is not looked at again for minutes where nothing changes.
+    A row changes the journal at once, and the store about a second later.
+    """
+
+    def is_told() -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=20)
+        connection.request("GET", "/openai/v1/models")
+        assert connection.getresponse().status == 401
+        connection.close()
+        with suppress(AssertionError):
+            eventually(lambda: receiver.bodies, timeout=30)
+        return bool(receiver.bodies)
+
+    eventually(is_told, timeout=180)
 
 
 def two_workers_and_two_proxies(folder: Path) -> None:
@@ -78,8 +88,7 @@ def two_workers_and_two_proxies(folder: Path) -> None:
         assert processes("turn_process", home) == []
         added = ["alert", "add", "volume", "silence", "0.00001", "--webhook", receiver.url, "--allow-private"]
         first.metrion(*added)
-        meter_a_refusal(first)
-        eventually(lambda: receiver.bodies, timeout=120)
+        await_a_message(receiver, first)
         time.sleep(25)  # both proxies have had their turn since
         assert [message["kind"] for message in receiver.messages] == ["alert"]
         assert b"secret-path" not in first.log.read_bytes() + second.log.read_bytes()
@@ -93,8 +102,7 @@ def a_webhook_that_hangs(folder: Path) -> None:
     home = folder / "home"
     with receiving(None) as receiver, running_serve(home, {}) as proxy:
         proxy.metrion("alert", "add", "q", "silence", "0.00001", "--webhook", receiver.url, "--allow-private")
-        meter_a_refusal(proxy)
-        eventually(lambda: receiver.bodies, timeout=120)
+        await_a_message(receiver, proxy)
         assert proxy.health()["status"]
         began = time.monotonic()
         assert proxy.stop() == 0
