@@ -142,6 +142,8 @@ class _Way:
             work()
         except _Failed as failed:
             problem = failed.problem
+        except TimeoutError:  # the socket's own, which is that of the deadline, was noticed first
+            return
         except Exception as error:  # noqa: BLE001 -- whatever it is, the message did not arrive, and traffic goes on
             problem = Problem(_worded(error))
         self._outcome.append(problem)
@@ -205,8 +207,6 @@ def _worded(error: Exception) -> str:
             return f"the mail server answered {error.smtp_code}"
         case ssl.SSLCertVerificationError():
             return f"its certificate cannot be trusted: {error.verify_message}"
-        case TimeoutError():
-            return "no answer in time"
         case ssl.SSLError() | http.client.HTTPException() | smtplib.SMTPException():
             return f"it does not speak as it should ({type(error).__name__})"
         case OSError():
