@@ -93,9 +93,11 @@ def may_cost(forward: Forward, inbound: Inbound) -> bool:
     if forward.caller.in_plan:
         return False
     operation = forward.route.operation
+    if operation.session:
+        return True
     if inbound.method != b"POST":
-        return operation.session or asks_for_websocket(inbound)
-    return operation.session or operation.is_billed_at(forward.route.provider) or operation.name == BATCH
+        return asks_for_websocket(inbound)
+    return operation.is_billed_at(forward.route.provider) or operation.name == BATCH
 
 
 def over(forward: Forward, budget: Budget, span: Span, *, spent: int, held: int, now: float, timezone: str) -> Refusal:

@@ -58,7 +58,7 @@ def dashboard(
     from metrion import api
     from metrion.control import ControlStore
     from metrion.web.app import create_app
-    from metrion.web.run import run
+    from metrion.web.run import ANOTHER_PORT, run
 
     os.nice(_NICENESS)
     files = (tls_cert, tls_key)
@@ -83,7 +83,7 @@ def dashboard(
         tls=tls,
         on_listening=announce,
         lifeline=sys.stdin.fileno() if until_stdin_ends else None,
-        way_out=_APART if until_stdin_ends else "Choose another --port.",
+        way_out=_APART if until_stdin_ends else ANOTHER_PORT,
     )
 
 

@@ -122,8 +122,7 @@ def _check(db: sqlite3.Connection, budget: Budget) -> None:
         raise ControlError(f"{error}.") from None
     if budget.then not in THENS:
         raise ControlError(f"at the limit a budget can say {' or '.join(THENS)}.")
-    known = {_key(each) for each in records(db)}
-    if _key(budget) not in known and len(known) >= MOST:
+    if like(db, budget) is None and db.execute("SELECT count(*) FROM budgets").fetchone()[0] >= MOST:
         raise ControlError(f"there are {MOST:,} budgets already: remove some first.")
     match budget.scope:
         case "token":

@@ -127,10 +127,7 @@ def why_unread(headers: Headers) -> str | None:
     """Say why a body is not looked at; ``None``: it is."""
     if (header(headers, b"content-encoding") or "identity").lower() != "identity":
         return "the body is compressed"
-    kind = header(headers, b"content-type") or _JSON
-    if kind == _JSON:
-        return None
-    kind = kind.partition(";")[0].strip().lower()
+    kind = (header(headers, b"content-type") or _JSON).partition(";")[0].strip().lower()
     is_json = kind == _JSON or kind.endswith("+json") or kind.startswith("text/")
     return None if is_json else "the body is no JSON"
 

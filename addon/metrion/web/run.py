@@ -16,6 +16,8 @@ from metrion.serving.tls import ServerTls
 type MakeApp = Callable[[Sequence[str], int], ASGIApp]
 """Makes the application for the names and the port that it is reached by."""
 
+ANOTHER_PORT = "Choose another --port."
+
 
 def run(
     make: MakeApp,
@@ -26,7 +28,7 @@ def run(
     tls: ServerTls | None = None,
     on_listening: Callable[[str], None],
     lifeline: int | None = None,
-    way_out: str = "Choose another --port.",
+    way_out: str = ANOTHER_PORT,
 ) -> None:
     """Serve until stopped. ``on_listening`` is called with the address; ``lifeline`` ends it when it ends.
 
